@@ -1,0 +1,6292 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nvme.h - v0.1.0 - a complete NVMe driver in one header, written to be read.
+ *
+ * It drives an NVMe controller from an ordinary Linux process, through VFIO: it maps the
+ * registers, enables the controller, identifies it, creates queue pairs, builds PRP lists, rings
+ * doorbells and reaps completions. There is no framework below it and no thread behind it. Read
+ * from top to bottom, the file follows a command on its way over the wire.
+ *
+ * Do this in ONE C or C++ file, before any other #include, to create the implementation:
+ *
+ *	#define NVME_IMPLEMENTATION
+ *	#include "nvme.h"
+ *
+ * Everywhere else just #include "nvme.h". Link with -lpci. C11 or C++17, little-endian Linux.
+ *
+ * Quick start: read block 0 of namespace 1 and write it to standard output.
+ *
+ *	struct nvme_ctrlr *ctrlr;
+ *	uint8_t block[65536];
+ *
+ *	if (nvme_attach("0000:01:00.0", NULL, &ctrlr) != 0)
+ *		return 1;                          // the reason is on standard error
+ *	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+ *	if (ns != NULL && nvme_ns_read(ns, NULL, block, 0, 1, NULL) == 0)
+ *		fwrite(block, nvme_ns_get_sector_size(ns), 1, stdout);
+ *	nvme_detach(ctrlr);
+ *
+ * The device must be bound to vfio-pci first (tools/nvme-bind bind 0000:01:00.0). Run any program
+ * with NVME_LOG=debug in the environment to see every step that the driver takes.
+ *
+ * WARNING: a driver in user space can destroy the data on a disk as surely as the kernel can.
+ *
+ * CONTENTS (search for the tag)
+ *	>>options   compile-time options, versions, includes
+ *	>>spec      what the specification lays down: registers, SQE, CQE, structures, codes
+ *	>>api       the functions of this driver
+ *	   the implementation, in the order of the wire:
+ *	>>text      commands, completions and registers as text
+ *	>>log       the debug log
+ *	>>pci       finding controllers, with libpci
+ *	>>vfio      getting at one of them: container, group, device, BAR0, bus master
+ *	>>dma       memory that the controller can reach, and its address there (IOVA)
+ *	>>regs      reading and writing registers
+ *	>>queue     submission and completion queues: rings, phase, doorbells
+ *	>>prp       describing a buffer to the controller: PRP1, PRP2, PRP lists
+ *	>>submit    one command from the caller to the doorbell
+ *	>>complete  one completion from the ring to the caller
+ *	>>ctrlr     reset, enable, identify, queue creation, shutdown
+ *	>>attach    the beginning and the end
+ *	>>io        read, write, flush, passthrough; blocking helpers
+ *	>>licence
+ *
+ * How the comments cite: [Base 2.1 §3.1.4.5: Controller Configuration] is the NVM Express Base
+ * Specification 2.1, [NVM 1.1 ...] the NVM Command Set Specification 1.1, [PCIe 1.1 ...] the NVMe
+ * over PCIe Transport Specification 1.1. Section numbers move between revisions, titles do not.
+ *
+ * Words used throughout:
+ *	SQ, CQ    submission queue and completion queue: two rings in host memory
+ *	SQE, CQE  their entries: a command of 64 bytes, a completion of 16 bytes
+ *	doorbell  a register that tells the controller how far a ring has moved
+ *	phase     a bit that tells a new CQE from one of the previous lap
+ *	PRP       physical region page: the address of one memory page, as the controller sees it
+ *	IOVA      an address as the controller sees it; the IOMMU translates it to real memory
+ *	LBA       logical block address; NLB, a number of blocks, stored 0-based in the command
+ *	NSID      namespace id, from 1: a namespace is what other disks call the disk
+ */
+
+/* ============================================================================================
+ * >>options
+ *
+ * Define before the #include, where the implementation is created:
+ *	NVME_STATIC           make every function static (several copies in one program are fine)
+ *	NVME_ASSERT(x)        checks of the driver's own logic; default assert()
+ *	NVME_CALLOC(n, size), NVME_FREE(p)
+ *	                      memory for the driver's own bookkeeping; never seen by the device
+ *	NVME_LOG(level, line) where finished log lines go when the options hold no callback;
+ *	                      default: standard error
+ * ============================================================================================ */
+#ifndef NVME_H
+#define NVME_H
+
+/* -std=c11 hides mmap() flags and clock_gettime() unless this stands before the first #include. */
+#if defined(NVME_IMPLEMENTATION) && !defined(_DEFAULT_SOURCE)
+#define _DEFAULT_SOURCE 1
+#endif
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NVME_VERSION_MAJOR 0
+#define NVME_VERSION_MINOR 1
+#define NVME_VERSION_PATCH 0
+
+#ifdef NVME_STATIC
+#define NVMEDEF static __attribute__((unused))
+#else
+#define NVMEDEF extern
+#endif
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "nvme.h: NVMe structures are little-endian and this driver uses them in place; big-endian hosts are not supported"
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ==============================================================================================
+ * >>spec   What the NVM Express specifications define: registers, queue entries, data
+ *          structures and codes. No policy and no state here, only names for bits and bytes.
+ *
+ * How to read this section
+ *   [Base 2.1 §x, Fig. n: Title]   NVM Express Base Specification 2.1 (5 August 2024)
+ *   [NVM 1.1 ...]                  NVM Command Set Specification 1.1
+ *   [PCIe 1.1 ...]                 NVMe over PCIe Transport Specification 1.1
+ *   Numbers move between revisions, titles hardly do: search for the title.
+ *
+ * All multi-byte values are little-endian, in registers and in memory; the structures below
+ * are used as they are, so the host must be little-endian too.
+ * "0-based" [Base 2.1 §1.5: Conventions] means that the stored value is one less than the
+ * number meant: 0 is one entry, 2047 is 2048 entries.
+ *
+ * Packed values are plain integers. Each field has two macros with the name the spec gives it:
+ *   NVME_CC_MPS(cc)      takes the field out of a register value       (extract)
+ *   NVME_CC_MPS_SET(x)   x at the place of the field, the rest zero    (build; or them together)
+ * The same pair exists for the command dwords: NVME_IDENTIFY_CNS(cdw10), ..._CNS_SET(cns).
+ * ============================================================================================== */
+
+#ifdef __cplusplus
+#define NVME_STATIC_ASSERT(cond, msg) static_assert(cond, msg)
+#else
+#define NVME_STATIC_ASSERT(cond, msg) _Static_assert(cond, msg)
+#endif
+
+/* Every layout below is checked by the compiler against the byte numbers of the spec. */
+#define NVME__SIZE(type, size) NVME_STATIC_ASSERT(sizeof(type) == (size), #type " has a wrong size")
+#define NVME__AT(type, field, offset) \
+	NVME_STATIC_ASSERT(offsetof(type, field) == (offset), #type "." #field " is misplaced")
+
+/* Bits hi:lo of value, moved down to bit 0. Bits beyond 63 read as zero. */
+static inline uint64_t nvme_bits(uint64_t value, unsigned hi, unsigned lo)
+{
+	if (lo > 63 || hi < lo) {
+		return 0;
+	}
+	value >>= lo;
+	if (hi - lo >= 63) {
+		return value;
+	}
+	return value & ((UINT64_C(1) << (hi - lo + 1)) - 1);
+}
+
+/* The other way round: value, cut to the width of the field, moved up to bits hi:lo. */
+static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
+{
+	return lo > 63 ? 0 : nvme_bits(value, hi - lo, 0) << lo;
+}
+
+#define NVME__GET(v, hi, lo)   ((uint32_t)nvme_bits((uint64_t)(v), hi, lo))
+#define NVME__PUT(x, hi, lo)   ((uint32_t)nvme_field((uint64_t)(x), hi, lo))
+#define NVME__GET64(v, hi, lo) nvme_bits((uint64_t)(v), hi, lo)
+#define NVME__PUT64(x, hi, lo) nvme_field((uint64_t)(x), hi, lo)
+
+/* ---- registers ------------------------------------------------------------------------------ */
+
+/*
+ * Byte offsets of the controller registers in BAR0. The spec calls them properties, because
+ * fabrics have them too. CAP, ASQ, ACQ, BPMBL and CMBMSC are 64 bits wide, the others 32.
+ * A controller that is gone reads as all ones, which is no valid value of CSTS.
+ * [Base 2.1 §3.1.4: Controller properties]
+ */
+#define NVME_REG_CAP       0x00   /* Controller Capabilities (64 bits, read only) */
+#define NVME_REG_VS        0x08   /* Version (read only) */
+#define NVME_REG_INTMS     0x0c   /* Interrupt Mask Set (pin and MSI only, not MSI-X) */
+#define NVME_REG_INTMC     0x10   /* Interrupt Mask Clear (pin and MSI only, not MSI-X) */
+#define NVME_REG_CC        0x14   /* Controller Configuration */
+#define NVME_REG_CSTS      0x1c   /* Controller Status */
+#define NVME_REG_NSSR      0x20   /* NVM Subsystem Reset */
+#define NVME_REG_AQA       0x24   /* Admin Queue Attributes */
+#define NVME_REG_ASQ       0x28   /* Admin Submission Queue Base Address (64 bits) */
+#define NVME_REG_ACQ       0x30   /* Admin Completion Queue Base Address (64 bits) */
+#define NVME_REG_CMBLOC    0x38   /* Controller Memory Buffer Location */
+#define NVME_REG_CMBSZ     0x3c   /* Controller Memory Buffer Size */
+#define NVME_REG_BPINFO    0x40   /* Boot Partition Information */
+#define NVME_REG_BPRSEL    0x44   /* Boot Partition Read Select */
+#define NVME_REG_BPMBL     0x48   /* Boot Partition Memory Buffer Location (64 bits) */
+#define NVME_REG_CMBMSC    0x50   /* Controller Memory Buffer Memory Space Control (64 bits) */
+#define NVME_REG_CMBSTS    0x58   /* Controller Memory Buffer Status */
+#define NVME_REG_CMBEBS    0x5c   /* Controller Memory Buffer Elasticity Buffer Size */
+#define NVME_REG_CMBSWTP   0x60   /* Controller Memory Buffer Sustained Write Throughput */
+#define NVME_REG_NSSD      0x64   /* NVM Subsystem Shutdown */
+#define NVME_REG_CRTO      0x68   /* Controller Ready Timeouts */
+#define NVME_REG_PMRCAP    0xe00  /* Persistent Memory Region Capabilities */
+#define NVME_REG_PMRCTL    0xe04  /* Persistent Memory Region Control */
+#define NVME_REG_PMRSTS    0xe08  /* Persistent Memory Region Status */
+#define NVME_REG_PMREBS    0xe0c  /* Persistent Memory Region Elasticity Buffer Size */
+#define NVME_REG_PMRSWTP   0xe10  /* Persistent Memory Region Sustained Write Throughput */
+#define NVME_REG_PMRMSCL   0xe14  /* Persistent Memory Region Memory Space Control Lower */
+#define NVME_REG_PMRMSCU   0xe18  /* Persistent Memory Region Memory Space Control Upper */
+#define NVME_REG_DOORBELLS 0x1000 /* the first doorbell: SQ0TDBL, the admin submission queue */
+
+/*
+ * Doorbells: two 32-bit registers per queue pair, first the tail of submission queue qid, then
+ * the head of completion queue qid. They are (4 << CAP.DSTRD) bytes apart, so DSTRD is needed
+ * for every address. A doorbell takes an index into the queue (not a count, not a byte offset).
+ * The host writes doorbells and does not read them: what a read returns is not defined.
+ * [PCIe 1.1 §3.1.2.1, §3.1.2.2: Submission Queue Tail Doorbell, Completion Queue Head Doorbell]
+ */
+#define NVME_SQ_TDBL(qid, dstrd) (NVME_REG_DOORBELLS + (2u * (uint32_t)(qid)) * (4u << (dstrd)))
+#define NVME_CQ_HDBL(qid, dstrd) \
+	(NVME_REG_DOORBELLS + (2u * (uint32_t)(qid) + 1u) * (4u << (dstrd)))
+
+/*
+ * CAP: what the controller can do, to be read first. TO is in units of 500 ms and bounds every
+ * wait for CSTS.RDY. MQES is 0-based. MPSMIN and MPSMAX are exponents: a page is 2^(12+n) bytes.
+ * CSS and CRMS are sets of bits, not numbers.
+ * [Base 2.1 §3.1.4.1, Fig. 36: Controller Capabilities]
+ */
+#define NVME_CAP_MQES(cap)   NVME__GET(cap, 15, 0)  /* max queue entries supported, 0-based */
+#define NVME_CAP_CQR(cap)    NVME__GET(cap, 16, 16) /* contiguous queues required */
+#define NVME_CAP_AMS(cap)    NVME__GET(cap, 18, 17) /* arbitration mechanisms beyond round robin */
+#define NVME_CAP_TO(cap)     NVME__GET(cap, 31, 24) /* timeout for CSTS.RDY, units of 500 ms */
+#define NVME_CAP_DSTRD(cap)  NVME__GET(cap, 35, 32) /* doorbell stride: 4 << DSTRD bytes */
+#define NVME_CAP_NSSRS(cap)  NVME__GET(cap, 36, 36) /* NVM subsystem reset supported */
+#define NVME_CAP_CSS(cap)    NVME__GET(cap, 44, 37) /* command sets supported, NVME_CAP_CSS_* */
+#define NVME_CAP_BPS(cap)    NVME__GET(cap, 45, 45) /* boot partition support */
+#define NVME_CAP_CPS(cap)    NVME__GET(cap, 47, 46) /* controller power scope */
+#define NVME_CAP_MPSMIN(cap) NVME__GET(cap, 51, 48) /* smallest page: 2^(12+n) bytes */
+#define NVME_CAP_MPSMAX(cap) NVME__GET(cap, 55, 52) /* largest page: 2^(12+n) bytes */
+#define NVME_CAP_PMRS(cap)   NVME__GET(cap, 56, 56) /* persistent memory region supported */
+#define NVME_CAP_CMBS(cap)   NVME__GET(cap, 57, 57) /* controller memory buffer supported */
+#define NVME_CAP_NSSS(cap)   NVME__GET(cap, 58, 58) /* NVM subsystem shutdown supported */
+#define NVME_CAP_CRMS(cap)   NVME__GET(cap, 60, 59) /* ready modes supported, NVME_CAP_CRMS_* */
+#define NVME_CAP_NSSES(cap)  NVME__GET(cap, 61, 61) /* NVM subsystem shutdown enhancements */
+
+#define NVME_CAP_MQES_SET(x)   NVME__PUT64(x, 15, 0)
+#define NVME_CAP_CQR_SET(x)    NVME__PUT64(x, 16, 16)
+#define NVME_CAP_AMS_SET(x)    NVME__PUT64(x, 18, 17)
+#define NVME_CAP_TO_SET(x)     NVME__PUT64(x, 31, 24)
+#define NVME_CAP_DSTRD_SET(x)  NVME__PUT64(x, 35, 32)
+#define NVME_CAP_NSSRS_SET(x)  NVME__PUT64(x, 36, 36)
+#define NVME_CAP_CSS_SET(x)    NVME__PUT64(x, 44, 37)
+#define NVME_CAP_BPS_SET(x)    NVME__PUT64(x, 45, 45)
+#define NVME_CAP_CPS_SET(x)    NVME__PUT64(x, 47, 46)
+#define NVME_CAP_MPSMIN_SET(x) NVME__PUT64(x, 51, 48)
+#define NVME_CAP_MPSMAX_SET(x) NVME__PUT64(x, 55, 52)
+#define NVME_CAP_PMRS_SET(x)   NVME__PUT64(x, 56, 56)
+#define NVME_CAP_CMBS_SET(x)   NVME__PUT64(x, 57, 57)
+#define NVME_CAP_NSSS_SET(x)   NVME__PUT64(x, 58, 58)
+#define NVME_CAP_CRMS_SET(x)   NVME__PUT64(x, 60, 59)
+#define NVME_CAP_NSSES_SET(x)  NVME__PUT64(x, 61, 61)
+
+#define NVME_CAP_CSS_NVM    0x01u /* bits of CAP.CSS: NVM command set */
+#define NVME_CAP_CSS_IOCS   0x40u /* one or more I/O command sets, see CC.CSS = 6 */
+#define NVME_CAP_CSS_ADMIN  0x80u /* no I/O command set: only the admin queue works */
+#define NVME_CAP_AMS_WRR    0x1u  /* bits of CAP.AMS: weighted round robin with urgent class */
+#define NVME_CAP_AMS_VS     0x2u  /* vendor specific */
+#define NVME_CAP_CRMS_CRWMS 0x1u  /* bits of CAP.CRMS: controller ready with media */
+#define NVME_CAP_CRMS_CRIMS 0x2u  /* controller ready independent of media */
+
+/*
+ * VS: the version of the Base Specification that the controller implements, 1.4.0 is 00010400h.
+ * Version 1.0 controllers know no namespace list (Identify CNS 2), hence the interest.
+ * [Base 2.1 §3.1.4.2, Fig. 37: Version]
+ */
+#define NVME_VS_MJR(vs)    NVME__GET(vs, 31, 16) /* major */
+#define NVME_VS_MNR(vs)    NVME__GET(vs, 15, 8)  /* minor */
+#define NVME_VS_TER(vs)    NVME__GET(vs, 7, 0)   /* tertiary */
+#define NVME_VS_MJR_SET(x) NVME__PUT(x, 31, 16)
+#define NVME_VS_MNR_SET(x) NVME__PUT(x, 15, 8)
+#define NVME_VS_TER_SET(x) NVME__PUT(x, 7, 0)
+#define NVME_VS_SET(mjr, mnr, ter) \
+	(NVME_VS_MJR_SET(mjr) | NVME_VS_MNR_SET(mnr) | NVME_VS_TER_SET(ter))
+
+/*
+ * CC: how the host wants the controller to work. Everything but EN and SHN is to be set while
+ * EN is 0. IOSQES and IOCQES are exponents: 6 (64-byte commands) and 4 (16-byte completions),
+ * easily swapped. Writing EN 0 to 1 enables, 1 to 0 resets; CSTS.RDY follows, see CAP.TO.
+ * [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration]
+ */
+#define NVME_CC_EN(cc)        NVME__GET(cc, 0, 0)   /* enable */
+#define NVME_CC_CSS(cc)       NVME__GET(cc, 6, 4)   /* I/O command set selected, NVME_CC_CSS_* */
+#define NVME_CC_MPS(cc)       NVME__GET(cc, 10, 7)  /* memory page size: 2^(12+n) bytes */
+#define NVME_CC_AMS(cc)       NVME__GET(cc, 13, 11) /* arbitration mechanism, NVME_CC_AMS_* */
+#define NVME_CC_SHN(cc)       NVME__GET(cc, 15, 14) /* shutdown notification, NVME_CC_SHN_* */
+#define NVME_CC_IOSQES(cc)    NVME__GET(cc, 19, 16) /* I/O submission queue entry: 2^n bytes */
+#define NVME_CC_IOCQES(cc)    NVME__GET(cc, 23, 20) /* I/O completion queue entry: 2^n bytes */
+#define NVME_CC_CRIME(cc)     NVME__GET(cc, 24, 24) /* ready independent of media enable */
+#define NVME_CC_EN_SET(x)     NVME__PUT(x, 0, 0)
+#define NVME_CC_CSS_SET(x)    NVME__PUT(x, 6, 4)
+#define NVME_CC_MPS_SET(x)    NVME__PUT(x, 10, 7)
+#define NVME_CC_AMS_SET(x)    NVME__PUT(x, 13, 11)
+#define NVME_CC_SHN_SET(x)    NVME__PUT(x, 15, 14)
+#define NVME_CC_IOSQES_SET(x) NVME__PUT(x, 19, 16)
+#define NVME_CC_IOCQES_SET(x) NVME__PUT(x, 23, 20)
+#define NVME_CC_CRIME_SET(x)  NVME__PUT(x, 24, 24)
+
+#define NVME_CC_CSS_NVM    0u /* NVM command set */
+#define NVME_CC_CSS_IOCS   6u /* all I/O command sets the controller supports */
+#define NVME_CC_CSS_ADMIN  7u /* admin command set only */
+#define NVME_CC_AMS_RR     0u /* round robin */
+#define NVME_CC_AMS_WRR    1u /* weighted round robin with urgent priority class */
+#define NVME_CC_AMS_VS     7u /* vendor specific */
+#define NVME_CC_SHN_NONE   0u /* no notification */
+#define NVME_CC_SHN_NORMAL 1u /* normal shutdown: power goes off soon, save what is cached */
+#define NVME_CC_SHN_ABRUPT 2u /* abrupt shutdown: power goes off at once */
+
+/*
+ * CSTS: what the controller is doing. RDY follows CC.EN. CFS set means a fatal error that only
+ * a reset (CC.EN 1 to 0) can clear: a wait loop has to look at it, or it waits for nothing.
+ * FFFFFFFFh means that the device is gone.
+ * [Base 2.1 §3.1.4.6, Fig. 42: Controller Status]
+ */
+#define NVME_CSTS_RDY(csts)    NVME__GET(csts, 0, 0) /* ready to process commands */
+#define NVME_CSTS_CFS(csts)    NVME__GET(csts, 1, 1) /* controller fatal status */
+#define NVME_CSTS_SHST(csts)   NVME__GET(csts, 3, 2) /* shutdown status, NVME_CSTS_SHST_* */
+#define NVME_CSTS_NSSRO(csts)  NVME__GET(csts, 4, 4) /* NVM subsystem reset occurred */
+#define NVME_CSTS_PP(csts)     NVME__GET(csts, 5, 5) /* processing paused */
+#define NVME_CSTS_ST(csts)     NVME__GET(csts, 6, 6) /* shutdown type: 0 controller, 1 subsystem */
+#define NVME_CSTS_RDY_SET(x)   NVME__PUT(x, 0, 0)
+#define NVME_CSTS_CFS_SET(x)   NVME__PUT(x, 1, 1)
+#define NVME_CSTS_SHST_SET(x)  NVME__PUT(x, 3, 2)
+#define NVME_CSTS_NSSRO_SET(x) NVME__PUT(x, 4, 4)
+#define NVME_CSTS_PP_SET(x)    NVME__PUT(x, 5, 5)
+#define NVME_CSTS_ST_SET(x)    NVME__PUT(x, 6, 6)
+
+#define NVME_CSTS_SHST_NORMAL    0u          /* normal operation, no shutdown requested */
+#define NVME_CSTS_SHST_OCCURRING 1u          /* shutdown processing occurring */
+#define NVME_CSTS_SHST_COMPLETE  2u          /* shutdown processing complete */
+#define NVME_CSTS_GONE           0xffffffffu /* what a device that is not there reads as */
+
+/*
+ * AQA, ASQ, ACQ: size and place of the admin queues, which no command could create. Sizes are
+ * 0-based, 2 to 4096 entries. Addresses are page aligned: bits 11:0 are zero.
+ * [Base 2.1 §3.1.4.8, Fig. 44: Admin Queue Attributes; §3.1.4.9, §3.1.4.10: base addresses]
+ */
+#define NVME_AQA_ASQS(aqa)   NVME__GET(aqa, 11, 0)  /* admin submission queue size, 0-based */
+#define NVME_AQA_ACQS(aqa)   NVME__GET(aqa, 27, 16) /* admin completion queue size, 0-based */
+#define NVME_AQA_ASQS_SET(x) NVME__PUT(x, 11, 0)
+#define NVME_AQA_ACQS_SET(x) NVME__PUT(x, 27, 16)
+#define NVME_ASQ_ASQB(asq)   NVME__GET64(asq, 63, 12) /* base address in units of 4096 bytes */
+#define NVME_ACQ_ACQB(acq)   NVME__GET64(acq, 63, 12)
+#define NVME_AQ_MAX_ENTRIES  4096u /* of an admin queue, either kind */
+
+/* Magic values that trigger when written; any other value does nothing.
+ * [Base 2.1 §3.1.4.7, Fig. 43: NVM Subsystem Reset], [Base 2.1: NVM Subsystem Shutdown] */
+#define NVME_NSSR_NSSRC  0x4e564d65u /* "NVMe": reset the NVM subsystem */
+#define NVME_NSSD_NORMAL 0x4e726d6cu /* "Nrml": normal shutdown of the NVM subsystem */
+#define NVME_NSSD_ABRUPT 0x41627270u /* "Abrp": abrupt shutdown of the NVM subsystem */
+
+/*
+ * CMBLOC, CMBSZ: memory inside the controller that may hold queues and data. The offset counts
+ * in the unit that CMBSZ.SZU gives: 0 is 4 KiB, each step is 16 times more, 6 is 64 GiB.
+ * [Base 2.1: Controller Memory Buffer Location], [Base 2.1: Controller Memory Buffer Size]
+ */
+#define NVME_CMBLOC_BIR(v)     NVME__GET(v, 2, 0)     /* number of the BAR that holds the buffer */
+#define NVME_CMBLOC_CQMMS(v)   NVME__GET(v, 3, 3)     /* queue in more than one memory supported */
+#define NVME_CMBLOC_CQPDS(v)   NVME__GET(v, 4, 4)     /* discontiguous queues supported */
+#define NVME_CMBLOC_CDPMLS(v)  NVME__GET(v, 5, 5)     /* pointer lists and data may mix memories */
+#define NVME_CMBLOC_CDPCILS(v) NVME__GET(v, 6, 6)     /* pointer list and command independent */
+#define NVME_CMBLOC_CDMMMS(v)  NVME__GET(v, 7, 7)     /* data and metadata may mix memories */
+#define NVME_CMBLOC_CQDA(v)    NVME__GET(v, 8, 8)     /* queue dword alignment */
+#define NVME_CMBLOC_OFST(v)    NVME__GET(v, 31, 12)   /* offset in that BAR, unit from CMBSZ.SZU */
+#define NVME_CMBSZ_SQS(v)      NVME__GET(v, 0, 0)     /* submission queues may be there */
+#define NVME_CMBSZ_CQS(v)      NVME__GET(v, 1, 1)     /* completion queues may be there */
+#define NVME_CMBSZ_LISTS(v)    NVME__GET(v, 2, 2)     /* PRP and SGL lists may be there */
+#define NVME_CMBSZ_RDS(v)      NVME__GET(v, 3, 3)     /* data of reads may be there */
+#define NVME_CMBSZ_WDS(v)      NVME__GET(v, 4, 4)     /* data of writes may be there */
+#define NVME_CMBSZ_SZU(v)      NVME__GET(v, 11, 8)    /* size unit: 4096 << (4 * SZU) bytes */
+#define NVME_CMBSZ_SZ(v)       NVME__GET(v, 31, 12)   /* size in that unit, 0: no buffer */
+#define NVME_CMBMSC_CRE(v)     NVME__GET(v, 0, 0)     /* capabilities registers enabled */
+#define NVME_CMBMSC_CMSE(v)    NVME__GET(v, 1, 1)     /* memory space enabled */
+#define NVME_CMBMSC_CBA(v)     NVME__GET64(v, 63, 12) /* controller base address, 4096 bytes */
+
+/*
+ * CRTO: how long becoming ready may take when CAP.CRMS is not 0; it then replaces CAP.TO, which
+ * has too few bits for slow media. Both in units of 500 ms.
+ * [Base 2.1: Controller Ready Timeouts]
+ */
+#define NVME_CRTO_CRWMT(v)     NVME__GET(v, 15, 0)  /* ready with media timeout, 500 ms */
+#define NVME_CRTO_CRIMT(v)     NVME__GET(v, 31, 16) /* ready independent of media timeout, 500 ms */
+#define NVME_CRTO_CRWMT_SET(x) NVME__PUT(x, 15, 0)
+#define NVME_CRTO_CRIMT_SET(x) NVME__PUT(x, 31, 16)
+
+/* ---- queue entries -------------------------------------------------------------------------- */
+
+/*
+ * SGL descriptor, 16 bytes: one piece of a scatter gather list, or a pointer to a list (segment)
+ * of more. len is in bytes. Kinds of descriptor differ in what bytes 8 to 14 mean; for a keyed
+ * data block the length has 24 bits (8 to 10) and a 32-bit key follows (11 to 14).
+ * [Base 2.1 §4.3.2, Fig. 114, 115, 116: SGL Descriptor Format, Types, Sub Types]
+ */
+struct nvme_sgl_desc {
+	uint64_t addr;   /* Address, of data or of the next segment */
+	uint32_t len;    /* Length in bytes */
+	uint8_t rsvd[3]; /* Reserved; upper part of the key of a keyed data block */
+	uint8_t id;      /* SGL Identifier: type [7:4], sub type [3:0] */
+};
+NVME__SIZE(struct nvme_sgl_desc, 16);
+NVME__AT(struct nvme_sgl_desc, len, 8);
+NVME__AT(struct nvme_sgl_desc, id, 15);
+
+#define NVME_SGL_TYPE(id)    NVME__GET(id, 7, 4)
+#define NVME_SGL_SUBTYPE(id) NVME__GET(id, 3, 0)
+#define NVME_SGL_ID(type, subtype) \
+	((uint8_t)(((unsigned)(type) << 4 | (unsigned)(subtype)) & 0xffu))
+
+enum nvme_sgl_type {
+	NVME_SGL_TYPE_DATA_BLOCK = 0x0,       /* points to data */
+	NVME_SGL_TYPE_BIT_BUCKET = 0x1,       /* len bytes of a read are thrown away */
+	NVME_SGL_TYPE_SEGMENT = 0x2,          /* points to a list that is not the last one */
+	NVME_SGL_TYPE_LAST_SEGMENT = 0x3,     /* points to the last list */
+	NVME_SGL_TYPE_KEYED_DATA_BLOCK = 0x4, /* fabrics: data behind a key */
+	NVME_SGL_TYPE_TRANSPORT_DATA_BLOCK = 0x5,
+	NVME_SGL_TYPE_VENDOR_SPECIFIC = 0xf,
+};
+
+enum nvme_sgl_subtype {
+	NVME_SGL_SUBTYPE_ADDRESS = 0x0,
+	NVME_SGL_SUBTYPE_OFFSET = 0x1,
+	NVME_SGL_SUBTYPE_TRANSPORT = 0xa,
+	NVME_SGL_SUBTYPE_INVALIDATE_KEY = 0xf,
+};
+
+/*
+ * PRP: where the data is, as page addresses. prp1 is the first byte of the data and may point
+ * into the middle of a page. prp2 is the second page if the data touches two, or the address of
+ * a list of page addresses if it touches more, or is not used.
+ * [Base 2.1 §4.3.1: Physical Region Page Entry and List]
+ */
+struct nvme_prp_pair {
+	uint64_t prp1; /* PRP Entry 1: any dword-aligned address */
+	uint64_t prp2; /* PRP Entry 2: second page, or address of the PRP list */
+};
+
+/* DPTR, 16 bytes of the command: PSDT in the flags says which of the two is meant. */
+union nvme_dptr {
+	struct nvme_prp_pair prp;
+	struct nvme_sgl_desc sgl;
+};
+NVME__SIZE(union nvme_dptr, 16);
+
+/*
+ * Submission queue entry: one command, 64 bytes. The host writes it into the slot at the tail
+ * of the ring and then rings the doorbell. cid is the host's own number for it and comes back
+ * in the completion: it must be unique among the commands outstanding on that queue, and FFFFh
+ * is not for commands. cdw10 to cdw15 mean something else for each opcode.
+ * [Base 2.1 §4.1.1, Fig. 91: Command Dword 0; Fig. 92: Common Command Format]
+ */
+struct nvme_cmd {
+	uint8_t opc;          /* Opcode; bits 1:0 give the direction, see NVME_OPC_DATA */
+	uint8_t flags;        /* FUSE [1:0], PSDT [7:6] */
+	uint16_t cid;         /* Command Identifier */
+	uint32_t nsid;        /* Namespace Identifier, from 1; 0: none, FFFFFFFFh: all */
+	uint32_t cdw2;        /* Command Dword 2 */
+	uint32_t cdw3;        /* Command Dword 3 */
+	uint64_t mptr;        /* Metadata Pointer */
+	union nvme_dptr dptr; /* Data Pointer: two PRPs or one SGL descriptor */
+	uint32_t cdw10;       /* Command Dword 10 to 15: depend on the opcode */
+	uint32_t cdw11;
+	uint32_t cdw12;
+	uint32_t cdw13;
+	uint32_t cdw14;
+	uint32_t cdw15;
+};
+NVME__SIZE(struct nvme_cmd, 64);
+NVME__AT(struct nvme_cmd, cid, 2);
+NVME__AT(struct nvme_cmd, nsid, 4);
+NVME__AT(struct nvme_cmd, cdw2, 8);
+NVME__AT(struct nvme_cmd, mptr, 16);
+NVME__AT(struct nvme_cmd, dptr, 24);
+NVME__AT(struct nvme_cmd, cdw10, 40);
+NVME__AT(struct nvme_cmd, cdw15, 60);
+
+#define NVME_CMD_FUSE(flags) NVME__GET(flags, 1, 0) /* fused operation: NVME_FUSE_* */
+#define NVME_CMD_PSDT(flags) NVME__GET(flags, 7, 6) /* PRP or SGL: NVME_PSDT_* */
+#define NVME_CMD_FUSE_SET(x) ((uint8_t)NVME__PUT(x, 1, 0))
+#define NVME_CMD_PSDT_SET(x) ((uint8_t)NVME__PUT(x, 7, 6))
+#define NVME_FUSE_NONE       0u
+#define NVME_FUSE_FIRST      1u /* first of a pair; both in adjacent slots, one doorbell write */
+#define NVME_FUSE_SECOND     2u
+#define NVME_PSDT_PRP        0u          /* DPTR is PRPs */
+#define NVME_PSDT_SGL        1u          /* DPTR is an SGL descriptor, MPTR a plain address */
+#define NVME_PSDT_SGL_MPTR   2u          /* both are SGLs */
+#define NVME_CID_NONE        0xffffu     /* in the error log: an error that belongs to no command */
+#define NVME_NSID_ALL        0xffffffffu /* every namespace attached to the controller */
+
+/* Bits 1:0 of nearly every opcode tell which way data goes, as seen from the host. */
+#define NVME_OPC_DATA(opc)     NVME__GET(opc, 1, 0)
+#define NVME_OPC_DATA_NONE     0u
+#define NVME_OPC_DATA_TO_CTRLR 1u
+#define NVME_OPC_DATA_TO_HOST  2u
+#define NVME_OPC_DATA_BOTH     3u
+
+/*
+ * Completion queue entry, 16 bytes: the controller's answer. It is new if its phase bit P
+ * differs from that of the previous round through the ring. sqhd tells how far the controller
+ * has fetched the submission queue. status is the upper half of dword 3 just as it is stored,
+ * that is with P in bit 0: status 0 or 1 is success.
+ * [Base 2.1 §4.2.1, Fig. 96, 97, 98: Completion Queue Entry], [§4.2.4, Fig. 108: Phase Tag]
+ */
+struct nvme_cpl {
+	uint32_t cdw0;   /* Dword 0: result, depends on the command */
+	uint32_t cdw1;   /* Dword 1: result, used by few commands */
+	uint16_t sqhd;   /* SQ Head Pointer */
+	uint16_t sqid;   /* SQ Identifier: many SQs may share one CQ */
+	uint16_t cid;    /* Command Identifier of the command that completed */
+	uint16_t status; /* P [0], Status [15:1] */
+};
+NVME__SIZE(struct nvme_cpl, 16);
+NVME__AT(struct nvme_cpl, sqhd, 8);
+NVME__AT(struct nvme_cpl, cid, 12);
+NVME__AT(struct nvme_cpl, status, 14);
+
+/*
+ * The status word. SC alone says nothing: 02h is Invalid Field for SCT 0 and Invalid Queue Size
+ * for SCT 1. CRD picks one of the delays CRDT1 to CRDT3 (100 ms units) before a retry.
+ * [Base 2.1 §4.2.3, Fig. 100: Status Field]
+ */
+#define NVME_CPL_P(status)   NVME__GET(status, 0, 0)   /* phase tag */
+#define NVME_CPL_SC(status)  NVME__GET(status, 8, 1)   /* status code, NVME_SC_* */
+#define NVME_CPL_SCT(status) NVME__GET(status, 11, 9)  /* status code type, NVME_SCT_* */
+#define NVME_CPL_CRD(status) NVME__GET(status, 13, 12) /* command retry delay: 0 none, 1 to 3 */
+#define NVME_CPL_M(status)   NVME__GET(status, 14, 14) /* more: details are in the error log */
+#define NVME_CPL_DNR(status) NVME__GET(status, 15, 15) /* do not retry: it would fail again */
+#define NVME_CPL_P_SET(x)    ((uint16_t)NVME__PUT(x, 0, 0))
+#define NVME_CPL_SC_SET(x)   ((uint16_t)NVME__PUT(x, 8, 1))
+#define NVME_CPL_SCT_SET(x)  ((uint16_t)NVME__PUT(x, 11, 9))
+#define NVME_CPL_CRD_SET(x)  ((uint16_t)NVME__PUT(x, 13, 12))
+#define NVME_CPL_M_SET(x)    ((uint16_t)NVME__PUT(x, 14, 14))
+#define NVME_CPL_DNR_SET(x)  ((uint16_t)NVME__PUT(x, 15, 15))
+
+/* True when SCT and SC are not both zero. P, CRD, M and DNR do not make an error. */
+static inline bool nvme_cpl_is_error(const struct nvme_cpl *cpl)
+{
+	return nvme_bits(cpl->status, 11, 1) != 0;
+}
+
+/* ---- opcodes -------------------------------------------------------------------------------- */
+
+/* Opcodes on queue 0. C0h to FFh are vendor specific. [Base 2.1: Admin Command Set] */
+enum nvme_admin_opc {
+	NVME_OPC_DELETE_IO_SQ = 0x00,
+	NVME_OPC_CREATE_IO_SQ = 0x01,
+	NVME_OPC_GET_LOG_PAGE = 0x02,
+	NVME_OPC_DELETE_IO_CQ = 0x04,
+	NVME_OPC_CREATE_IO_CQ = 0x05,
+	NVME_OPC_IDENTIFY = 0x06,
+	NVME_OPC_ABORT = 0x08,
+	NVME_OPC_SET_FEATURES = 0x09,
+	NVME_OPC_GET_FEATURES = 0x0a,
+	NVME_OPC_ASYNC_EVENT_REQUEST = 0x0c,
+	NVME_OPC_NS_MANAGEMENT = 0x0d,
+	NVME_OPC_FIRMWARE_COMMIT = 0x10,
+	NVME_OPC_FIRMWARE_IMAGE_DOWNLOAD = 0x11,
+	NVME_OPC_DEVICE_SELF_TEST = 0x14,
+	NVME_OPC_NS_ATTACHMENT = 0x15,
+	NVME_OPC_KEEP_ALIVE = 0x18,
+	NVME_OPC_DIRECTIVE_SEND = 0x19,
+	NVME_OPC_DIRECTIVE_RECEIVE = 0x1a,
+	NVME_OPC_VIRTUALIZATION_MANAGEMENT = 0x1c,
+	NVME_OPC_NVME_MI_SEND = 0x1d,
+	NVME_OPC_NVME_MI_RECEIVE = 0x1e,
+	NVME_OPC_CAPACITY_MANAGEMENT = 0x20,
+	NVME_OPC_DISCOVERY_INFO_MANAGEMENT = 0x21,
+	NVME_OPC_FABRIC_ZONING_RECEIVE = 0x22,
+	NVME_OPC_LOCKDOWN = 0x24,
+	NVME_OPC_FABRIC_ZONING_LOOKUP = 0x25,
+	NVME_OPC_CLEAR_EXPORTED_CONFIG = 0x28,
+	NVME_OPC_FABRIC_ZONING_SEND = 0x29,
+	NVME_OPC_CREATE_EXPORTED_SUBSYSTEM = 0x2a,
+	NVME_OPC_MANAGE_EXPORTED_SUBSYSTEM = 0x2d,
+	NVME_OPC_MANAGE_EXPORTED_NS = 0x31,
+	NVME_OPC_MANAGE_EXPORTED_PORT = 0x35,
+	NVME_OPC_SEND_DISCOVERY_LOG_PAGE = 0x39,
+	NVME_OPC_TRACK_SEND = 0x3d,
+	NVME_OPC_TRACK_RECEIVE = 0x3e,
+	NVME_OPC_MIGRATION_SEND = 0x41,
+	NVME_OPC_MIGRATION_RECEIVE = 0x42,
+	NVME_OPC_CONTROLLER_DATA_QUEUE = 0x45,
+	NVME_OPC_DOORBELL_BUFFER_CONFIG = 0x7c,
+	NVME_OPC_FABRIC = 0x7f, /* on any queue; the fabrics command type is SQE byte 4 */
+	NVME_OPC_FORMAT_NVM = 0x80,
+	NVME_OPC_SECURITY_SEND = 0x81,
+	NVME_OPC_SECURITY_RECEIVE = 0x82,
+	NVME_OPC_SANITIZE = 0x84,
+	NVME_OPC_GET_LBA_STATUS = 0x86,
+	NVME_OPC_OCSSD_GEOMETRY = 0xe2, /* Open-Channel SSD, vendor specific range */
+};
+
+/* Opcodes on queues 1 and up. [Base 2.1 §7.2: Flush], [NVM 1.1: I/O commands], [ZNS: commands] */
+enum nvme_io_opc {
+	NVME_OPC_FLUSH = 0x00,
+	NVME_OPC_WRITE = 0x01,
+	NVME_OPC_READ = 0x02,
+	NVME_OPC_WRITE_UNCORRECTABLE = 0x04,
+	NVME_OPC_COMPARE = 0x05,
+	NVME_OPC_WRITE_ZEROES = 0x08,
+	NVME_OPC_DATASET_MANAGEMENT = 0x09,
+	NVME_OPC_VERIFY = 0x0c,
+	NVME_OPC_RESERVATION_REGISTER = 0x0d,
+	NVME_OPC_RESERVATION_REPORT = 0x0e,
+	NVME_OPC_RESERVATION_ACQUIRE = 0x11,
+	NVME_OPC_IO_MANAGEMENT_RECEIVE = 0x12,
+	NVME_OPC_RESERVATION_RELEASE = 0x15,
+	NVME_OPC_CANCEL = 0x18,
+	NVME_OPC_COPY = 0x19,
+	NVME_OPC_IO_MANAGEMENT_SEND = 0x1d,
+	NVME_OPC_ZONE_MANAGEMENT_SEND = 0x79,
+	NVME_OPC_ZONE_MANAGEMENT_RECEIVE = 0x7a,
+	NVME_OPC_ZONE_APPEND = 0x7d,
+	NVME_OPC_OCSSD_VECTOR_RESET = 0x90, /* Open-Channel SSD, vendor specific range */
+	NVME_OPC_OCSSD_VECTOR_WRITE = 0x91,
+	NVME_OPC_OCSSD_VECTOR_READ = 0x92,
+	NVME_OPC_OCSSD_VECTOR_COPY = 0x93,
+};
+
+/* Fabrics command types, SQE byte 4 when the opcode is 7Fh. [Base 2.1: Fabrics Command Set] */
+enum nvme_fabrics_type {
+	NVME_FABRICS_PROPERTY_SET = 0x00,
+	NVME_FABRICS_CONNECT = 0x01,
+	NVME_FABRICS_PROPERTY_GET = 0x04,
+	NVME_FABRICS_AUTHENTICATION_SEND = 0x05,
+	NVME_FABRICS_AUTHENTICATION_RECEIVE = 0x06,
+	NVME_FABRICS_DISCONNECT = 0x08,
+};
+
+/* Feature identifiers of Set and Get Features, CDW10 [7:0]. C0h to FFh are vendor specific.
+ * [Base 2.1: Feature Identifiers] */
+enum nvme_feat {
+	NVME_FEAT_ARBITRATION = 0x01,
+	NVME_FEAT_POWER_MANAGEMENT = 0x02,
+	NVME_FEAT_LBA_RANGE_TYPE = 0x03,
+	NVME_FEAT_TEMPERATURE_THRESHOLD = 0x04,
+	NVME_FEAT_ERROR_RECOVERY = 0x05,
+	NVME_FEAT_VOLATILE_WRITE_CACHE = 0x06,
+	NVME_FEAT_NUMBER_OF_QUEUES = 0x07,
+	NVME_FEAT_INTERRUPT_COALESCING = 0x08,
+	NVME_FEAT_INTERRUPT_VECTOR_CONFIG = 0x09,
+	NVME_FEAT_WRITE_ATOMICITY = 0x0a,
+	NVME_FEAT_ASYNC_EVENT_CONFIG = 0x0b,
+	NVME_FEAT_AUTO_POWER_STATE_TRANSITION = 0x0c,
+	NVME_FEAT_HOST_MEM_BUFFER = 0x0d,
+	NVME_FEAT_TIMESTAMP = 0x0e,
+	NVME_FEAT_KEEP_ALIVE_TIMER = 0x0f,
+	NVME_FEAT_HOST_THERMAL_MANAGEMENT = 0x10,
+	NVME_FEAT_NON_OP_POWER_STATE_CONFIG = 0x11,
+	NVME_FEAT_READ_RECOVERY_LEVEL = 0x12,
+	NVME_FEAT_PREDICTABLE_LATENCY_CONFIG = 0x13,
+	NVME_FEAT_PREDICTABLE_LATENCY_WINDOW = 0x14,
+	NVME_FEAT_LBA_STATUS_INTERVAL = 0x15,
+	NVME_FEAT_HOST_BEHAVIOR = 0x16,
+	NVME_FEAT_SANITIZE_CONFIG = 0x17,
+	NVME_FEAT_ENDURANCE_GROUP_EVENT = 0x18,
+	NVME_FEAT_IO_COMMAND_SET_PROFILE = 0x19,
+	NVME_FEAT_SPINUP_CONTROL = 0x1a,
+	NVME_FEAT_POWER_LOSS_SIGNALING = 0x1b,
+	NVME_FEAT_PERFORMANCE_CHARACTERISTICS = 0x1c,
+	NVME_FEAT_FDP = 0x1d,
+	NVME_FEAT_FDP_EVENTS = 0x1e,
+	NVME_FEAT_NS_ADMIN_LABEL = 0x1f,
+	NVME_FEAT_KEY_VALUE_CONFIG = 0x20,
+	NVME_FEAT_CONTROLLER_DATA_QUEUE = 0x21,
+	NVME_FEAT_EMBEDDED_MGMT_ADDRESS = 0x78,
+	NVME_FEAT_HOST_MGMT_AGENT_ADDRESS = 0x79,
+	NVME_FEAT_ENHANCED_CTRLR_METADATA = 0x7d,
+	NVME_FEAT_CTRLR_METADATA = 0x7e,
+	NVME_FEAT_NS_METADATA = 0x7f,
+	NVME_FEAT_SOFTWARE_PROGRESS_MARKER = 0x80,
+	NVME_FEAT_HOST_IDENTIFIER = 0x81,
+	NVME_FEAT_HOST_RESERVE_MASK = 0x82,
+	NVME_FEAT_HOST_RESERVE_PERSIST = 0x83,
+	NVME_FEAT_NS_WRITE_PROTECTION = 0x84,
+	NVME_FEAT_BOOT_PARTITION_WRITE_PROTECTION = 0x85,
+};
+
+/* Log page identifiers, Get Log Page CDW10 [7:0]. C0h to FFh are vendor specific.
+ * [Base 2.1 §5.1.12, Fig. 202: Log Page Identifiers] */
+enum nvme_log_page {
+	NVME_LOG_PAGE_SUPPORTED = 0x00,
+	NVME_LOG_PAGE_ERROR = 0x01,           /* struct nvme_error_log_entry[] */
+	NVME_LOG_PAGE_SMART = 0x02,           /* struct nvme_smart_log */
+	NVME_LOG_PAGE_FIRMWARE_SLOT = 0x03,   /* struct nvme_fw_slot_log */
+	NVME_LOG_PAGE_CHANGED_NS_LIST = 0x04, /* struct nvme_ns_list */
+	NVME_LOG_PAGE_COMMAND_EFFECTS = 0x05,
+	NVME_LOG_PAGE_DEVICE_SELF_TEST = 0x06,
+	NVME_LOG_PAGE_TELEMETRY_HOST = 0x07,
+	NVME_LOG_PAGE_TELEMETRY_CTRLR = 0x08,
+	NVME_LOG_PAGE_ENDURANCE_GROUP = 0x09,
+	NVME_LOG_PAGE_PREDICTABLE_LATENCY = 0x0a,
+	NVME_LOG_PAGE_PREDICTABLE_LATENCY_AGG = 0x0b,
+	NVME_LOG_PAGE_ANA = 0x0c,
+	NVME_LOG_PAGE_PERSISTENT_EVENT = 0x0d,
+	NVME_LOG_PAGE_LBA_STATUS = 0x0e,
+	NVME_LOG_PAGE_ENDURANCE_GROUP_EVENT = 0x0f,
+	NVME_LOG_PAGE_MEDIA_UNIT_STATUS = 0x10,
+	NVME_LOG_PAGE_CAPACITY_CONFIG_LIST = 0x11,
+	NVME_LOG_PAGE_FEATURE_EFFECTS = 0x12,
+	NVME_LOG_PAGE_MI_COMMAND_EFFECTS = 0x13,
+	NVME_LOG_PAGE_LOCKDOWN = 0x14,
+	NVME_LOG_PAGE_BOOT_PARTITION = 0x15,
+	NVME_LOG_PAGE_ROTATIONAL_MEDIA = 0x16,
+	NVME_LOG_PAGE_DISPERSED_NS = 0x17,
+	NVME_LOG_PAGE_MANAGEMENT_ADDRESS = 0x18,
+	NVME_LOG_PAGE_PHY_RX_EOM = 0x19,
+	NVME_LOG_PAGE_REACHABILITY_GROUPS = 0x1a,
+	NVME_LOG_PAGE_REACHABILITY_ASSOC = 0x1b,
+	NVME_LOG_PAGE_CHANGED_ALLOCATED_NS = 0x1c,
+	NVME_LOG_PAGE_FDP_CONFIGS = 0x20,
+	NVME_LOG_PAGE_FDP_RUH_USAGE = 0x21,
+	NVME_LOG_PAGE_FDP_STATISTICS = 0x22,
+	NVME_LOG_PAGE_FDP_EVENTS = 0x23,
+	NVME_LOG_PAGE_DISCOVERY = 0x70,
+	NVME_LOG_PAGE_HOST_DISCOVERY = 0x71,
+	NVME_LOG_PAGE_AVE_DISCOVERY = 0x72,
+	NVME_LOG_PAGE_PULL_MODEL_DDC = 0x73,
+	NVME_LOG_PAGE_RESERVATION = 0x80,
+	NVME_LOG_PAGE_SANITIZE_STATUS = 0x81,
+	NVME_LOG_PAGE_CHANGED_ZONES = 0xbf,
+};
+
+/* What Identify returns: Controller or Namespace Structure, CDW10 [7:0]; always 4096 bytes.
+ * [Base 2.1 §5.1.13, Fig. 310: CNS Values] */
+enum nvme_id_cns {
+	NVME_ID_CNS_NS = 0x00,             /* struct nvme_id_ns */
+	NVME_ID_CNS_CTRLR = 0x01,          /* struct nvme_id_ctrlr */
+	NVME_ID_CNS_ACTIVE_NS_LIST = 0x02, /* struct nvme_ns_list; not in NVMe 1.0 */
+	NVME_ID_CNS_NS_ID_DESC = 0x03,     /* struct nvme_ns_id_desc, each followed by nidl bytes */
+	NVME_ID_CNS_NVM_SET_LIST = 0x04,
+	NVME_ID_CNS_NS_IOCS = 0x05,    /* namespace, specific to a command set (CSI) */
+	NVME_ID_CNS_CTRLR_IOCS = 0x06, /* controller, specific to a command set (CSI) */
+	NVME_ID_CNS_ACTIVE_NS_LIST_IOCS = 0x07,
+	NVME_ID_CNS_NS_INDEPENDENT = 0x08, /* namespace, the same for every command set */
+	NVME_ID_CNS_NS_FORMAT = 0x09,
+	NVME_ID_CNS_NS_FORMAT_IOCS = 0x0a,
+	NVME_ID_CNS_ALLOCATED_NS_LIST = 0x10,
+	NVME_ID_CNS_ALLOCATED_NS = 0x11,
+	NVME_ID_CNS_NS_ATTACHED_CTRLR_LIST = 0x12,
+	NVME_ID_CNS_CTRLR_LIST = 0x13,
+	NVME_ID_CNS_PRIMARY_CTRLR_CAP = 0x14,
+	NVME_ID_CNS_SECONDARY_CTRLR_LIST = 0x15,
+	NVME_ID_CNS_NS_GRANULARITY_LIST = 0x16,
+	NVME_ID_CNS_UUID_LIST = 0x17,
+	NVME_ID_CNS_DOMAIN_LIST = 0x18,
+	NVME_ID_CNS_ENDURANCE_GROUP_LIST = 0x19,
+	NVME_ID_CNS_ALLOCATED_NS_LIST_IOCS = 0x1a,
+	NVME_ID_CNS_ALLOCATED_NS_IOCS = 0x1b,
+	NVME_ID_CNS_IOCS = 0x1c, /* command sets that the controller supports */
+	NVME_ID_CNS_UNDERLYING_NS_LIST = 0x1d,
+	NVME_ID_CNS_PORTS_LIST = 0x1e,
+	NVME_ID_CNS_ALLOCATED_NS_INDEPENDENT = 0x1f,
+	NVME_ID_CNS_CTRLR_STATE_FORMATS = 0x20,
+};
+
+/* Command Set Identifiers, Identify CDW11 [31:24]. [Base 2.1: I/O Command Sets] */
+enum nvme_csi {
+	NVME_CSI_NVM = 0x00, /* NVM (blocks) */
+	NVME_CSI_KV = 0x01,  /* Key Value */
+	NVME_CSI_ZNS = 0x02, /* Zoned Namespaces */
+	NVME_CSI_SLM = 0x03, /* Subsystem Local Memory */
+	NVME_CSI_CP = 0x04,  /* Computational Programs */
+};
+
+/* ---- status codes --------------------------------------------------------------------------- */
+
+/* Status code types: which of the lists below SC is from. [Base 2.1 §4.2.3: Status Field] */
+enum nvme_sct {
+	NVME_SCT_GENERIC = 0,
+	NVME_SCT_COMMAND_SPECIFIC = 1,
+	NVME_SCT_MEDIA_ERROR = 2,
+	NVME_SCT_PATH = 3,
+	NVME_SCT_VENDOR_SPECIFIC = 7,
+};
+
+/* SCT 0: any command. 80h and up depend on the command set. [Base 2.1: Generic Command Status] */
+enum nvme_sc_generic {
+	NVME_SC_SUCCESS = 0x00,
+	NVME_SC_INVALID_OPCODE = 0x01,
+	NVME_SC_INVALID_FIELD = 0x02,
+	NVME_SC_COMMAND_ID_CONFLICT = 0x03,
+	NVME_SC_DATA_TRANSFER_ERROR = 0x04,
+	NVME_SC_ABORTED_POWER_LOSS = 0x05,
+	NVME_SC_INTERNAL_DEVICE_ERROR = 0x06,
+	NVME_SC_ABORTED_BY_REQUEST = 0x07,
+	NVME_SC_ABORTED_SQ_DELETION = 0x08,
+	NVME_SC_ABORTED_FAILED_FUSED = 0x09,
+	NVME_SC_ABORTED_MISSING_FUSED = 0x0a,
+	NVME_SC_INVALID_NAMESPACE_OR_FORMAT = 0x0b,
+	NVME_SC_COMMAND_SEQUENCE_ERROR = 0x0c,
+	NVME_SC_INVALID_SGL_SEG_DESCRIPTOR = 0x0d,
+	NVME_SC_INVALID_NUM_SGL_DESCRIPTORS = 0x0e,
+	NVME_SC_DATA_SGL_LENGTH_INVALID = 0x0f,
+	NVME_SC_METADATA_SGL_LENGTH_INVALID = 0x10,
+	NVME_SC_SGL_DESCRIPTOR_TYPE_INVALID = 0x11,
+	NVME_SC_INVALID_CONTROLLER_MEM_BUF = 0x12,
+	NVME_SC_INVALID_PRP_OFFSET = 0x13,
+	NVME_SC_ATOMIC_WRITE_UNIT_EXCEEDED = 0x14,
+	NVME_SC_OPERATION_DENIED = 0x15,
+	NVME_SC_INVALID_SGL_OFFSET = 0x16,
+	NVME_SC_HOSTID_INCONSISTENT_FORMAT = 0x18,
+	NVME_SC_KEEP_ALIVE_EXPIRED = 0x19,
+	NVME_SC_KEEP_ALIVE_INVALID = 0x1a,
+	NVME_SC_ABORTED_PREEMPT = 0x1b,
+	NVME_SC_SANITIZE_FAILED = 0x1c,
+	NVME_SC_SANITIZE_IN_PROGRESS = 0x1d,
+	NVME_SC_SGL_DATA_BLOCK_GRANULARITY_INVALID = 0x1e,
+	NVME_SC_COMMAND_INVALID_IN_CMB = 0x1f,
+	NVME_SC_NAMESPACE_IS_PROTECTED = 0x20,
+	NVME_SC_COMMAND_INTERRUPTED = 0x21,
+	NVME_SC_TRANSIENT_TRANSPORT_ERROR = 0x22,
+	NVME_SC_PROHIBITED_BY_LOCKDOWN = 0x23,
+	NVME_SC_ADMIN_MEDIA_NOT_READY = 0x24,
+	NVME_SC_INVALID_KEY_TAG = 0x25,
+	NVME_SC_HOST_DISPERSED_NS_DISABLED = 0x26,
+	NVME_SC_HOST_ID_NOT_INITIALIZED = 0x27,
+	NVME_SC_INCORRECT_KEY = 0x28,
+	NVME_SC_FDP_DISABLED = 0x29,
+	NVME_SC_INVALID_PLACEMENT_HANDLE_LIST = 0x2a,
+	NVME_SC_LBA_OUT_OF_RANGE = 0x80,
+	NVME_SC_CAPACITY_EXCEEDED = 0x81,
+	NVME_SC_NAMESPACE_NOT_READY = 0x82,
+	NVME_SC_RESERVATION_CONFLICT = 0x83,
+	NVME_SC_FORMAT_IN_PROGRESS = 0x84,
+	NVME_SC_INVALID_VALUE_SIZE = 0x85, /* 85h to 89h: Key Value command set */
+	NVME_SC_INVALID_KEY_SIZE = 0x86,
+	NVME_SC_KV_KEY_DOES_NOT_EXIST = 0x87,
+	NVME_SC_UNRECOVERED_ERROR = 0x88,
+	NVME_SC_KEY_EXISTS = 0x89,
+};
+
+/* SCT 1: what the code means depends on the command. [Base 2.1: Command Specific Status] */
+enum nvme_sc_command_specific {
+	NVME_SC_COMPLETION_QUEUE_INVALID = 0x00,
+	NVME_SC_INVALID_QUEUE_IDENTIFIER = 0x01,
+	NVME_SC_INVALID_QUEUE_SIZE = 0x02,
+	NVME_SC_ABORT_COMMAND_LIMIT_EXCEEDED = 0x03,
+	NVME_SC_ASYNC_EVENT_REQUEST_LIMIT_EXCEEDED = 0x05,
+	NVME_SC_INVALID_FIRMWARE_SLOT = 0x06,
+	NVME_SC_INVALID_FIRMWARE_IMAGE = 0x07,
+	NVME_SC_INVALID_INTERRUPT_VECTOR = 0x08,
+	NVME_SC_INVALID_LOG_PAGE = 0x09,
+	NVME_SC_INVALID_FORMAT = 0x0a,
+	NVME_SC_FIRMWARE_REQ_CONVENTIONAL_RESET = 0x0b,
+	NVME_SC_INVALID_QUEUE_DELETION = 0x0c,
+	NVME_SC_FEATURE_ID_NOT_SAVEABLE = 0x0d,
+	NVME_SC_FEATURE_NOT_CHANGEABLE = 0x0e,
+	NVME_SC_FEATURE_NOT_NAMESPACE_SPECIFIC = 0x0f,
+	NVME_SC_FIRMWARE_REQ_NVM_RESET = 0x10,
+	NVME_SC_FIRMWARE_REQ_RESET = 0x11,
+	NVME_SC_FIRMWARE_REQ_MAX_TIME_VIOLATION = 0x12,
+	NVME_SC_FIRMWARE_ACTIVATION_PROHIBITED = 0x13,
+	NVME_SC_OVERLAPPING_RANGE = 0x14,
+	NVME_SC_NAMESPACE_INSUFFICIENT_CAPACITY = 0x15,
+	NVME_SC_NAMESPACE_ID_UNAVAILABLE = 0x16,
+	NVME_SC_NAMESPACE_ALREADY_ATTACHED = 0x18,
+	NVME_SC_NAMESPACE_IS_PRIVATE = 0x19,
+	NVME_SC_NAMESPACE_NOT_ATTACHED = 0x1a,
+	NVME_SC_THINPROVISIONING_NOT_SUPPORTED = 0x1b,
+	NVME_SC_CONTROLLER_LIST_INVALID = 0x1c,
+	NVME_SC_DEVICE_SELF_TEST_IN_PROGRESS = 0x1d,
+	NVME_SC_BOOT_PARTITION_WRITE_PROHIBITED = 0x1e,
+	NVME_SC_INVALID_CTRLR_ID = 0x1f,
+	NVME_SC_INVALID_SECONDARY_CTRLR_STATE = 0x20,
+	NVME_SC_INVALID_NUM_CTRLR_RESOURCES = 0x21,
+	NVME_SC_INVALID_RESOURCE_ID = 0x22,
+	NVME_SC_SANITIZE_PROHIBITED = 0x23,
+	NVME_SC_ANA_GROUP_IDENTIFIER_INVALID = 0x24,
+	NVME_SC_ANA_ATTACH_FAILED = 0x25,
+	NVME_SC_INSUFFICIENT_CAPACITY = 0x26,
+	NVME_SC_NAMESPACE_ATTACH_LIMIT_EXCEEDED = 0x27,
+	NVME_SC_PROHIBIT_COMMAND_EXEC_NOT_SUPPORTED = 0x28,
+	NVME_SC_IOCS_NOT_SUPPORTED = 0x29,
+	NVME_SC_IOCS_NOT_ENABLED = 0x2a,
+	NVME_SC_IOCS_COMBINATION_REJECTED = 0x2b,
+	NVME_SC_INVALID_IOCS = 0x2c,
+	NVME_SC_IDENTIFIER_UNAVAILABLE = 0x2d,
+	NVME_SC_NAMESPACE_IS_DISPERSED = 0x2e,
+	NVME_SC_INVALID_DISCOVERY_INFO = 0x2f,
+	NVME_SC_ZONING_DATA_LOCKED = 0x30,
+	NVME_SC_ZONING_DATA_NOT_FOUND = 0x31,
+	NVME_SC_INSUFFICIENT_DISCOVERY_RESOURCES = 0x32,
+	NVME_SC_REQUESTED_FUNCTION_DISABLED = 0x33,
+	NVME_SC_ZONEGROUP_ORIGINATOR_INVALID = 0x34,
+	NVME_SC_INVALID_HOST = 0x35,
+	NVME_SC_INVALID_NVM_SUBSYSTEM = 0x36,
+	NVME_SC_INVALID_CONTROLLER_DATA_QUEUE = 0x37,
+	NVME_SC_NOT_ENOUGH_RESOURCES = 0x38,
+	NVME_SC_CONTROLLER_SUSPENDED = 0x39,
+	NVME_SC_CONTROLLER_NOT_SUSPENDED = 0x3a,
+	NVME_SC_CONTROLLER_DATA_QUEUE_FULL = 0x3b,
+	NVME_SC_STREAM_RESOURCE_ALLOCATION_FAILED = 0x7f,
+	NVME_SC_CONFLICTING_ATTRIBUTES = 0x80, /* 80h and up: I/O commands */
+	NVME_SC_INVALID_PROTECTION_INFO = 0x81,
+	NVME_SC_ATTEMPTED_WRITE_TO_RO_RANGE = 0x82,
+	NVME_SC_CMD_SIZE_LIMIT_EXCEEDED = 0x83,
+	NVME_SC_INCOMPATIBLE_NAMESPACE_OR_FORMAT = 0x85,
+	NVME_SC_FAST_COPY_NOT_POSSIBLE = 0x86,
+	NVME_SC_OVERLAPPING_IO_RANGE = 0x87,
+	NVME_SC_INSUFFICIENT_RESOURCES = 0x89,
+	NVME_SC_ZONED_BOUNDARY_ERROR = 0xb8, /* B8h to BFh: Zoned Namespaces */
+	NVME_SC_ZONE_IS_FULL = 0xb9,
+	NVME_SC_ZONE_IS_READ_ONLY = 0xba,
+	NVME_SC_ZONE_IS_OFFLINE = 0xbb,
+	NVME_SC_ZONE_INVALID_WRITE = 0xbc,
+	NVME_SC_TOO_MANY_ACTIVE_ZONES = 0xbd,
+	NVME_SC_TOO_MANY_OPEN_ZONES = 0xbe,
+	NVME_SC_INVALID_ZONE_STATE_TRANSITION = 0xbf,
+};
+
+/* SCT 1 as the answer to a fabrics command (opcode 7Fh). [Base 2.1: Fabrics Command Set] */
+enum nvme_sc_fabrics {
+	NVME_SC_FABRICS_INCOMPATIBLE_FORMAT = 0x80,
+	NVME_SC_FABRICS_CONTROLLER_BUSY = 0x81,
+	NVME_SC_FABRICS_INVALID_PARAM = 0x82,
+	NVME_SC_FABRICS_RESTART_DISCOVERY = 0x83,
+	NVME_SC_FABRICS_INVALID_HOST = 0x84,
+	NVME_SC_FABRICS_LOG_RESTART_DISCOVERY = 0x90,
+	NVME_SC_FABRICS_AUTH_REQUIRED = 0x91,
+};
+
+/* SCT 2: the data itself. [Base 2.1: Media and Data Integrity Errors] */
+enum nvme_sc_media {
+	NVME_SC_WRITE_FAULTS = 0x80,
+	NVME_SC_UNRECOVERED_READ_ERROR = 0x81,
+	NVME_SC_GUARD_CHECK_ERROR = 0x82,
+	NVME_SC_APPLICATION_TAG_CHECK_ERROR = 0x83,
+	NVME_SC_REFERENCE_TAG_CHECK_ERROR = 0x84,
+	NVME_SC_COMPARE_FAILURE = 0x85,
+	NVME_SC_ACCESS_DENIED = 0x86,
+	NVME_SC_DEALLOCATED_OR_UNWRITTEN_BLOCK = 0x87,
+	NVME_SC_STORAGE_TAG_CHECK_ERROR = 0x88,
+	NVME_SC_OCSSD_OFFLINE_CHUNK = 0xc0, /* C0h and up: Open-Channel SSD */
+	NVME_SC_OCSSD_INVALID_RESET = 0xc1,
+	NVME_SC_OCSSD_READ_HIGH_ECC = 0xd0,
+	NVME_SC_OCSSD_WRITE_FAIL_WRITE_NEXT_UNIT = 0xf0,
+	NVME_SC_OCSSD_WRITE_FAIL_CHUNK_EARLY_CLOSE = 0xf1,
+	NVME_SC_OCSSD_OUT_OF_ORDER_WRITE = 0xf2,
+};
+
+/* SCT 3: the way to the controller or namespace. [Base 2.1: Path Related Status] */
+enum nvme_sc_path {
+	NVME_SC_INTERNAL_PATH_ERROR = 0x00,
+	NVME_SC_ANA_PERSISTENT_LOSS = 0x01,
+	NVME_SC_ANA_INACCESSIBLE = 0x02,
+	NVME_SC_ANA_TRANSITION = 0x03,
+	NVME_SC_CONTROLLER_PATH_ERROR = 0x60,
+	NVME_SC_HOST_PATH_ERROR = 0x70,
+	NVME_SC_ABORTED_BY_HOST = 0x71,
+};
+
+/* ---- command dwords ------------------------------------------------------------------------- */
+
+/*
+ * Create and Delete I/O queues. CDW10 is the same for both kinds: identifier from 1 and size,
+ * 0-based. DPTR.PRP1 is the address of the queue when PC is 1. The completion queue comes first,
+ * because the submission queue names it; they are deleted in the opposite order.
+ * [Base 2.1 §5.2.1, Fig. 474, 475: Create I/O Completion Queue, CDW10, CDW11]
+ * [Base 2.1 §5.2.2, Fig. 478, 479: Create I/O Submission Queue, CDW10, CDW11]
+ */
+#define NVME_CREATE_IO_Q_QID(cdw10)    NVME__GET(cdw10, 15, 0)  /* queue identifier, from 1 */
+#define NVME_CREATE_IO_Q_QSIZE(cdw10)  NVME__GET(cdw10, 31, 16) /* entries, 0-based */
+#define NVME_CREATE_IO_CQ_PC(cdw11)    NVME__GET(cdw11, 0, 0)   /* physically contiguous */
+#define NVME_CREATE_IO_CQ_IEN(cdw11)   NVME__GET(cdw11, 1, 1)   /* interrupts enabled */
+#define NVME_CREATE_IO_CQ_IV(cdw11)    NVME__GET(cdw11, 31, 16) /* interrupt vector */
+#define NVME_CREATE_IO_SQ_PC(cdw11)    NVME__GET(cdw11, 0, 0)   /* physically contiguous */
+#define NVME_CREATE_IO_SQ_QPRIO(cdw11) NVME__GET(cdw11, 2, 1)   /* priority, NVME_QPRIO_* */
+#define NVME_CREATE_IO_SQ_CQID(cdw11)  NVME__GET(cdw11, 31, 16) /* where completions go */
+#define NVME_DELETE_IO_Q_QID(cdw10)    NVME__GET(cdw10, 15, 0)  /* queue identifier */
+#define NVME_CREATE_IO_Q_QID_SET(x)    NVME__PUT(x, 15, 0)
+#define NVME_CREATE_IO_Q_QSIZE_SET(x)  NVME__PUT(x, 31, 16)
+#define NVME_CREATE_IO_CQ_PC_SET(x)    NVME__PUT(x, 0, 0)
+#define NVME_CREATE_IO_CQ_IEN_SET(x)   NVME__PUT(x, 1, 1)
+#define NVME_CREATE_IO_CQ_IV_SET(x)    NVME__PUT(x, 31, 16)
+#define NVME_CREATE_IO_SQ_PC_SET(x)    NVME__PUT(x, 0, 0)
+#define NVME_CREATE_IO_SQ_QPRIO_SET(x) NVME__PUT(x, 2, 1)
+#define NVME_CREATE_IO_SQ_CQID_SET(x)  NVME__PUT(x, 31, 16)
+#define NVME_DELETE_IO_Q_QID_SET(x)    NVME__PUT(x, 15, 0)
+
+#define NVME_QPRIO_URGENT 0u /* priorities count only with weighted round robin (CC.AMS 1) */
+#define NVME_QPRIO_HIGH   1u
+#define NVME_QPRIO_MEDIUM 2u
+#define NVME_QPRIO_LOW    3u
+
+/* Abort: asks for the end of one command, best effort. CQE dword 0 bit 0 is 0 if it was aborted.
+ * [Base 2.1, Abort command] */
+#define NVME_ABORT_SQID(cdw10)           NVME__GET(cdw10, 15, 0)
+#define NVME_ABORT_CID(cdw10)            NVME__GET(cdw10, 31, 16)
+#define NVME_ABORT_SQID_SET(x)           NVME__PUT(x, 15, 0)
+#define NVME_ABORT_CID_SET(x)            NVME__PUT(x, 31, 16)
+#define NVME_ABORT_NOT_ABORTED(cpl_cdw0) NVME__GET(cpl_cdw0, 0, 0)
+
+/* Identify: asks for one 4096-byte structure. [Base 2.1 §5.1.13: Identify] */
+#define NVME_IDENTIFY_CNS(cdw10)    NVME__GET(cdw10, 7, 0)   /* which one, NVME_ID_CNS_* */
+#define NVME_IDENTIFY_CNTID(cdw10)  NVME__GET(cdw10, 31, 16) /* controller identifier */
+#define NVME_IDENTIFY_CNSSID(cdw11) NVME__GET(cdw11, 15, 0)  /* CNS specific, e.g. NVM Set */
+#define NVME_IDENTIFY_CSI(cdw11)    NVME__GET(cdw11, 31, 24) /* command set, NVME_CSI_* */
+#define NVME_IDENTIFY_CNS_SET(x)    NVME__PUT(x, 7, 0)
+#define NVME_IDENTIFY_CNTID_SET(x)  NVME__PUT(x, 31, 16)
+#define NVME_IDENTIFY_CNSSID_SET(x) NVME__PUT(x, 15, 0)
+#define NVME_IDENTIFY_CSI_SET(x)    NVME__PUT(x, 31, 24)
+
+/* Set Features, Get Features. The value is CDW11 on the way in, CQE dword 0 on the way out.
+ * [Base 2.1: Set Features command], [Base 2.1: Get Features command] */
+#define NVME_FEATURES_FID(cdw10)     NVME__GET(cdw10, 7, 0)   /* feature, NVME_FEAT_* */
+#define NVME_GET_FEATURES_SEL(cdw10) NVME__GET(cdw10, 10, 8)  /* 0 current, 1 default, 2 saved */
+#define NVME_SET_FEATURES_SV(cdw10)  NVME__GET(cdw10, 31, 31) /* save over power cycles */
+#define NVME_FEATURES_FID_SET(x)     NVME__PUT(x, 7, 0)
+#define NVME_GET_FEATURES_SEL_SET(x) NVME__PUT(x, 10, 8)
+#define NVME_SET_FEATURES_SV_SET(x)  NVME__PUT(x, 31, 31)
+
+/*
+ * Feature 07h, Number of Queues: the host asks in CDW11 for I/O queues of both kinds, the
+ * controller says in CQE dword 0 how many it grants, which may be less or more. Same layout,
+ * both 0-based, so that "no I/O queue" cannot be said. Only before the first queue is created.
+ * [Base 2.1: Number of Queues feature]
+ */
+#define NVME_NUM_QUEUES_NSQ(dw)    NVME__GET(dw, 15, 0)  /* I/O submission queues, 0-based */
+#define NVME_NUM_QUEUES_NCQ(dw)    NVME__GET(dw, 31, 16) /* I/O completion queues, 0-based */
+#define NVME_NUM_QUEUES_NSQ_SET(x) NVME__PUT(x, 15, 0)
+#define NVME_NUM_QUEUES_NCQ_SET(x) NVME__PUT(x, 31, 16)
+
+/*
+ * Get Log Page: numd is the number of dwords to return, 0-based, cut into a lower (CDW10) and an
+ * upper half (CDW11). The byte offset into the page is CDW12 (low) and CDW13 (high). With RAE 0
+ * reading the page acknowledges the asynchronous event that belongs to it.
+ * [Base 2.1 §5.1.12, Fig. 197: Get Log Page, CDW10]
+ */
+#define NVME_GET_LOG_PAGE_LID(cdw10)      NVME__GET(cdw10, 7, 0)   /* which page, NVME_LOG_PAGE_* */
+#define NVME_GET_LOG_PAGE_LSP(cdw10)      NVME__GET(cdw10, 14, 8)  /* log specific parameter */
+#define NVME_GET_LOG_PAGE_RAE(cdw10)      NVME__GET(cdw10, 15, 15) /* retain asynchronous event */
+#define NVME_GET_LOG_PAGE_NUMDL(cdw10)    NVME__GET(cdw10, 31, 16) /* dwords, lower half */
+#define NVME_GET_LOG_PAGE_NUMDU(cdw11)    NVME__GET(cdw11, 15, 0)  /* dwords, upper half */
+#define NVME_GET_LOG_PAGE_LSI(cdw11)      NVME__GET(cdw11, 31, 16) /* log specific identifier */
+#define NVME_GET_LOG_PAGE_LID_SET(x)      NVME__PUT(x, 7, 0)
+#define NVME_GET_LOG_PAGE_LSP_SET(x)      NVME__PUT(x, 14, 8)
+#define NVME_GET_LOG_PAGE_RAE_SET(x)      NVME__PUT(x, 15, 15)
+#define NVME_GET_LOG_PAGE_NUMDL_SET(numd) NVME__PUT(numd, 31, 16) /* takes the whole number */
+#define NVME_GET_LOG_PAGE_NUMDU_SET(numd) NVME__GET(numd, 31, 16) /* takes the whole number */
+#define NVME_GET_LOG_PAGE_LSI_SET(x)      NVME__PUT(x, 31, 16)
+#define NVME_GET_LOG_PAGE_NUMD(cdw10, cdw11) \
+	(NVME_GET_LOG_PAGE_NUMDU(cdw11) << 16 | NVME_GET_LOG_PAGE_NUMDL(cdw10))
+
+/*
+ * Asynchronous Event Request: completes only when there is something to tell. CQE dword 0 says
+ * what happened and which log page has to be read to learn more and to clear the event.
+ * [Base 2.1: Asynchronous Event Request command]
+ */
+#define NVME_AER_TYPE(cdw0)     NVME__GET(cdw0, 2, 0)   /* event type, NVME_AER_TYPE_* */
+#define NVME_AER_INFO(cdw0)     NVME__GET(cdw0, 15, 8)  /* event information, depends on the type */
+#define NVME_AER_LID(cdw0)      NVME__GET(cdw0, 23, 16) /* log page to read */
+#define NVME_AER_TYPE_SET(x)    NVME__PUT(x, 2, 0)
+#define NVME_AER_INFO_SET(x)    NVME__PUT(x, 15, 8)
+#define NVME_AER_LID_SET(x)     NVME__PUT(x, 23, 16)
+#define NVME_AER_TYPE_ERROR     0u /* info 00h bad doorbell register, 01h bad doorbell value */
+#define NVME_AER_TYPE_SMART     1u /* info 00h reliability, 01h temperature, 02h spare */
+#define NVME_AER_TYPE_NOTICE    2u /* info 00h namespaces changed, 01h firmware activation */
+#define NVME_AER_TYPE_IMMEDIATE 3u /* info 00h normal NVM subsystem shutdown */
+#define NVME_AER_TYPE_IO        6u /* specific to the I/O command set */
+#define NVME_AER_TYPE_VS        7u /* vendor specific */
+
+/*
+ * Read, Write, Compare, Write Zeroes: the starting LBA is CDW10 (low) and CDW11 (high), both in
+ * logical blocks. NLB is 0-based: a length of 0 cannot be said, FFFFh is 65536 blocks.
+ * [NVM 1.1 §3.3.4, Fig. 53: Read, CDW12; §3.3.6, Fig. 70: Write, CDW12]
+ */
+#define NVME_RW_NLB(cdw12)            NVME__GET(cdw12, 15, 0)  /* logical blocks, 0-based */
+#define NVME_RW_DTYPE(cdw12)          NVME__GET(cdw12, 23, 20) /* directive type (Write) */
+#define NVME_RW_STC(cdw12)            NVME__GET(cdw12, 24, 24) /* storage tag check */
+#define NVME_RW_PRINFO(cdw12)         NVME__GET(cdw12, 29, 26) /* protection information */
+#define NVME_RW_FUA(cdw12)            NVME__GET(cdw12, 30, 30) /* force unit access: no cache */
+#define NVME_RW_LR(cdw12)             NVME__GET(cdw12, 31, 31) /* limited retry */
+#define NVME_RW_NLB_SET(x)            NVME__PUT(x, 15, 0)
+#define NVME_RW_DTYPE_SET(x)          NVME__PUT(x, 23, 20)
+#define NVME_RW_STC_SET(x)            NVME__PUT(x, 24, 24)
+#define NVME_RW_PRINFO_SET(x)         NVME__PUT(x, 29, 26)
+#define NVME_RW_FUA_SET(x)            NVME__PUT(x, 30, 30)
+#define NVME_RW_LR_SET(x)             NVME__PUT(x, 31, 31)
+#define NVME_RW_SLBA(cdw10, cdw11)    ((uint64_t)(cdw11) << 32 | (uint64_t)(cdw10))
+#define NVME_WRITE_ZEROES_DEAC_SET(x) NVME__PUT(x, 25, 25) /* deallocate if possible */
+
+/*
+ * Dataset Management: up to 256 ranges in the data buffer, their number 0-based in CDW10.
+ * The attribute AD (deallocate, what others call trim or discard) is a hint.
+ * [NVM 1.1, Dataset Management command]
+ */
+struct nvme_dsm_range {
+	uint32_t cattr; /* Context Attributes */
+	uint32_t nlb;   /* Length in logical blocks, NOT 0-based */
+	uint64_t slba;  /* Starting LBA */
+};
+NVME__SIZE(struct nvme_dsm_range, 16);
+NVME__AT(struct nvme_dsm_range, slba, 8);
+#define NVME_DSM_NR(cdw10) NVME__GET(cdw10, 7, 0) /* number of ranges, 0-based */
+#define NVME_DSM_AD(cdw11) NVME__GET(cdw11, 2, 2) /* attribute: deallocate */
+#define NVME_DSM_NR_SET(x) NVME__PUT(x, 7, 0)
+#define NVME_DSM_AD_SET(x) NVME__PUT(x, 2, 2)
+
+/* ---- Identify data structures --------------------------------------------------------------- */
+
+/*
+ * One power state, 32 bytes. Power is mp * 0.01 W, or * 0.0001 W if MXPS (flags bit 0) is set.
+ * Latencies are in microseconds; 0 is "not reported". The relative numbers are ranks: smaller
+ * is better. Scales are in bits 7:6 of ips and aps: 1 is 0.0001 W, 2 is 0.01 W.
+ * [Base 2.1 §5.1.13.2.1: Identify Controller, Power State Descriptor]
+ */
+struct nvme_psd {
+	uint16_t mp; /* Maximum Power */
+	uint8_t rsvd2;
+	uint8_t flags;  /* MXPS [0] max power scale, NOPS [1] non-operational state */
+	uint32_t enlat; /* Entry Latency, us */
+	uint32_t exlat; /* Exit Latency, us */
+	uint8_t rrt;    /* Relative Read Throughput [4:0] */
+	uint8_t rrl;    /* Relative Read Latency [4:0] */
+	uint8_t rwt;    /* Relative Write Throughput [4:0] */
+	uint8_t rwl;    /* Relative Write Latency [4:0] */
+	uint16_t idlp;  /* Idle Power, unit from ips */
+	uint8_t ips;    /* Idle Power Scale [7:6] */
+	uint8_t rsvd19;
+	uint16_t actp;       /* Active Power, unit from aps */
+	uint8_t aps;         /* Active Power Workload [2:0], Active Power Scale [7:6] */
+	uint8_t epfrt;       /* Emergency Power Fail Recovery Time */
+	uint8_t fqvt;        /* Forced Quiescence Vault Time */
+	uint8_t epfvt;       /* Emergency Power Fail Vault Time */
+	uint8_t epfr_fqv_ts; /* scales of EPFRT [3:0] and FQVT [7:4] */
+	uint8_t epfvts;      /* scale of EPFVT [3:0] */
+	uint8_t rsvd28[4];
+};
+NVME__SIZE(struct nvme_psd, 32);
+NVME__AT(struct nvme_psd, enlat, 4);
+NVME__AT(struct nvme_psd, rwl, 15);
+NVME__AT(struct nvme_psd, actp, 20);
+NVME__AT(struct nvme_psd, epfvts, 27);
+
+/*
+ * Identify Controller (CNS 01h), 4096 bytes. Traps: strings are padded with blanks and have no
+ * terminating zero; mdts is an exponent in units of the page size CAP.MPSMIN (0: no limit);
+ * acl, aerl, elpe, npss, awun, awupf are 0-based; nn is the highest NSID, not a count;
+ * temperatures are in kelvin. 128-bit numbers are little-endian pairs: low half first.
+ * [Base 2.1 §5.1.13.2.1, Fig. 312: Identify Controller Data Structure]
+ */
+struct nvme_id_ctrlr {
+	/* bytes 0 to 255: capabilities and features */
+	uint16_t vid;    /* PCI Vendor ID */
+	uint16_t ssvid;  /* PCI Subsystem Vendor ID */
+	char sn[20];     /* Serial Number, ASCII, blank padded */
+	char mn[40];     /* Model Number, ASCII, blank padded */
+	char fr[8];      /* Firmware Revision, ASCII, blank padded */
+	uint8_t rab;     /* Recommended Arbitration Burst, 2^n commands */
+	uint8_t ieee[3]; /* IEEE OUI Identifier, low byte first */
+	uint8_t cmic;    /* Multi-Path I/O and Namespace Sharing Capabilities */
+	uint8_t mdts;    /* Maximum Data Transfer Size: 2^n pages of CAP.MPSMIN, 0: no limit */
+	uint16_t cntlid; /* Controller ID in the NVM subsystem */
+	uint32_t ver;    /* Version, as in register VS */
+	uint32_t rtd3r;  /* RTD3 Resume Latency, us */
+	uint32_t rtd3e;  /* RTD3 Entry Latency, us: how long a shutdown may take */
+	uint32_t oaes;   /* Optional Asynchronous Events Supported */
+	uint32_t ctratt; /* Controller Attributes */
+	uint16_t rrls;   /* Read Recovery Levels Supported */
+	uint8_t bpcap;   /* Boot Partition Capabilities */
+	uint8_t rsvd103;
+	uint32_t nssl; /* NVM Subsystem Shutdown Latency, us */
+	uint8_t rsvd108[2];
+	uint8_t plsi;      /* Power Loss Signaling Information */
+	uint8_t cntrltype; /* Controller Type: 1 I/O, 2 discovery, 3 administrative */
+	uint8_t fguid[16]; /* FRU Globally Unique Identifier */
+	uint16_t crdt1;    /* Command Retry Delay Time 1, 100 ms */
+	uint16_t crdt2;    /* Command Retry Delay Time 2, 100 ms */
+	uint16_t crdt3;    /* Command Retry Delay Time 3, 100 ms */
+	uint8_t crcap;     /* Controller Reachability Capabilities */
+	uint8_t rsvd135[118];
+	uint8_t nvmsr; /* NVM Subsystem Report */
+	uint8_t vwci;  /* VPD Write Cycle Information */
+	uint8_t mec;   /* Management Endpoint Capabilities */
+
+	/* bytes 256 to 511: admin command set attributes */
+	uint16_t oacs;       /* Optional Admin Command Support, NVME_OACS_* */
+	uint8_t acl;         /* Abort Command Limit, 0-based */
+	uint8_t aerl;        /* Asynchronous Event Request Limit, 0-based */
+	uint8_t frmw;        /* Firmware Updates: slot 1 read only [0], slots [3:1] */
+	uint8_t lpa;         /* Log Page Attributes */
+	uint8_t elpe;        /* Error Log Page Entries, 0-based */
+	uint8_t npss;        /* Number of Power States Support, 0-based */
+	uint8_t avscc;       /* Admin Vendor Specific Command Configuration */
+	uint8_t apsta;       /* Autonomous Power State Transition Attributes */
+	uint16_t wctemp;     /* Warning Composite Temperature Threshold, kelvin */
+	uint16_t cctemp;     /* Critical Composite Temperature Threshold, kelvin */
+	uint16_t mtfa;       /* Maximum Time for Firmware Activation, 100 ms */
+	uint32_t hmpre;      /* Host Memory Buffer Preferred Size, 4 KiB */
+	uint32_t hmmin;      /* Host Memory Buffer Minimum Size, 4 KiB */
+	uint64_t tnvmcap[2]; /* Total NVM Capacity, bytes, 128 bits */
+	uint64_t unvmcap[2]; /* Unallocated NVM Capacity, bytes, 128 bits */
+	uint32_t rpmbs;      /* Replay Protected Memory Block Support */
+	uint16_t edstt;      /* Extended Device Self-test Time, minutes */
+	uint8_t dsto;        /* Device Self-test Options */
+	uint8_t fwug;        /* Firmware Update Granularity, 4 KiB; 0 unknown, FFh any */
+	uint16_t kas;        /* Keep Alive Support: granularity, 100 ms; 0: not supported */
+	uint16_t hctma;      /* Host Controlled Thermal Management Attributes */
+	uint16_t mntmt;      /* Minimum Thermal Management Temperature, kelvin */
+	uint16_t mxtmt;      /* Maximum Thermal Management Temperature, kelvin */
+	uint32_t sanicap;    /* Sanitize Capabilities */
+	uint32_t hmminds;    /* Host Memory Buffer Minimum Descriptor Entry Size, 4 KiB */
+	uint16_t hmmaxd;     /* Host Memory Maximum Descriptors Entries */
+	uint16_t nsetidmax;  /* NVM Set Identifier Maximum */
+	uint16_t endgidmax;  /* Endurance Group Identifier Maximum */
+	uint8_t anatt;       /* ANA Transition Time, seconds */
+	uint8_t anacap;      /* Asymmetric Namespace Access Capabilities */
+	uint32_t anagrpmax;  /* ANA Group Identifier Maximum */
+	uint32_t nanagrpid;  /* Number of ANA Group Identifiers */
+	uint32_t pels;       /* Persistent Event Log Size, 64 KiB */
+	uint16_t domainid;   /* Domain Identifier */
+	uint8_t kpioc;       /* Key Per I/O Capabilities */
+	uint8_t rsvd359;
+	uint16_t mptfawr; /* Max Processing Time for Firmware Activation Without Reset, 100 ms */
+	uint8_t rsvd362[6];
+	uint64_t megcap[2]; /* Max Endurance Group Capacity, bytes, 128 bits */
+	uint8_t tmpthha;    /* Temperature Threshold Hysteresis Attributes */
+	uint8_t rsvd385;
+	uint16_t cqt; /* Command Quiesce Time, ms */
+	uint8_t rsvd388[124];
+
+	/* bytes 512 to 1023: NVM command set attributes */
+	uint8_t sqes;       /* Submission Queue Entry Size, 2^n: required [3:0], maximum [7:4] */
+	uint8_t cqes;       /* Completion Queue Entry Size, 2^n: required [3:0], maximum [7:4] */
+	uint16_t maxcmd;    /* Maximum Outstanding Commands, 0: not reported */
+	uint32_t nn;        /* Number of Namespaces: the highest valid NSID */
+	uint16_t oncs;      /* Optional NVM Command Support, NVME_ONCS_* */
+	uint16_t fuses;     /* Fused Operation Support: Compare and Write [0] */
+	uint8_t fna;        /* Format NVM Attributes */
+	uint8_t vwc;        /* Volatile Write Cache: present [0], Flush of all NSIDs [2:1] */
+	uint16_t awun;      /* Atomic Write Unit Normal, logical blocks, 0-based */
+	uint16_t awupf;     /* Atomic Write Unit Power Fail, logical blocks, 0-based */
+	uint8_t icsvscc;    /* I/O Command Set Vendor Specific Command Configuration */
+	uint8_t nwpc;       /* Namespace Write Protection Capabilities */
+	uint16_t acwu;      /* Atomic Compare and Write Unit, logical blocks, 0-based */
+	uint16_t cdfs;      /* Copy Descriptor Formats Supported, bit n: format n */
+	uint32_t sgls;      /* SGL Support: [1:0] 0 none, 1 any, 2 dword aligned */
+	uint32_t mnan;      /* Maximum Number of Allowed Namespaces, 0: see nn */
+	uint64_t maxdna[2]; /* Maximum Domain Namespace Attachments, 128 bits */
+	uint32_t maxcna;    /* Maximum I/O Controller Namespace Attachments */
+	uint32_t oaqd;      /* Optimal Aggregated Queue Depth */
+	uint8_t rhiri;      /* Recommended Host-Initiated Refresh Interval */
+	uint8_t hirt;       /* Host-Initiated Refresh Time */
+	uint16_t cmmrtd;    /* Controller Maximum Memory Range Tracking Descriptors */
+	uint16_t nmmrtd;    /* NVM Subsystem Maximum Memory Range Tracking Descriptors */
+	uint8_t minmrtg;    /* Minimum Memory Range Tracking Granularity */
+	uint8_t maxmrtg;    /* Maximum Memory Range Tracking Granularity */
+	uint8_t trattr;     /* Tracking Attributes */
+	uint8_t rsvd577;
+	uint16_t mcudmq;  /* Maximum Controller User Data Migration Queues */
+	uint16_t mnsudmq; /* Maximum NVM Subsystem User Data Migration Queues */
+	uint16_t mcmr;    /* Maximum CDQ Memory Ranges */
+	uint16_t nmcmr;   /* NVM Subsystem Maximum CDQ Memory Ranges */
+	uint16_t mcdqpc;  /* Maximum Controller Data Queue PRP Count */
+	uint8_t rsvd588[180];
+	char subnqn[256]; /* NVM Subsystem NVMe Qualified Name, UTF-8, zero terminated */
+	uint8_t rsvd1024[768];
+
+	/* bytes 1792 to 2047: fabrics only */
+	uint32_t ioccsz; /* I/O Queue Command Capsule Supported Size, 16 bytes */
+	uint32_t iorcsz; /* I/O Queue Response Capsule Supported Size, 16 bytes */
+	uint16_t icdoff; /* In Capsule Data Offset, 16 bytes */
+	uint8_t fcatt;   /* Fabrics Controller Attributes */
+	uint8_t msdbd;   /* Maximum SGL Data Block Descriptors, 0: no limit */
+	uint16_t ofcs;   /* Optional Fabrics Commands Support */
+	uint8_t dctype;  /* Discovery Controller Type */
+	uint8_t rsvd1807[241];
+
+	struct nvme_psd psd[32]; /* Power State Descriptors, the first npss + 1 are valid */
+	uint8_t vs[1024];        /* Vendor Specific */
+};
+NVME__SIZE(struct nvme_id_ctrlr, 4096);
+NVME__AT(struct nvme_id_ctrlr, sn, 4);
+NVME__AT(struct nvme_id_ctrlr, mn, 24);
+NVME__AT(struct nvme_id_ctrlr, fr, 64);
+NVME__AT(struct nvme_id_ctrlr, mdts, 77);
+NVME__AT(struct nvme_id_ctrlr, ver, 80);
+NVME__AT(struct nvme_id_ctrlr, ctratt, 96);
+NVME__AT(struct nvme_id_ctrlr, cntrltype, 111);
+NVME__AT(struct nvme_id_ctrlr, crdt1, 128);
+NVME__AT(struct nvme_id_ctrlr, nvmsr, 253);
+NVME__AT(struct nvme_id_ctrlr, oacs, 256);
+NVME__AT(struct nvme_id_ctrlr, wctemp, 266);
+NVME__AT(struct nvme_id_ctrlr, tnvmcap, 280);
+NVME__AT(struct nvme_id_ctrlr, unvmcap, 296);
+NVME__AT(struct nvme_id_ctrlr, kas, 320);
+NVME__AT(struct nvme_id_ctrlr, sanicap, 328);
+NVME__AT(struct nvme_id_ctrlr, domainid, 356);
+NVME__AT(struct nvme_id_ctrlr, megcap, 368);
+NVME__AT(struct nvme_id_ctrlr, cqt, 386);
+NVME__AT(struct nvme_id_ctrlr, sqes, 512);
+NVME__AT(struct nvme_id_ctrlr, nn, 516);
+NVME__AT(struct nvme_id_ctrlr, vwc, 525);
+NVME__AT(struct nvme_id_ctrlr, sgls, 536);
+NVME__AT(struct nvme_id_ctrlr, maxdna, 544);
+NVME__AT(struct nvme_id_ctrlr, mcdqpc, 586);
+NVME__AT(struct nvme_id_ctrlr, subnqn, 768);
+NVME__AT(struct nvme_id_ctrlr, ioccsz, 1792);
+NVME__AT(struct nvme_id_ctrlr, dctype, 1806);
+NVME__AT(struct nvme_id_ctrlr, psd, 2048);
+NVME__AT(struct nvme_id_ctrlr, vs, 3072);
+
+#define NVME_OACS_SECURITY       0x0001u /* bits of oacs: Security Send and Receive */
+#define NVME_OACS_FORMAT         0x0002u /* Format NVM */
+#define NVME_OACS_FIRMWARE       0x0004u /* Firmware Commit and Image Download */
+#define NVME_OACS_NS_MGMT        0x0008u /* Namespace Management and Attachment */
+#define NVME_OACS_SELF_TEST      0x0010u /* Device Self-test */
+#define NVME_OACS_DIRECTIVES     0x0020u /* Directive Send and Receive */
+#define NVME_OACS_MI             0x0040u /* NVMe-MI Send and Receive */
+#define NVME_OACS_VIRT_MGMT      0x0080u /* Virtualization Management */
+#define NVME_OACS_DBBUF          0x0100u /* Doorbell Buffer Config */
+#define NVME_OACS_LBA_STATUS     0x0200u /* Get LBA Status */
+#define NVME_OACS_LOCKDOWN       0x0400u /* Lockdown */
+#define NVME_ONCS_COMPARE        0x0001u /* bits of oncs: Compare */
+#define NVME_ONCS_WRITE_UNC      0x0002u /* Write Uncorrectable */
+#define NVME_ONCS_DSM            0x0004u /* Dataset Management */
+#define NVME_ONCS_WRITE_ZEROES   0x0008u /* Write Zeroes */
+#define NVME_ONCS_SAVE           0x0010u /* Save and Select fields of the features commands */
+#define NVME_ONCS_RESERVATIONS   0x0020u /* reservations */
+#define NVME_ONCS_TIMESTAMP      0x0040u /* Timestamp feature */
+#define NVME_ONCS_VERIFY         0x0080u /* Verify */
+#define NVME_ONCS_COPY           0x0100u /* Copy */
+#define NVME_ID_SGLS(sgls)       NVME__GET(sgls, 1, 0) /* 0 no SGLs, 1 any, 2 dword aligned */
+#define NVME_ID_QES_MIN(qes)     NVME__GET(qes, 3, 0)  /* of sqes or cqes: required size, 2^n */
+#define NVME_ID_QES_MAX(qes)     NVME__GET(qes, 7, 4)  /* of sqes or cqes: maximum size, 2^n */
+#define NVME_ID_VWC_PRESENT(vwc) NVME__GET(vwc, 0, 0)
+
+/*
+ * LBA format: a block has 2^lbads bytes of data and ms bytes of metadata. lbads below 9 (512
+ * bytes) means that the format is not available. rp is a hint: 0 best to 3 degraded.
+ * [NVM 1.1 §4.1.5.1, Fig. 116: LBA Format]
+ */
+struct nvme_lbaf {
+	uint16_t ms;   /* Metadata Size, bytes */
+	uint8_t lbads; /* LBA Data Size, 2^n bytes */
+	uint8_t rp;    /* Relative Performance [1:0] */
+};
+NVME__SIZE(struct nvme_lbaf, 4);
+
+/*
+ * Identify Namespace (CNS 00h), 4096 bytes, NVM command set. Sizes are in logical blocks of the
+ * format that flbas selects. An inactive namespace returns all zeroes. nlbaf is 0-based;
+ * nguid and eui64 are big-endian, the only ones here.
+ * [NVM 1.1 §4.1.5.1, Fig. 114: Identify Namespace Data Structure]
+ */
+struct nvme_id_ns {
+	uint64_t nsze;   /* Namespace Size, logical blocks: LBAs 0 to nsze - 1 */
+	uint64_t ncap;   /* Namespace Capacity, logical blocks that may be allocated */
+	uint64_t nuse;   /* Namespace Utilization, logical blocks allocated now */
+	uint8_t nsfeat;  /* Namespace Features */
+	uint8_t nlbaf;   /* Number of LBA Formats, 0-based */
+	uint8_t flbas;   /* Formatted LBA Size: format index [3:0] and [6:5], inline metadata [4] */
+	uint8_t mc;      /* Metadata Capabilities */
+	uint8_t dpc;     /* End-to-end Data Protection Capabilities */
+	uint8_t dps;     /* End-to-end Data Protection Type Settings */
+	uint8_t nmic;    /* Namespace Multi-path I/O and Sharing Capabilities */
+	uint8_t rescap;  /* Reservation Capabilities */
+	uint8_t fpi;     /* Format Progress Indicator */
+	uint8_t dlfeat;  /* Deallocate Logical Block Features: what a read returns [2:0] */
+	uint16_t nawun;  /* Namespace Atomic Write Unit Normal, 0-based */
+	uint16_t nawupf; /* Namespace Atomic Write Unit Power Fail, 0-based */
+	uint16_t nacwu;  /* Namespace Atomic Compare and Write Unit, 0-based */
+	uint16_t nabsn;  /* Namespace Atomic Boundary Size Normal, 0-based */
+	uint16_t nabo;   /* Namespace Atomic Boundary Offset */
+	uint16_t nabspf; /* Namespace Atomic Boundary Size Power Fail, 0-based */
+	uint16_t noiob;  /* Namespace Optimal I/O Boundary, logical blocks, 0: none */
+	uint64_t nvmcap[2]; /* NVM Capacity, bytes, 128 bits */
+	uint16_t npwg;      /* Namespace Preferred Write Granularity, 0-based */
+	uint16_t npwa;      /* Namespace Preferred Write Alignment, 0-based */
+	uint16_t npdg;      /* Namespace Preferred Deallocate Granularity, 0-based */
+	uint16_t npda;      /* Namespace Preferred Deallocate Alignment, 0-based */
+	uint16_t nows;      /* Namespace Optimal Write Size, 0-based */
+	uint16_t mssrl;     /* Maximum Single Source Range Length (Copy), logical blocks */
+	uint32_t mcl;       /* Maximum Copy Length, logical blocks */
+	uint8_t msrc;       /* Maximum Source Range Count (Copy), 0-based */
+	uint8_t kpios;      /* Key Per I/O Status */
+	uint8_t nulbaf;     /* Number of Unique Attribute LBA Formats */
+	uint8_t rsvd83;
+	uint32_t kpiodaag; /* Key Per I/O Data Access Alignment and Granularity */
+	uint8_t rsvd88[4];
+	uint32_t anagrpid; /* ANA Group Identifier */
+	uint8_t rsvd96[3];
+	uint8_t nsattr;            /* Namespace Attributes: write protected [0] */
+	uint16_t nvmsetid;         /* NVM Set Identifier */
+	uint16_t endgid;           /* Endurance Group Identifier */
+	uint8_t nguid[16];         /* Namespace Globally Unique Identifier, big-endian, 0: none */
+	uint8_t eui64[8];          /* IEEE Extended Unique Identifier, big-endian, 0: none */
+	struct nvme_lbaf lbaf[64]; /* LBA Formats, the first nlbaf + 1 are valid */
+	uint8_t vs[3712];          /* Vendor Specific */
+};
+NVME__SIZE(struct nvme_id_ns, 4096);
+NVME__AT(struct nvme_id_ns, nsfeat, 24);
+NVME__AT(struct nvme_id_ns, flbas, 26);
+NVME__AT(struct nvme_id_ns, dlfeat, 33);
+NVME__AT(struct nvme_id_ns, noiob, 46);
+NVME__AT(struct nvme_id_ns, nvmcap, 48);
+NVME__AT(struct nvme_id_ns, mcl, 76);
+NVME__AT(struct nvme_id_ns, kpiodaag, 84);
+NVME__AT(struct nvme_id_ns, anagrpid, 92);
+NVME__AT(struct nvme_id_ns, nsattr, 99);
+NVME__AT(struct nvme_id_ns, nguid, 104);
+NVME__AT(struct nvme_id_ns, eui64, 120);
+NVME__AT(struct nvme_id_ns, lbaf, 128);
+NVME__AT(struct nvme_id_ns, vs, 384);
+
+/* Index into lbaf: low 4 bits in [3:0], upper 2 bits in [6:5]; never above 63. */
+#define NVME_FLBAS_INDEX(flbas) (NVME__GET(flbas, 6, 5) << 4 | NVME__GET(flbas, 3, 0))
+#define NVME_FLBAS_EXT(flbas)   NVME__GET(flbas, 4, 4) /* metadata follows each block in the data */
+
+/* List of namespace identifiers, ascending, ended by the first 0 if it is not full.
+ * [Base 2.1 §3.2.1.1: Namespace Identifiers] */
+struct nvme_ns_list {
+	uint32_t nsid[1024];
+};
+NVME__SIZE(struct nvme_ns_list, 4096);
+
+/* Head of one Namespace Identification Descriptor (CNS 03h); nidl bytes of identifier follow,
+ * then the next head, until one with nidl 0 or the end of the 4096 bytes.
+ * [Base 2.1: Namespace Identification Descriptor] */
+struct nvme_ns_id_desc {
+	uint8_t nidt; /* Namespace Identifier Type, NVME_NIDT_* */
+	uint8_t nidl; /* Namespace Identifier Length, bytes */
+	uint8_t rsvd2[2];
+};
+NVME__SIZE(struct nvme_ns_id_desc, 4);
+
+enum nvme_nidt {
+	NVME_NIDT_EUI64 = 1, /* 8 bytes, big-endian */
+	NVME_NIDT_NGUID = 2, /* 16 bytes, big-endian */
+	NVME_NIDT_UUID = 3,  /* 16 bytes, RFC 9562 */
+	NVME_NIDT_CSI = 4,   /* 1 byte: command set, enum nvme_csi */
+};
+
+/* ---- log pages ------------------------------------------------------------------------------ */
+
+/*
+ * SMART / Health Information (log page 02h), 512 bytes. One "data unit" is 1000 blocks of 512
+ * bytes, rounded up, whatever the LBA size. Temperatures are in kelvin. Most counters have 128
+ * bits, low half first. avsp, avspt and pused are percentages; pused may exceed 100 (max 255).
+ * [Base 2.1 §5.1.12: SMART / Health Information]
+ */
+struct nvme_smart_log {
+	uint8_t critical_warning; /* Critical Warning, NVME_SMART_* */
+	uint8_t temperature[2];   /* Composite Temperature, kelvin, low byte first */
+	uint8_t avsp;             /* Available Spare, % */
+	uint8_t avspt;            /* Available Spare Threshold, % */
+	uint8_t pused;            /* Percentage Used, % */
+	uint8_t egcws;            /* Endurance Group Critical Warning Summary */
+	uint8_t rsvd7[25];
+	uint64_t data_units_read[2];    /* Data Units Read, 512000 bytes */
+	uint64_t data_units_written[2]; /* Data Units Written, 512000 bytes */
+	uint64_t host_reads[2];         /* Host Read Commands */
+	uint64_t host_writes[2];        /* Host Write Commands */
+	uint64_t busy_time[2];          /* Controller Busy Time, minutes */
+	uint64_t power_cycles[2];       /* Power Cycles */
+	uint64_t power_on_hours[2];     /* Power On Hours */
+	uint64_t unsafe_shutdowns[2];   /* Unexpected Power Losses */
+	uint64_t media_errors[2];       /* Media and Data Integrity Errors */
+	uint64_t error_log_entries[2];  /* Number of Error Information Log Entries, ever */
+	uint32_t wctt;                  /* Warning Composite Temperature Time, minutes */
+	uint32_t cctt;                  /* Critical Composite Temperature Time, minutes */
+	uint16_t tsen[8];               /* Temperature Sensor 1 to 8, kelvin, 0: none */
+	uint32_t tmt1tc;                /* Thermal Management Temperature 1 Transition Count */
+	uint32_t tmt2tc;                /* Thermal Management Temperature 2 Transition Count */
+	uint32_t tttmt1; /* Total Time For Thermal Management Temperature 1, seconds */
+	uint32_t tttmt2; /* Total Time For Thermal Management Temperature 2, seconds */
+	uint8_t rsvd232[280];
+};
+NVME__SIZE(struct nvme_smart_log, 512);
+NVME__AT(struct nvme_smart_log, temperature, 1);
+NVME__AT(struct nvme_smart_log, data_units_read, 32);
+NVME__AT(struct nvme_smart_log, power_on_hours, 128);
+NVME__AT(struct nvme_smart_log, error_log_entries, 176);
+NVME__AT(struct nvme_smart_log, wctt, 192);
+NVME__AT(struct nvme_smart_log, tsen, 200);
+NVME__AT(struct nvme_smart_log, tttmt2, 228);
+
+#define NVME_SMART_SPARE       0x01u /* bits of critical_warning: spare below threshold */
+#define NVME_SMART_TEMPERATURE 0x02u /* too hot or too cold */
+#define NVME_SMART_DEGRADED    0x04u /* reliability degraded */
+#define NVME_SMART_READ_ONLY   0x08u /* all media read only */
+#define NVME_SMART_BACKUP      0x10u /* volatile memory backup failed */
+#define NVME_SMART_PMR         0x20u /* persistent memory region read only or unreliable */
+
+/*
+ * One entry of the Error Information log (log page 01h), 64 bytes, newest first. ecnt counts
+ * errors over the life of the controller; 0 marks an unused entry. sts is laid out like the
+ * status of a completion, phase in bit 0.
+ * [Base 2.1 §5.1.12: Error Information]
+ */
+struct nvme_error_log_entry {
+	uint64_t ecnt;   /* Error Count, 0: entry not used */
+	uint16_t sqid;   /* Submission Queue ID */
+	uint16_t cid;    /* Command ID, FFFFh: no command */
+	uint16_t sts;    /* Status Info: as struct nvme_cpl.status */
+	uint16_t pel;    /* Parameter Error Location: byte [7:0], bit [10:8] in the command */
+	uint64_t lba;    /* LBA of the first error */
+	uint32_t nsid;   /* Namespace Identifier */
+	uint8_t vsia;    /* Vendor Specific Information Available: log page, 0: none */
+	uint8_t trtype;  /* Transport Type */
+	uint8_t csi;     /* Command Set Indicator */
+	uint8_t opc;     /* Opcode */
+	uint64_t csinfo; /* Command Specific Information */
+	uint16_t ttsi;   /* Transport Type Specific Information */
+	uint8_t rsvd42[21];
+	uint8_t lpver; /* Log Page Version */
+};
+NVME__SIZE(struct nvme_error_log_entry, 64);
+NVME__AT(struct nvme_error_log_entry, lba, 16);
+NVME__AT(struct nvme_error_log_entry, vsia, 28);
+NVME__AT(struct nvme_error_log_entry, csinfo, 32);
+NVME__AT(struct nvme_error_log_entry, lpver, 63);
+
+/* Firmware Slot Information (log page 03h), 512 bytes. afi: slot running now [2:0], slot after
+ * the next reset [6:4], 0 if unknown. [Base 2.1 §5.1.12: Firmware Slot Information] */
+struct nvme_fw_slot_log {
+	uint8_t afi; /* Active Firmware Info */
+	uint8_t rsvd1[7];
+	char frs[7][8]; /* Firmware Revision for Slot 1 to 7, ASCII, all zero: empty */
+	uint8_t rsvd64[448];
+};
+NVME__SIZE(struct nvme_fw_slot_log, 512);
+NVME__AT(struct nvme_fw_slot_log, frs, 8);
+NVME__AT(struct nvme_fw_slot_log, rsvd64, 64);
+/* ============================================================================================
+ * >>api
+ *
+ * Rules that hold for every function:
+ *  - It returns 0 or a count when it worked and a negative errno when it did not. What the
+ *    controller thinks of a command is a different thing: the status in its completion. Blocking
+ *    functions return -EIO for a completion with an error status and hand out the completion.
+ *  - Functions with _cmd_ in their name submit a command and return at once; its callback runs
+ *    inside a later nvme_qpair_process_completions(). The others wait.
+ *  - Sizes are bytes, nlb counts blocks (1 means one block), addresses of blocks are LBAs.
+ *  - One queue pair belongs to one thread. Different queue pairs may be used from different
+ *    threads without locks. Everything that takes a struct nvme_ctrlr (attach, DMA memory, admin
+ *    commands, creating and deleting queue pairs) belongs to one thread at a time.
+ *  - Buffers of _cmd_ functions must be DMA memory (nvme_dma_alloc or nvme_dma_register) and
+ *    belong to the controller until the callback has run. Blocking functions take any memory.
+ * ============================================================================================ */
+
+struct nvme_ctrlr; /* one attached controller */
+struct nvme_ns;    /* one of its namespaces; lives as long as the controller */
+struct nvme_qpair; /* a submission queue with its completion queue */
+
+/* ---- log ---- */
+
+enum nvme_log_level {
+	NVME_LOG_DEFAULT = 0, /* the environment's NVME_LOG, or notice */
+	NVME_LOG_ERROR = 1,   /* what failed, why, and how to mend it */
+	NVME_LOG_WARNING = 2, /* worked, but not as asked */
+	NVME_LOG_NOTICE = 3,  /* commands that ended with an error status */
+	NVME_LOG_INFO = 4,    /* what was found and chosen */
+	NVME_LOG_DEBUG = 5    /* every state, command, PRP entry and completion */
+};
+
+/* Receives one finished line (prefix included, no newline). Must not call the driver. */
+typedef void (*nvme_log_fn)(void *arg, enum nvme_log_level level, const char *line);
+
+/* ---- finding controllers ---- */
+
+struct nvme_pci_info {
+	char addr[24];   /* "0000:01:00.0": domain:bus:device.function */
+	char driver[32]; /* kernel driver bound to it: "nvme", "vfio-pci", "" for none */
+	uint16_t vendor_id;
+	uint16_t device_id;
+	uint32_t class_code; /* base class, sub-class, programming interface: 010802h is NVMe */
+	int iommu_group;     /* -1: none */
+	int numa_node;       /* -1: unknown */
+};
+
+/*
+ * Lists the NVMe controllers (PCI class 01h:08h:02h) of this machine. Fills at most max entries
+ * of list and returns how many there are (possibly more than max), or a negative errno.
+ */
+NVMEDEF int nvme_pci_enumerate(struct nvme_pci_info *list, int max);
+
+/* ---- attach and detach ---- */
+
+/*
+ * A device as the driver sees it: a window of registers and an address space for DMA. The vfio
+ * access below is built in; a table of one's own (a simulator, another transport) goes into the
+ * options. open() fills in the fields; the driver never looks into priv.
+ */
+#define NVME_MAX_IOVA_RANGES 16
+
+struct nvme_iova_range {
+	uint64_t start, last; /* both inclusive */
+};
+
+struct nvme_dev_ops;
+
+struct nvme_dev {
+	const struct nvme_dev_ops *ops;
+	void *priv;    /* belongs to the access table */
+	char name[24]; /* for the log: a PCI address in its full form */
+	uint16_t vendor_id;
+	uint16_t device_id;
+	volatile uint8_t *bar0; /* registers mapped into this process, or NULL */
+	size_t bar0_mapped;     /* bytes from bar0 on that plain loads and stores can reach */
+	size_t bar0_size;       /* bytes of the register window */
+	size_t page_size;       /* granularity of dma_map(): a power of two */
+	struct nvme_iova_range iova[NVME_MAX_IOVA_RANGES]; /* usable for DMA, ascending */
+	unsigned int num_iova;
+	const struct nvme_log *log; /* set by the driver before open() */
+};
+
+struct nvme_dev_ops {
+	const char *name; /* "vfio" */
+	/* Opens the device called addr and fills in *dev. Explains a failure in the log. */
+	int (*open)(struct nvme_dev *dev, const char *addr);
+	/* Undoes open(), also one that failed half-way. */
+	void (*close)(struct nvme_dev *dev);
+	/* Lets the device reach len bytes at vaddr under the address iova (whole pages). */
+	int (*dma_map)(struct nvme_dev *dev, void *vaddr, size_t len, uint64_t iova);
+	int (*dma_unmap)(struct nvme_dev *dev, uint64_t iova, size_t len);
+	/* Registers beyond bar0_mapped. */
+	uint32_t (*read_4)(struct nvme_dev *dev, uint32_t offset);
+	void (*write_4)(struct nvme_dev *dev, uint32_t offset, uint32_t value);
+	/* Resets the PCI function and leaves bus mastering on. NULL: not possible. */
+	int (*reset)(struct nvme_dev *dev);
+	/* Nanoseconds of a clock that never goes back. NULL: CLOCK_MONOTONIC. */
+	uint64_t (*now_ns)(struct nvme_dev *dev);
+};
+
+/* Every field may be 0, which means the default. */
+struct nvme_ctrlr_opts {
+	uint32_t admin_queue_size; /* entries, 2..4096; default 32 */
+	uint32_t num_io_queues;    /* queue pairs to ask the controller for; default 8 */
+	uint32_t admin_timeout_ms; /* for one admin command; default 30000 */
+	uint32_t io_timeout_ms;    /* for one command of the blocking helpers; default 30000 */
+	uint32_t arb_mechanism;    /* NVME_CC_AMS_RR, or NVME_CC_AMS_WRR for queue priorities */
+	size_t dma_window;         /* bytes nvme_dma_alloc() can give in all; default 1 GiB
+	                                    * of addresses, backed by memory only as it is used */
+	enum nvme_log_level log_level;
+	nvme_log_fn log; /* default: standard error */
+	void *log_arg;
+	const struct nvme_dev_ops *dev_ops; /* default: vfio */
+};
+
+/*
+ * Takes over the controller at a PCI address ("0000:01:00.0", or "01:00.0" for domain 0), which
+ * must be bound to vfio-pci, and brings it to the point where namespaces are known and queue
+ * pairs can be created. opts may be NULL. On failure the device is left disabled, *ctrlr is NULL
+ * and the log holds one sentence with the cause and the way out.
+ * -EINVAL bad address or options, -ENODEV no such device or it is gone, -ENOTSUP not an NVMe
+ * controller or one that this driver cannot use, -EBUSY in use by another driver or process,
+ * -EACCES no permission, -ENOMEM no memory to lock, -ETIMEDOUT not ready in time, -EIO failed.
+ */
+NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
+                        struct nvme_ctrlr **ctrlr);
+
+/*
+ * Deletes the queue pairs that are left, shuts the controller down in an orderly way (so that its
+ * cache is safe on the medium), disables it and releases everything. Callbacks of commands that
+ * are still outstanding run with the status ABORTED - SQ DELETION. NULL is allowed. Returns 0, or
+ * -ETIMEDOUT or -ENODEV when the controller did not finish its shutdown; it is released then too.
+ */
+NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr);
+
+/* ---- what was found ---- */
+
+NVMEDEF const struct nvme_dev *nvme_ctrlr_get_dev(const struct nvme_ctrlr *ctrlr);
+NVMEDEF const struct nvme_id_ctrlr *nvme_ctrlr_get_data(const struct nvme_ctrlr *ctrlr);
+NVMEDEF uint32_t nvme_ctrlr_get_reg_4(struct nvme_ctrlr *ctrlr, uint32_t offset);
+NVMEDEF uint64_t nvme_ctrlr_get_reg_8(struct nvme_ctrlr *ctrlr, uint32_t offset);
+/* Largest transfer of one command in bytes, from MDTS and the driver's own limit. */
+NVMEDEF uint32_t nvme_ctrlr_get_max_xfer_size(const struct nvme_ctrlr *ctrlr);
+/* I/O queue pairs that the controller granted. */
+NVMEDEF uint32_t nvme_ctrlr_get_num_io_queues(const struct nvme_ctrlr *ctrlr);
+
+/* Namespaces: walk them with first and next (0 ends), or get one by its NSID (NULL: not there). */
+NVMEDEF uint32_t nvme_ctrlr_get_first_active_ns(const struct nvme_ctrlr *ctrlr);
+NVMEDEF uint32_t nvme_ctrlr_get_next_active_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid);
+NVMEDEF struct nvme_ns *nvme_ctrlr_get_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid);
+
+NVMEDEF uint32_t nvme_ns_get_id(const struct nvme_ns *ns);
+NVMEDEF struct nvme_ctrlr *nvme_ns_get_ctrlr(const struct nvme_ns *ns);
+NVMEDEF uint64_t nvme_ns_get_num_sectors(const struct nvme_ns *ns);
+/* Bytes of data in one block, without metadata. */
+NVMEDEF uint32_t nvme_ns_get_sector_size(const struct nvme_ns *ns);
+/* Bytes that one block takes in a buffer: data, plus metadata where the format interleaves it. */
+NVMEDEF uint32_t nvme_ns_get_extended_sector_size(const struct nvme_ns *ns);
+/* Largest nlb of one command on a queue pair; qp NULL: as far as the controller is concerned. */
+NVMEDEF uint32_t nvme_ns_get_max_nlb(const struct nvme_ns *ns, const struct nvme_qpair *qp);
+NVMEDEF const struct nvme_id_ns *nvme_ns_get_data(const struct nvme_ns *ns);
+/* Worldwide names, or NULL where the device gave none: 8, 16 and 16 bytes. */
+NVMEDEF const uint8_t *nvme_ns_get_eui64(const struct nvme_ns *ns);
+NVMEDEF const uint8_t *nvme_ns_get_nguid(const struct nvme_ns *ns);
+NVMEDEF const uint8_t *nvme_ns_get_uuid(const struct nvme_ns *ns);
+
+/* ---- DMA memory ---- */
+
+/* Zeroed memory that the controller can reach, whole pages. NULL: none left, the log says why. */
+NVMEDEF void *nvme_dma_alloc(struct nvme_ctrlr *ctrlr, size_t size);
+/* Gives memory of nvme_dma_alloc() back. No command may be using it. NULL is allowed. */
+NVMEDEF void nvme_dma_free(struct nvme_ctrlr *ctrlr, void *buf);
+
+/*
+ * Makes memory of the caller's own reachable: vaddr and len must be whole pages. The controller
+ * can read and write all of it until it is unregistered. -EINVAL not whole pages or overlapping,
+ * -ENOSPC too many regions, -ENOMEM not enough lockable memory.
+ */
+NVMEDEF int nvme_dma_register(struct nvme_ctrlr *ctrlr, void *vaddr, size_t len);
+NVMEDEF int nvme_dma_unregister(struct nvme_ctrlr *ctrlr, void *vaddr);
+
+/* The address under which the controller sees len bytes at vaddr. -EFAULT: not DMA memory. */
+NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                          uint64_t *iova);
+
+/* ---- queue pairs ---- */
+
+/* Every field may be 0, which means the default. */
+struct nvme_io_qpair_opts {
+	uint32_t entries;       /* 2..65536, one of them stays empty; default 256; the controller's
+	                        * limit CAP.MQES reduces it */
+	uint32_t qprio;         /* NVME_QPRIO_*; only with arb_mechanism NVME_CC_AMS_WRR */
+	uint32_t max_xfer_size; /* bytes of the largest command; sizes the PRP lists; default: what
+	                         * the controller allows, at most 2 MiB */
+};
+
+/* Creates a completion queue and its submission queue. opts may be NULL. */
+NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
+                                      const struct nvme_io_qpair_opts *opts,
+                                      struct nvme_qpair **qp);
+/*
+ * Deletes the submission queue, then the completion queue, and releases their memory. Commands
+ * that are outstanding get their callback first. -EBUSY: called from a callback of this queue.
+ */
+NVMEDEF int nvme_ctrlr_free_io_qpair(struct nvme_qpair *qp);
+
+NVMEDEF uint16_t nvme_qpair_get_id(const struct nvme_qpair *qp);
+NVMEDEF uint32_t nvme_qpair_get_entries(const struct nvme_qpair *qp);
+NVMEDEF uint32_t nvme_qpair_get_num_outstanding(const struct nvme_qpair *qp);
+
+/* Runs when the command is complete. cpl is valid during the call. It may submit commands. */
+typedef void (*nvme_cmd_cb)(void *arg, const struct nvme_cpl *cpl);
+
+/*
+ * Reaps at most max completions (0: all that are there, at most one lap of the ring) and runs
+ * their callbacks. Returns how many; -ENXIO when the queue has failed (its controller sent
+ * completions that make no sense), -EIO when the controller reports CSTS.CFS, -ENODEV when it is
+ * gone. Never waits.
+ */
+NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max);
+NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
+
+/* ---- asynchronous commands ---- */
+
+#define NVME_IO_FLAGS_FUA           (1u << 30) /* force unit access: on the medium, not in a cache */
+#define NVME_IO_FLAGS_LIMITED_RETRY (1u << 31)
+
+/*
+ * Submits one read or write of nlb blocks at slba. buf must hold nlb times
+ * nvme_ns_get_extended_sector_size() bytes and be dword aligned.
+ * -EINVAL nlb is 0 or a flag is unknown, -ERANGE past the end of the namespace, -EMSGSIZE more
+ * than one command can carry (see nvme_ns_get_max_nlb), -EFAULT buf is not DMA memory or not
+ * aligned, -EAGAIN the queue is full: process completions first, -ENXIO the queue has failed.
+ */
+NVMEDEF int nvme_ns_cmd_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                             uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags);
+NVMEDEF int nvme_ns_cmd_write(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                              uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags);
+NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg);
+
+/*
+ * Any command: the driver fills in the CID and, where len is not 0, PRP1 and PRP2 for buf. With
+ * len 0 the data pointer is sent as the caller wrote it. Nothing else is looked at.
+ */
+NVMEDEF int nvme_ctrlr_cmd_admin_raw(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd,
+                                     void *buf, uint32_t len, nvme_cmd_cb cb, void *arg);
+NVMEDEF int nvme_ctrlr_cmd_io_raw(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                                  const struct nvme_cmd *cmd, void *buf, uint32_t len,
+                                  nvme_cmd_cb cb, void *arg);
+
+/* ---- blocking helpers ----
+ *
+ * For small tools. buf is any memory (what is not DMA memory is copied through a buffer of the
+ * driver's). Reads and writes of any length are sent as several commands, one after the other,
+ * cut at the largest transfer and at NOIOB. qp NULL means a queue pair of the controller's own,
+ * created on first use; then the call belongs to the controller's thread. cpl, where not NULL,
+ * receives the last completion, the one with the error if there was one.
+ */
+NVMEDEF int nvme_ns_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                         uint64_t nlb, struct nvme_cpl *cpl);
+NVMEDEF int nvme_ns_write(struct nvme_ns *ns, struct nvme_qpair *qp, const void *buf, uint64_t slba,
+                          uint64_t nlb, struct nvme_cpl *cpl);
+NVMEDEF int nvme_ns_flush(struct nvme_ns *ns, struct nvme_qpair *qp, struct nvme_cpl *cpl);
+NVMEDEF int nvme_ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd, void *buf,
+                             uint32_t len, struct nvme_cpl *cpl);
+NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                          const struct nvme_cmd *cmd, void *buf, uint32_t len,
+                          struct nvme_cpl *cpl);
+/* The piece that the helpers would send first of n blocks at slba: 1..n blocks. */
+NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
+                                    uint64_t n);
+
+/* ---- PRP lists ----
+ *
+ * The builder that the driver uses, callable on its own for study and tests. It turns a buffer,
+ * given piece by piece, into PRP1, PRP2 and a PRP list [Base 2.1 §4.3.1: PRP entry and list].
+ */
+struct nvme_prp {
+	uint32_t page_size;  /* CC.MPS in bytes */
+	uint32_t prp_index;  /* entries so far */
+	uint64_t prp1, prp2; /* for the command's data pointer */
+	uint64_t *list;      /* the next free entry of the current list page */
+	uint64_t *list_end;  /* the last entry that fits into it */
+	uint64_t *list_base; /* where the list starts, as this process sees it, and ... */
+	uint64_t list_iova;  /* ... as the controller does: qword aligned */
+	size_t list_stride;  /* from one list page to the next, in bytes */
+	uint32_t list_pages; /* list pages available */
+	uint32_t list_used;  /* list pages begun */
+	uint32_t last_end;   /* offset in its page where the last piece ended; 0: at its end */
+};
+
+/* list_iova may lie inside a page; further list pages start at the page it is in plus k strides. */
+NVMEDEF void nvme_prp_init(struct nvme_prp *prp, uint32_t page_size, uint64_t *list,
+                           uint64_t list_iova, uint32_t list_pages, size_t list_stride);
+/*
+ * Appends len bytes at iova. All pieces but the first must start at a page boundary and all but
+ * the last must end at one, or PRPs cannot describe the buffer. -EINVAL len is 0, -EFAULT not
+ * dword aligned or past the end of the address space, -EOPNOTSUPP a hole inside a page,
+ * -EMSGSIZE the list is full. After an error the builder must be initialised again.
+ */
+NVMEDEF int nvme_prp_list_append(struct nvme_prp *prp, uint64_t iova, uint32_t len);
+
+/* ---- text ---- */
+
+/* ---- text: names of codes, one line per command and completion ------------------------------ */
+
+/*
+ * Names are never NULL, whatever the code: an unknown one has the name of its list's last row,
+ * such as "RESERVED". They are the words that SPDK prints, so that logs can be compared.
+ */
+NVMEDEF const char *nvme_opc_name(uint16_t qid, uint8_t opc); /* qid 0: admin, else I/O */
+NVMEDEF const char *nvme_feat_name(uint8_t fid);
+NVMEDEF const char *nvme_fabrics_name(uint8_t fctype); /* SQE byte 4 of opcode 7Fh */
+NVMEDEF const char *nvme_sct_name(uint8_t sct);
+NVMEDEF const char *nvme_status_name(uint8_t sct, uint8_t sc);
+NVMEDEF const char *nvme_sgl_type_name(uint8_t type);
+NVMEDEF const char *nvme_sgl_subtype_name(uint8_t subtype);
+NVMEDEF const char *nvme_log_page_name(uint8_t lid);
+NVMEDEF const char *nvme_cns_name(uint8_t cns);
+
+/*
+ * All nvme_format_* functions work like snprintf: at most size bytes are written, the text is
+ * always terminated (if size is not 0), and the length of the whole text is returned, so that a
+ * result >= size tells that it was cut. No prefix, no newline. NVME_TEXT_MAX bytes hold any line.
+ */
+#define NVME_TEXT_MAX 192
+NVMEDEF int nvme_format_cmd(char *buf, size_t size, uint16_t qid, const struct nvme_cmd *cmd);
+NVMEDEF int nvme_format_cpl(char *buf, size_t size, uint16_t qid, const struct nvme_cpl *cpl);
+NVMEDEF int nvme_format_version(char *buf, size_t size, uint32_t vs); /* VS 00010400h: "1.4.0" */
+
+/*
+ * Bit fields of a register, highest bit first, ended by a field with name NULL. Registers that
+ * are not known have no fields (a list of length 0, not NULL). unit and codes are private: they
+ * tell nvme_format_field_value() what a value means.
+ */
+struct nvme__name;
+struct nvme_field {
+	uint8_t hi;                     /* highest bit */
+	uint8_t lo;                     /* lowest bit */
+	uint8_t unit;                   /* private */
+	const char *name;               /* "MQES" */
+	const char *what;               /* "Maximum Queue Entries Supported" */
+	const struct nvme__name *codes; /* private */
+};
+
+NVMEDEF const struct nvme_field *nvme_reg_fields(uint32_t offset);
+NVMEDEF const char *nvme_reg_name(uint32_t offset); /* "CAP"; "RESERVED" if there is none */
+NVMEDEF unsigned nvme_reg_size(uint32_t offset);    /* 4 or 8 bytes; 0 if there is none */
+
+/* Name of any offset in BAR0: "CC", "ASQ+4" (upper half), "SQ1TDBL", "CQ1HDBL", "RESERVED". */
+NVMEDEF int nvme_format_reg_name(char *buf, size_t size, uint32_t offset, unsigned dstrd);
+/* What the value of a field (not of the register) means: "7500 ms"; empty if it is just a number.
+ */
+NVMEDEF int nvme_format_field_value(char *buf, size_t size, const struct nvme_field *field,
+                                    uint64_t value);
+/* One line, "[31:24] TO : 0xf 7500 ms", from the value of the whole register. */
+NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *field, uint64_t reg);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* NVME_H */
+
+/* ============================================================================================
+ * The implementation. From here on: how it works.
+ * ============================================================================================ */
+#if defined(NVME_IMPLEMENTATION) && !defined(NVME__IMPLEMENTED)
+#define NVME__IMPLEMENTED /* once, even if another header includes this one again */
+
+#include <assert.h>
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/vfio.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#include <pci/pci.h>
+
+#if !defined(MAP_ANONYMOUS) || !defined(CLOCK_MONOTONIC)
+#error "nvme.h: include nvme.h before any other header where NVME_IMPLEMENTATION is defined, or compile with -D_GNU_SOURCE"
+#endif
+
+#ifndef NVME_ASSERT
+#define NVME_ASSERT(x) assert(x)
+#endif
+#ifndef NVME_CALLOC
+#define NVME_CALLOC(n, size) calloc((n), (size))
+#define NVME_FREE(p)         free(p)
+#endif
+#ifndef NVME_LOG
+#define NVME_LOG(level, line) ((void)(level), (void)fprintf(stderr, "%s\n", (line)))
+#endif
+
+#define nvme__likely(x)   __builtin_expect(!!(x), 1)
+#define nvme__unlikely(x) __builtin_expect(!!(x), 0)
+
+/* ==============================================================================================
+ * >>text   Names and the one formatter: the live log and the trace decoder both print what these
+ *          functions return, so they cannot disagree. Everything here takes any input: codes come
+ *          from a device that may lie, or from a trace file that may be damaged.
+ * ============================================================================================== */
+
+/*
+ * One table per list of codes. The last row has the code NVME__ANY_OTHER and the name for all
+ * codes that are not listed; a search stops there at the latest.
+ */
+struct nvme__name {
+	uint32_t code;
+	const char *text;
+};
+
+#define NVME__ANY_OTHER 0xffffffffu
+
+static const char *nvme__lookup(const struct nvme__name *table, uint32_t code)
+{
+	while (table->code != code && table->code != NVME__ANY_OTHER) {
+		table++;
+	}
+	return table->text;
+}
+
+static const struct nvme__name nvme__admin_opc_names[] = {
+	{NVME_OPC_DELETE_IO_SQ, "DELETE IO SQ"},
+	{NVME_OPC_CREATE_IO_SQ, "CREATE IO SQ"},
+	{NVME_OPC_GET_LOG_PAGE, "GET LOG PAGE"},
+	{NVME_OPC_DELETE_IO_CQ, "DELETE IO CQ"},
+	{NVME_OPC_CREATE_IO_CQ, "CREATE IO CQ"},
+	{NVME_OPC_IDENTIFY, "IDENTIFY"},
+	{NVME_OPC_ABORT, "ABORT"},
+	{NVME_OPC_SET_FEATURES, "SET FEATURES"},
+	{NVME_OPC_GET_FEATURES, "GET FEATURES"},
+	{NVME_OPC_ASYNC_EVENT_REQUEST, "ASYNC EVENT REQUEST"},
+	{NVME_OPC_NS_MANAGEMENT, "NAMESPACE MANAGEMENT"},
+	{NVME_OPC_FIRMWARE_COMMIT, "FIRMWARE COMMIT"},
+	{NVME_OPC_FIRMWARE_IMAGE_DOWNLOAD, "FIRMWARE IMAGE DOWNLOAD"},
+	{NVME_OPC_DEVICE_SELF_TEST, "DEVICE SELF-TEST"},
+	{NVME_OPC_NS_ATTACHMENT, "NAMESPACE ATTACHMENT"},
+	{NVME_OPC_KEEP_ALIVE, "KEEP ALIVE"},
+	{NVME_OPC_DIRECTIVE_SEND, "DIRECTIVE SEND"},
+	{NVME_OPC_DIRECTIVE_RECEIVE, "DIRECTIVE RECEIVE"},
+	{NVME_OPC_VIRTUALIZATION_MANAGEMENT, "VIRTUALIZATION MANAGEMENT"},
+	{NVME_OPC_NVME_MI_SEND, "NVME-MI SEND"},
+	{NVME_OPC_NVME_MI_RECEIVE, "NVME-MI RECEIVE"},
+	{NVME_OPC_DOORBELL_BUFFER_CONFIG, "DOORBELL BUFFER CONFIG"},
+	{NVME_OPC_FABRIC, "FABRIC"},
+	{NVME_OPC_FORMAT_NVM, "FORMAT NVM"},
+	{NVME_OPC_SECURITY_SEND, "SECURITY SEND"},
+	{NVME_OPC_SECURITY_RECEIVE, "SECURITY RECEIVE"},
+	{NVME_OPC_SANITIZE, "SANITIZE"},
+	{NVME_OPC_GET_LBA_STATUS, "GET LBA STATUS"},
+	{NVME_OPC_OCSSD_GEOMETRY, "OCSSD / GEOMETRY"},
+	{NVME__ANY_OTHER, "ADMIN COMMAND"},
+};
+
+static const struct nvme__name nvme__io_opc_names[] = {
+	{NVME_OPC_FLUSH, "FLUSH"},
+	{NVME_OPC_WRITE, "WRITE"},
+	{NVME_OPC_READ, "READ"},
+	{NVME_OPC_WRITE_UNCORRECTABLE, "WRITE UNCORRECTABLE"},
+	{NVME_OPC_COMPARE, "COMPARE"},
+	{NVME_OPC_WRITE_ZEROES, "WRITE ZEROES"},
+	{NVME_OPC_DATASET_MANAGEMENT, "DATASET MANAGEMENT"},
+	{NVME_OPC_RESERVATION_REGISTER, "RESERVATION REGISTER"},
+	{NVME_OPC_RESERVATION_REPORT, "RESERVATION REPORT"},
+	{NVME_OPC_RESERVATION_ACQUIRE, "RESERVATION ACQUIRE"},
+	{NVME_OPC_RESERVATION_RELEASE, "RESERVATION RELEASE"},
+	{NVME_OPC_OCSSD_VECTOR_RESET, "OCSSD / VECTOR RESET"},
+	{NVME_OPC_OCSSD_VECTOR_WRITE, "OCSSD / VECTOR WRITE"},
+	{NVME_OPC_OCSSD_VECTOR_READ, "OCSSD / VECTOR READ"},
+	{NVME_OPC_OCSSD_VECTOR_COPY, "OCSSD / VECTOR COPY"},
+	{NVME__ANY_OTHER, "IO COMMAND"},
+};
+
+static const struct nvme__name nvme__fabrics_names[] = {
+	{NVME_FABRICS_PROPERTY_SET, "PROPERTY SET"},
+	{NVME_FABRICS_CONNECT, "CONNECT"},
+	{NVME_FABRICS_PROPERTY_GET, "PROPERTY GET"},
+	{NVME_FABRICS_AUTHENTICATION_SEND, "AUTHENTICATION SEND"},
+	{NVME_FABRICS_AUTHENTICATION_RECEIVE, "AUTHENTICATION RECV"},
+	{NVME__ANY_OTHER, "RESERVED / VENDOR SPECIFIC"},
+};
+
+static const struct nvme__name nvme__feat_names[] = {
+	{NVME_FEAT_ARBITRATION, "ARBITRATION"},
+	{NVME_FEAT_POWER_MANAGEMENT, "POWER MANAGEMENT"},
+	{NVME_FEAT_LBA_RANGE_TYPE, "LBA RANGE TYPE"},
+	{NVME_FEAT_TEMPERATURE_THRESHOLD, "TEMPERATURE THRESHOLD"},
+	{NVME_FEAT_ERROR_RECOVERY, "ERROR_RECOVERY"},
+	{NVME_FEAT_VOLATILE_WRITE_CACHE, "VOLATILE WRITE CACHE"},
+	{NVME_FEAT_NUMBER_OF_QUEUES, "NUMBER OF QUEUES"},
+	{NVME_FEAT_INTERRUPT_COALESCING, "INTERRUPT COALESCING"},
+	{NVME_FEAT_INTERRUPT_VECTOR_CONFIG, "INTERRUPT VECTOR CONFIGURATION"},
+	{NVME_FEAT_WRITE_ATOMICITY, "WRITE ATOMICITY"},
+	{NVME_FEAT_ASYNC_EVENT_CONFIG, "ASYNC EVENT CONFIGURATION"},
+	{NVME_FEAT_AUTO_POWER_STATE_TRANSITION, "AUTONOMOUS POWER STATE TRANSITION"},
+	{NVME_FEAT_HOST_MEM_BUFFER, "HOST MEM BUFFER"},
+	{NVME_FEAT_TIMESTAMP, "TIMESTAMP"},
+	{NVME_FEAT_KEEP_ALIVE_TIMER, "KEEP ALIVE TIMER"},
+	{NVME_FEAT_HOST_THERMAL_MANAGEMENT, "HOST CONTROLLED THERMAL MANAGEMENT"},
+	{NVME_FEAT_NON_OP_POWER_STATE_CONFIG, "NON OPERATIONAL POWER STATE CONFIG"},
+	{NVME_FEAT_SOFTWARE_PROGRESS_MARKER, "SOFTWARE PROGRESS MARKER"},
+	{NVME_FEAT_HOST_IDENTIFIER, "HOST IDENTIFIER"},
+	{NVME_FEAT_HOST_RESERVE_MASK, "HOST RESERVE MASK"},
+	{NVME_FEAT_HOST_RESERVE_PERSIST, "HOST RESERVE PERSIST"},
+	{NVME__ANY_OTHER, "RESERVED"},
+};
+
+static const struct nvme__name nvme__sgl_type_names[] = {
+	{NVME_SGL_TYPE_DATA_BLOCK, "DATA BLOCK"},
+	{NVME_SGL_TYPE_BIT_BUCKET, "BIT BUCKET"},
+	{NVME_SGL_TYPE_SEGMENT, "SEGMENT"},
+	{NVME_SGL_TYPE_LAST_SEGMENT, "LAST SEGMENT"},
+	{NVME_SGL_TYPE_KEYED_DATA_BLOCK, "KEYED DATA BLOCK"},
+	{NVME_SGL_TYPE_TRANSPORT_DATA_BLOCK, "TRANSPORT DATA BLOCK"},
+	{NVME_SGL_TYPE_VENDOR_SPECIFIC, "VENDOR SPECIFIC"},
+	{NVME__ANY_OTHER, "RESERVED"},
+};
+
+static const struct nvme__name nvme__sgl_subtype_names[] = {
+	{NVME_SGL_SUBTYPE_ADDRESS, "ADDRESS"},
+	{NVME_SGL_SUBTYPE_OFFSET, "OFFSET"},
+	{NVME_SGL_SUBTYPE_TRANSPORT, "TRANSPORT"},
+	{NVME_SGL_SUBTYPE_INVALIDATE_KEY, "INVALIDATE KEY"},
+	{NVME__ANY_OTHER, "RESERVED"},
+};
+
+static const struct nvme__name nvme__sct_names[] = {
+	{NVME_SCT_GENERIC, "GENERIC"},
+	{NVME_SCT_COMMAND_SPECIFIC, "COMMAND SPECIFIC"},
+	{NVME_SCT_MEDIA_ERROR, "MEDIA ERROR"},
+	{NVME_SCT_PATH, "PATH"},
+	{NVME_SCT_VENDOR_SPECIFIC, "VENDOR SPECIFIC"},
+	{NVME__ANY_OTHER, "RESERVED"},
+};
+
+static const struct nvme__name nvme__generic_names[] = {
+	{NVME_SC_SUCCESS, "SUCCESS"},
+	{NVME_SC_INVALID_OPCODE, "INVALID OPCODE"},
+	{NVME_SC_INVALID_FIELD, "INVALID FIELD"},
+	{NVME_SC_COMMAND_ID_CONFLICT, "COMMAND ID CONFLICT"},
+	{NVME_SC_DATA_TRANSFER_ERROR, "DATA TRANSFER ERROR"},
+	{NVME_SC_ABORTED_POWER_LOSS, "ABORTED - POWER LOSS"},
+	{NVME_SC_INTERNAL_DEVICE_ERROR, "INTERNAL DEVICE ERROR"},
+	{NVME_SC_ABORTED_BY_REQUEST, "ABORTED - BY REQUEST"},
+	{NVME_SC_ABORTED_SQ_DELETION, "ABORTED - SQ DELETION"},
+	{NVME_SC_ABORTED_FAILED_FUSED, "ABORTED - FAILED FUSED"},
+	{NVME_SC_ABORTED_MISSING_FUSED, "ABORTED - MISSING FUSED"},
+	{NVME_SC_INVALID_NAMESPACE_OR_FORMAT, "INVALID NAMESPACE OR FORMAT"},
+	{NVME_SC_COMMAND_SEQUENCE_ERROR, "COMMAND SEQUENCE ERROR"},
+	{NVME_SC_INVALID_SGL_SEG_DESCRIPTOR, "INVALID SGL SEGMENT DESCRIPTOR"},
+	{NVME_SC_INVALID_NUM_SGL_DESCRIPTORS, "INVALID NUMBER OF SGL DESCRIPTORS"},
+	{NVME_SC_DATA_SGL_LENGTH_INVALID, "DATA SGL LENGTH INVALID"},
+	{NVME_SC_METADATA_SGL_LENGTH_INVALID, "METADATA SGL LENGTH INVALID"},
+	{NVME_SC_SGL_DESCRIPTOR_TYPE_INVALID, "SGL DESCRIPTOR TYPE INVALID"},
+	{NVME_SC_INVALID_CONTROLLER_MEM_BUF, "INVALID CONTROLLER MEMORY BUFFER"},
+	{NVME_SC_INVALID_PRP_OFFSET, "INVALID PRP OFFSET"},
+	{NVME_SC_ATOMIC_WRITE_UNIT_EXCEEDED, "ATOMIC WRITE UNIT EXCEEDED"},
+	{NVME_SC_OPERATION_DENIED, "OPERATION DENIED"},
+	{NVME_SC_INVALID_SGL_OFFSET, "INVALID SGL OFFSET"},
+	{NVME_SC_HOSTID_INCONSISTENT_FORMAT, "HOSTID INCONSISTENT FORMAT"},
+	{NVME_SC_KEEP_ALIVE_EXPIRED, "KEEP ALIVE EXPIRED"},
+	{NVME_SC_KEEP_ALIVE_INVALID, "KEEP ALIVE INVALID"},
+	{NVME_SC_ABORTED_PREEMPT, "ABORTED - PREEMPT AND ABORT"},
+	{NVME_SC_SANITIZE_FAILED, "SANITIZE FAILED"},
+	{NVME_SC_SANITIZE_IN_PROGRESS, "SANITIZE IN PROGRESS"},
+	{NVME_SC_SGL_DATA_BLOCK_GRANULARITY_INVALID, "DATA BLOCK GRANULARITY INVALID"},
+	{NVME_SC_COMMAND_INVALID_IN_CMB, "COMMAND NOT SUPPORTED FOR QUEUE IN CMB"},
+	{NVME_SC_NAMESPACE_IS_PROTECTED, "COMMAND NAMESPACE IS PROTECTED"},
+	{NVME_SC_COMMAND_INTERRUPTED, "COMMAND INTERRUPTED"},
+	{NVME_SC_TRANSIENT_TRANSPORT_ERROR, "COMMAND TRANSIENT TRANSPORT ERROR"},
+	{NVME_SC_LBA_OUT_OF_RANGE, "LBA OUT OF RANGE"},
+	{NVME_SC_CAPACITY_EXCEEDED, "CAPACITY EXCEEDED"},
+	{NVME_SC_NAMESPACE_NOT_READY, "NAMESPACE NOT READY"},
+	{NVME_SC_RESERVATION_CONFLICT, "RESERVATION CONFLICT"},
+	{NVME_SC_FORMAT_IN_PROGRESS, "FORMAT IN PROGRESS"},
+	{NVME_SC_INVALID_VALUE_SIZE, "INVALID VALUE SIZE"},
+	{NVME_SC_INVALID_KEY_SIZE, "INVALID KEY SIZE"},
+	{NVME_SC_KV_KEY_DOES_NOT_EXIST, "KV KEY DOES NOT EXIST"},
+	{NVME_SC_UNRECOVERED_ERROR, "UNRECOVERED ERROR"},
+	{NVME_SC_KEY_EXISTS, "KEY EXISTS"},
+	{NVME__ANY_OTHER, "GENERIC"},
+};
+
+static const struct nvme__name nvme__command_specific_names[] = {
+	{NVME_SC_COMPLETION_QUEUE_INVALID, "INVALID COMPLETION QUEUE"},
+	{NVME_SC_INVALID_QUEUE_IDENTIFIER, "INVALID QUEUE IDENTIFIER"},
+	{NVME_SC_INVALID_QUEUE_SIZE, "INVALID QUEUE SIZE"},
+	{NVME_SC_ABORT_COMMAND_LIMIT_EXCEEDED, "ABORT CMD LIMIT EXCEEDED"},
+	{NVME_SC_ASYNC_EVENT_REQUEST_LIMIT_EXCEEDED, "ASYNC LIMIT EXCEEDED"},
+	{NVME_SC_INVALID_FIRMWARE_SLOT, "INVALID FIRMWARE SLOT"},
+	{NVME_SC_INVALID_FIRMWARE_IMAGE, "INVALID FIRMWARE IMAGE"},
+	{NVME_SC_INVALID_INTERRUPT_VECTOR, "INVALID INTERRUPT VECTOR"},
+	{NVME_SC_INVALID_LOG_PAGE, "INVALID LOG PAGE"},
+	{NVME_SC_INVALID_FORMAT, "INVALID FORMAT"},
+	{NVME_SC_FIRMWARE_REQ_CONVENTIONAL_RESET, "FIRMWARE REQUIRES CONVENTIONAL RESET"},
+	{NVME_SC_INVALID_QUEUE_DELETION, "INVALID QUEUE DELETION"},
+	{NVME_SC_FEATURE_ID_NOT_SAVEABLE, "FEATURE ID NOT SAVEABLE"},
+	{NVME_SC_FEATURE_NOT_CHANGEABLE, "FEATURE NOT CHANGEABLE"},
+	{NVME_SC_FEATURE_NOT_NAMESPACE_SPECIFIC, "FEATURE NOT NAMESPACE SPECIFIC"},
+	{NVME_SC_FIRMWARE_REQ_NVM_RESET, "FIRMWARE REQUIRES NVM RESET"},
+	{NVME_SC_FIRMWARE_REQ_RESET, "FIRMWARE REQUIRES RESET"},
+	{NVME_SC_FIRMWARE_REQ_MAX_TIME_VIOLATION, "FIRMWARE REQUIRES MAX TIME VIOLATION"},
+	{NVME_SC_FIRMWARE_ACTIVATION_PROHIBITED, "FIRMWARE ACTIVATION PROHIBITED"},
+	{NVME_SC_OVERLAPPING_RANGE, "OVERLAPPING RANGE"},
+	{NVME_SC_NAMESPACE_INSUFFICIENT_CAPACITY, "NAMESPACE INSUFFICIENT CAPACITY"},
+	{NVME_SC_NAMESPACE_ID_UNAVAILABLE, "NAMESPACE ID UNAVAILABLE"},
+	{NVME_SC_NAMESPACE_ALREADY_ATTACHED, "NAMESPACE ALREADY ATTACHED"},
+	{NVME_SC_NAMESPACE_IS_PRIVATE, "NAMESPACE IS PRIVATE"},
+	{NVME_SC_NAMESPACE_NOT_ATTACHED, "NAMESPACE NOT ATTACHED"},
+	{NVME_SC_THINPROVISIONING_NOT_SUPPORTED, "THINPROVISIONING NOT SUPPORTED"},
+	{NVME_SC_CONTROLLER_LIST_INVALID, "CONTROLLER LIST INVALID"},
+	{NVME_SC_DEVICE_SELF_TEST_IN_PROGRESS, "DEVICE SELF-TEST IN PROGRESS"},
+	{NVME_SC_BOOT_PARTITION_WRITE_PROHIBITED, "BOOT PARTITION WRITE PROHIBITED"},
+	{NVME_SC_INVALID_CTRLR_ID, "INVALID CONTROLLER ID"},
+	{NVME_SC_INVALID_SECONDARY_CTRLR_STATE, "INVALID SECONDARY CONTROLLER STATE"},
+	{NVME_SC_INVALID_NUM_CTRLR_RESOURCES, "INVALID NUMBER OF CONTROLLER RESOURCES"},
+	{NVME_SC_INVALID_RESOURCE_ID, "INVALID RESOURCE IDENTIFIER"},
+	{NVME_SC_SANITIZE_PROHIBITED, "SANITIZE PROHIBITED"},
+	{NVME_SC_ANA_GROUP_IDENTIFIER_INVALID, "ANA GROUP IDENTIFIER INVALID"},
+	{NVME_SC_ANA_ATTACH_FAILED, "ANA ATTACH FAILED"},
+	{NVME_SC_INSUFFICIENT_CAPACITY, "INSUFFICIENT CAPACITY"},
+	{NVME_SC_NAMESPACE_ATTACH_LIMIT_EXCEEDED, "NAMESPACE ATTACH LIMIT EXCEEDED"},
+	{NVME_SC_PROHIBIT_COMMAND_EXEC_NOT_SUPPORTED, "PROHIBIT COMMAND EXEC NOT SUPPORTED"},
+	{NVME_SC_IOCS_NOT_SUPPORTED, "IOCS NOT SUPPORTED"},
+	{NVME_SC_IOCS_NOT_ENABLED, "IOCS NOT ENABLED"},
+	{NVME_SC_IOCS_COMBINATION_REJECTED, "IOCS COMBINATION REJECTED"},
+	{NVME_SC_INVALID_IOCS, "INVALID IOCS"},
+	{NVME_SC_IDENTIFIER_UNAVAILABLE, "IDENTIFIER UNAVAILABLE"},
+	{NVME_SC_STREAM_RESOURCE_ALLOCATION_FAILED, "STREAM RESOURCE ALLOCATION FAILED"},
+	{NVME_SC_CONFLICTING_ATTRIBUTES, "CONFLICTING ATTRIBUTES"},
+	{NVME_SC_INVALID_PROTECTION_INFO, "INVALID PROTECTION INFO"},
+	{NVME_SC_ATTEMPTED_WRITE_TO_RO_RANGE, "WRITE TO RO RANGE"},
+	{NVME_SC_CMD_SIZE_LIMIT_EXCEEDED, "CMD SIZE LIMIT SIZE EXCEEDED"},
+	{NVME_SC_ZONED_BOUNDARY_ERROR, "ZONED BOUNDARY ERROR"},
+	{NVME_SC_ZONE_IS_FULL, "ZONE IS FULL"},
+	{NVME_SC_ZONE_IS_READ_ONLY, "ZONE IS READ ONLY"},
+	{NVME_SC_ZONE_IS_OFFLINE, "ZONE IS OFFLINE"},
+	{NVME_SC_ZONE_INVALID_WRITE, "ZONE INVALID WRITE"},
+	{NVME_SC_TOO_MANY_ACTIVE_ZONES, "TOO MANY ACTIVE ZONES"},
+	{NVME_SC_TOO_MANY_OPEN_ZONES, "TOO MANY OPEN ZONES"},
+	{NVME_SC_INVALID_ZONE_STATE_TRANSITION, "INVALID ZONE STATE TRANSITION"},
+	{NVME__ANY_OTHER, "COMMAND SPECIFIC"},
+};
+
+static const struct nvme__name nvme__media_names[] = {
+	{NVME_SC_WRITE_FAULTS, "WRITE FAULTS"},
+	{NVME_SC_UNRECOVERED_READ_ERROR, "UNRECOVERED READ ERROR"},
+	{NVME_SC_GUARD_CHECK_ERROR, "GUARD CHECK ERROR"},
+	{NVME_SC_APPLICATION_TAG_CHECK_ERROR, "APPLICATION TAG CHECK ERROR"},
+	{NVME_SC_REFERENCE_TAG_CHECK_ERROR, "REFERENCE TAG CHECK ERROR"},
+	{NVME_SC_COMPARE_FAILURE, "COMPARE FAILURE"},
+	{NVME_SC_ACCESS_DENIED, "ACCESS DENIED"},
+	{NVME_SC_DEALLOCATED_OR_UNWRITTEN_BLOCK, "DEALLOCATED OR UNWRITTEN BLOCK"},
+	{NVME_SC_STORAGE_TAG_CHECK_ERROR, "END TO END STORAGE TAG CHECK ERROR"},
+	{NVME_SC_OCSSD_OFFLINE_CHUNK, "RESET OFFLINE CHUNK"},
+	{NVME_SC_OCSSD_INVALID_RESET, "INVALID RESET"},
+	{NVME_SC_OCSSD_READ_HIGH_ECC, "READ HIGH ECC"},
+	{NVME_SC_OCSSD_WRITE_FAIL_WRITE_NEXT_UNIT, "WRITE FAIL WRITE NEXT UNIT"},
+	{NVME_SC_OCSSD_WRITE_FAIL_CHUNK_EARLY_CLOSE, "WRITE FAIL CHUNK EARLY CLOSE"},
+	{NVME_SC_OCSSD_OUT_OF_ORDER_WRITE, "OUT OF ORDER WRITE"},
+	{NVME__ANY_OTHER, "MEDIA ERROR"},
+};
+
+static const struct nvme__name nvme__path_names[] = {
+	{NVME_SC_INTERNAL_PATH_ERROR, "INTERNAL PATH ERROR"},
+	{NVME_SC_ANA_PERSISTENT_LOSS, "ASYMMETRIC ACCESS PERSISTENT LOSS"},
+	{NVME_SC_ANA_INACCESSIBLE, "ASYMMETRIC ACCESS INACCESSIBLE"},
+	{NVME_SC_ANA_TRANSITION, "ASYMMETRIC ACCESS TRANSITION"},
+	{NVME_SC_CONTROLLER_PATH_ERROR, "CONTROLLER PATH ERROR"},
+	{NVME_SC_HOST_PATH_ERROR, "HOST PATH ERROR"},
+	{NVME_SC_ABORTED_BY_HOST, "ABORTED BY HOST"},
+	{NVME__ANY_OTHER, "PATH ERROR"},
+};
+
+/* Log pages and Identify structures do not occur in SPDK's lines; these words are our own. */
+static const struct nvme__name nvme__log_page_names[] = {
+	{NVME_LOG_PAGE_SUPPORTED, "SUPPORTED LOG PAGES"},
+	{NVME_LOG_PAGE_ERROR, "ERROR INFORMATION"},
+	{NVME_LOG_PAGE_SMART, "SMART / HEALTH INFORMATION"},
+	{NVME_LOG_PAGE_FIRMWARE_SLOT, "FIRMWARE SLOT INFORMATION"},
+	{NVME_LOG_PAGE_CHANGED_NS_LIST, "CHANGED NAMESPACE LIST"},
+	{NVME_LOG_PAGE_COMMAND_EFFECTS, "COMMANDS SUPPORTED AND EFFECTS"},
+	{NVME_LOG_PAGE_DEVICE_SELF_TEST, "DEVICE SELF-TEST"},
+	{NVME_LOG_PAGE_TELEMETRY_HOST, "TELEMETRY HOST-INITIATED"},
+	{NVME_LOG_PAGE_TELEMETRY_CTRLR, "TELEMETRY CONTROLLER-INITIATED"},
+	{NVME_LOG_PAGE_ENDURANCE_GROUP, "ENDURANCE GROUP INFORMATION"},
+	{NVME_LOG_PAGE_PREDICTABLE_LATENCY, "PREDICTABLE LATENCY PER NVM SET"},
+	{NVME_LOG_PAGE_PREDICTABLE_LATENCY_AGG, "PREDICTABLE LATENCY EVENT AGGREGATE"},
+	{NVME_LOG_PAGE_ANA, "ASYMMETRIC NAMESPACE ACCESS"},
+	{NVME_LOG_PAGE_PERSISTENT_EVENT, "PERSISTENT EVENT LOG"},
+	{NVME_LOG_PAGE_LBA_STATUS, "LBA STATUS INFORMATION"},
+	{NVME_LOG_PAGE_ENDURANCE_GROUP_EVENT, "ENDURANCE GROUP EVENT AGGREGATE"},
+	{NVME_LOG_PAGE_MEDIA_UNIT_STATUS, "MEDIA UNIT STATUS"},
+	{NVME_LOG_PAGE_CAPACITY_CONFIG_LIST, "SUPPORTED CAPACITY CONFIGURATION LIST"},
+	{NVME_LOG_PAGE_FEATURE_EFFECTS, "FEATURE IDENTIFIERS SUPPORTED AND EFFECTS"},
+	{NVME_LOG_PAGE_MI_COMMAND_EFFECTS, "NVME-MI COMMANDS SUPPORTED AND EFFECTS"},
+	{NVME_LOG_PAGE_LOCKDOWN, "COMMAND AND FEATURE LOCKDOWN"},
+	{NVME_LOG_PAGE_BOOT_PARTITION, "BOOT PARTITION"},
+	{NVME_LOG_PAGE_ROTATIONAL_MEDIA, "ROTATIONAL MEDIA INFORMATION"},
+	{NVME_LOG_PAGE_DISPERSED_NS, "DISPERSED NAMESPACE PARTICIPATING NVM SUBSYSTEMS"},
+	{NVME_LOG_PAGE_MANAGEMENT_ADDRESS, "MANAGEMENT ADDRESS LIST"},
+	{NVME_LOG_PAGE_PHY_RX_EOM, "PHYSICAL INTERFACE RECEIVER EYE OPENING MEASUREMENT"},
+	{NVME_LOG_PAGE_REACHABILITY_GROUPS, "REACHABILITY GROUPS"},
+	{NVME_LOG_PAGE_REACHABILITY_ASSOC, "REACHABILITY ASSOCIATIONS"},
+	{NVME_LOG_PAGE_CHANGED_ALLOCATED_NS, "CHANGED ALLOCATED NAMESPACE LIST"},
+	{NVME_LOG_PAGE_FDP_CONFIGS, "FDP CONFIGURATIONS"},
+	{NVME_LOG_PAGE_FDP_RUH_USAGE, "RECLAIM UNIT HANDLE USAGE"},
+	{NVME_LOG_PAGE_FDP_STATISTICS, "FDP STATISTICS"},
+	{NVME_LOG_PAGE_FDP_EVENTS, "FDP EVENTS"},
+	{NVME_LOG_PAGE_DISCOVERY, "DISCOVERY"},
+	{NVME_LOG_PAGE_HOST_DISCOVERY, "HOST DISCOVERY"},
+	{NVME_LOG_PAGE_AVE_DISCOVERY, "AVE DISCOVERY"},
+	{NVME_LOG_PAGE_PULL_MODEL_DDC, "PULL MODEL DDC REQUEST"},
+	{NVME_LOG_PAGE_RESERVATION, "RESERVATION NOTIFICATION"},
+	{NVME_LOG_PAGE_SANITIZE_STATUS, "SANITIZE STATUS"},
+	{NVME_LOG_PAGE_CHANGED_ZONES, "CHANGED ZONE LIST"},
+	{NVME__ANY_OTHER, "RESERVED / VENDOR SPECIFIC"},
+};
+
+static const struct nvme__name nvme__cns_names[] = {
+	{NVME_ID_CNS_NS, "NAMESPACE"},
+	{NVME_ID_CNS_CTRLR, "CONTROLLER"},
+	{NVME_ID_CNS_ACTIVE_NS_LIST, "ACTIVE NAMESPACE LIST"},
+	{NVME_ID_CNS_NS_ID_DESC, "NAMESPACE IDENTIFICATION DESCRIPTORS"},
+	{NVME_ID_CNS_NVM_SET_LIST, "NVM SET LIST"},
+	{NVME_ID_CNS_NS_IOCS, "COMMAND SET SPECIFIC NAMESPACE"},
+	{NVME_ID_CNS_CTRLR_IOCS, "COMMAND SET SPECIFIC CONTROLLER"},
+	{NVME_ID_CNS_ACTIVE_NS_LIST_IOCS, "COMMAND SET SPECIFIC ACTIVE NAMESPACE LIST"},
+	{NVME_ID_CNS_NS_INDEPENDENT, "COMMAND SET INDEPENDENT NAMESPACE"},
+	{NVME_ID_CNS_NS_FORMAT, "NAMESPACE USER DATA FORMAT"},
+	{NVME_ID_CNS_NS_FORMAT_IOCS, "COMMAND SET SPECIFIC USER DATA FORMAT"},
+	{NVME_ID_CNS_ALLOCATED_NS_LIST, "ALLOCATED NAMESPACE LIST"},
+	{NVME_ID_CNS_ALLOCATED_NS, "ALLOCATED NAMESPACE"},
+	{NVME_ID_CNS_NS_ATTACHED_CTRLR_LIST, "CONTROLLERS ATTACHED TO NAMESPACE"},
+	{NVME_ID_CNS_CTRLR_LIST, "CONTROLLER LIST"},
+	{NVME_ID_CNS_PRIMARY_CTRLR_CAP, "PRIMARY CONTROLLER CAPABILITIES"},
+	{NVME_ID_CNS_SECONDARY_CTRLR_LIST, "SECONDARY CONTROLLER LIST"},
+	{NVME_ID_CNS_NS_GRANULARITY_LIST, "NAMESPACE GRANULARITY LIST"},
+	{NVME_ID_CNS_UUID_LIST, "UUID LIST"},
+	{NVME_ID_CNS_DOMAIN_LIST, "DOMAIN LIST"},
+	{NVME_ID_CNS_ENDURANCE_GROUP_LIST, "ENDURANCE GROUP LIST"},
+	{NVME_ID_CNS_ALLOCATED_NS_LIST_IOCS, "COMMAND SET SPECIFIC ALLOCATED NAMESPACE LIST"},
+	{NVME_ID_CNS_ALLOCATED_NS_IOCS, "COMMAND SET SPECIFIC ALLOCATED NAMESPACE"},
+	{NVME_ID_CNS_IOCS, "I/O COMMAND SETS"},
+	{NVME_ID_CNS_UNDERLYING_NS_LIST, "UNDERLYING NAMESPACE LIST"},
+	{NVME_ID_CNS_PORTS_LIST, "PORTS LIST"},
+	{NVME_ID_CNS_ALLOCATED_NS_INDEPENDENT, "COMMAND SET INDEPENDENT ALLOCATED NAMESPACE"},
+	{NVME_ID_CNS_CTRLR_STATE_FORMATS, "SUPPORTED CONTROLLER STATE FORMATS"},
+	{NVME__ANY_OTHER, "RESERVED"},
+};
+
+/* Admin commands are those on queue 0, and fabrics commands (7Fh) wherever they are. */
+static bool nvme__is_admin(uint16_t qid, uint8_t opc)
+{
+	return qid == 0 || opc == NVME_OPC_FABRIC;
+}
+
+NVMEDEF const char *nvme_opc_name(uint16_t qid, uint8_t opc)
+{
+	return nvme__lookup(nvme__is_admin(qid, opc) ? nvme__admin_opc_names : nvme__io_opc_names,
+	                    opc);
+}
+
+NVMEDEF const char *nvme_feat_name(uint8_t fid)
+{
+	return nvme__lookup(nvme__feat_names, fid);
+}
+
+NVMEDEF const char *nvme_fabrics_name(uint8_t fctype)
+{
+	return nvme__lookup(nvme__fabrics_names, fctype);
+}
+
+NVMEDEF const char *nvme_sct_name(uint8_t sct)
+{
+	return nvme__lookup(nvme__sct_names, sct);
+}
+
+NVMEDEF const char *nvme_status_name(uint8_t sct, uint8_t sc)
+{
+	switch (sct) {
+	case NVME_SCT_GENERIC:
+		return nvme__lookup(nvme__generic_names, sc);
+	case NVME_SCT_COMMAND_SPECIFIC:
+		return nvme__lookup(nvme__command_specific_names, sc);
+	case NVME_SCT_MEDIA_ERROR:
+		return nvme__lookup(nvme__media_names, sc);
+	case NVME_SCT_PATH:
+		return nvme__lookup(nvme__path_names, sc);
+	default: /* no list of codes, the name of the type has to do */
+		return nvme_sct_name(sct);
+	}
+}
+
+NVMEDEF const char *nvme_sgl_type_name(uint8_t type)
+{
+	return nvme__lookup(nvme__sgl_type_names, type);
+}
+
+NVMEDEF const char *nvme_sgl_subtype_name(uint8_t subtype)
+{
+	return nvme__lookup(nvme__sgl_subtype_names, subtype);
+}
+
+NVMEDEF const char *nvme_log_page_name(uint8_t lid)
+{
+	return nvme__lookup(nvme__log_page_names, lid);
+}
+
+NVMEDEF const char *nvme_cns_name(uint8_t cns)
+{
+	return nvme__lookup(nvme__cns_names, cns);
+}
+
+/* ---- commands and completions, in the words of SPDK v23.05 ---------------------------------- */
+
+#define NVME__DPTR_TEXT 128 /* the longest, a keyed SGL, has 82 characters */
+
+/*
+ * The data pointer. Empty if the direction bits of the opcode say "no data", and for the value
+ * of PSDT that is reserved. The blank in front of it is in the caller's format: SPDK prints that
+ * one even if nothing follows, and so does this.
+ */
+static void nvme__format_dptr(char *buf, size_t size, const struct nvme_cmd *cmd)
+{
+	const struct nvme_sgl_desc *sgl = &cmd->dptr.sgl;
+	uint8_t type = (uint8_t)NVME_SGL_TYPE(sgl->id);
+	uint32_t psdt = NVME_CMD_PSDT(cmd->flags);
+	char tail[40] = "";
+
+	buf[0] = '\0';
+	if (NVME_OPC_DATA(cmd->opc) == NVME_OPC_DATA_NONE) {
+		return;
+	}
+	if (psdt == NVME_PSDT_PRP) {
+		snprintf(buf, size, "PRP1 0x%" PRIx64 " PRP2 0x%" PRIx64, cmd->dptr.prp.prp1,
+		         cmd->dptr.prp.prp2);
+		return;
+	}
+	if (psdt != NVME_PSDT_SGL && psdt != NVME_PSDT_SGL_MPTR) {
+		return;
+	}
+
+	if (type == NVME_SGL_TYPE_DATA_BLOCK) {
+		snprintf(tail, sizeof(tail), " len:0x%" PRIx32, sgl->len);
+	} else if (type == NVME_SGL_TYPE_KEYED_DATA_BLOCK) {
+		/* three bytes of length, then four bytes of key */
+		uint32_t key = sgl->len >> 24 | (uint32_t)sgl->rsvd[0] << 8 |
+		               (uint32_t)sgl->rsvd[1] << 16 | (uint32_t)sgl->rsvd[2] << 24;
+
+		snprintf(tail, sizeof(tail), " len:0x%" PRIx32 " key:0x%" PRIx32,
+		         sgl->len & 0xffffffu, key);
+	}
+	snprintf(buf, size, "SGL %s %s 0x%" PRIx64 "%s", nvme_sgl_type_name(type),
+	         nvme_sgl_subtype_name((uint8_t)NVME_SGL_SUBTYPE(sgl->id)), sgl->addr, tail);
+}
+
+static int nvme__format_admin_cmd(char *buf, size_t size, uint16_t qid, const struct nvme_cmd *cmd)
+{
+	const char *name = nvme_opc_name(qid, cmd->opc);
+	char dptr[NVME__DPTR_TEXT];
+
+	nvme__format_dptr(dptr, sizeof(dptr), cmd);
+	switch (cmd->opc) {
+	case NVME_OPC_SET_FEATURES:
+	case NVME_OPC_GET_FEATURES:
+		return snprintf(buf, size, "%s %s cid:%u cdw10:%08" PRIx32 " %s", name,
+		                nvme_feat_name((uint8_t)NVME_FEATURES_FID(cmd->cdw10)),
+		                (unsigned)cmd->cid, cmd->cdw10, dptr);
+	case NVME_OPC_FABRIC:
+		return snprintf(buf, size, "%s %s qid:%u cid:%u %s", name,
+		                nvme_fabrics_name((uint8_t)nvme_bits(cmd->nsid, 7, 0)),
+		                (unsigned)qid, (unsigned)cmd->cid, dptr);
+	default:
+		return snprintf(buf, size,
+		                "%s (%02x) qid:%u cid:%u nsid:%" PRIx32 " cdw10:%08" PRIx32
+		                " cdw11:%08" PRIx32 " %s",
+		                name, (unsigned)cmd->opc, (unsigned)qid, (unsigned)cmd->cid,
+		                cmd->nsid, cmd->cdw10, cmd->cdw11, dptr);
+	}
+}
+
+/* Only the commands with an LBA show a data pointer. The NSID is decimal here, and signed. */
+static int nvme__format_io_cmd(char *buf, size_t size, uint16_t qid, const struct nvme_cmd *cmd)
+{
+	const char *name = nvme_opc_name(qid, cmd->opc);
+	char dptr[NVME__DPTR_TEXT];
+
+	switch (cmd->opc) {
+	case NVME_OPC_WRITE:
+	case NVME_OPC_READ:
+	case NVME_OPC_WRITE_UNCORRECTABLE:
+	case NVME_OPC_COMPARE:
+		nvme__format_dptr(dptr, sizeof(dptr), cmd);
+		return snprintf(
+			buf, size,
+			"%s sqid:%u cid:%u nsid:%" PRId32 " lba:%" PRIu64 " len:%" PRIu32 " %s",
+			name, (unsigned)qid, (unsigned)cmd->cid, (int32_t)cmd->nsid,
+			NVME_RW_SLBA(cmd->cdw10, cmd->cdw11), NVME_RW_NLB(cmd->cdw12) + 1, dptr);
+	case NVME_OPC_FLUSH:
+	case NVME_OPC_DATASET_MANAGEMENT:
+		return snprintf(buf, size, "%s sqid:%u cid:%u nsid:%" PRId32, name, (unsigned)qid,
+		                (unsigned)cmd->cid, (int32_t)cmd->nsid);
+	default:
+		return snprintf(buf, size, "%s (%02x) sqid:%u cid:%u nsid:%" PRId32, name,
+		                (unsigned)cmd->opc, (unsigned)qid, (unsigned)cmd->cid,
+		                (int32_t)cmd->nsid);
+	}
+}
+
+NVMEDEF int nvme_format_cmd(char *buf, size_t size, uint16_t qid, const struct nvme_cmd *cmd)
+{
+	if (nvme__is_admin(qid, cmd->opc)) {
+		return nvme__format_admin_cmd(buf, size, qid, cmd);
+	}
+	return nvme__format_io_cmd(buf, size, qid, cmd);
+}
+
+NVMEDEF int nvme_format_cpl(char *buf, size_t size, uint16_t qid, const struct nvme_cpl *cpl)
+{
+	uint8_t sct = (uint8_t)NVME_CPL_SCT(cpl->status);
+	uint8_t sc = (uint8_t)NVME_CPL_SC(cpl->status);
+
+	return snprintf(buf, size,
+	                "%s (%02x/%02x) qid:%u cid:%u cdw0:%" PRIx32 " sqhd:%04x p:%" PRIx32
+	                " m:%" PRIx32 " dnr:%" PRIx32,
+	                nvme_status_name(sct, sc), (unsigned)sct, (unsigned)sc, (unsigned)qid,
+	                (unsigned)cpl->cid, cpl->cdw0, (unsigned)cpl->sqhd, NVME_CPL_P(cpl->status),
+	                NVME_CPL_M(cpl->status), NVME_CPL_DNR(cpl->status));
+}
+
+NVMEDEF int nvme_format_version(char *buf, size_t size, uint32_t vs)
+{
+	return snprintf(buf, size, "%" PRIu32 ".%" PRIu32 ".%" PRIu32, NVME_VS_MJR(vs),
+	                NVME_VS_MNR(vs), NVME_VS_TER(vs));
+}
+
+/* ---- registers ------------------------------------------------------------------------------ */
+
+/* How a number in a field turns into something a reader can use. */
+enum nvme__unit {
+	NVME__UNIT_NONE,       /* just a number */
+	NVME__UNIT_CODES,      /* one of a list, see nvme_field.codes */
+	NVME__UNIT_BITS,       /* a set of bits, codes has a name for each */
+	NVME__UNIT_YES,        /* a capability: "yes", "no" */
+	NVME__UNIT_ENTRIES,    /* queue entries, 0-based */
+	NVME__UNIT_500MS,      /* time in units of 500 ms */
+	NVME__UNIT_LOG2,       /* 2^n bytes */
+	NVME__UNIT_LOG2_PAGE,  /* 2^(12 + n) bytes */
+	NVME__UNIT_LOG2_DWORD, /* 2^(2 + n) bytes */
+	NVME__UNIT_PAGE_ADDR,  /* address divided by 4096 */
+};
+
+static const struct nvme__name nvme__cap_css_bits[] = {
+	{0x01, "NVM"},
+	{0x40, "I/O command sets"},
+	{0x80, "admin only"},
+	{NVME__ANY_OTHER, NULL},
+};
+static const struct nvme__name nvme__cap_ams_bits[] = {
+	{0x1, "weighted round robin with urgent"},
+	{0x2, "vendor specific"},
+	{NVME__ANY_OTHER, NULL},
+};
+static const struct nvme__name nvme__cap_crms_bits[] = {
+	{0x1, "with media"},
+	{0x2, "independent of media"},
+	{NVME__ANY_OTHER, NULL},
+};
+static const struct nvme__name nvme__cap_cps_codes[] = {
+	{0, "not reported"},  {1, "controller"},       {2, "domain"},
+	{3, "NVM subsystem"}, {NVME__ANY_OTHER, NULL},
+};
+static const struct nvme__name nvme__cc_en_codes[] = {
+	{0, "disabled"},
+	{1, "enabled"},
+	{NVME__ANY_OTHER, NULL},
+};
+static const struct nvme__name nvme__cc_css_codes[] = {
+	{NVME_CC_CSS_NVM, "NVM command set"},
+	{NVME_CC_CSS_IOCS, "all supported I/O command sets"},
+	{NVME_CC_CSS_ADMIN, "admin command set only"},
+	{NVME__ANY_OTHER, "reserved"},
+};
+static const struct nvme__name nvme__cc_ams_codes[] = {
+	{NVME_CC_AMS_RR, "round robin"},
+	{NVME_CC_AMS_WRR, "weighted round robin with urgent"},
+	{NVME_CC_AMS_VS, "vendor specific"},
+	{NVME__ANY_OTHER, "reserved"},
+};
+static const struct nvme__name nvme__cc_shn_codes[] = {
+	{NVME_CC_SHN_NONE, "no notification"},
+	{NVME_CC_SHN_NORMAL, "normal shutdown notification"},
+	{NVME_CC_SHN_ABRUPT, "abrupt shutdown notification"},
+	{NVME__ANY_OTHER, "reserved"},
+};
+static const struct nvme__name nvme__csts_rdy_codes[] = {
+	{0, "not ready"},
+	{1, "ready"},
+	{NVME__ANY_OTHER, NULL},
+};
+static const struct nvme__name nvme__csts_cfs_codes[] = {
+	{0, "no fatal error"},
+	{1, "fatal error"},
+	{NVME__ANY_OTHER, NULL},
+};
+static const struct nvme__name nvme__csts_shst_codes[] = {
+	{NVME_CSTS_SHST_NORMAL, "normal operation"},
+	{NVME_CSTS_SHST_OCCURRING, "shutdown processing occurring"},
+	{NVME_CSTS_SHST_COMPLETE, "shutdown processing complete"},
+	{NVME__ANY_OTHER, "reserved"},
+};
+static const struct nvme__name nvme__csts_st_codes[] = {
+	{0, "controller shutdown"},
+	{1, "NVM subsystem shutdown"},
+	{NVME__ANY_OTHER, NULL},
+};
+static const struct nvme__name nvme__nssr_codes[] = {
+	{NVME_NSSR_NSSRC, "reset the NVM subsystem"},
+	{NVME__ANY_OTHER, NULL},
+};
+static const struct nvme__name nvme__nssd_codes[] = {
+	{NVME_NSSD_NORMAL, "normal shutdown of the NVM subsystem"},
+	{NVME_NSSD_ABRUPT, "abrupt shutdown of the NVM subsystem"},
+	{NVME__ANY_OTHER, NULL},
+};
+static const struct nvme__name nvme__cmbsz_szu_codes[] = {
+	{0, "4 KiB"},   {1, "64 KiB"}, {2, "1 MiB"},  {3, "16 MiB"},
+	{4, "256 MiB"}, {5, "4 GiB"},  {6, "64 GiB"}, {NVME__ANY_OTHER, "reserved"},
+};
+
+/* A list of fields ends with a row of zeroes; this list has no other row. */
+#define NVME__FIELD_END                   \
+	{                                 \
+		0, 0, 0, NULL, NULL, NULL \
+	}
+
+static const struct nvme_field nvme__no_fields[] = {NVME__FIELD_END};
+
+static const struct nvme_field nvme__cap_fields[] = {
+	{61, 61, NVME__UNIT_YES, "NSSES", "NVM Subsystem Shutdown Enhancements Supported", NULL},
+	{60, 59, NVME__UNIT_BITS, "CRMS", "Controller Ready Modes Supported", nvme__cap_crms_bits},
+	{58, 58, NVME__UNIT_YES, "NSSS", "NVM Subsystem Shutdown Supported", NULL},
+	{57, 57, NVME__UNIT_YES, "CMBS", "Controller Memory Buffer Supported", NULL},
+	{56, 56, NVME__UNIT_YES, "PMRS", "Persistent Memory Region Supported", NULL},
+	{55, 52, NVME__UNIT_LOG2_PAGE, "MPSMAX", "Memory Page Size Maximum", NULL},
+	{51, 48, NVME__UNIT_LOG2_PAGE, "MPSMIN", "Memory Page Size Minimum", NULL},
+	{47, 46, NVME__UNIT_CODES, "CPS", "Controller Power Scope", nvme__cap_cps_codes},
+	{45, 45, NVME__UNIT_YES, "BPS", "Boot Partition Support", NULL},
+	{44, 37, NVME__UNIT_BITS, "CSS", "Command Sets Supported", nvme__cap_css_bits},
+	{36, 36, NVME__UNIT_YES, "NSSRS", "NVM Subsystem Reset Supported", NULL},
+	{35, 32, NVME__UNIT_LOG2_DWORD, "DSTRD", "Doorbell Stride", NULL},
+	{31, 24, NVME__UNIT_500MS, "TO", "Timeout", NULL},
+	{18, 17, NVME__UNIT_BITS, "AMS", "Arbitration Mechanism Supported", nvme__cap_ams_bits},
+	{16, 16, NVME__UNIT_YES, "CQR", "Contiguous Queues Required", NULL},
+	{15, 0, NVME__UNIT_ENTRIES, "MQES", "Maximum Queue Entries Supported", NULL},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__vs_fields[] = {
+	{31, 16, NVME__UNIT_NONE, "MJR", "Major Version Number", NULL},
+	{15, 8, NVME__UNIT_NONE, "MNR", "Minor Version Number", NULL},
+	{7, 0, NVME__UNIT_NONE, "TER", "Tertiary Version Number", NULL},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__intms_fields[] = {
+	{31, 0, NVME__UNIT_NONE, "IVMS", "Interrupt Vector Mask Set", NULL},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__intmc_fields[] = {
+	{31, 0, NVME__UNIT_NONE, "IVMC", "Interrupt Vector Mask Clear", NULL},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__cc_fields[] = {
+	{24, 24, NVME__UNIT_YES, "CRIME", "Controller Ready Independent of Media Enable", NULL},
+	{23, 20, NVME__UNIT_LOG2, "IOCQES", "I/O Completion Queue Entry Size", NULL},
+	{19, 16, NVME__UNIT_LOG2, "IOSQES", "I/O Submission Queue Entry Size", NULL},
+	{15, 14, NVME__UNIT_CODES, "SHN", "Shutdown Notification", nvme__cc_shn_codes},
+	{13, 11, NVME__UNIT_CODES, "AMS", "Arbitration Mechanism Selected", nvme__cc_ams_codes},
+	{10, 7, NVME__UNIT_LOG2_PAGE, "MPS", "Memory Page Size", NULL},
+	{6, 4, NVME__UNIT_CODES, "CSS", "I/O Command Set Selected", nvme__cc_css_codes},
+	{0, 0, NVME__UNIT_CODES, "EN", "Enable", nvme__cc_en_codes},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__csts_fields[] = {
+	{6, 6, NVME__UNIT_CODES, "ST", "Shutdown Type", nvme__csts_st_codes},
+	{5, 5, NVME__UNIT_YES, "PP", "Processing Paused", NULL},
+	{4, 4, NVME__UNIT_YES, "NSSRO", "NVM Subsystem Reset Occurred", NULL},
+	{3, 2, NVME__UNIT_CODES, "SHST", "Shutdown Status", nvme__csts_shst_codes},
+	{1, 1, NVME__UNIT_CODES, "CFS", "Controller Fatal Status", nvme__csts_cfs_codes},
+	{0, 0, NVME__UNIT_CODES, "RDY", "Ready", nvme__csts_rdy_codes},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__nssr_fields[] = {
+	{31, 0, NVME__UNIT_CODES, "NSSRC", "NVM Subsystem Reset Control", nvme__nssr_codes},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__aqa_fields[] = {
+	{27, 16, NVME__UNIT_ENTRIES, "ACQS", "Admin Completion Queue Size", NULL},
+	{11, 0, NVME__UNIT_ENTRIES, "ASQS", "Admin Submission Queue Size", NULL},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__asq_fields[] = {
+	{63, 12, NVME__UNIT_PAGE_ADDR, "ASQB", "Admin Submission Queue Base", NULL},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__acq_fields[] = {
+	{63, 12, NVME__UNIT_PAGE_ADDR, "ACQB", "Admin Completion Queue Base", NULL},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__cmbloc_fields[] = {
+	{31, 12, NVME__UNIT_NONE, "OFST", "Offset, in units of CMBSZ.SZU", NULL},
+	{8, 8, NVME__UNIT_YES, "CQDA", "CMB Queue Dword Alignment", NULL},
+	{7, 7, NVME__UNIT_YES, "CDMMMS", "CMB Data Metadata Mixed Memory Support", NULL},
+	{6, 6, NVME__UNIT_YES, "CDPCILS", "CMB Data Pointer and Command Independent Locations",
+         NULL},
+	{5, 5, NVME__UNIT_YES, "CDPMLS", "CMB Data Pointer Mixed Locations Support", NULL},
+	{4, 4, NVME__UNIT_YES, "CQPDS", "CMB Queue Physically Discontiguous Support", NULL},
+	{3, 3, NVME__UNIT_YES, "CQMMS", "CMB Queue Mixed Memory Support", NULL},
+	{2, 0, NVME__UNIT_NONE, "BIR", "Base Indicator Register", NULL},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__cmbsz_fields[] = {
+	{31, 12, NVME__UNIT_NONE, "SZ", "Size, in units of SZU", NULL},
+	{11, 8, NVME__UNIT_CODES, "SZU", "Size Units", nvme__cmbsz_szu_codes},
+	{4, 4, NVME__UNIT_YES, "WDS", "Write Data Support", NULL},
+	{3, 3, NVME__UNIT_YES, "RDS", "Read Data Support", NULL},
+	{2, 2, NVME__UNIT_YES, "LISTS", "PRP SGL List Support", NULL},
+	{1, 1, NVME__UNIT_YES, "CQS", "Completion Queue Support", NULL},
+	{0, 0, NVME__UNIT_YES, "SQS", "Submission Queue Support", NULL},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__cmbmsc_fields[] = {
+	{63, 12, NVME__UNIT_PAGE_ADDR, "CBA", "Controller Base Address", NULL},
+	{1, 1, NVME__UNIT_YES, "CMSE", "Controller Memory Space Enable", NULL},
+	{0, 0, NVME__UNIT_YES, "CRE", "Capabilities Registers Enabled", NULL},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__nssd_fields[] = {
+	{31, 0, NVME__UNIT_CODES, "NSSC", "NVM Subsystem Shutdown Control", nvme__nssd_codes},
+	NVME__FIELD_END,
+};
+
+static const struct nvme_field nvme__crto_fields[] = {
+	{31, 16, NVME__UNIT_500MS, "CRIMT", "Controller Ready Independent of Media Timeout", NULL},
+	{15, 0, NVME__UNIT_500MS, "CRWMT", "Controller Ready With Media Timeout", NULL},
+	NVME__FIELD_END,
+};
+
+struct nvme__reg {
+	uint32_t offset;
+	unsigned size;
+	const char *name;
+	const struct nvme_field *fields;
+};
+
+static const struct nvme__reg nvme__regs[] = {
+	{NVME_REG_CAP, 8, "CAP", nvme__cap_fields},
+	{NVME_REG_VS, 4, "VS", nvme__vs_fields},
+	{NVME_REG_INTMS, 4, "INTMS", nvme__intms_fields},
+	{NVME_REG_INTMC, 4, "INTMC", nvme__intmc_fields},
+	{NVME_REG_CC, 4, "CC", nvme__cc_fields},
+	{NVME_REG_CSTS, 4, "CSTS", nvme__csts_fields},
+	{NVME_REG_NSSR, 4, "NSSR", nvme__nssr_fields},
+	{NVME_REG_AQA, 4, "AQA", nvme__aqa_fields},
+	{NVME_REG_ASQ, 8, "ASQ", nvme__asq_fields},
+	{NVME_REG_ACQ, 8, "ACQ", nvme__acq_fields},
+	{NVME_REG_CMBLOC, 4, "CMBLOC", nvme__cmbloc_fields},
+	{NVME_REG_CMBSZ, 4, "CMBSZ", nvme__cmbsz_fields},
+	{NVME_REG_BPINFO, 4, "BPINFO", nvme__no_fields},
+	{NVME_REG_BPRSEL, 4, "BPRSEL", nvme__no_fields},
+	{NVME_REG_BPMBL, 8, "BPMBL", nvme__no_fields},
+	{NVME_REG_CMBMSC, 8, "CMBMSC", nvme__cmbmsc_fields},
+	{NVME_REG_CMBSTS, 4, "CMBSTS", nvme__no_fields},
+	{NVME_REG_CMBEBS, 4, "CMBEBS", nvme__no_fields},
+	{NVME_REG_CMBSWTP, 4, "CMBSWTP", nvme__no_fields},
+	{NVME_REG_NSSD, 4, "NSSD", nvme__nssd_fields},
+	{NVME_REG_CRTO, 4, "CRTO", nvme__crto_fields},
+	{NVME_REG_PMRCAP, 4, "PMRCAP", nvme__no_fields},
+	{NVME_REG_PMRCTL, 4, "PMRCTL", nvme__no_fields},
+	{NVME_REG_PMRSTS, 4, "PMRSTS", nvme__no_fields},
+	{NVME_REG_PMREBS, 4, "PMREBS", nvme__no_fields},
+	{NVME_REG_PMRSWTP, 4, "PMRSWTP", nvme__no_fields},
+	{NVME_REG_PMRMSCL, 4, "PMRMSCL", nvme__no_fields},
+	{NVME_REG_PMRMSCU, 4, "PMRMSCU", nvme__no_fields},
+};
+
+static const struct nvme__reg *nvme__find_reg(uint32_t offset)
+{
+	for (size_t i = 0; i < sizeof(nvme__regs) / sizeof(nvme__regs[0]); i++) {
+		if (nvme__regs[i].offset == offset) {
+			return &nvme__regs[i];
+		}
+	}
+	return NULL;
+}
+
+NVMEDEF const struct nvme_field *nvme_reg_fields(uint32_t offset)
+{
+	const struct nvme__reg *reg = nvme__find_reg(offset);
+
+	return reg ? reg->fields : nvme__no_fields;
+}
+
+NVMEDEF const char *nvme_reg_name(uint32_t offset)
+{
+	const struct nvme__reg *reg = nvme__find_reg(offset);
+
+	return reg ? reg->name : "RESERVED";
+}
+
+NVMEDEF unsigned nvme_reg_size(uint32_t offset)
+{
+	const struct nvme__reg *reg = nvme__find_reg(offset);
+
+	if (offset >= NVME_REG_DOORBELLS) {
+		return offset % 4 == 0 ? 4 : 0;
+	}
+	return reg ? reg->size : 0;
+}
+
+/* Doorbells alternate, SQ0 CQ0 SQ1 CQ1 ..., at a distance of 4 << dstrd bytes. */
+NVMEDEF int nvme_format_reg_name(char *buf, size_t size, uint32_t offset, unsigned dstrd)
+{
+	if (offset >= NVME_REG_DOORBELLS) {
+		uint32_t stride = dstrd < 16 ? 4u << dstrd : 0;
+		uint32_t index = stride ? (offset - NVME_REG_DOORBELLS) / stride : 0;
+
+		if (stride == 0 || (offset - NVME_REG_DOORBELLS) % stride != 0 ||
+		    index / 2 > 0xffff) {
+			return snprintf(buf, size, "RESERVED");
+		}
+		return snprintf(buf, size, index % 2 ? "CQ%" PRIu32 "HDBL" : "SQ%" PRIu32 "TDBL",
+		                index / 2);
+	}
+	if (offset >= 4 && nvme_reg_size(offset - 4) == 8) {
+		return snprintf(buf, size, "%s+4", nvme_reg_name(offset - 4));
+	}
+	return snprintf(buf, size, "%s", nvme_reg_name(offset));
+}
+
+/* Names of all bits that are set, "NVM, admin only"; bits without a name are left out. */
+static int nvme__format_bits(char *buf, size_t size, const struct nvme__name *bits, uint64_t value)
+{
+	char text[96] = "";
+	size_t len = 0;
+
+	if (value == 0) {
+		return snprintf(buf, size, "none");
+	}
+	for (; bits->code != NVME__ANY_OTHER && len < sizeof(text); bits++) {
+		if (value & bits->code) {
+			int n = snprintf(text + len, sizeof(text) - len, "%s%s", len ? ", " : "",
+			                 bits->text);
+
+			len += n > 0 ? (size_t)n : 0;
+		}
+	}
+	return snprintf(buf, size, "%s", text);
+}
+
+NVMEDEF int nvme_format_field_value(char *buf, size_t size, const struct nvme_field *field,
+                                    uint64_t value)
+{
+	const char *text = NULL;
+	unsigned shift = 0; /* of NVME__UNIT_LOG2_*: the exponent for the value 0 */
+
+	/* A value wider than its field, which no register can hold, is only a number. */
+	if (value != nvme_bits(value, (unsigned)field->hi - field->lo, 0)) {
+		return snprintf(buf, size, "%s", "");
+	}
+	switch (field->unit) {
+	case NVME__UNIT_CODES:
+		text = nvme__lookup(field->codes, (uint32_t)value);
+		break;
+	case NVME__UNIT_BITS:
+		return nvme__format_bits(buf, size, field->codes, value);
+	case NVME__UNIT_YES:
+		text = value ? "yes" : "no";
+		break;
+	case NVME__UNIT_ENTRIES:
+		return snprintf(buf, size, "%" PRIu64 " entries", value + 1);
+	case NVME__UNIT_500MS:
+		return snprintf(buf, size, "%" PRIu64 " ms", value * 500);
+	case NVME__UNIT_LOG2_PAGE:
+		shift = 12;
+		break;
+	case NVME__UNIT_LOG2_DWORD:
+		shift = 2;
+		break;
+	case NVME__UNIT_PAGE_ADDR:
+		return snprintf(buf, size, "0x%" PRIx64, value << 12);
+	default:
+		break;
+	}
+	if (field->unit == NVME__UNIT_LOG2 || shift > 0) {
+		if (value < 64 - shift) {
+			return snprintf(buf, size, "%" PRIu64 " bytes",
+			                UINT64_C(1) << (shift + (unsigned)value));
+		}
+	}
+	return snprintf(buf, size, "%s", text ? text : "");
+}
+
+NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *field, uint64_t reg)
+{
+	uint64_t value = nvme_bits(reg, field->hi, field->lo);
+	char text[128];
+	int len = nvme_format_field_value(text, sizeof(text), field, value);
+
+	return snprintf(buf, size, "[%u:%u] %s : %s%" PRIx64 "%s%s", (unsigned)field->hi,
+	                (unsigned)field->lo, field->name, value ? "0x" : "", value,
+	                len > 0 ? " " : "", text);
+}
+/* ============================================================================================
+ * >>log
+ *
+ * A line looks like SPDK's, so that what is written about those logs holds for these:
+ *	[2026-01-31 12:00:00.123456] nvme.h:1234:nvme_ring_sq_doorbell: *DEBUG*: text
+ * Lines about a controller begin their text with its address in brackets.
+ * ============================================================================================ */
+
+struct nvme_log {
+	enum nvme_log_level level;
+	nvme_log_fn fn;
+	void *arg;
+};
+
+#define NVME__LOG_LINE_MAX 1024
+
+/* The arguments are evaluated only when the line will be printed. */
+#define NVME__LOG(log, lvl, ...)                                                              \
+	do {                                                                                  \
+		if (nvme__unlikely((log)->level >= (lvl)))                                    \
+			nvme__log_write((log), (lvl), __LINE__, __func__, NULL, __VA_ARGS__); \
+	} while (0)
+
+#define NVME__DEV_LOG(dev, lvl, ...)                                                        \
+	do {                                                                                \
+		if (nvme__unlikely((dev)->log->level >= (lvl)))                             \
+			nvme__log_write((dev)->log, (lvl), __LINE__, __func__, (dev)->name, \
+			                __VA_ARGS__);                                       \
+	} while (0)
+
+static enum nvme_log_level nvme__log_level_from_env(void)
+{
+	static const char *const names[] = {"error", "warning", "notice", "info", "debug"};
+	const char *env = getenv("NVME_LOG");
+	int i;
+
+	if (env == NULL || *env == '\0')
+		return NVME_LOG_NOTICE;
+	for (i = 0; i < 5; i++) {
+		if (strcmp(env, names[i]) == 0)
+			return (enum nvme_log_level)(i + 1);
+	}
+	fprintf(stderr,
+	        "nvme.h: NVME_LOG=%.32s is not a log level: use error, warning, notice, info or "
+	        "debug\n",
+	        env);
+	return NVME_LOG_NOTICE;
+}
+
+static void __attribute__((format(printf, 6, 7)))
+nvme__log_write(const struct nvme_log *log, enum nvme_log_level level, int line, const char *func,
+                const char *ctx, const char *fmt, ...)
+{
+	static const char *const names[] = {"", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"};
+	char text[NVME__LOG_LINE_MAX];
+	struct timespec now;
+	struct tm tm;
+	size_t n;
+	va_list ap;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	localtime_r(&now.tv_sec, &tm);
+	n = strftime(text, sizeof(text), "[%Y-%m-%d %H:%M:%S", &tm);
+	n += (size_t)snprintf(text + n, 192, ".%06ld] nvme.h:%4d:%.64s: *%s*: ", now.tv_nsec / 1000,
+	                      line, func, names[level]);
+	if (ctx != NULL)
+		n += (size_t)snprintf(text + n, 64, "[%.32s] ", ctx);
+	va_start(ap, fmt);
+	vsnprintf(text + n, sizeof(text) - n, fmt, ap);
+	va_end(ap);
+
+	if (log->fn != NULL)
+		log->fn(log->arg, level, text);
+	else
+		NVME_LOG(level, text);
+}
+
+/* ============================================================================================
+ * >>pci
+ *
+ * An NVMe controller is a PCI function whose class code reads 01h (mass storage), 08h (non-volatile
+ * memory), 02h (NVM Express) [PCIe 1.1 §3.8.1: PCI header]. libpci walks the bus; which kernel
+ * driver holds a function and which IOMMU group it is in are links in sysfs.
+ * ============================================================================================ */
+#define NVME__PCI_CLASS 0x010802u
+
+/* libpci reports a fatal error by a call that must not return. */
+static __thread jmp_buf nvme__pci_failed;
+
+static void nvme__pci_error(char *msg, ...) __attribute__((noreturn));
+static void nvme__pci_error(char *msg, ...)
+{
+	(void)msg;
+	longjmp(nvme__pci_failed, 1);
+}
+
+static void nvme__pci_quiet(char *msg, ...)
+{
+	(void)msg;
+}
+
+/* The last part of where a symbolic link of a PCI function points, "" when there is none. */
+static void nvme__pci_link(const char *addr, const char *link, char *out, size_t size)
+{
+	char path[128], target[512];
+	const char *base;
+	ssize_t n;
+
+	out[0] = '\0';
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.23s/%.32s", addr, link);
+	n = readlink(path, target, sizeof(target) - 1);
+	if (n <= 0)
+		return;
+	target[n] = '\0';
+	base = strrchr(target, '/');
+	snprintf(out, size, "%.*s", (int)size - 1, base != NULL ? base + 1 : target);
+}
+
+static void nvme__pci_fill(struct nvme_pci_info *info, struct pci_dev *dev)
+{
+	char group[32];
+
+	memset(info, 0, sizeof(*info));
+	pci_fill_info(dev, PCI_FILL_IDENT | PCI_FILL_CLASS | PCI_FILL_NUMA_NODE);
+	snprintf(info->addr, sizeof(info->addr), "%04x:%02x:%02x.%x", (unsigned int)dev->domain,
+	         (unsigned int)dev->bus, (unsigned int)dev->dev, (unsigned int)dev->func);
+	info->vendor_id = dev->vendor_id;
+	info->device_id = dev->device_id;
+	info->class_code =
+		((uint32_t)dev->device_class << 8) | (uint32_t)pci_read_byte(dev, PCI_CLASS_PROG);
+	info->numa_node = dev->numa_node;
+	nvme__pci_link(info->addr, "driver", info->driver, sizeof(info->driver));
+	nvme__pci_link(info->addr, "iommu_group", group, sizeof(group));
+	info->iommu_group = group[0] != '\0' ? atoi(group) : -1;
+}
+
+/* Calls libpci for every function on the bus; with addr, only the one there, of any class. */
+static int nvme__pci_scan(const char *addr, struct nvme_pci_info *list, int max)
+{
+	struct pci_access *volatile access = pci_alloc();
+	struct nvme_pci_info info;
+	struct pci_dev *dev;
+	volatile int found = 0;
+
+	access->error = nvme__pci_error;
+	access->warning = nvme__pci_quiet;
+	if (setjmp(nvme__pci_failed) != 0)
+		return -ENODEV; /* no PCI bus here, or no permission to look; libpci is half-way */
+	pci_init(access);
+	pci_scan_bus(access);
+	for (dev = access->devices; dev != NULL; dev = dev->next) {
+		nvme__pci_fill(&info, dev);
+		if (addr != NULL ? strcmp(info.addr, addr) != 0
+		                 : info.class_code != NVME__PCI_CLASS)
+			continue;
+		if (found < max)
+			list[found] = info;
+		found++;
+	}
+	pci_cleanup(access);
+	return found;
+}
+
+NVMEDEF int nvme_pci_enumerate(struct nvme_pci_info *list, int max)
+{
+	if (max < 0 || (list == NULL && max > 0))
+		return -EINVAL;
+	return nvme__pci_scan(NULL, list, max);
+}
+
+/* "01:00.0" or "0000:01:00.0" to the full form that sysfs uses. */
+static int nvme__pci_parse_addr(const char *text, char *addr, size_t size)
+{
+	unsigned int domain = 0, bus, dev, func;
+	int end = 0;
+
+	if (sscanf(text, "%8x:%2x:%2x.%1x%n", &domain, &bus, &dev, &func, &end) != 4) {
+		domain = 0;
+		end = 0;
+		if (sscanf(text, "%2x:%2x.%1x%n", &bus, &dev, &func, &end) != 3)
+			return -EINVAL;
+	}
+	if (text[end] != '\0' || !isxdigit((unsigned char)text[0]) || dev > 0x1f || func > 7)
+		return -EINVAL;
+	snprintf(addr, size, "%04x:%02x:%02x.%x", domain, bus, dev, func);
+	return 0;
+}
+
+/* ============================================================================================
+ * >>vfio
+ *
+ * VFIO is how Linux lets a process own a PCI function. Three files are involved:
+ *	container  /dev/vfio/vfio   an IOMMU address space: what is mapped here, the device can reach
+ *	group      /dev/vfio/<n>    the functions that the IOMMU cannot tell apart; all or none
+ *	device     from the group   config space, BARs and interrupts of one function
+ * They are opened in this order and closed in the reverse. The IOMMU is what makes this safe: the
+ * controller can read and write the memory that was mapped for it, and nothing else.
+ * ============================================================================================ */
+
+struct nvme__vfio {
+	int container, group, device; /* file descriptors, -1: not open */
+	int group_id;
+	bool iommu_set;
+	struct vfio_region_info bar0, config;
+	void *bar0_map;
+	size_t bar0_map_len;
+};
+
+static struct nvme__vfio *nvme__vfio_of(const struct nvme_dev *dev)
+{
+	return (struct nvme__vfio *)dev->priv;
+}
+
+/* Refuses, with the step that helps, a device that vfio-pci does not hold. */
+static int nvme__vfio_check_driver(struct nvme_dev *dev, const struct nvme_pci_info *info)
+{
+	if (strcmp(info->driver, "vfio-pci") == 0)
+		return 0;
+	if (info->iommu_group < 0) {
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"the device is in no IOMMU group: switch on VT-d or AMD-Vi in the firmware "
+			"and boot Linux with intel_iommu=on (Intel) or amd_iommu=on (AMD)");
+		return -ENODEV;
+	}
+	if (info->driver[0] == '\0') {
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"no driver is bound to the device: run 'tools/nvme-bind bind %s' as root",
+			dev->name);
+		return -ENODEV;
+	}
+	NVME__DEV_LOG(
+		dev, NVME_LOG_ERROR,
+		"the device is still bound to the kernel's %s driver: unmount what is on it, then "
+		"run 'tools/nvme-bind bind %s' as root",
+		info->driver, dev->name);
+	return -EBUSY;
+}
+
+/* Is there a device at this address, is it an NVMe controller, and may we have it? */
+static int nvme__vfio_find_device(struct nvme_dev *dev, const char *addr)
+{
+	struct nvme_pci_info info;
+
+	if (nvme__pci_parse_addr(addr, dev->name, sizeof(dev->name)) != 0) {
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"'%.64s' is not a PCI address: write it like 0000:01:00.0 (list the NVMe "
+			"controllers with 'tools/nvme-bind status')",
+			addr);
+		return -EINVAL;
+	}
+	if (nvme__pci_scan(dev->name, &info, 1) != 1) {
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"there is no PCI device at this address: list the NVMe controllers with "
+			"'tools/nvme-bind status'");
+		return -ENODEV;
+	}
+	dev->vendor_id = info.vendor_id;
+	dev->device_id = info.device_id;
+	if (info.class_code != NVME__PCI_CLASS) {
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"the device is not an NVMe controller (its class is %06" PRIx32
+			"h, not 010802h): list the NVMe controllers with 'tools/nvme-bind status'",
+			info.class_code);
+		return -ENOTSUP;
+	}
+	nvme__vfio_of(dev)->group_id = info.iommu_group;
+	return nvme__vfio_check_driver(dev, &info);
+}
+
+static int nvme__vfio_open_container(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+
+	if (v->group_id < 0) {
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"the device is in no IOMMU group: switch on VT-d or AMD-Vi in the firmware "
+			"and boot Linux with intel_iommu=on (Intel) or amd_iommu=on (AMD)");
+		return -ENODEV;
+	}
+	v->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	if (v->container < 0) {
+		int rc = -errno;
+
+		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+		              "cannot open /dev/vfio/vfio (%s): run '%s' as root", strerror(-rc),
+		              rc == -EACCES ? "chmod 0666 /dev/vfio/vfio"
+		                            : "modprobe vfio vfio_pci");
+		return rc;
+	}
+	if (ioctl(v->container, VFIO_GET_API_VERSION) != VFIO_API_VERSION) {
+		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+		              "the kernel speaks another version of the VFIO interface: use a "
+		              "kernel that "
+		              "offers version %d",
+		              VFIO_API_VERSION);
+		return -ENOTSUP;
+	}
+	if (ioctl(v->container, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) <= 0) {
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"VFIO has no type1 IOMMU backend: run 'modprobe vfio_iommu_type1' as root");
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+/* The process that has path open, "" when /proc does not tell. */
+static void nvme__find_opener(const char *path, char *out, size_t size)
+{
+	char dir[64], fd[384], target[128], comm[64];
+	struct dirent *p, *f;
+	DIR *proc, *fds;
+	FILE *file;
+	ssize_t n;
+
+	out[0] = '\0';
+	proc = opendir("/proc");
+	while (proc != NULL && out[0] == '\0' && (p = readdir(proc)) != NULL) {
+		if (!isdigit((unsigned char)p->d_name[0]))
+			continue;
+		snprintf(dir, sizeof(dir), "/proc/%.16s/fd", p->d_name);
+		fds = opendir(dir);
+		while (fds != NULL && out[0] == '\0' && (f = readdir(fds)) != NULL) {
+			snprintf(fd, sizeof(fd), "%s/%s", dir, f->d_name);
+			n = readlink(fd, target, sizeof(target) - 1);
+			if (n <= 0 || (size_t)n != strlen(path) ||
+			    memcmp(target, path, (size_t)n) != 0)
+				continue;
+			comm[0] = '\0';
+			snprintf(fd, sizeof(fd), "/proc/%.16s/comm", p->d_name);
+			file = fopen(fd, "r");
+			if (file != NULL) {
+				if (fscanf(file, "%63[^\n]", comm) != 1)
+					comm[0] = '\0';
+				fclose(file);
+			}
+			snprintf(out, size, "process %.16s (%s)", p->d_name, comm);
+		}
+		if (fds != NULL)
+			closedir(fds);
+	}
+	if (proc != NULL)
+		closedir(proc);
+}
+
+static int nvme__vfio_explain_group(struct nvme_dev *dev, const char *path, int rc)
+{
+	char opener[128];
+
+	switch (rc) {
+	case -EACCES:
+	case -EPERM:
+		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+		              "no permission to open %s: run as root, or run 'chown %u %s' as root",
+		              path, (unsigned int)getuid(), path);
+		break;
+	case -EBUSY:
+		nvme__find_opener(path, opener, sizeof(opener));
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"IOMMU group %d is in use by %s: end that program first ('fuser -v %s' as "
+			"root names it)",
+			nvme__vfio_of(dev)->group_id,
+			opener[0] != '\0' ? opener : "another process", path);
+		break;
+	default:
+		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+		              "cannot open %s (%s): run 'tools/nvme-bind reset %s' and then "
+		              "'tools/nvme-bind bind %s' as root",
+		              path, strerror(-rc), dev->name, dev->name);
+		break;
+	}
+	return rc;
+}
+
+/* Names the devices that keep a group from being ours: all but those of VFIO, bridges and idle ones. */
+static void nvme__vfio_list_group(int group_id, char *out, size_t size)
+{
+	char path[64], driver[32];
+	struct dirent *d;
+	size_t n = 0;
+	DIR *dir;
+
+	out[0] = '\0';
+	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", group_id);
+	dir = opendir(path);
+	while (dir != NULL && (d = readdir(dir)) != NULL) {
+		if (d->d_name[0] == '.')
+			continue;
+		nvme__pci_link(d->d_name, "driver", driver, sizeof(driver));
+		if (driver[0] == '\0' || strcmp(driver, "vfio-pci") == 0 ||
+		    strcmp(driver, "pci-stub") == 0 || strcmp(driver, "pcieport") == 0)
+			continue;
+		if (n < size)
+			n += (size_t)snprintf(out + n, size - n, "%s%.20s (%s)", n > 0 ? ", " : "",
+			                      d->d_name, driver);
+	}
+	if (dir != NULL)
+		closedir(dir);
+}
+
+static int nvme__vfio_open_group(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	struct vfio_group_status status;
+	char path[64], others[256];
+
+	snprintf(path, sizeof(path), "/dev/vfio/%d", v->group_id);
+	v->group = open(path, O_RDWR | O_CLOEXEC);
+	if (v->group < 0)
+		return nvme__vfio_explain_group(dev, path, -errno);
+
+	memset(&status, 0, sizeof(status));
+	status.argsz = sizeof(status);
+	if (ioctl(v->group, VFIO_GROUP_GET_STATUS, &status) != 0)
+		return nvme__vfio_explain_group(dev, path, -errno);
+	if ((status.flags & VFIO_GROUP_FLAGS_VIABLE) == 0) {
+		nvme__vfio_list_group(v->group_id, others, sizeof(others));
+		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+		              "IOMMU group %d is not viable because of %s: bind every device of "
+		              "the group "
+		              "to vfio-pci ('tools/nvme-bind bind ADDRESS' for NVMe), or move the "
+		              "disk to "
+		              "another slot",
+		              v->group_id, others[0] != '\0' ? others : "another device's driver");
+		return -EBUSY;
+	}
+	if (ioctl(v->group, VFIO_GROUP_SET_CONTAINER, &v->container) != 0)
+		return nvme__vfio_explain_group(dev, path, -errno);
+	return 0;
+}
+
+/* type1v2 is the plain kind: whole ranges are mapped and unmapped, all memory is pinned. */
+static int nvme__vfio_set_iommu(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	int rc;
+
+	if (ioctl(v->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) == 0) {
+		v->iommu_set = true;
+		return 0;
+	}
+	rc = -errno;
+	if (rc == -EPERM)
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"the IOMMU cannot remap interrupts: switch on interrupt remapping (x2APIC) "
+			"in the firmware, or accept the risk with 'echo 1 > "
+			"/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts'");
+	else
+		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+		              "the type1 IOMMU backend does not take the group (%s): run 'modprobe "
+		              "vfio_iommu_type1' as root",
+		              strerror(-rc));
+	return rc;
+}
+
+/* Without the kernel's list: 39 bits, the least an IOMMU has, around x86's interrupt window. */
+static void nvme__vfio_default_ranges(struct nvme_dev *dev)
+{
+	dev->iova[0].start = 0;
+	dev->iova[0].last = 0xfedfffff;
+	dev->iova[1].start = 0xfef00000;
+	dev->iova[1].last = 0x7fffffffff;
+	dev->num_iova = 2;
+}
+
+static void nvme__vfio_parse_ranges(struct nvme_dev *dev, const uint8_t *info, uint32_t size,
+                                    uint32_t cap_offset)
+{
+	struct vfio_iommu_type1_info_cap_iova_range cap;
+	struct vfio_info_cap_header header;
+	uint32_t i, at;
+
+	for (at = cap_offset; at != 0 && at <= size - sizeof(header); at = header.next) {
+		memcpy(&header, info + at, sizeof(header));
+		if (header.id != VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE || at > size - sizeof(cap))
+			continue;
+		memcpy(&cap, info + at, sizeof(cap));
+		at += (uint32_t)sizeof(cap);
+		for (i = 0; i < cap.nr_iovas && dev->num_iova < NVME_MAX_IOVA_RANGES; i++) {
+			if (at + sizeof(struct vfio_iova_range) > size)
+				return;
+			memcpy(&dev->iova[dev->num_iova++], info + at,
+			       sizeof(struct vfio_iova_range));
+			at += (uint32_t)sizeof(struct vfio_iova_range);
+		}
+		return;
+	}
+}
+
+/* Which addresses the device may be given: an IOMMU has a width, and windows that it keeps. */
+static int nvme__vfio_get_iova_ranges(struct nvme_dev *dev)
+{
+	struct vfio_iommu_type1_info head;
+	uint8_t *info;
+	uint32_t size;
+
+	memset(&head, 0, sizeof(head));
+	head.argsz = sizeof(head);
+	dev->page_size = (size_t)sysconf(_SC_PAGESIZE);
+	if (ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_GET_INFO, &head) != 0)
+		return -errno;
+	size = head.argsz; /* how much the kernel has to say */
+	info = (uint8_t *)NVME_CALLOC(1, size);
+	if (info == NULL)
+		return -ENOMEM;
+	memcpy(info, &size, sizeof(size));
+	if (ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_GET_INFO, info) == 0) {
+		memcpy(&head, info, size < sizeof(head) ? size : sizeof(head));
+		if ((head.flags & VFIO_IOMMU_INFO_PGSIZES) != 0 && head.iova_pgsizes != 0) {
+			size_t smallest = (size_t)(head.iova_pgsizes & (~head.iova_pgsizes + 1));
+
+			if (smallest > dev->page_size)
+				dev->page_size = smallest;
+		}
+		if ((head.flags & VFIO_IOMMU_INFO_CAPS) != 0)
+			nvme__vfio_parse_ranges(dev, info, size, head.cap_offset);
+	}
+	NVME_FREE(info);
+	if (dev->num_iova == 0)
+		nvme__vfio_default_ranges(dev);
+	return 0;
+}
+
+static int nvme__vfio_open_device(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	int rc;
+
+	v->device = ioctl(v->group, VFIO_GROUP_GET_DEVICE_FD, dev->name);
+	if (v->device >= 0)
+		return 0;
+	rc = -errno;
+	NVME__DEV_LOG(
+		dev, NVME_LOG_ERROR,
+		"VFIO does not hand out the device (%s): run 'tools/nvme-bind reset %s' and then "
+		"'tools/nvme-bind bind %s' as root",
+		strerror(-rc), dev->name, dev->name);
+	return rc;
+}
+
+static int nvme__vfio_get_region(struct nvme_dev *dev, uint32_t index,
+                                 struct vfio_region_info *region)
+{
+	memset(region, 0, sizeof(*region));
+	region->argsz = sizeof(*region);
+	region->index = index;
+	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_GET_REGION_INFO, region) == 0)
+		return 0;
+	NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+	              "VFIO does not describe region %" PRIu32
+	              " of the device (%s): update the kernel",
+	              index, strerror(errno));
+	return -EIO;
+}
+
+/*
+ * How many bytes from the start of BAR0 may be mapped. A kernel that guards the MSI-X table lists
+ * the parts that may; the registers are in the first of them.
+ */
+static size_t nvme__vfio_mappable(struct nvme_dev *dev, const struct vfio_region_info *bar0)
+{
+	struct vfio_region_info_cap_sparse_mmap sparse;
+	struct vfio_region_sparse_mmap_area area;
+	struct vfio_info_cap_header header;
+	size_t len = (size_t)bar0->size;
+	uint32_t at, next;
+	uint8_t *info;
+
+	if ((bar0->flags & VFIO_REGION_INFO_FLAG_MMAP) == 0)
+		return 0;
+	if ((bar0->flags & VFIO_REGION_INFO_FLAG_CAPS) == 0 || bar0->argsz <= sizeof(*bar0))
+		return len;
+	info = (uint8_t *)NVME_CALLOC(1, bar0->argsz);
+	if (info == NULL)
+		return 0;
+	memcpy(info, bar0, sizeof(*bar0));
+	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_GET_REGION_INFO, info) == 0) {
+		for (at = bar0->cap_offset; at != 0 && at <= bar0->argsz - sizeof(header);
+		     at = next) {
+			memcpy(&header, info + at, sizeof(header));
+			next = header.next;
+			if (header.id != VFIO_REGION_INFO_CAP_SPARSE_MMAP ||
+			    at + sizeof(sparse) + sizeof(area) > bar0->argsz)
+				continue;
+			memcpy(&sparse, info + at, sizeof(sparse));
+			memcpy(&area, info + at + sizeof(sparse), sizeof(area));
+			len = sparse.nr_areas > 0 && area.offset == 0 ? (size_t)area.size : 0;
+		}
+	}
+	NVME_FREE(info);
+	return len < bar0->size ? len : (size_t)bar0->size;
+}
+
+/* BAR0 (with BAR1 its upper half) holds the registers and, from 1000h on, the doorbells. */
+static int nvme__vfio_map_bar0(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	int rc;
+
+	rc = nvme__vfio_get_region(dev, VFIO_PCI_BAR0_REGION_INDEX, &v->bar0);
+	if (rc != 0)
+		return rc;
+	if (v->bar0.size < NVME_REG_DOORBELLS + 8 || v->bar0.size > (1u << 30)) {
+		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+		              "BAR0 is %" PRIu64
+		              " bytes, which cannot hold NVMe registers: rescan the device "
+		              "with 'echo 1 > /sys/bus/pci/devices/%s/remove; echo 1 > "
+		              "/sys/bus/pci/rescan'",
+		              (uint64_t)v->bar0.size, dev->name);
+		return -ENODEV;
+	}
+	dev->bar0_size = (size_t)v->bar0.size;
+	v->bar0_map_len = nvme__vfio_mappable(dev, &v->bar0) & ~(dev->page_size - 1);
+	if (v->bar0_map_len == 0)
+		return 0; /* every access goes through pread() and pwrite() */
+	v->bar0_map = mmap(NULL, v->bar0_map_len, PROT_READ | PROT_WRITE, MAP_SHARED, v->device,
+	                   (off_t)v->bar0.offset);
+	if (v->bar0_map == MAP_FAILED) {
+		v->bar0_map = NULL;
+		NVME__DEV_LOG(
+			dev, NVME_LOG_WARNING,
+			"cannot map BAR0 (%s): registers go through pread() and pwrite(), slowly",
+			strerror(errno));
+		return 0;
+	}
+	dev->bar0 = (volatile uint8_t *)v->bar0_map;
+	dev->bar0_mapped = v->bar0_map_len;
+	return 0;
+}
+
+/* A function may start DMA only while Bus Master Enable is set in its PCI command register. */
+static int nvme__vfio_enable_bus_master(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	uint16_t command;
+	off_t at;
+	int rc;
+
+	rc = nvme__vfio_get_region(dev, VFIO_PCI_CONFIG_REGION_INDEX, &v->config);
+	if (rc != 0)
+		return rc;
+	at = (off_t)v->config.offset + PCI_COMMAND;
+	if (pread(v->device, &command, sizeof(command), at) == sizeof(command)) {
+		command = (uint16_t)(command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER |
+		                     PCI_COMMAND_DISABLE_INTx);
+		if (pwrite(v->device, &command, sizeof(command), at) == sizeof(command))
+			return 0;
+	}
+	NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+	              "the device's PCI configuration space does not answer (%s): check that it is "
+	              "still there with 'lspci -s %s'",
+	              strerror(errno), dev->name);
+	return -ENODEV;
+}
+
+static void nvme__vfio_close(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+
+	if (v == NULL)
+		return;
+	if (v->bar0_map != NULL)
+		munmap(v->bar0_map, v->bar0_map_len);
+	if (v->device >= 0)
+		close(v->device); /* the kernel switches bus mastering off and resets the function */
+	if (v->iommu_set)
+		ioctl(v->group, VFIO_GROUP_UNSET_CONTAINER);
+	if (v->group >= 0)
+		close(v->group);
+	if (v->container >= 0)
+		close(v->container);
+	NVME_FREE(v);
+	dev->priv = NULL;
+	dev->bar0 = NULL;
+	dev->bar0_mapped = 0;
+}
+
+static int nvme__vfio_open(struct nvme_dev *dev, const char *addr)
+{
+	struct nvme__vfio *v = (struct nvme__vfio *)NVME_CALLOC(1, sizeof(*v));
+	int rc;
+
+	if (v == NULL)
+		return -ENOMEM;
+	v->container = v->group = v->device = -1;
+	dev->priv = v;
+	if ((rc = nvme__vfio_find_device(dev, addr)) !=
+	            0 ||                                  /* exists, is NVMe, is held by vfio-pci */
+	    (rc = nvme__vfio_open_container(dev)) != 0 || /* an empty address space */
+	    (rc = nvme__vfio_open_group(dev)) != 0 ||     /* all its devices are free: it joins */
+	    (rc = nvme__vfio_set_iommu(dev)) != 0 ||      /* the IOMMU now translates for it */
+	    (rc = nvme__vfio_get_iova_ranges(dev)) != 0 || /* with these addresses */
+	    (rc = nvme__vfio_open_device(dev)) != 0 ||     /* the function itself */
+	    (rc = nvme__vfio_map_bar0(dev)) != 0 ||        /* its registers */
+	    (rc = nvme__vfio_enable_bus_master(dev)) != 0) /* and it may start DMA */
+		nvme__vfio_close(dev);
+	return rc;
+}
+
+static void nvme__vfio_explain_memlock(struct nvme_dev *dev, size_t len)
+{
+	unsigned long locked_kib = 0;
+	struct rlimit limit;
+	char line[128];
+	FILE *file;
+
+	file = fopen("/proc/self/status", "r");
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+		if (sscanf(line, "VmLck: %lu", &locked_kib) == 1)
+			break;
+	}
+	if (file != NULL)
+		fclose(file);
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0)
+		limit.rlim_cur = 0;
+	NVME__DEV_LOG(
+		dev, NVME_LOG_ERROR,
+		"cannot lock %zu KiB of memory for DMA: with the %lu KiB locked already this needs "
+		"a limit of %lu KiB and it is %lu KiB; run 'ulimit -l %lu' as root in the shell "
+		"that starts the program",
+		len >> 10, locked_kib, locked_kib + (unsigned long)(len >> 10),
+		(unsigned long)(limit.rlim_cur >> 10), locked_kib + (unsigned long)(len >> 10));
+}
+
+static int nvme__vfio_dma_map(struct nvme_dev *dev, void *vaddr, size_t len, uint64_t iova)
+{
+	struct vfio_iommu_type1_dma_map map;
+	int rc;
+
+	memset(&map, 0, sizeof(map));
+	map.argsz = sizeof(map);
+	map.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+	map.vaddr = (uint64_t)(uintptr_t)vaddr;
+	map.iova = iova;
+	map.size = len;
+	if (ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_MAP_DMA, &map) == 0)
+		return 0;
+	rc = -errno;
+	if (rc == -ENOMEM)
+		nvme__vfio_explain_memlock(dev, len);
+	else
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"cannot map %zu bytes at %p for DMA (%s): only ordinary memory of this "
+			"process, in whole pages and mapped once, can be used",
+			len, vaddr, strerror(-rc));
+	return rc;
+}
+
+static int nvme__vfio_dma_unmap(struct nvme_dev *dev, uint64_t iova, size_t len)
+{
+	struct vfio_iommu_type1_dma_unmap unmap;
+
+	memset(&unmap, 0, sizeof(unmap));
+	unmap.argsz = sizeof(unmap);
+	unmap.iova = iova;
+	unmap.size = len;
+	return ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_UNMAP_DMA, &unmap) == 0 ? 0 : -errno;
+}
+
+/* Registers that could not be mapped. A device that does not answer reads as all ones. */
+static uint32_t nvme__vfio_read_4(struct nvme_dev *dev, uint32_t offset)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	uint32_t value;
+
+	if (pread(v->device, &value, sizeof(value), (off_t)v->bar0.offset + (off_t)offset) !=
+	    (ssize_t)sizeof(value))
+		return UINT32_MAX;
+	return value;
+}
+
+static void nvme__vfio_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t value)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+
+	if (pwrite(v->device, &value, sizeof(value), (off_t)v->bar0.offset + (off_t)offset) !=
+	    (ssize_t)sizeof(value))
+		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+		              "cannot write register %" PRIx32
+		              "h (%s): check that the device is still "
+		              "there with 'lspci -s %s'",
+		              offset, strerror(errno), dev->name);
+}
+
+static int nvme__vfio_reset(struct nvme_dev *dev)
+{
+	struct vfio_device_info info;
+
+	memset(&info, 0, sizeof(info));
+	info.argsz = sizeof(info);
+	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_GET_INFO, &info) != 0)
+		return -errno;
+	if ((info.flags & VFIO_DEVICE_FLAGS_RESET) == 0)
+		return -ENOTSUP;
+	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_RESET) != 0)
+		return -errno;
+	return nvme__vfio_enable_bus_master(dev);
+}
+
+static const struct nvme_dev_ops nvme__vfio_ops = {
+	"vfio",
+	nvme__vfio_open,
+	nvme__vfio_close,
+	nvme__vfio_dma_map,
+	nvme__vfio_dma_unmap,
+	nvme__vfio_read_4,
+	nvme__vfio_write_4,
+	nvme__vfio_reset,
+	NULL, /* CLOCK_MONOTONIC */
+};
+
+/* ============================================================================================
+ * >>state
+ *
+ * What the driver remembers. Everything that lives here is private to the process; what the
+ * controller reads and writes (rings, PRP lists, buffers) is in DMA memory and only pointed to.
+ * ============================================================================================ */
+
+/* A piece of the DMA arena, free or handed out. The list is in the order of addresses. */
+struct nvme__extent {
+	struct nvme__extent *next;
+	size_t offset, len;
+	bool used;
+};
+
+/*
+ * The DMA arena: a window of addresses reserved once, in this process and in the IOMMU, and backed
+ * with memory step by step. The IOVA of a byte is its offset in the window plus a constant.
+ */
+struct nvme__arena {
+	uint8_t *base;
+	uint64_t iova;
+	size_t window; /* bytes reserved */
+	size_t mapped; /* bytes that are memory and mapped for the device, from the start */
+	size_t page;   /* every piece starts and ends at a multiple of this */
+	struct nvme__extent *extents;
+};
+
+/* Memory of the caller's, registered for DMA. */
+struct nvme__region {
+	uint8_t *vaddr;
+	size_t len;
+	uint64_t iova;
+};
+
+#define NVME__MAX_REGIONS 64
+
+/* One command on its way: who waits for it, and a copy of it for the log. */
+struct nvme_tracker {
+	struct nvme_cmd cmd;
+	nvme_cmd_cb cb;
+	void *cb_arg;
+	uint64_t *prp_list; /* this tracker's own, in DMA memory */
+	uint64_t prp_list_iova;
+	uint16_t cid;
+	bool outstanding;
+};
+
+struct nvme_qpair {
+	/* the submission queue: the driver writes at the tail, the controller reads at its head */
+	struct nvme_cmd *sq;
+	uint32_t sq_tail;
+	uint32_t sq_tdbl; /* byte offset of the SQ tail doorbell in BAR0 */
+
+	/* the completion queue: the controller writes, the driver reads at the head */
+	struct nvme_cpl *cq;
+	uint32_t cq_head;
+	uint32_t cq_hdbl; /* byte offset of the CQ head doorbell */
+	uint32_t unrung;  /* CQEs taken since that doorbell was last rung */
+	uint16_t phase;   /* what the phase bit of a new CQE looks like in this lap: 1 or 0 */
+
+	/* the commands: the CID of one is the index of its tracker */
+	uint16_t id;
+	uint32_t entries; /* of each ring */
+	uint32_t num_trackers;
+	uint32_t num_free;
+	uint16_t *free_cids; /* a stack */
+	struct nvme_tracker *trackers;
+
+	uint32_t max_xfer_size;
+	uint32_t list_pages; /* PRP list pages of one tracker */
+	uint32_t idle_polls;
+	uint32_t bad_cqes;
+	uint32_t polling; /* depth of nvme_qpair_process_completions() calls */
+	int refuse;       /* 0, or the negative errno that submissions get */
+	int failed;       /* 0, or the negative errno that polls get: the queue is given up */
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *next;
+	uint64_t sq_iova, cq_iova;
+	uint8_t *lists; /* DMA memory of all PRP lists */
+	uint32_t qprio;
+};
+
+struct nvme_ns {
+	struct nvme_ctrlr *ctrlr;
+	uint32_t id;
+	uint32_t sector_size;
+	uint32_t extended_sector_size;
+	uint32_t noiob;         /* preferred boundary in blocks, 0: none */
+	bool separate_metadata; /* needs MPTR: plain reads and writes cannot serve it */
+	uint64_t nsze;          /* blocks */
+	struct nvme_id_ns data;
+	uint8_t eui64[8], nguid[16], uuid[16];
+};
+
+/* The stations of bring-up, with the names that SPDK logs for them. */
+enum nvme_ctrlr_state {
+	NVME_CTRLR_STATE_INIT_DELAY,
+	NVME_CTRLR_STATE_READ_VS,
+	NVME_CTRLR_STATE_READ_CAP,
+	NVME_CTRLR_STATE_CHECK_EN,
+	NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_1,
+	NVME_CTRLR_STATE_SET_EN_0,
+	NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_0,
+	NVME_CTRLR_STATE_DISABLED,
+	NVME_CTRLR_STATE_CONNECT_ADMINQ,
+	NVME_CTRLR_STATE_ENABLE,
+	NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1,
+	NVME_CTRLR_STATE_RESET_ADMIN_QUEUE,
+	NVME_CTRLR_STATE_IDENTIFY,
+	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY,
+	NVME_CTRLR_STATE_SET_NUM_QUEUES,
+	NVME_CTRLR_STATE_WAIT_FOR_SET_NUM_QUEUES,
+	NVME_CTRLR_STATE_IDENTIFY_ACTIVE_NS,
+	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ACTIVE_NS,
+	NVME_CTRLR_STATE_IDENTIFY_NS,
+	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_NS,
+	NVME_CTRLR_STATE_IDENTIFY_ID_DESCS,
+	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ID_DESCS,
+	NVME_CTRLR_STATE_READY,
+	NVME_CTRLR_STATE_ERROR
+};
+
+struct nvme_ctrlr {
+	struct nvme_dev dev;
+	struct nvme_log log;
+	struct nvme_ctrlr_opts opts;
+	enum nvme_ctrlr_state state;
+	bool gone; /* registers read as all ones: nothing is written any more */
+
+	uint64_t cap;
+	uint32_t vs;
+	uint32_t page_size;     /* what CC.MPS says, in bytes */
+	uint32_t ready_timeout; /* CAP.TO in milliseconds */
+	uint32_t max_xfer_size;
+	uint32_t num_io_queues;
+	struct nvme_id_ctrlr data;
+
+	struct nvme_qpair *adminq;
+	struct nvme_qpair *io_qpairs; /* a list, in no order */
+	struct nvme_qpair *sync_qp;   /* of the blocking helpers */
+
+	struct nvme_ns *ns;
+	uint32_t num_ns;
+
+	struct nvme__arena arena;
+	struct nvme__region regions[NVME__MAX_REGIONS];
+	uint32_t num_regions;
+};
+
+static uint64_t nvme__now_ms(struct nvme_ctrlr *ctrlr)
+{
+	struct timespec ts;
+
+	if (ctrlr->dev.ops->now_ns != NULL)
+		return ctrlr->dev.ops->now_ns(&ctrlr->dev) / 1000000u;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+}
+
+/* ============================================================================================
+ * >>dma
+ *
+ * The controller does not know this process's addresses. It reads and writes IOVAs, which the
+ * IOMMU turns into physical pages for those ranges that were mapped with the device's consent.
+ * Rings, PRP lists and buffers come from the arena in whole pages, so that no two of them share a
+ * page and a device that strays from one does not fall into another.
+ * ============================================================================================ */
+#define NVME__DMA_WINDOW ((size_t)1 << 30)
+#define NVME__DMA_STEP   ((size_t)256 << 10)
+
+static uint64_t nvme__round_up(uint64_t n, uint64_t multiple)
+{
+	return (n + multiple - 1) / multiple * multiple;
+}
+
+/* The end of what is mapped across [iova, iova + len), or 0 when that is free. */
+static uint64_t nvme__iova_conflict(const struct nvme_ctrlr *ctrlr, uint64_t iova, uint64_t len)
+{
+	const struct nvme__arena *a = &ctrlr->arena;
+	uint32_t i;
+
+	if (a->window != 0 && iova < a->iova + a->window && a->iova < iova + len)
+		return a->iova + a->window;
+	for (i = 0; i < ctrlr->num_regions; i++) {
+		const struct nvme__region *r = &ctrlr->regions[i];
+
+		if (iova < r->iova + r->len && r->iova < iova + len)
+			return r->iova + r->len;
+	}
+	return 0;
+}
+
+/*
+ * Finds len free bytes of IOVA space inside the ranges that the IOMMU can translate. Some hardware
+ * has 39 address bits only, and x86 keeps FEE00000h..FEEFFFFFh for interrupts: a write there would
+ * raise one. Address 0 is not used: a zero in PRP2 means that there is none.
+ */
+static int nvme__iova_alloc(const struct nvme_ctrlr *ctrlr, uint64_t len, uint64_t *iova)
+{
+	const uint64_t align = (uint64_t)2 << 20;
+	uint64_t at, end;
+	unsigned int i;
+
+	for (i = 0; i < ctrlr->dev.num_iova; i++) {
+		const struct nvme_iova_range *r = &ctrlr->dev.iova[i];
+
+		if (r->last > UINT64_MAX - 2 * align || r->start > r->last)
+			continue;
+		at = nvme__round_up(r->start > 0 ? r->start : align, align);
+		while (at <= r->last && len - 1 <= r->last - at) {
+			end = nvme__iova_conflict(ctrlr, at, len);
+			if (end == 0) {
+				*iova = at;
+				return 0;
+			}
+			at = nvme__round_up(end, align);
+		}
+	}
+	return -ENOSPC;
+}
+
+/* Reserves the addresses. Memory comes later, in nvme__arena_grow(). */
+static int nvme__arena_init(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__arena *a = &ctrlr->arena;
+	size_t window = ctrlr->opts.dma_window;
+	void *base;
+	int rc;
+
+	a->page = ctrlr->dev.page_size > ctrlr->page_size ? ctrlr->dev.page_size : ctrlr->page_size;
+	window = (size_t)nvme__round_up(window, a->page);
+	rc = nvme__iova_alloc(ctrlr, window, &a->iova);
+	if (rc != 0) {
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_ERROR,
+			"the IOMMU has no %zu free bytes of addresses in one piece: set a smaller "
+			"dma_window in the options",
+			window);
+		return rc;
+	}
+	base = mmap(NULL, window, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (base == MAP_FAILED) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "cannot reserve %zu bytes of address space (%s): raise 'ulimit -v' "
+		              "or set a "
+		              "smaller dma_window in the options",
+		              window, strerror(errno));
+		return -ENOMEM;
+	}
+	/* A fork would make the pages copy-on-write, and parent and device part ways. */
+	madvise(base, window, MADV_DONTFORK);
+	a->base = (uint8_t *)base;
+	a->window = window;
+	return 0;
+}
+
+static void nvme__arena_fini(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__arena *a = &ctrlr->arena;
+	struct nvme__extent *e, *next;
+
+	if (a->base == NULL)
+		return;
+	for (e = a->extents; e != NULL; e = next) {
+		next = e->next;
+		/* one mapping for each step of growth, all unmapped by one call over the whole */
+		NVME_FREE(e);
+	}
+	if (a->mapped != 0)
+		ctrlr->dev.ops->dma_unmap(&ctrlr->dev, a->iova, a->mapped);
+	munmap(a->base, a->window);
+	memset(a, 0, sizeof(*a));
+}
+
+/* Backs the next bytes of the window with memory and maps them for the device. */
+static int nvme__arena_grow(struct nvme_ctrlr *ctrlr, size_t need)
+{
+	struct nvme__arena *a = &ctrlr->arena;
+	size_t step = need > NVME__DMA_STEP ? need : NVME__DMA_STEP;
+	uint8_t *at = a->base + a->mapped;
+	int rc;
+
+	if (step > a->window - a->mapped)
+		step = a->window - a->mapped;
+	if (step < need) {
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_ERROR,
+			"the DMA window of %zu bytes is used up: free buffers or set a larger "
+			"dma_window in the options",
+			a->window);
+		return -ENOMEM;
+	}
+	if (mprotect(at, step, PROT_READ | PROT_WRITE) != 0)
+		return -errno;
+	rc = ctrlr->dev.ops->dma_map(&ctrlr->dev, at, step, a->iova + a->mapped);
+	if (rc != 0) {
+		(void)mprotect(at, step, PROT_NONE);
+		return rc;
+	}
+	a->mapped += step;
+	return 0;
+}
+
+/* The first free extent that is large enough, with the rest of it split off. */
+static struct nvme__extent *nvme__extent_take(struct nvme__arena *a, size_t len)
+{
+	struct nvme__extent *e, *rest;
+
+	for (e = a->extents; e != NULL && (e->used || e->len < len); e = e->next)
+		;
+	if (e == NULL)
+		return NULL;
+	if (e->len > len) {
+		rest = (struct nvme__extent *)NVME_CALLOC(1, sizeof(*rest));
+		if (rest == NULL)
+			return NULL;
+		rest->next = e->next;
+		rest->offset = e->offset + len;
+		rest->len = e->len - len;
+		e->next = rest;
+		e->len = len;
+	}
+	e->used = true;
+	return e;
+}
+
+/* Adds newly mapped memory to the end of the list, to the last extent where that is free. */
+static int nvme__extent_append(struct nvme__arena *a, size_t offset, size_t len)
+{
+	struct nvme__extent **link = &a->extents, *last = NULL, *e;
+
+	for (; *link != NULL; link = &(*link)->next)
+		last = *link;
+	if (last != NULL && !last->used) {
+		last->len += len;
+		return 0;
+	}
+	e = (struct nvme__extent *)NVME_CALLOC(1, sizeof(*e));
+	if (e == NULL)
+		return -ENOMEM;
+	e->offset = offset;
+	e->len = len;
+	*link = e;
+	return 0;
+}
+
+/* How much must be added at the end so that a piece of len bytes fits there. */
+static size_t nvme__arena_missing(const struct nvme__arena *a, size_t len)
+{
+	const struct nvme__extent *e = a->extents;
+
+	while (e != NULL && e->next != NULL)
+		e = e->next;
+	return e != NULL && !e->used ? len - e->len : len;
+}
+
+NVMEDEF void *nvme_dma_alloc(struct nvme_ctrlr *ctrlr, size_t size)
+{
+	struct nvme__arena *a = &ctrlr->arena;
+	struct nvme__extent *e;
+	size_t len, mapped = a->mapped;
+
+	if (size == 0 || size > a->window) {
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_ERROR,
+			"%zu bytes of DMA memory were asked for: ask for 1 to %zu, or set a larger "
+			"dma_window in the options",
+			size, a->window);
+		return NULL;
+	}
+	len = (size_t)nvme__round_up(size, a->page);
+	e = nvme__extent_take(a, len);
+	if (e == NULL) {
+		if (nvme__arena_grow(ctrlr, nvme__arena_missing(a, len)) != 0 ||
+		    nvme__extent_append(a, mapped, a->mapped - mapped) != 0)
+			return NULL;
+		e = nvme__extent_take(a, len);
+		if (e == NULL)
+			return NULL;
+	}
+	memset(a->base + e->offset, 0, e->len);
+	return a->base + e->offset;
+}
+
+/* Joins a free extent with the next one while that is free too. */
+static void nvme__extent_merge(struct nvme__extent *e)
+{
+	struct nvme__extent *next;
+
+	while (e != NULL && !e->used && e->next != NULL && !e->next->used) {
+		next = e->next;
+		e->len += next->len;
+		e->next = next->next;
+		NVME_FREE(next);
+	}
+}
+
+NVMEDEF void nvme_dma_free(struct nvme_ctrlr *ctrlr, void *buf)
+{
+	struct nvme__arena *a = &ctrlr->arena;
+	struct nvme__extent *e, *before = NULL;
+
+	if (buf == NULL)
+		return;
+	for (e = a->extents; e != NULL && a->base + e->offset != (uint8_t *)buf; e = e->next)
+		before = e;
+	if (e == NULL || !e->used) {
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_ERROR,
+			"%p is not a buffer of nvme_dma_alloc(), or was freed before: free each "
+			"buffer once",
+			buf);
+		return;
+	}
+	e->used = false;
+	nvme__extent_merge(e);
+	nvme__extent_merge(before);
+}
+
+NVMEDEF int nvme_dma_register(struct nvme_ctrlr *ctrlr, void *vaddr, size_t len)
+{
+	size_t mask = ctrlr->dev.page_size - 1;
+	uint8_t *at = (uint8_t *)vaddr;
+	struct nvme__region *r;
+	uint64_t iova, first;
+	uint32_t i;
+	int rc;
+
+	if (at == NULL || len == 0 || ((uintptr_t)at & mask) != 0 || (len & mask) != 0) {
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_ERROR,
+			"%zu bytes at %p are not whole pages: align address and length to %zu", len,
+			vaddr, mask + 1);
+		return -EINVAL;
+	}
+	for (i = 0; i < ctrlr->num_regions; i++) {
+		r = &ctrlr->regions[i];
+		if (at < r->vaddr + r->len && r->vaddr < at + len)
+			break;
+	}
+	if (i < ctrlr->num_regions || nvme_dma_iova(ctrlr, at, 1, &first) == 0) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "%zu bytes at %p are DMA memory already: register memory once", len,
+		              vaddr);
+		return -EINVAL;
+	}
+	if (ctrlr->num_regions == NVME__MAX_REGIONS || nvme__iova_alloc(ctrlr, len, &iova) != 0) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "no room for another region (%" PRIu32
+		              " are registered): unregister some, or "
+		              "register fewer and larger ones",
+		              ctrlr->num_regions);
+		return -ENOSPC;
+	}
+	rc = ctrlr->dev.ops->dma_map(&ctrlr->dev, at, len, iova);
+	if (rc != 0)
+		return rc;
+	r = &ctrlr->regions[ctrlr->num_regions++];
+	r->vaddr = at;
+	r->len = len;
+	r->iova = iova;
+	return 0;
+}
+
+NVMEDEF int nvme_dma_unregister(struct nvme_ctrlr *ctrlr, void *vaddr)
+{
+	uint32_t i;
+	int rc;
+
+	for (i = 0; i < ctrlr->num_regions; i++) {
+		if (ctrlr->regions[i].vaddr == (uint8_t *)vaddr)
+			break;
+	}
+	if (i == ctrlr->num_regions) {
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_ERROR,
+			"%p is not the start of a registered region: give the address that was "
+			"registered",
+			vaddr);
+		return -EINVAL;
+	}
+	rc = ctrlr->dev.ops->dma_unmap(&ctrlr->dev, ctrlr->regions[i].iova, ctrlr->regions[i].len);
+	if (rc == 0)
+		ctrlr->regions[i] = ctrlr->regions[--ctrlr->num_regions];
+	return rc;
+}
+
+/* The slow half of nvme_dma_iova(): the few regions of the caller's own. */
+static int nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                             uint64_t *iova)
+{
+	uint32_t i;
+
+	for (i = 0; i < ctrlr->num_regions; i++) {
+		const struct nvme__region *r = &ctrlr->regions[i];
+		size_t offset = (size_t)((uintptr_t)vaddr - (uintptr_t)r->vaddr);
+
+		if (offset < r->len && len <= r->len - offset) {
+			*iova = r->iova + offset;
+			return 0;
+		}
+	}
+	return -EFAULT;
+}
+
+/* Translation is a subtraction: below the window the difference wraps and fails the same test. */
+NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                          uint64_t *iova)
+{
+	const struct nvme__arena *a = &ctrlr->arena;
+	size_t offset = (size_t)((uintptr_t)vaddr - (uintptr_t)a->base);
+
+	if (nvme__unlikely(offset >= a->mapped || len > a->mapped - offset))
+		return nvme__region_iova(ctrlr, vaddr, len, iova);
+	*iova = a->iova + offset;
+	return 0;
+}
+
+/* ============================================================================================
+ * >>regs
+ *
+ * All register access of the driver goes through these functions. `volatile` keeps the compiler
+ * from leaving out, joining or repeating an access. 64-bit registers are read and written in two
+ * halves, low half first, which every platform can do [Base 2.1 §3.1.4: Controller properties].
+ * ============================================================================================ */
+
+/*
+ * What the host wrote to memory before must be visible to the device before what follows. x86
+ * keeps the order of stores by itself, so there it is enough to stop the compiler.
+ */
+static inline void nvme__wmb(void)
+{
+#if defined(__aarch64__)
+	__asm__ volatile("dmb oshst" ::: "memory");
+#elif defined(__x86_64__) || defined(__i386__)
+	__asm__ volatile("" ::: "memory");
+#else
+	__sync_synchronize();
+#endif
+}
+
+/* The first read below sees what the device wrote before what was read above. */
+static inline void nvme__rmb(void)
+{
+#if defined(__aarch64__)
+	__asm__ volatile("dmb oshld" ::: "memory");
+#elif defined(__x86_64__) || defined(__i386__)
+	__asm__ volatile("" ::: "memory");
+#else
+	__sync_synchronize();
+#endif
+}
+
+static inline void nvme_mmio_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t val)
+{
+	if (nvme__likely(offset < dev->bar0_mapped))
+		*(volatile uint32_t *)(volatile void *)(dev->bar0 + offset) = val;
+	else
+		dev->ops->write_4(dev, offset, val);
+}
+
+static inline uint32_t nvme_mmio_read_4(struct nvme_dev *dev, uint32_t offset)
+{
+	if (nvme__likely(offset < dev->bar0_mapped))
+		return *(volatile uint32_t *)(volatile void *)(dev->bar0 + offset);
+	return dev->ops->read_4(dev, offset);
+}
+
+static void nvme_mmio_write_8(struct nvme_dev *dev, uint32_t offset, uint64_t val)
+{
+	nvme_mmio_write_4(dev, offset, (uint32_t)val);
+	nvme_mmio_write_4(dev, offset + 4, (uint32_t)(val >> 32));
+}
+
+static uint64_t nvme_mmio_read_8(struct nvme_dev *dev, uint32_t offset)
+{
+	uint64_t low = nvme_mmio_read_4(dev, offset);
+
+	return low | (uint64_t)nvme_mmio_read_4(dev, offset + 4) << 32;
+}
+
+NVMEDEF uint32_t nvme_ctrlr_get_reg_4(struct nvme_ctrlr *ctrlr, uint32_t offset)
+{
+	if (offset % 4 != 0 || offset > ctrlr->dev.bar0_size - 4)
+		return UINT32_MAX;
+	return nvme_mmio_read_4(&ctrlr->dev, offset);
+}
+
+NVMEDEF uint64_t nvme_ctrlr_get_reg_8(struct nvme_ctrlr *ctrlr, uint32_t offset)
+{
+	if (offset % 4 != 0 || offset > ctrlr->dev.bar0_size - 8)
+		return UINT64_MAX;
+	return nvme_mmio_read_8(&ctrlr->dev, offset);
+}
+
+/*
+ * CSTS with its two bad omens. A device that was pulled out, or whose link is down, reads as all
+ * ones; CSTS.CFS says that the controller has given up [Base 2.1 §3.1.4.6, Fig. 42: Controller
+ * Status]. Either ends every wait at once.
+ */
+static int nvme__ctrlr_check_csts(struct nvme_ctrlr *ctrlr, uint32_t *csts)
+{
+	*csts = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
+	if (*csts == UINT32_MAX) {
+		if (!ctrlr->gone)
+			NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+			              "the device is gone (its registers read FFFFFFFFh): check "
+			              "that it is "
+			              "still there with 'lspci -s %s'",
+			              ctrlr->dev.name);
+		ctrlr->gone = true;
+		return -ENODEV;
+	}
+	return NVME_CSTS_CFS(*csts) != 0 ? -EIO : 0;
+}
+
+/* ============================================================================================
+ * >>queue
+ *
+ * A queue is a ring of slots in host memory [Base 2.1 §3.3.3: Queue memory]. The producer owns
+ * the tail, the consumer the head; head == tail means empty, so one slot always stays free.
+ *
+ *	SQ: the driver writes a 64-byte command at the tail and announces the new tail with the SQ
+ *	    tail doorbell; the controller tells how far it has read in the SQHD field of each CQE.
+ *	CQ: the controller writes a 16-byte completion at its tail and inverts the phase bit with
+ *	    every lap; the driver takes entries as long as the phase is the expected one and hands
+ *	    the slots back with the CQ head doorbell. No register needs to be read for that.
+ *
+ * This driver keeps fewer commands outstanding than the ring has slots. The controller fetches in
+ * order, so a free CID implies a free slot, and SQHD need not be believed.
+ * ============================================================================================ */
+
+/* Puts the tail on the wire. The SQE must be in memory before the controller hears of it. */
+static void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
+{
+	nvme__wmb();
+	nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+}
+
+/* Hands the slots before the head back to the controller. */
+static void nvme_ring_cq_doorbell(struct nvme_qpair *qp)
+{
+	qp->unrung = 0;
+	nvme_mmio_write_4(&qp->ctrlr->dev, qp->cq_hdbl, qp->cq_head);
+}
+
+/* Bytes of one tracker's PRP list: a power of two inside a page, or whole pages with a link each. */
+static uint32_t nvme__prp_list_bytes(uint32_t max_xfer_size, uint32_t page_size, uint32_t *pages)
+{
+	uint32_t entries =
+		max_xfer_size / page_size + 1; /* one more when it starts inside a page */
+	uint32_t per_page = page_size / 8;
+	uint32_t bytes = 64;
+
+	*pages = 1;
+	if (entries > per_page)
+		*pages = (entries - 2) / (per_page - 1) + 1;
+	if (*pages > 1)
+		return *pages * page_size;
+	while (bytes < entries * 8)
+		bytes *= 2;
+	return bytes;
+}
+
+/* Back to the state after creation: empty rings, all CIDs free, phase 1 for the first lap. */
+static void nvme__qpair_reset(struct nvme_qpair *qp)
+{
+	uint32_t i;
+
+	memset(qp->sq, 0, qp->entries * sizeof(*qp->sq));
+	memset(qp->cq, 0, qp->entries * sizeof(*qp->cq));
+	qp->sq_tail = qp->cq_head = qp->unrung = qp->bad_cqes = qp->idle_polls = 0;
+	qp->phase = 1;
+	qp->refuse = qp->failed = 0;
+	qp->num_free = qp->num_trackers;
+	for (i = 0; i < qp->num_trackers; i++) { /* CID 0 is on top */
+		qp->free_cids[i] = (uint16_t)(qp->num_trackers - 1 - i);
+		qp->trackers[i].cid = (uint16_t)i;
+		qp->trackers[i].outstanding = false;
+	}
+}
+
+static void nvme__qpair_free_memory(struct nvme_qpair *qp)
+{
+	nvme_dma_free(qp->ctrlr, qp->lists);
+	nvme_dma_free(qp->ctrlr, qp->cq);
+	nvme_dma_free(qp->ctrlr, qp->sq);
+	qp->lists = NULL;
+	qp->cq = NULL;
+	qp->sq = NULL;
+}
+
+static void nvme__qpair_destroy(struct nvme_qpair *qp)
+{
+	NVME_FREE(qp->trackers);
+	NVME_FREE(qp->free_cids);
+	NVME_FREE(qp);
+}
+
+static int nvme__qpair_alloc_memory(struct nvme_qpair *qp)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+	uint32_t i, bytes;
+	uint64_t iova = 0;
+
+	bytes = nvme__prp_list_bytes(qp->max_xfer_size, ctrlr->page_size, &qp->list_pages);
+	qp->trackers = (struct nvme_tracker *)NVME_CALLOC(qp->num_trackers, sizeof(*qp->trackers));
+	qp->free_cids = (uint16_t *)NVME_CALLOC(qp->num_trackers, sizeof(*qp->free_cids));
+	qp->sq = (struct nvme_cmd *)nvme_dma_alloc(ctrlr, qp->entries * sizeof(*qp->sq));
+	qp->cq = (struct nvme_cpl *)nvme_dma_alloc(ctrlr, qp->entries * sizeof(*qp->cq));
+	qp->lists = (uint8_t *)nvme_dma_alloc(ctrlr, (size_t)qp->num_trackers * bytes);
+	if (qp->trackers == NULL || qp->free_cids == NULL || qp->sq == NULL || qp->cq == NULL ||
+	    qp->lists == NULL || nvme_dma_iova(ctrlr, qp->sq, 1, &qp->sq_iova) != 0 ||
+	    nvme_dma_iova(ctrlr, qp->cq, 1, &qp->cq_iova) != 0 ||
+	    nvme_dma_iova(ctrlr, qp->lists, 1, &iova) != 0)
+		return -ENOMEM;
+	for (i = 0; i < qp->num_trackers; i++) {
+		qp->trackers[i].prp_list = (uint64_t *)(void *)(qp->lists + (size_t)i * bytes);
+		qp->trackers[i].prp_list_iova = iova + (uint64_t)i * bytes;
+	}
+	return 0;
+}
+
+/* Builds the host's side of a queue pair: rings, trackers, PRP lists, doorbell addresses. */
+static int nvme_qpair_construct(struct nvme_ctrlr *ctrlr, uint16_t id, uint32_t entries,
+                                uint32_t max_xfer_size, struct nvme_qpair **out)
+{
+	struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
+	uint32_t dstrd = NVME_CAP_DSTRD(ctrlr->cap);
+	int rc;
+
+	if (qp == NULL)
+		return -ENOMEM;
+	qp->ctrlr = ctrlr;
+	qp->id = id;
+	qp->entries = entries;
+	qp->num_trackers = entries - 1;
+	qp->max_xfer_size = max_xfer_size;
+	qp->sq_tdbl = NVME_SQ_TDBL(id, dstrd);
+	qp->cq_hdbl = NVME_CQ_HDBL(id, dstrd);
+	rc = nvme__qpair_alloc_memory(qp);
+	if (rc != 0) {
+		nvme__qpair_free_memory(qp);
+		nvme__qpair_destroy(qp);
+		return rc;
+	}
+	nvme__qpair_reset(qp);
+	NVME__LOG(&ctrlr->log, NVME_LOG_INFO, "qid:%u entries = %u num_trackers = %u", id, entries,
+	          qp->num_trackers);
+	*out = qp;
+	return 0;
+}
+
+/* Takes a free CID. NULL: as many commands are outstanding as the queue has room for. */
+static struct nvme_tracker *nvme__tracker_get(struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg)
+{
+	struct nvme_tracker *tr;
+
+	if (nvme__unlikely(qp->num_free == 0))
+		return NULL;
+	tr = &qp->trackers[qp->free_cids[--qp->num_free]];
+	tr->cb = cb;
+	tr->cb_arg = arg;
+	return tr;
+}
+
+static void nvme__tracker_put(struct nvme_qpair *qp, struct nvme_tracker *tr)
+{
+	tr->outstanding = false;
+	qp->free_cids[qp->num_free++] = tr->cid;
+}
+
+/* ============================================================================================
+ * >>prp
+ *
+ * A PRP entry is the address of one memory page. Only the first may point inside its page; the
+ * transfer then goes on at the start of the page that the next entry names [Base 2.1 §4.3.1: PRP
+ * entry and list]. A command has room for two:
+ *
+ *	1 page     PRP1 = the buffer                    PRP2 = 0
+ *	2 pages    PRP1 = the buffer                    PRP2 = the second page
+ *	3 or more  PRP1 = the buffer                    PRP2 = the PRP list: second, third, ... page
+ *
+ * A list that does not fit into its page goes on in another one: the last entry of a full page is
+ * then a link, the address of the next list page.
+ * ============================================================================================ */
+NVMEDEF void nvme_prp_init(struct nvme_prp *prp, uint32_t page_size, uint64_t *list,
+                           uint64_t list_iova, uint32_t list_pages, size_t list_stride)
+{
+	uint64_t in_page = list_iova & (page_size - 1);
+
+	prp->page_size = page_size;
+	prp->prp_index = 0;
+	prp->prp1 = prp->prp2 = 0;
+	prp->list = prp->list_base = list;
+	prp->list_end = list + (page_size - in_page) / 8 - 1;
+	prp->list_iova = list_iova;
+	prp->list_stride = list_stride;
+	prp->list_pages = list_pages;
+	prp->list_used = 1;
+	prp->last_end = 0;
+}
+
+/* The list page is full and one more entry is coming: its last entry moves on, a link takes its place. */
+static int nvme__prp_next_list_page(struct nvme_prp *prp)
+{
+	uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+	size_t offset = prp->list_used * prp->list_stride - (size_t)in_page;
+	uint64_t *page = (uint64_t *)(void *)((uint8_t *)prp->list_base + offset);
+
+	if (prp->list_used >= prp->list_pages)
+		return -EMSGSIZE;
+	page[0] = *prp->list_end;
+	*prp->list_end = prp->list_iova + offset;
+	prp->list = page + 1;
+	prp->list_end = page + prp->page_size / 8 - 1;
+	prp->list_used++;
+	return 0;
+}
+
+/* One entry, whichever it is. */
+static inline int nvme__prp_put(struct nvme_prp *prp, uint64_t addr)
+{
+	if (prp->prp_index == 0) {
+		prp->prp1 = addr;
+	} else if (prp->prp_index == 1) {
+		prp->prp2 = addr;
+	} else {
+		if (prp->prp_index == 2) { /* a list after all: the second page goes there first */
+			if (prp->list_pages == 0)
+				return -EMSGSIZE;
+			*prp->list++ = prp->prp2;
+			prp->prp2 = prp->list_iova;
+		}
+		if (prp->list > prp->list_end && nvme__prp_next_list_page(prp) != 0)
+			return -EMSGSIZE;
+		*prp->list++ = addr;
+	}
+	prp->prp_index++;
+	return 0;
+}
+
+/* Can these bytes follow what is there already? */
+static inline int nvme__prp_check(const struct nvme_prp *prp, uint64_t iova, uint32_t len)
+{
+	if (nvme__unlikely(len == 0))
+		return -EINVAL;
+	if (nvme__unlikely((iova & 3) != 0 || len - 1 > UINT64_MAX - iova))
+		return -EFAULT;
+	if (nvme__unlikely(prp->prp_index != 0 &&
+	                   (prp->last_end != 0 || (iova & (prp->page_size - 1)) != 0)))
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+NVMEDEF int nvme_prp_list_append(struct nvme_prp *prp, uint64_t iova, uint32_t len)
+{
+	uint64_t mask = prp->page_size - 1;
+	uint64_t entries = ((iova & mask) + len + mask) / prp->page_size;
+	uint64_t i, run;
+	int rc;
+
+	rc = nvme__prp_check(prp, iova, len);
+	if (rc != 0)
+		return rc;
+	prp->last_end = (uint32_t)((iova + len) & mask);
+	while (entries != 0) {
+		/* the general case: the first three entries, and whenever a list page is full */
+		rc = nvme__prp_put(prp, iova);
+		if (rc != 0)
+			return rc;
+		iova = (iova & ~mask) + prp->page_size;
+		entries--;
+		if (prp->prp_index < 3)
+			continue;
+		/* the fast case: entries that fit into the current list page */
+		run = (uint64_t)(prp->list_end + 1 - prp->list);
+		run = entries < run ? entries : run;
+		for (i = 0; i < run; i++, iova += prp->page_size)
+			prp->list[i] = iova;
+		prp->list += run;
+		prp->prp_index += (uint32_t)run;
+		entries -= run;
+	}
+	return 0;
+}
+
+/* What was built, in the words of SPDK's debug log. */
+static void nvme_prp_list_print(const struct nvme_log *log, const struct nvme_prp *prp,
+                                const void *virt_addr, uint32_t len)
+{
+	uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+	uint64_t *entry = prp->list_base;
+	uint64_t *end = entry + (prp->page_size - in_page) / 8 - 1;
+	uint32_t i, page = 1;
+
+	NVME__LOG(log, NVME_LOG_DEBUG, "prp_index:0 virt_addr:%p len:%u", virt_addr, len);
+	NVME__LOG(log, NVME_LOG_DEBUG, "prp1 = 0x%" PRIx64, prp->prp1);
+	if (prp->prp_index == 2) {
+		NVME__LOG(log, NVME_LOG_DEBUG, "prp[0] = 0x%" PRIx64, prp->prp2);
+		NVME__LOG(log, NVME_LOG_DEBUG, "prp2 = 0x%" PRIx64, prp->prp2);
+	}
+	if (prp->prp_index < 3)
+		return;
+	for (i = 0; i < prp->prp_index - 1; i++) {
+		if (entry == end && page < prp->list_used) { /* a link: go on in the next page */
+			entry = (uint64_t *)(void *)((uint8_t *)prp->list_base +
+			                             (page * prp->list_stride - in_page));
+			end = entry + prp->page_size / 8 - 1;
+			page++;
+		}
+		NVME__LOG(log, NVME_LOG_DEBUG, "prp[%u] = 0x%" PRIx64, i, *entry++);
+	}
+	NVME__LOG(log, NVME_LOG_DEBUG, "prp2 = 0x%" PRIx64 " (PRP list)", prp->prp2);
+}
+
+/* ============================================================================================
+ * >>submit
+ *
+ * The way of a command: a tracker (and with it a CID), its PRPs, the SQE into the ring, the
+ * doorbell. No lock, no allocation and no system call from here to the controller.
+ * ============================================================================================ */
+
+static void nvme_qpair_print_command(const struct nvme_qpair *qp, const struct nvme_cmd *cmd)
+{
+	char text[256];
+
+	nvme_format_cmd(text, sizeof(text), qp->id, cmd);
+	NVME__LOG(&qp->ctrlr->log, NVME_LOG_NOTICE, "%s", text);
+}
+
+static void nvme_qpair_print_completion(const struct nvme_qpair *qp, const struct nvme_cpl *cpl)
+{
+	char text[256];
+
+	nvme_format_cpl(text, sizeof(text), qp->id, cpl);
+	NVME__LOG(&qp->ctrlr->log, NVME_LOG_NOTICE, "%s", text);
+}
+
+/* The 64 bytes of the SQE, from the tracker to the slot at the tail of the ring. */
+static void nvme_copy_command(struct nvme_cmd *dst, const struct nvme_cmd *src)
+{
+	memcpy(dst, src, sizeof(*dst));
+}
+
+static void nvme_qpair_submit_request(struct nvme_qpair *qp, struct nvme_tracker *tr)
+{
+	tr->cmd.cid = tr->cid;
+	tr->outstanding = true;
+
+	nvme_copy_command(&qp->sq[qp->sq_tail], &tr->cmd);
+	if (++qp->sq_tail == qp->entries)
+		qp->sq_tail = 0;
+	nvme_ring_sq_doorbell(qp);
+
+	if (nvme__unlikely(qp->ctrlr->log.level >= NVME_LOG_DEBUG))
+		nvme_qpair_print_command(qp, &tr->cmd);
+}
+
+static int __attribute__((cold))
+nvme__refuse_buffer(const struct nvme_qpair *qp, const void *buf, uint32_t len, int rc)
+{
+	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+	              "%" PRIu32 " bytes at %p cannot be transferred (%s): use %s", len, buf,
+	              rc == -EMSGSIZE ? "too long for one PRP list"
+	                              : "not DMA memory, or not dword aligned",
+	              rc == -EMSGSIZE ? "a larger max_xfer_size for the queue pair"
+	                              : "nvme_dma_alloc() or nvme_dma_register()");
+	return rc;
+}
+
+/* The data pointer of a command: buf, which is one piece of DMA memory, as PRPs. */
+static int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
+                            uint32_t len)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+	struct nvme_prp prp;
+	uint64_t iova;
+	int rc;
+
+	rc = nvme_dma_iova(ctrlr, buf, len, &iova);
+	if (nvme__unlikely(rc != 0))
+		return nvme__refuse_buffer(qp, buf, len, rc);
+	nvme_prp_init(&prp, ctrlr->page_size, tr->prp_list, tr->prp_list_iova, qp->list_pages,
+	              ctrlr->page_size);
+	rc = nvme_prp_list_append(&prp, iova, len);
+	if (nvme__unlikely(rc != 0))
+		return nvme__refuse_buffer(qp, buf, len, rc);
+	tr->cmd.dptr.prp.prp1 = prp.prp1;
+	tr->cmd.dptr.prp.prp2 = prp.prp2;
+	if (nvme__unlikely(ctrlr->log.level >= NVME_LOG_DEBUG))
+		nvme_prp_list_print(&ctrlr->log, &prp, buf, len);
+	return 0;
+}
+
+/* Any command, as the caller wrote it, with the CID and the PRPs filled in. */
+static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
+                            uint32_t len, nvme_cmd_cb cb, void *arg)
+{
+	struct nvme_tracker *tr;
+	int rc;
+
+	if (qp->refuse != 0)
+		return qp->refuse;
+	if (cmd == NULL || cb == NULL || (len != 0 && (buf == NULL || (cmd->flags & 0xc0) != 0)))
+		return -EINVAL;
+	if (len > qp->max_xfer_size)
+		return -EMSGSIZE;
+	tr = nvme__tracker_get(qp, cb, arg);
+	if (tr == NULL)
+		return -EAGAIN;
+	tr->cmd = *cmd;
+	if (len != 0) {
+		rc = nvme__build_prps(qp, tr, buf, len);
+		if (rc != 0) {
+			nvme__tracker_put(qp, tr);
+			return rc;
+		}
+	}
+	nvme_qpair_submit_request(qp, tr);
+	return 0;
+}
+
+NVMEDEF int nvme_ctrlr_cmd_admin_raw(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd,
+                                     void *buf, uint32_t len, nvme_cmd_cb cb, void *arg)
+{
+	return nvme__submit_raw(ctrlr->adminq, cmd, buf, len, cb, arg);
+}
+
+NVMEDEF int nvme_ctrlr_cmd_io_raw(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                                  const struct nvme_cmd *cmd, void *buf, uint32_t len,
+                                  nvme_cmd_cb cb, void *arg)
+{
+	if (qp == NULL || qp->ctrlr != ctrlr)
+		return -EINVAL;
+	return nvme__submit_raw(qp, cmd, buf, len, cb, arg);
+}
+
+/* ============================================================================================
+ * >>complete
+ *
+ * The way back. A CQE is new when its phase bit is the expected one [Base 2.1 §4.2.4, Fig. 108:
+ * phase tag]. Nothing in it is believed before it was checked: a controller that is broken, or
+ * hostile, may cost its caller the queue but not the process.
+ * ============================================================================================ */
+
+#define NVME__BAD_CQE_LIMIT 8     /* senseless CQEs before a queue is given up */
+#define NVME__IDLE_POLLS    65536 /* empty polls between two looks at CSTS */
+
+/* Nothing goes in or comes out any more; what is outstanding ends when the queue is freed. */
+static int nvme__qpair_fail(struct nvme_qpair *qp, int rc)
+{
+	if (qp->failed == 0) {
+		qp->failed = rc;
+		qp->refuse = rc;
+		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+		              "queue pair %u has failed (%s): free it, or detach the controller "
+		              "and attach "
+		              "it again",
+		              qp->id,
+		              rc == -ENODEV ? "the device is gone"
+		              : rc == -EIO  ? "the controller reports a fatal error, CSTS.CFS"
+		                            : "its completions make no sense");
+	}
+	return qp->failed;
+}
+
+static void __attribute__((cold))
+nvme__qpair_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl, const char *what)
+{
+	NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "%s", what);
+	nvme_qpair_print_completion(qp, cpl);
+	if (++qp->bad_cqes >= NVME__BAD_CQE_LIMIT)
+		nvme__qpair_fail(qp, -ENXIO);
+}
+
+/* The command is done: log it, free its CID, tell whoever waits (who may reuse the CID at once). */
+static void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker *tr,
+                                  const struct nvme_cpl *cpl)
+{
+	nvme_cmd_cb cb = tr->cb;
+	void *arg = tr->cb_arg;
+
+	if (nvme__unlikely(nvme_cpl_is_error(cpl))) {
+		nvme_qpair_print_command(qp, &tr->cmd);
+		nvme_qpair_print_completion(qp, cpl);
+	} else if (nvme__unlikely(qp->ctrlr->log.level >= NVME_LOG_DEBUG)) {
+		nvme_qpair_print_completion(qp, cpl);
+	}
+	nvme__tracker_put(qp, tr);
+	cb(arg, cpl);
+}
+
+/* Finds the command that a CQE is for, if there is one. */
+static inline void nvme__qpair_take_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl)
+{
+	struct nvme_tracker *tr = NULL;
+
+	if (nvme__likely(cpl->cid < qp->num_trackers))
+		tr = &qp->trackers[cpl->cid];
+	if (nvme__unlikely(tr == NULL || !tr->outstanding)) {
+		nvme__qpair_bad_cqe(qp, cpl, "cpl does not map to outstanding cmd");
+		return;
+	}
+	if (nvme__unlikely(cpl->sqid != qp->id)) {
+		nvme__qpair_bad_cqe(qp, cpl, "cpl names another submission queue");
+		return;
+	}
+	if (nvme__unlikely(cpl->sqhd >= qp->entries)) /* not used, but a bad sign */
+		nvme__qpair_bad_cqe(qp, cpl, "SQHD is not a slot of the submission queue");
+	nvme_complete_request(qp, tr, cpl);
+}
+
+typedef uint32_t __attribute__((may_alias)) nvme__u32_alias;
+
+/*
+ * Copies the CQE at the head if it is new. The dword with CID, phase and status is read first, and
+ * the rest only after it: read the other way round, the rest could be from the lap before. The copy
+ * is what gets checked and used, since the device can go on writing to the original.
+ */
+static inline bool nvme__qpair_read_cqe(struct nvme_qpair *qp, struct nvme_cpl *cpl)
+{
+	const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+	uint32_t dw3 = __atomic_load_n((const nvme__u32_alias *)&slot->cid, __ATOMIC_ACQUIRE);
+
+	if (((dw3 >> 16) & 1) != qp->phase)
+		return false;
+	nvme__rmb();
+	cpl->cdw0 = slot->cdw0;
+	cpl->cdw1 = slot->cdw1;
+	cpl->sqhd = slot->sqhd;
+	cpl->sqid = slot->sqid;
+	cpl->cid = (uint16_t)dw3;
+	cpl->status = (uint16_t)(dw3 >> 16);
+	return true;
+}
+
+/* Nothing came for a long time although something is due: is the controller still alive? */
+static int __attribute__((cold)) nvme__qpair_watch(struct nvme_qpair *qp)
+{
+	uint32_t csts;
+	int rc;
+
+	qp->idle_polls = 0;
+	rc = nvme__ctrlr_check_csts(qp->ctrlr, &csts);
+	return rc != 0 ? nvme__qpair_fail(qp, rc) : 0;
+}
+
+NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max)
+{
+	struct nvme_cpl cpl;
+	uint32_t count = 0;
+
+	if (nvme__unlikely(qp->failed != 0))
+		return qp->failed;
+	if (max == 0 || max > qp->entries)
+		max = qp->entries; /* a controller that floods the ring does not keep us here for ever */
+	qp->polling++;
+	while (count < max && nvme__qpair_read_cqe(qp, &cpl)) {
+		if (++qp->cq_head == qp->entries) {
+			qp->cq_head = 0;
+			qp->phase ^= 1;
+		}
+		count++;
+		/* one doorbell for the whole batch, or for every half ring of a long one */
+		if (++qp->unrung >= qp->entries / 2)
+			nvme_ring_cq_doorbell(qp);
+		nvme__qpair_take_cqe(qp, &cpl);
+	}
+	qp->polling--;
+	if (count != 0) {
+		qp->idle_polls = 0;
+		if (qp->unrung != 0)
+			nvme_ring_cq_doorbell(qp);
+	} else if (qp->num_free != qp->num_trackers && ++qp->idle_polls >= NVME__IDLE_POLLS) {
+		return nvme__qpair_watch(qp);
+	}
+	return nvme__unlikely(qp->failed != 0) ? qp->failed : (int)count;
+}
+
+NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr)
+{
+	return nvme_qpair_process_completions(ctrlr->adminq, 0);
+}
+
+/* Ends what the controller will not end: the queue is deleted, or the controller disabled. */
+static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp)
+{
+	struct nvme_cpl cpl;
+	uint32_t i;
+
+	qp->refuse = -ESHUTDOWN;
+	for (i = 0; i < qp->num_trackers; i++) {
+		if (!qp->trackers[i].outstanding)
+			continue;
+		memset(&cpl, 0, sizeof(cpl));
+		cpl.sqid = qp->id;
+		cpl.cid = qp->trackers[i].cid;
+		cpl.status = (uint16_t)(NVME_SC_ABORTED_SQ_DELETION << 1);
+		NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "aborting outstanding command");
+		nvme_complete_request(qp, &qp->trackers[i], &cpl);
+	}
+}
+
+NVMEDEF uint16_t nvme_qpair_get_id(const struct nvme_qpair *qp)
+{
+	return qp->id;
+}
+
+NVMEDEF uint32_t nvme_qpair_get_entries(const struct nvme_qpair *qp)
+{
+	return qp->entries;
+}
+
+NVMEDEF uint32_t nvme_qpair_get_num_outstanding(const struct nvme_qpair *qp)
+{
+	return qp->num_trackers - qp->num_free;
+}
+
+/* ---- waiting for one command ---- */
+
+struct nvme__sync {
+	struct nvme_cpl cpl;
+	bool done;
+};
+
+static void nvme__sync_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct nvme__sync *sync = (struct nvme__sync *)arg;
+
+	sync->cpl = *cpl;
+	sync->done = true;
+}
+
+static void nvme__sync_ignore(void *arg, const struct nvme_cpl *cpl)
+{
+	(void)arg;
+	(void)cpl;
+}
+
+/* Nobody waits any longer: a completion that comes late must not find the waiter's stack. */
+static void nvme__sync_abandon(struct nvme_qpair *qp, struct nvme__sync *sync)
+{
+	uint32_t i;
+
+	for (i = 0; i < qp->num_trackers; i++) {
+		if (qp->trackers[i].outstanding && qp->trackers[i].cb_arg == sync) {
+			qp->trackers[i].cb = nvme__sync_ignore;
+			qp->trackers[i].cb_arg = NULL;
+		}
+	}
+}
+
+/*
+ * Polls until the command is complete. -EIO: with an error status. Other errors mean that it is
+ * not complete and that the controller may still be using its buffer.
+ */
+static int nvme_wait_for_completion(struct nvme_qpair *qp, struct nvme__sync *sync,
+                                    uint32_t timeout_ms)
+{
+	uint64_t deadline = nvme__now_ms(qp->ctrlr) + timeout_ms;
+	uint32_t polls = 0;
+	int rc = 0;
+
+	while (!sync->done && rc >= 0) {
+		rc = nvme_qpair_process_completions(qp, 0);
+		if (rc == 0 && !sync->done && ++polls % 256 == 0) {
+			if (nvme__now_ms(qp->ctrlr) > deadline)
+				rc = -ETIMEDOUT;
+			else
+				sched_yield();
+		}
+	}
+	if (sync->done)
+		return nvme_cpl_is_error(&sync->cpl) ? -EIO : 0;
+	if (rc == -ETIMEDOUT)
+		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+		              "a command on queue %u did not complete within %" PRIu32
+		              " ms: detach the controller, which resets it, and attach it again",
+		              qp->id, timeout_ms);
+	nvme__sync_abandon(qp, sync);
+	return rc;
+}
+
+/* Submits a command whose data, if any, is in DMA memory, and waits for it. */
+static int nvme__submit_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
+                                 uint32_t len, struct nvme_cpl *cpl)
+{
+	const struct nvme_ctrlr_opts *opts = &qp->ctrlr->opts;
+	struct nvme__sync sync;
+	int rc;
+
+	memset(&sync, 0, sizeof(sync));
+	while ((rc = nvme__submit_raw(qp, cmd, buf, len, nvme__sync_done, &sync)) == -EAGAIN) {
+		rc = nvme_qpair_process_completions(qp, 0); /* full of the caller's own commands */
+		if (rc < 0)
+			return rc;
+	}
+	if (rc == 0)
+		rc = nvme_wait_for_completion(
+			qp, &sync, qp->id == 0 ? opts->admin_timeout_ms : opts->io_timeout_ms);
+	*cpl = sync.cpl;
+	return rc;
+}
+
+/*
+ * The same for data in any memory: what is not DMA memory goes through a bounce buffer. The lowest
+ * bits of an opcode tell which way the data flows [Base 2.1 §4.1.1, Fig. 91: data transfer].
+ */
+static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
+                                  uint32_t len, struct nvme_cpl *cpl)
+{
+	struct nvme_cpl local;
+	uint64_t iova;
+	void *bounce;
+	int rc;
+
+	if (cpl == NULL)
+		cpl = &local;
+	memset(cpl, 0, sizeof(*cpl));
+	if (len > qp->max_xfer_size)
+		return -EMSGSIZE;
+	if (len == 0 ||
+	    (((uintptr_t)buf & 3) == 0 && nvme_dma_iova(qp->ctrlr, buf, len, &iova) == 0))
+		return nvme__submit_and_wait(qp, cmd, buf, len, cpl);
+	bounce = nvme_dma_alloc(qp->ctrlr, len);
+	if (bounce == NULL)
+		return -ENOMEM;
+	if ((cmd->opc & 1) != 0)
+		memcpy(bounce, buf, len);
+	rc = nvme__submit_and_wait(qp, cmd, bounce, len, cpl);
+	if (rc == 0 && (cmd->opc & 2) != 0)
+		memcpy(buf, bounce, len);
+	if (rc == 0 || nvme_cpl_is_error(cpl)) /* otherwise the controller may still write to it */
+		nvme_dma_free(qp->ctrlr, bounce);
+	return rc;
+}
+
+/* ============================================================================================
+ * >>ctrlr
+ *
+ * From a device that was found to one that takes reads and writes, in the order that the
+ * specification lays down [Base 2.1 §3.5.1: Memory-based controller initialization (PCIe)]. The
+ * table of contents is nvme_ctrlr_process_init() at the end of this section.
+ * ============================================================================================ */
+#define NVME__ADMIN_QUEUE_SIZE 32u
+#define NVME__NUM_IO_QUEUES    8u
+#define NVME__IO_QUEUE_SIZE    256u
+#define NVME__TIMEOUT_MS       30000u
+#define NVME__SHUTDOWN_MS      10000u
+#define NVME__MAX_PAGE_SIZE    ((uint32_t)1 << 20)
+#define NVME__MAX_XFER_SIZE    ((uint32_t)32 << 20) /* where MDTS sets no limit: 65536 x 512 */
+#define NVME__IO_MAX_XFER_SIZE ((uint32_t)2 << 20)  /* default of a queue pair's PRP lists */
+#define NVME__MAX_NS           1024u                /* namespaces kept of what a device reports */
+#define NVME__NO_TIMEOUT       UINT64_MAX
+
+static const char *nvme__ctrlr_state_name(enum nvme_ctrlr_state state)
+{
+	static const char *const names[] = {
+		"delay init",
+		"read vs",
+		"read cap",
+		"check en",
+		"disable and wait for CSTS.RDY = 1",
+		"set CC.EN = 0",
+		"disable and wait for CSTS.RDY = 0",
+		"controller is disabled",
+		"connect adminq",
+		"enable controller by writing CC.EN = 1",
+		"wait for CSTS.RDY = 1",
+		"reset admin queue",
+		"identify controller",
+		"wait for identify controller",
+		"set number of queues",
+		"wait for set number of queues",
+		"identify active ns",
+		"wait for identify active ns",
+		"identify ns",
+		"wait for identify ns",
+		"identify namespace id descriptors",
+		"wait for identify namespace id descriptors",
+		"ready",
+		"error",
+	};
+
+	return names[state];
+}
+
+static void nvme_ctrlr_set_state(struct nvme_ctrlr *ctrlr, enum nvme_ctrlr_state state,
+                                 uint64_t timeout_ms)
+{
+	ctrlr->state = state;
+	if (timeout_ms == NVME__NO_TIMEOUT)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "setting state to %s (no timeout)",
+		              nvme__ctrlr_state_name(state));
+	else
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG,
+		              "setting state to %s (timeout %" PRIu64 " ms)",
+		              nvme__ctrlr_state_name(state), timeout_ms);
+}
+
+/* ---- limits ---- */
+
+/* The version decides which commands may be sent [Base 2.1 §3.1.4.2, Fig. 37: Version]. */
+static int nvme_ctrlr_read_vs(struct nvme_ctrlr *ctrlr)
+{
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READ_VS, NVME__NO_TIMEOUT);
+	ctrlr->vs = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_VS);
+	if (ctrlr->vs == UINT32_MAX) {
+		uint32_t csts;
+
+		return nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV ? -ENODEV : -EIO;
+	}
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO, "NVMe version %u.%u.%u", NVME_VS_MJR(ctrlr->vs),
+	              NVME_VS_MNR(ctrlr->vs), NVME_VS_TER(ctrlr->vs));
+	return 0;
+}
+
+/*
+ * What the controller can do: queue size, page size, doorbell stride, how long RDY may take [Base
+ * 2.1 §3.1.4.1, Fig. 36: Controller Capabilities]. CAP.TO counts 500 ms; 0 is taken as one unit.
+ */
+static int nvme_ctrlr_read_cap(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_dev *dev = &ctrlr->dev;
+	uint32_t to;
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READ_CAP, NVME__NO_TIMEOUT);
+	ctrlr->cap = nvme_mmio_read_8(dev, NVME_REG_CAP);
+	to = NVME_CAP_TO(ctrlr->cap);
+	ctrlr->ready_timeout = (to > 0 ? to : 1) * 500;
+	if ((4096u << NVME_CAP_MPSMIN(ctrlr->cap)) > NVME__MAX_PAGE_SIZE) {
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"the controller's smallest memory page is %u KiB (CAP.MPSMIN): this driver "
+			"goes up to %u KiB; use another controller",
+			4u << NVME_CAP_MPSMIN(ctrlr->cap), NVME__MAX_PAGE_SIZE >> 10);
+		return -ENOTSUP;
+	}
+	ctrlr->page_size = 4096u << NVME_CAP_MPSMIN(ctrlr->cap);
+	ctrlr->max_xfer_size =
+		ctrlr->page_size; /* enough for Identify, which tells the real limit */
+	if (NVME_CAP_MQES(ctrlr->cap) == 0 ||
+	    dev->bar0_size < NVME_CQ_HDBL(1, NVME_CAP_DSTRD(ctrlr->cap)) + 4u) {
+		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+		              "CAP = %016" PRIx64
+		              "h makes no sense (CAP.MQES %u, CAP.DSTRD %u, BAR0 of %zu "
+		              "bytes): power-cycle the device",
+		              ctrlr->cap, NVME_CAP_MQES(ctrlr->cap), NVME_CAP_DSTRD(ctrlr->cap),
+		              dev->bar0_size);
+		return -ENOTSUP;
+	}
+	if (ctrlr->opts.arb_mechanism == NVME_CC_AMS_WRR &&
+	    (NVME_CAP_AMS(ctrlr->cap) & NVME_CAP_AMS_WRR) == 0) {
+		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+		              "the controller has no weighted round robin (CAP.AMS): leave "
+		              "arb_mechanism 0");
+		return -ENOTSUP;
+	}
+	return nvme__arena_init(ctrlr);
+}
+
+/* ---- reset and enable ---- */
+
+/* Polls CSTS until RDY is as wanted. A fatal status ends the wait unless we are on the way down. */
+static int nvme__ctrlr_wait_ready(struct nvme_ctrlr *ctrlr, uint32_t rdy, bool mind_cfs)
+{
+	uint64_t deadline = nvme__now_ms(ctrlr) + ctrlr->ready_timeout;
+	uint32_t csts;
+	int rc;
+
+	for (;;) {
+		bool late = nvme__now_ms(ctrlr) >
+		            deadline; /* looked at before CSTS, so RDY has the last word */
+
+		rc = nvme__ctrlr_check_csts(ctrlr, &csts);
+		if (rc == -ENODEV || (rc != 0 && mind_cfs))
+			return rc;
+		if (NVME_CSTS_RDY(csts) == rdy)
+			return 0;
+		if (late)
+			return -ETIMEDOUT;
+		sched_yield();
+	}
+}
+
+static int __attribute__((cold)) nvme__ctrlr_explain_ready(struct nvme_ctrlr *ctrlr, int rc)
+{
+	uint32_t csts = ctrlr->gone ? UINT32_MAX : nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
+
+	if (rc == -ETIMEDOUT)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "Initialization timed out in state %d (%s): CSTS is %08" PRIx32
+		              "h after %" PRIu32 " ms (CAP.TO); reset the device with 'echo 1 > "
+		              "/sys/bus/pci/devices/%s/reset' or switch its power off and on",
+		              (int)ctrlr->state, nvme__ctrlr_state_name(ctrlr->state), csts,
+		              ctrlr->ready_timeout, ctrlr->dev.name);
+	else if (rc == -EIO)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the controller reports a fatal error (CSTS.CFS, CSTS is %08" PRIx32
+		              "h) in state %d (%s): reset the device with 'echo 1 > "
+		              "/sys/bus/pci/devices/%s/reset' or switch its power off and on",
+		              csts, (int)ctrlr->state, nvme__ctrlr_state_name(ctrlr->state),
+		              ctrlr->dev.name);
+	return rc;
+}
+
+static void nvme_ctrlr_clear_en(struct nvme_ctrlr *ctrlr, uint32_t cc)
+{
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Setting CC.EN = 0");
+	nvme_mmio_write_4(&ctrlr->dev, NVME_REG_CC, cc & ~NVME_CC_EN_SET(1));
+}
+
+/*
+ * Brings the controller down whatever its last owner left behind. CC.EN may change only when
+ * CSTS.RDY has followed it, so each of the four combinations has its own way to EN = 0, RDY = 0
+ * [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration].
+ */
+static int nvme_ctrlr_disable(struct nvme_ctrlr *ctrlr)
+{
+	uint64_t timeout = ctrlr->ready_timeout;
+	uint32_t cc, csts;
+	int rc;
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_CHECK_EN, NVME__NO_TIMEOUT);
+	rc = nvme__ctrlr_check_csts(ctrlr, &csts);
+	if (rc == -ENODEV)
+		return rc;
+	cc = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CC);
+	if (NVME_CC_EN(cc) != 0) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "CC.EN = 1");
+		if (NVME_CSTS_RDY(csts) == 0 && rc == 0) { /* still on its way up */
+			nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_1,
+			                     timeout);
+			rc = nvme__ctrlr_wait_ready(ctrlr, 1, true);
+			if (rc == -ENODEV)
+				return rc; /* anything else: clear EN all the same */
+		}
+		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_SET_EN_0, timeout);
+		nvme_ctrlr_clear_en(ctrlr, cc);
+	}
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_0, timeout);
+	rc = nvme__ctrlr_wait_ready(ctrlr, 0, false);
+	if (rc != 0)
+		return nvme__ctrlr_explain_ready(ctrlr, rc);
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "CC.EN = 0 && CSTS.RDY = 0");
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_DISABLED, timeout);
+	return 0;
+}
+
+/* The admin queue pair exists from the start: its place goes into registers, not into a command. */
+static int nvme_ctrlr_construct_admin_qpair(struct nvme_ctrlr *ctrlr)
+{
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_CONNECT_ADMINQ, NVME__NO_TIMEOUT);
+	if (ctrlr->adminq != NULL) {
+		nvme__qpair_reset(ctrlr->adminq);
+		return 0;
+	}
+	return nvme_qpair_construct(ctrlr, 0, ctrlr->opts.admin_queue_size, ctrlr->max_xfer_size,
+	                            &ctrlr->adminq);
+}
+
+/* Which command sets to switch on: NVM alone, all of them, or none but admin. */
+static uint32_t nvme__ctrlr_choose_css(const struct nvme_ctrlr *ctrlr)
+{
+	uint32_t css = NVME_CAP_CSS(ctrlr->cap);
+
+	if ((css & NVME_CAP_CSS_NVM) != 0)
+		return NVME_CC_CSS_NVM;
+	if ((css & NVME_CAP_CSS_IOCS) != 0)
+		return NVME_CC_CSS_IOCS;
+	return (css & NVME_CAP_CSS_ADMIN) != 0 ? NVME_CC_CSS_ADMIN : NVME_CC_CSS_NVM;
+}
+
+/*
+ * Where the admin queues are, how large the entries of I/O queues are (2^6 and 2^4 bytes), and
+ * go. AQA holds both sizes 0-based [Base 2.1 §3.1.4.8, Fig. 44: Admin Queue Attributes].
+ */
+static int nvme_ctrlr_enable(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_dev *dev = &ctrlr->dev;
+	uint32_t size = ctrlr->adminq->entries - 1;
+	uint32_t cc;
+	int rc;
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE, ctrlr->ready_timeout);
+	nvme_mmio_write_8(dev, NVME_REG_ASQ, ctrlr->adminq->sq_iova);
+	nvme_mmio_write_8(dev, NVME_REG_ACQ, ctrlr->adminq->cq_iova);
+	nvme_mmio_write_4(dev, NVME_REG_AQA, NVME_AQA_ASQS_SET(size) | NVME_AQA_ACQS_SET(size));
+
+	cc = NVME_CC_CSS_SET(nvme__ctrlr_choose_css(ctrlr)) |
+	     NVME_CC_MPS_SET(NVME_CAP_MPSMIN(ctrlr->cap)) |
+	     NVME_CC_AMS_SET(ctrlr->opts.arb_mechanism) | NVME_CC_SHN_SET(NVME_CC_SHN_NONE) |
+	     NVME_CC_IOSQES_SET(6) | NVME_CC_IOCQES_SET(4);
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "Setting CC.EN = 1");
+	nvme_mmio_write_4(dev, NVME_REG_CC, cc | NVME_CC_EN_SET(1));
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
+	rc = nvme__ctrlr_wait_ready(ctrlr, 1, true);
+	if (rc != 0)
+		return nvme__ctrlr_explain_ready(ctrlr, rc);
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "CC.EN = 1 && CSTS.RDY = 1 - controller is ready");
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_RESET_ADMIN_QUEUE,
+	                     ctrlr->opts.admin_timeout_ms);
+	return 0;
+}
+
+/* Leaves the controller with CC.EN = 0, so that it touches our memory no more. */
+static int nvme__ctrlr_turn_off(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t cc;
+
+	if (ctrlr->gone)
+		return -ENODEV;
+	cc = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CC);
+	if (NVME_CC_EN(cc) != 0)
+		nvme_ctrlr_clear_en(ctrlr, cc);
+	return nvme__ctrlr_wait_ready(ctrlr, 0, false);
+}
+
+/* Down, then up. A controller that answers with a fatal status gets a reset and a second chance. */
+static int nvme_ctrlr_start(struct nvme_ctrlr *ctrlr)
+{
+	int attempt, rc = -EIO;
+
+	for (attempt = 0; attempt < 2 && rc == -EIO; attempt++) {
+		if (attempt > 0) {
+			NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+			              "resetting the controller to try once more");
+			(void)nvme__ctrlr_turn_off(ctrlr);
+			if (ctrlr->dev.ops->reset != NULL)
+				(void)ctrlr->dev.ops->reset(&ctrlr->dev);
+		}
+		if ((rc = nvme_ctrlr_disable(ctrlr)) == 0 &&
+		    (rc = nvme_ctrlr_construct_admin_qpair(ctrlr)) == 0)
+			rc = nvme_ctrlr_enable(ctrlr);
+	}
+	return rc;
+}
+
+/* ---- identify ---- */
+
+/* One Identify command for 4096 bytes [Base 2.1 §5.1.13, Fig. 310: Identify, CNS values]. */
+static int nvme_ctrlr_cmd_identify(struct nvme_ctrlr *ctrlr, uint32_t cns, uint32_t nsid,
+                                   void *data)
+{
+	struct nvme_cmd cmd;
+
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_IDENTIFY;
+	cmd.nsid = nsid;
+	cmd.cdw10 = NVME_IDENTIFY_CNS_SET(cns);
+	return nvme_ctrlr_admin(ctrlr, &cmd, data, 4096, NULL);
+}
+
+/*
+ * MDTS is a power of two in pages of CAP.MPSMIN, 0 means no limit [Base 2.1 §5.1.13.2.1, Fig. 312:
+ * Identify Controller data structure]. The shift is bounded before it is made.
+ */
+static uint32_t nvme__max_xfer_from_mdts(uint8_t mdts, uint32_t mpsmin)
+{
+	if (mdts == 0 || mdts + 12 + mpsmin >= 25)
+		return NVME__MAX_XFER_SIZE;
+	return 4096u << mpsmin << mdts;
+}
+
+static int nvme_ctrlr_identify(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_dev *dev = &ctrlr->dev;
+	struct nvme_id_ctrlr *data = &ctrlr->data;
+	int rc;
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY, ctrlr->opts.admin_timeout_ms);
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY,
+	                     ctrlr->opts.admin_timeout_ms);
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_CTRLR, 0, data);
+	if (rc != 0) {
+		NVME__DEV_LOG(
+			dev, NVME_LOG_ERROR,
+			"the controller does not identify itself (%s): power-cycle the device",
+			strerror(-rc));
+		return rc;
+	}
+	ctrlr->max_xfer_size = nvme__max_xfer_from_mdts(data->mdts, NVME_CAP_MPSMIN(ctrlr->cap));
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "transport max_xfer_size %u", NVME__MAX_XFER_SIZE);
+	if (data->mdts > 0)
+		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "MDTS max_xfer_size %" PRIu32,
+		              ctrlr->max_xfer_size);
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "CNTLID 0x%04x", data->cntlid);
+	if (NVME_ID_QES_MIN(data->sqes) > 6 || NVME_ID_QES_MIN(data->cqes) > 4) {
+		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+		              "the controller wants larger queue entries (SQES %02xh, CQES %02xh) "
+		              "than 64 and "
+		              "16 bytes: use another controller",
+		              data->sqes, data->cqes);
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+/*
+ * Asks for I/O queues. Both numbers are 0-based, in the request and in the answer, and the answer
+ * may be smaller or larger than the request [Base 2.1, Number of Queues feature].
+ */
+static int nvme_ctrlr_set_num_queues(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t want = ctrlr->opts.num_io_queues, sqs, cqs;
+	struct nvme_cmd cmd;
+	struct nvme_cpl cpl;
+	int rc;
+
+	if (nvme__ctrlr_choose_css(ctrlr) == NVME_CC_CSS_ADMIN)
+		return 0; /* no I/O command set, so no I/O queues */
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_SET_NUM_QUEUES, ctrlr->opts.admin_timeout_ms);
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_SET_NUM_QUEUES,
+	                     ctrlr->opts.admin_timeout_ms);
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_SET_FEATURES;
+	cmd.cdw10 = NVME_FEAT_NUMBER_OF_QUEUES;
+	cmd.cdw11 = NVME_NUM_QUEUES_NSQ_SET(want - 1) | NVME_NUM_QUEUES_NCQ_SET(want - 1);
+	rc = nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
+	if (rc == -EIO && nvme_cpl_is_error(&cpl)) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+		              "the controller grants no I/O queues: only admin commands will work");
+		return 0;
+	}
+	if (rc != 0)
+		return rc;
+	sqs = NVME_NUM_QUEUES_NSQ(cpl.cdw0) + 1;
+	cqs = NVME_NUM_QUEUES_NCQ(cpl.cdw0) + 1;
+	ctrlr->num_io_queues = sqs < cqs ? sqs : cqs;
+	if (ctrlr->num_io_queues > want)
+		ctrlr->num_io_queues = want;
+	return 0;
+}
+
+/* ---- namespaces ---- */
+
+/* The NSIDs 1, 2, 3, ... of a controller from before the active namespace list existed. */
+static int nvme__ctrlr_guess_active_ns(struct nvme_ctrlr *ctrlr, uint32_t *nsids)
+{
+	uint32_t n;
+
+	for (n = 0; n < ctrlr->data.nn && n < NVME__MAX_NS; n++)
+		nsids[n] = n + 1;
+	return (int)n;
+}
+
+/*
+ * The list comes in pages of 1024 NSIDs, ascending, ended by a zero [Base 2.1 §3.2.1.1: Namespace
+ * identifiers]. An NSID that breaks the rules ends the list. Returns how many were found.
+ */
+static int nvme__ctrlr_list_active_ns(struct nvme_ctrlr *ctrlr, uint32_t *nsids)
+{
+	struct nvme_ns_list list;
+	uint32_t n = 0, i, last = 0;
+	int rc;
+
+	do {
+		rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_ACTIVE_NS_LIST, last, &list);
+		if (rc != 0)
+			return rc;
+		for (i = 0; i < 1024 && list.nsid[i] != 0; i++) {
+			if (list.nsid[i] <= last || list.nsid[i] > ctrlr->data.nn ||
+			    n == NVME__MAX_NS) {
+				NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+				              "the list of active namespaces is cut after %" PRIu32
+				              " entries: NSID %" PRIu32 " %s",
+				              n, list.nsid[i],
+				              n == NVME__MAX_NS
+				                      ? "is one too many for this driver"
+				                      : "is out of order or larger than NN");
+				return (int)n;
+			}
+			last = nsids[n++] = list.nsid[i];
+		}
+	} while (i == 1024);
+	return (int)n;
+}
+
+/* Worldwide names of a namespace [Base 2.1, Namespace Identification Descriptor list]. */
+static void nvme__ns_parse_id_descs(struct nvme_ns *ns, const uint8_t *list)
+{
+	struct nvme_ns_id_desc desc;
+	size_t at = 0;
+
+	while (at + sizeof(desc) <= 4096) {
+		memcpy(&desc, list + at, sizeof(desc));
+		at += sizeof(desc);
+		if (desc.nidl == 0 || desc.nidl > 4096 - at)
+			return;
+		if (desc.nidt == NVME_NIDT_EUI64 && desc.nidl == sizeof(ns->eui64))
+			memcpy(ns->eui64, list + at, sizeof(ns->eui64));
+		else if (desc.nidt == NVME_NIDT_NGUID && desc.nidl == sizeof(ns->nguid))
+			memcpy(ns->nguid, list + at, sizeof(ns->nguid));
+		else if (desc.nidt == NVME_NIDT_UUID && desc.nidl == sizeof(ns->uuid))
+			memcpy(ns->uuid, list + at, sizeof(ns->uuid));
+		at += desc.nidl;
+	}
+}
+
+/*
+ * Takes from Identify Namespace what reads and writes need, and refuses a namespace whose format
+ * makes no sense: the index must be one of the formats listed, and a block 2^9 to 2^16 bytes [NVM
+ * 1.1 §4.1.5.1, Fig. 114: Identify Namespace data structure, Fig. 116: LBA format].
+ */
+static int nvme__ns_parse(struct nvme_ns *ns)
+{
+	const struct nvme_id_ns *data = &ns->data;
+	const struct nvme_lbaf *lbaf;
+	uint32_t index = NVME_FLBAS_INDEX(data->flbas);
+
+	if (data->nlbaf < 16)
+		index &= 15; /* the upper bits of the index are defined with more formats only */
+	if (index > data->nlbaf || index >= 64)
+		return -EINVAL;
+	lbaf = &data->lbaf[index];
+	if (lbaf->lbads < 9 || lbaf->lbads > 16)
+		return -EINVAL;
+	ns->nsze = data->nsze;
+	ns->sector_size = 1u << lbaf->lbads;
+	ns->extended_sector_size = ns->sector_size;
+	if (NVME_FLBAS_EXT(data->flbas) != 0)
+		ns->extended_sector_size += lbaf->ms;
+	else
+		ns->separate_metadata = lbaf->ms != 0;
+	ns->noiob = data->noiob;
+	return ns->extended_sector_size <= ns->ctrlr->max_xfer_size ? 0 : -EINVAL;
+}
+
+/* Identify Namespace; -ENODATA for an NSID that is not active or cannot be used. */
+static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns, uint32_t nsid)
+{
+	uint32_t timeout = ctrlr->opts.admin_timeout_ms;
+	uint8_t descs[4096];
+	int rc;
+
+	memset(ns, 0, sizeof(*ns));
+	ns->ctrlr = ctrlr;
+	ns->id = nsid;
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_NS, timeout);
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_NS, timeout);
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, nsid, &ns->data);
+	if (rc != 0)
+		return rc == -EIO && ctrlr->adminq->failed == 0 ? -ENODATA : rc;
+	if (ns->data.nsze == 0)
+		return -ENODATA;
+	if (nvme__ns_parse(ns) != 0) {
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_WARNING,
+			"namespace %" PRIu32
+			" is left out: its format (FLBAS %02xh, NLBAF %u, LBADS %u) cannot be used",
+			nsid, ns->data.flbas, ns->data.nlbaf,
+			ns->data.lbaf[NVME_FLBAS_INDEX(ns->data.flbas) & 63].lbads);
+		return -ENODATA;
+	}
+	memcpy(ns->nguid, ns->data.nguid, sizeof(ns->nguid));
+	memcpy(ns->eui64, ns->data.eui64, sizeof(ns->eui64));
+	if (ctrlr->vs < NVME_VS_SET(1, 3, 0))
+		return 0;
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_ID_DESCS, timeout);
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ID_DESCS, timeout);
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS_ID_DESC, nsid, descs);
+	if (rc == 0)
+		nvme__ns_parse_id_descs(ns, descs);
+	return ctrlr->adminq->failed; /* the names are a courtesy: an error status is no failure */
+}
+
+static int nvme_ctrlr_identify_active_ns(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t nsids[NVME__MAX_NS];
+	int i, found, rc = 0;
+
+	if (ctrlr->num_io_queues == 0)
+		return 0;
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_ACTIVE_NS,
+	                     ctrlr->opts.admin_timeout_ms);
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ACTIVE_NS,
+	                     ctrlr->opts.admin_timeout_ms);
+	found = ctrlr->vs >= NVME_VS_SET(1, 1, 0) ? nvme__ctrlr_list_active_ns(ctrlr, nsids) : -EIO;
+	if (found == -EIO && ctrlr->adminq->failed == 0)
+		found = nvme__ctrlr_guess_active_ns(ctrlr, nsids);
+	if (found <= 0)
+		return found;
+	ctrlr->ns = (struct nvme_ns *)NVME_CALLOC((size_t)found, sizeof(*ctrlr->ns));
+	if (ctrlr->ns == NULL)
+		return -ENOMEM;
+	for (i = 0; i < found && (rc == 0 || rc == -ENODATA); i++) {
+		rc = nvme_ctrlr_identify_ns(ctrlr, &ctrlr->ns[ctrlr->num_ns], nsids[i]);
+		if (rc == 0) {
+			NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG,
+			              "Namespace %" PRIu32 " was added", nsids[i]);
+			ctrlr->num_ns++;
+		}
+	}
+	return rc == -ENODATA ? 0 : rc;
+}
+
+/* ---- the whole bring-up ---- */
+
+static int nvme_ctrlr_process_init(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_INIT_DELAY, NVME__NO_TIMEOUT);
+	if ((rc = nvme_ctrlr_read_vs(ctrlr)) != 0 ||        /* which NVMe is it? */
+	    (rc = nvme_ctrlr_read_cap(ctrlr)) != 0 ||       /* what can it do? DMA arena to match */
+	    (rc = nvme_ctrlr_start(ctrlr)) != 0 ||          /* EN = 0, admin queues, EN = 1, RDY */
+	    (rc = nvme_ctrlr_identify(ctrlr)) != 0 ||       /* who is it? MDTS */
+	    (rc = nvme_ctrlr_set_num_queues(ctrlr)) != 0 || /* how many I/O queues may we have? */
+	    (rc = nvme_ctrlr_identify_active_ns(ctrlr)) !=
+	            0) /* which namespaces, in what format? */
+		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ERROR, NVME__NO_TIMEOUT);
+	else
+		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READY, NVME__NO_TIMEOUT);
+	return rc;
+}
+
+/* ---- I/O queue pairs ---- */
+
+/*
+ * The completion queue comes first, since the submission queue names it. PC = 1: the ring is one
+ * contiguous piece; IEN = 0: this driver polls [Base 2.1 §5.2.1, Fig. 474 and 475: Create I/O
+ * Completion Queue].
+ */
+static int nvme_ctrlr_cmd_create_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                                       struct nvme_cpl *cpl)
+{
+	struct nvme_cmd cmd;
+
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_CREATE_IO_CQ;
+	cmd.dptr.prp.prp1 = qp->cq_iova;
+	cmd.cdw10 = NVME_CREATE_IO_Q_QID_SET(qp->id) | NVME_CREATE_IO_Q_QSIZE_SET(qp->entries - 1);
+	cmd.cdw11 = NVME_CREATE_IO_CQ_PC_SET(1);
+	return nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
+}
+
+/* [Base 2.1 §5.2.2, Fig. 478 and 479: Create I/O Submission Queue] */
+static int nvme_ctrlr_cmd_create_io_sq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                                       struct nvme_cpl *cpl)
+{
+	struct nvme_cmd cmd;
+
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_CREATE_IO_SQ;
+	cmd.dptr.prp.prp1 = qp->sq_iova;
+	cmd.cdw10 = NVME_CREATE_IO_Q_QID_SET(qp->id) | NVME_CREATE_IO_Q_QSIZE_SET(qp->entries - 1);
+	cmd.cdw11 = NVME_CREATE_IO_SQ_PC_SET(1) | NVME_CREATE_IO_SQ_QPRIO_SET(qp->qprio) |
+	            NVME_CREATE_IO_SQ_CQID_SET(qp->id);
+	return nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
+}
+
+static int nvme__ctrlr_cmd_delete_queue(struct nvme_ctrlr *ctrlr, uint8_t opc, uint16_t qid)
+{
+	struct nvme_cmd cmd;
+
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = opc;
+	cmd.cdw10 = NVME_DELETE_IO_Q_QID_SET(qid);
+	return nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, NULL);
+}
+
+static int nvme_ctrlr_cmd_delete_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
+{
+	return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_CQ, qp->id);
+}
+
+static int nvme_ctrlr_cmd_delete_io_sq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
+{
+	return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
+}
+
+/* The lowest queue id that is free. 0: the controller granted no more. */
+static uint16_t nvme__ctrlr_free_qid(const struct nvme_ctrlr *ctrlr)
+{
+	const struct nvme_qpair *qp;
+	uint32_t qid;
+
+	for (qid = 1; qid <= ctrlr->num_io_queues; qid++) {
+		for (qp = ctrlr->io_qpairs; qp != NULL && qp->id != qid; qp = qp->next)
+			;
+		if (qp == NULL)
+			return (uint16_t)qid;
+	}
+	return 0;
+}
+
+/* Fills in defaults and refuses what cannot be. */
+static int nvme__ctrlr_check_qpair_opts(struct nvme_ctrlr *ctrlr, struct nvme_io_qpair_opts *opts)
+{
+	uint32_t most = NVME_CAP_MQES(ctrlr->cap) + 1;
+
+	if (opts->entries == 0)
+		opts->entries = NVME__IO_QUEUE_SIZE;
+	else if (opts->entries < 2 || opts->entries > 65536 || opts->qprio > 3) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "a queue of %" PRIu32 " entries with priority %" PRIu32
+		              " was asked for: use 2 to 65536 entries and priorities 0 to 3",
+		              opts->entries, opts->qprio);
+		return -EINVAL;
+	}
+	if (opts->qprio != 0 && ctrlr->opts.arb_mechanism != NVME_CC_AMS_WRR) {
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_ERROR,
+			"queue priorities mean nothing with round robin: attach with arb_mechanism "
+			"NVME_CC_AMS_WRR, or leave qprio 0");
+		return -EINVAL;
+	}
+	if (opts->entries > most) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
+		              "a queue of %" PRIu32 " entries becomes one of %" PRIu32
+		              ", all that the controller supports (CAP.MQES)",
+		              opts->entries, most);
+		opts->entries = most;
+	}
+	if (opts->max_xfer_size == 0)
+		opts->max_xfer_size = NVME__IO_MAX_XFER_SIZE;
+	if (opts->max_xfer_size > ctrlr->max_xfer_size)
+		opts->max_xfer_size = ctrlr->max_xfer_size;
+	return 0;
+}
+
+static int nvme__ctrlr_explain_create(struct nvme_ctrlr *ctrlr, const char *what, int rc,
+                                      const struct nvme_cpl *cpl)
+{
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "the controller did not create the %s (%s): ask for fewer or smaller queues",
+	              what,
+	              rc == -EIO ? nvme_status_name((uint8_t)NVME_CPL_SCT(cpl->status),
+	                                            (uint8_t)NVME_CPL_SC(cpl->status))
+	                         : strerror(-rc));
+	return rc;
+}
+
+/* Tells the controller about the rings. What was created is deleted again if the rest fails. */
+static int nvme__ctrlr_connect_io_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
+{
+	struct nvme_cpl cpl;
+	int rc, rc2;
+
+	rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
+	if (rc != 0)
+		return nvme__ctrlr_explain_create(ctrlr, "completion queue", rc, &cpl);
+	rc = nvme_ctrlr_cmd_create_io_sq(ctrlr, qp, &cpl);
+	if (rc == 0)
+		return 0;
+	nvme__ctrlr_explain_create(ctrlr, "submission queue", rc, &cpl);
+	rc2 = nvme_ctrlr_cmd_delete_io_cq(ctrlr, qp);
+	return rc2 == 0 ? rc : -ETIMEDOUT; /* the controller may still know the ring */
+}
+
+NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
+                                      const struct nvme_io_qpair_opts *user_opts,
+                                      struct nvme_qpair **out)
+{
+	struct nvme_io_qpair_opts opts;
+	struct nvme_qpair *qp;
+	uint16_t qid;
+	int rc;
+
+	*out = NULL;
+	memset(&opts, 0, sizeof(opts));
+	if (user_opts != NULL)
+		opts = *user_opts;
+	rc = nvme__ctrlr_check_qpair_opts(ctrlr, &opts);
+	if (rc != 0)
+		return rc;
+	qid = nvme__ctrlr_free_qid(ctrlr);
+	if (qid == 0 || NVME_CQ_HDBL(qid, NVME_CAP_DSTRD(ctrlr->cap)) + 4u > ctrlr->dev.bar0_size) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "all %" PRIu32
+		              " I/O queue pairs of the controller are in use: free one, or "
+		              "attach with a larger num_io_queues",
+		              ctrlr->num_io_queues);
+		return -ENOSPC;
+	}
+	rc = nvme_qpair_construct(ctrlr, qid, opts.entries, opts.max_xfer_size, &qp);
+	if (rc != 0)
+		return rc;
+	qp->qprio = opts.qprio;
+	rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
+	if (rc != 0) {
+		if (rc == -EIO &&
+		    ctrlr->adminq->failed == 0) /* refused: the memory is not in use */
+			nvme__qpair_free_memory(qp);
+		nvme__qpair_destroy(qp);
+		return rc;
+	}
+	qp->next = ctrlr->io_qpairs;
+	ctrlr->io_qpairs = qp;
+	*out = qp;
+	return 0;
+}
+
+/*
+ * The memory goes back only when the controller has confirmed that it lets go of it. Where it does
+ * not, the memory stays mapped until the controller is disabled.
+ */
+NVMEDEF int nvme_ctrlr_free_io_qpair(struct nvme_qpair *qp)
+{
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair **link;
+	int rc;
+
+	if (qp == NULL)
+		return 0;
+	if (qp->polling != 0)
+		return -EBUSY;
+	ctrlr = qp->ctrlr;
+	qp->refuse = -ESHUTDOWN;
+	rc = nvme_ctrlr_cmd_delete_io_sq(ctrlr, qp);
+	(void)nvme_qpair_process_completions(qp, 0); /* what came before the queue was gone */
+	if (rc == 0)
+		rc = nvme_ctrlr_cmd_delete_io_cq(ctrlr, qp);
+	nvme__qpair_abort_outstanding(qp);
+	if (rc == 0)
+		nvme__qpair_free_memory(qp);
+	for (link = &ctrlr->io_qpairs; *link != qp; link = &(*link)->next)
+		;
+	*link = qp->next;
+	if (ctrlr->sync_qp == qp)
+		ctrlr->sync_qp = NULL;
+	nvme__qpair_destroy(qp);
+	return rc;
+}
+
+/* ---- shutdown ---- */
+
+/*
+ * Tells the controller that power may go, waits until it has saved what it held (CSTS.SHST), then
+ * disables it. It may take as long as RTD3E says [Base 2.1 §3.1.4.5, §3.1.4.6: CC.SHN, CSTS.SHST].
+ */
+static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_dev *dev = &ctrlr->dev;
+	uint64_t start, timeout = NVME__SHUTDOWN_MS;
+	uint32_t cc, csts;
+	int rc = 0;
+
+	if (ctrlr->gone)
+		return -ENODEV;
+	cc = nvme_mmio_read_4(dev, NVME_REG_CC);
+	if (NVME_CC_EN(cc) == 0)
+		return nvme__ctrlr_turn_off(ctrlr);
+	cc = (cc & ~NVME_CC_SHN_SET(3)) | NVME_CC_SHN_SET(NVME_CC_SHN_NORMAL);
+	nvme_mmio_write_4(dev, NVME_REG_CC, cc);
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
+	if (ctrlr->data.rtd3e / 1000 + 1 > timeout)
+		timeout = ctrlr->data.rtd3e / 1000 + 1;
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "shutdown timeout = %" PRIu64 " ms", timeout);
+
+	start = nvme__now_ms(ctrlr);
+	for (;;) {
+		bool late = nvme__now_ms(ctrlr) > start + timeout;
+
+		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
+			return -ENODEV;
+		if (NVME_CSTS_SHST(csts) == NVME_CSTS_SHST_COMPLETE)
+			break;
+		if (late) {
+			NVME__DEV_LOG(
+				dev, NVME_LOG_ERROR,
+				"the controller did not finish its shutdown within %" PRIu64
+				" ms: it is disabled anyway; check its health before you trust it",
+				timeout);
+			rc = -ETIMEDOUT;
+			break;
+		}
+		sched_yield();
+	}
+	if (rc == 0)
+		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "shutdown complete in %" PRIu64 " milliseconds",
+		              nvme__now_ms(ctrlr) - start);
+	return nvme__ctrlr_turn_off(ctrlr) == 0 ? rc : -ETIMEDOUT;
+}
+
+/* ---- what is known of a controller ---- */
+
+NVMEDEF const struct nvme_dev *nvme_ctrlr_get_dev(const struct nvme_ctrlr *ctrlr)
+{
+	return &ctrlr->dev;
+}
+
+NVMEDEF const struct nvme_id_ctrlr *nvme_ctrlr_get_data(const struct nvme_ctrlr *ctrlr)
+{
+	return &ctrlr->data;
+}
+
+NVMEDEF uint32_t nvme_ctrlr_get_max_xfer_size(const struct nvme_ctrlr *ctrlr)
+{
+	return ctrlr->max_xfer_size;
+}
+
+NVMEDEF uint32_t nvme_ctrlr_get_num_io_queues(const struct nvme_ctrlr *ctrlr)
+{
+	return ctrlr->num_io_queues;
+}
+
+NVMEDEF uint32_t nvme_ctrlr_get_first_active_ns(const struct nvme_ctrlr *ctrlr)
+{
+	return nvme_ctrlr_get_next_active_ns(ctrlr, 0);
+}
+
+NVMEDEF uint32_t nvme_ctrlr_get_next_active_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid)
+{
+	uint32_t i;
+
+	for (i = 0; i < ctrlr->num_ns; i++) { /* ascending */
+		if (ctrlr->ns[i].id > nsid)
+			return ctrlr->ns[i].id;
+	}
+	return 0;
+}
+
+NVMEDEF struct nvme_ns *nvme_ctrlr_get_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid)
+{
+	uint32_t i;
+
+	for (i = 0; i < ctrlr->num_ns; i++) {
+		if (ctrlr->ns[i].id == nsid)
+			return &ctrlr->ns[i];
+	}
+	return NULL;
+}
+
+/* ============================================================================================
+ * >>attach
+ * ============================================================================================ */
+
+/* Copies the caller's options and fills in the defaults. */
+static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrlr_opts *user)
+{
+	struct nvme_ctrlr_opts *opts = &ctrlr->opts;
+
+	if (user != NULL)
+		*opts = *user;
+	ctrlr->log.level =
+		opts->log_level != NVME_LOG_DEFAULT ? opts->log_level : nvme__log_level_from_env();
+	ctrlr->log.fn = opts->log;
+	ctrlr->log.arg = opts->log_arg;
+	ctrlr->dev.log = &ctrlr->log;
+	ctrlr->dev.ops = opts->dev_ops != NULL ? opts->dev_ops : &nvme__vfio_ops;
+
+	if (opts->admin_queue_size == 0)
+		opts->admin_queue_size = NVME__ADMIN_QUEUE_SIZE;
+	if (opts->num_io_queues == 0)
+		opts->num_io_queues = NVME__NUM_IO_QUEUES;
+	if (opts->admin_timeout_ms == 0)
+		opts->admin_timeout_ms = NVME__TIMEOUT_MS;
+	if (opts->io_timeout_ms == 0)
+		opts->io_timeout_ms = NVME__TIMEOUT_MS;
+	if (opts->dma_window == 0)
+		opts->dma_window = NVME__DMA_WINDOW;
+	if (opts->admin_queue_size < 2 || opts->admin_queue_size > NVME_AQ_MAX_ENTRIES ||
+	    opts->num_io_queues > 65534 || opts->arb_mechanism > NVME_CC_AMS_WRR) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "options out of range: admin_queue_size is 2 to %u, num_io_queues 1 "
+		              "to 65534, "
+		              "arb_mechanism 0 or 1",
+		              NVME_AQ_MAX_ENTRIES);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Releases everything, in the reverse order of its coming. The controller is off, or gone. */
+static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
+{
+	if (ctrlr->adminq != NULL)
+		nvme__qpair_destroy(ctrlr->adminq); /* its memory goes with the arena */
+	NVME_FREE(ctrlr->ns);
+	while (ctrlr->num_regions > 0) {
+		struct nvme__region *r = &ctrlr->regions[--ctrlr->num_regions];
+
+		(void)ctrlr->dev.ops->dma_unmap(&ctrlr->dev, r->iova, r->len);
+	}
+	nvme__arena_fini(ctrlr);
+	ctrlr->dev.ops->close(&ctrlr->dev);
+	NVME_FREE(ctrlr);
+}
+
+NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
+                        struct nvme_ctrlr **out)
+{
+	struct nvme_ctrlr *ctrlr;
+	int rc;
+
+	*out = NULL;
+	if (addr == NULL)
+		return -EINVAL;
+	ctrlr = (struct nvme_ctrlr *)NVME_CALLOC(1, sizeof(*ctrlr));
+	if (ctrlr == NULL)
+		return -ENOMEM;
+	snprintf(ctrlr->dev.name, sizeof(ctrlr->dev.name), "%s", addr);
+	if ((rc = nvme__ctrlr_set_opts(ctrlr, opts)) != 0 ||
+	    (rc = ctrlr->dev.ops->open(&ctrlr->dev, addr)) != 0) {
+		NVME_FREE(ctrlr);
+		return rc;
+	}
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
+	              "attaching through %s: %04x:%04x, BAR0 of %zu bytes", ctrlr->dev.ops->name,
+	              ctrlr->dev.vendor_id, ctrlr->dev.device_id, ctrlr->dev.bar0_size);
+	rc = nvme_ctrlr_process_init(ctrlr);
+	if (rc != 0) {
+		(void)nvme__ctrlr_turn_off(ctrlr);
+		nvme__ctrlr_destroy(ctrlr);
+		return rc;
+	}
+	*out = ctrlr;
+	return 0;
+}
+
+NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	if (ctrlr == NULL)
+		return 0;
+	while (ctrlr->io_qpairs != NULL) {
+		if (nvme_ctrlr_free_io_qpair(ctrlr->io_qpairs) == -EBUSY)
+			return -EBUSY; /* called from a callback */
+	}
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Prepare to destruct SSD");
+	nvme__qpair_abort_outstanding(ctrlr->adminq);
+	rc = nvme_ctrlr_shutdown(ctrlr);
+	nvme__ctrlr_destroy(ctrlr);
+	return rc;
+}
+
+/* ============================================================================================
+ * >>io
+ *
+ * Reads and writes. SLBA goes into CDW10 and CDW11, NLB, 0-based, into the low half of CDW12
+ * [NVM 1.1 §3.3.4: Read command, §3.3.6: Write command].
+ * ============================================================================================ */
+
+/* Refuses what the namespace cannot hold or one command cannot carry. */
+static inline int nvme__check_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp,
+                                 uint64_t slba, uint32_t nlb, uint64_t len, uint32_t io_flags)
+{
+	if (nvme__unlikely(qp->refuse != 0))
+		return qp->refuse;
+	if (nvme__unlikely(nlb == 0 || (io_flags & 0xffff) != 0 || qp->ctrlr != ns->ctrlr ||
+	                   qp->id == 0))
+		return -EINVAL;
+	if (nvme__unlikely(slba >= ns->nsze || nlb > ns->nsze - slba))
+		return -ERANGE;
+	if (nvme__unlikely(nlb > 65536 || len > qp->max_xfer_size))
+		return -EMSGSIZE;
+	return nvme__unlikely(ns->separate_metadata) ? -ENOTSUP : 0;
+}
+
+static inline int nvme__ns_cmd_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, void *buf,
+                                  uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
+                                  uint32_t io_flags)
+{
+	uint64_t len = (uint64_t)nlb * ns->extended_sector_size;
+	struct nvme_tracker *tr;
+	int rc;
+
+	rc = nvme__check_rw(ns, qp, slba, nlb, len, io_flags);
+	if (nvme__unlikely(rc != 0))
+		return rc;
+	tr = nvme__tracker_get(qp, cb, arg);
+	if (nvme__unlikely(tr == NULL))
+		return -EAGAIN;
+	memset(&tr->cmd, 0, sizeof(tr->cmd));
+	tr->cmd.opc = opc;
+	tr->cmd.nsid = ns->id;
+	tr->cmd.cdw10 = (uint32_t)slba;
+	tr->cmd.cdw11 = (uint32_t)(slba >> 32);
+	tr->cmd.cdw12 = (nlb - 1) | io_flags;
+	rc = nvme__build_prps(qp, tr, buf, (uint32_t)len);
+	if (nvme__unlikely(rc != 0)) {
+		nvme__tracker_put(qp, tr);
+		return rc;
+	}
+	nvme_qpair_submit_request(qp, tr);
+	return 0;
+}
+
+NVMEDEF int nvme_ns_cmd_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                             uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags)
+{
+	return nvme__ns_cmd_rw(ns, qp, NVME_OPC_READ, buf, slba, nlb, cb, arg, io_flags);
+}
+
+NVMEDEF int nvme_ns_cmd_write(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                              uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags)
+{
+	return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+}
+
+static void nvme__cmd_init(struct nvme_cmd *cmd, uint8_t opc, uint32_t nsid)
+{
+	memset(cmd, 0, sizeof(*cmd));
+	cmd->opc = opc;
+	cmd->nsid = nsid;
+}
+
+/* What the controller holds in a volatile cache goes to the medium [Base 2.1 §7.2: Flush]. */
+NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg)
+{
+	struct nvme_cmd cmd;
+
+	nvme__cmd_init(&cmd, NVME_OPC_FLUSH, ns->id);
+	return nvme_ctrlr_cmd_io_raw(ns->ctrlr, qp, &cmd, NULL, 0, cb, arg);
+}
+
+/* ---- blocking helpers ---- */
+
+/* The queue pair of the helpers: two entries are enough for one command at a time. */
+static int nvme__ctrlr_sync_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair **qp)
+{
+	struct nvme_io_qpair_opts opts;
+
+	if (*qp != NULL)
+		return (*qp)->ctrlr == ctrlr ? 0 : -EINVAL;
+	if (ctrlr->sync_qp == NULL) {
+		int rc;
+
+		memset(&opts, 0, sizeof(opts));
+		opts.entries = 2;
+		rc = nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &ctrlr->sync_qp);
+		if (rc != 0)
+			return rc;
+	}
+	*qp = ctrlr->sync_qp;
+	return 0;
+}
+
+NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
+                                    uint64_t n)
+{
+	uint64_t piece = n < max_nlb ? n : max_nlb;
+
+	/* a command that crosses a boundary of NOIOB blocks costs the controller two accesses */
+	if (ns->noiob != 0 && piece > ns->noiob - slba % ns->noiob)
+		piece = ns->noiob - slba % ns->noiob;
+	return (uint32_t)piece;
+}
+
+static int nvme__ns_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, void *buf,
+                       uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl)
+{
+	uint8_t *at = (uint8_t *)buf;
+	struct nvme_cmd cmd;
+	uint32_t piece;
+	int rc;
+
+	if (cpl != NULL)
+		memset(cpl, 0, sizeof(*cpl));
+	if (buf == NULL || nlb == 0)
+		return -EINVAL;
+	if (slba >= ns->nsze || nlb > ns->nsze - slba)
+		return -ERANGE;
+	if (ns->separate_metadata)
+		return -ENOTSUP;
+	rc = nvme__ctrlr_sync_qpair(ns->ctrlr, &qp);
+	while (rc == 0 && nlb != 0) {
+		piece = nvme_ns_next_piece(ns, nvme_ns_get_max_nlb(ns, qp), slba, nlb);
+		nvme__cmd_init(&cmd, opc, ns->id);
+		cmd.cdw10 = (uint32_t)slba;
+		cmd.cdw11 = (uint32_t)(slba >> 32);
+		cmd.cdw12 = piece - 1;
+		rc = nvme__command_and_wait(qp, &cmd, at, piece * ns->extended_sector_size, cpl);
+		at += (size_t)piece * ns->extended_sector_size;
+		slba += piece;
+		nlb -= piece;
+	}
+	return rc;
+}
+
+NVMEDEF int nvme_ns_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                         uint64_t nlb, struct nvme_cpl *cpl)
+{
+	return nvme__ns_rw(ns, qp, NVME_OPC_READ, buf, slba, nlb, cpl);
+}
+
+NVMEDEF int nvme_ns_write(struct nvme_ns *ns, struct nvme_qpair *qp, const void *buf, uint64_t slba,
+                          uint64_t nlb, struct nvme_cpl *cpl)
+{
+	return nvme__ns_rw(ns, qp, NVME_OPC_WRITE, (void *)(uintptr_t)buf, slba, nlb, cpl);
+}
+
+NVMEDEF int nvme_ns_flush(struct nvme_ns *ns, struct nvme_qpair *qp, struct nvme_cpl *cpl)
+{
+	struct nvme_cmd cmd;
+
+	nvme__cmd_init(&cmd, NVME_OPC_FLUSH, ns->id);
+	return nvme_ctrlr_io(ns->ctrlr, qp, &cmd, NULL, 0, cpl);
+}
+
+NVMEDEF int nvme_ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd, void *buf,
+                             uint32_t len, struct nvme_cpl *cpl)
+{
+	return nvme__command_and_wait(ctrlr->adminq, cmd, buf, len, cpl);
+}
+
+NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                          const struct nvme_cmd *cmd, void *buf, uint32_t len, struct nvme_cpl *cpl)
+{
+	int rc = nvme__ctrlr_sync_qpair(ctrlr, &qp);
+
+	return rc != 0 ? rc : nvme__command_and_wait(qp, cmd, buf, len, cpl);
+}
+
+/* ---- what is known of a namespace ---- */
+
+NVMEDEF uint32_t nvme_ns_get_id(const struct nvme_ns *ns)
+{
+	return ns->id;
+}
+
+NVMEDEF struct nvme_ctrlr *nvme_ns_get_ctrlr(const struct nvme_ns *ns)
+{
+	return ns->ctrlr;
+}
+
+NVMEDEF uint64_t nvme_ns_get_num_sectors(const struct nvme_ns *ns)
+{
+	return ns->nsze;
+}
+
+NVMEDEF uint32_t nvme_ns_get_sector_size(const struct nvme_ns *ns)
+{
+	return ns->sector_size;
+}
+
+NVMEDEF uint32_t nvme_ns_get_extended_sector_size(const struct nvme_ns *ns)
+{
+	return ns->extended_sector_size;
+}
+
+NVMEDEF uint32_t nvme_ns_get_max_nlb(const struct nvme_ns *ns, const struct nvme_qpair *qp)
+{
+	uint32_t bytes = qp != NULL ? qp->max_xfer_size : ns->ctrlr->max_xfer_size;
+	uint32_t nlb = bytes / ns->extended_sector_size;
+
+	return nlb < 65536 ? nlb : 65536;
+}
+
+NVMEDEF const struct nvme_id_ns *nvme_ns_get_data(const struct nvme_ns *ns)
+{
+	return &ns->data;
+}
+
+/* NULL for a name that is all zeros, which means that there is none. */
+static const uint8_t *nvme__name_or_null(const uint8_t *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		if (name[i] != 0)
+			return name;
+	}
+	return NULL;
+}
+
+NVMEDEF const uint8_t *nvme_ns_get_eui64(const struct nvme_ns *ns)
+{
+	return nvme__name_or_null(ns->eui64, sizeof(ns->eui64));
+}
+
+NVMEDEF const uint8_t *nvme_ns_get_nguid(const struct nvme_ns *ns)
+{
+	return nvme__name_or_null(ns->nguid, sizeof(ns->nguid));
+}
+
+NVMEDEF const uint8_t *nvme_ns_get_uuid(const struct nvme_ns *ns)
+{
+	return nvme__name_or_null(ns->uuid, sizeof(ns->uuid));
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* NVME_IMPLEMENTATION */
+
+/* ============================================================================================
+ * >>licence
+ *
+ * MIT License
+ *
+ * Copyright (c) 2026 The nvme.h authors
+ *
+ * Permission is hereby granted, free of charge, to any person obtaining a copy of this software
+ * and associated documentation files (the "Software"), to deal in the Software without
+ * restriction, including without limitation the rights to use, copy, modify, merge, publish,
+ * distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the
+ * Software is furnished to do so, subject to the following conditions:
+ *
+ * The above copyright notice and this permission notice shall be included in all copies or
+ * substantial portions of the Software.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING
+ * BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+ * NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM,
+ * DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+ * OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+ * ============================================================================================ */

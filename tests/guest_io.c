@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What the VM tests run inside the guest: guest_io COMMAND ADDRESS [ARGUMENT]
+ *
+ *	pattern ADDR SEED	write the extents of pattern.h with the blocking helpers, read them back
+ *	async ADDR SEED		the same through asynchronous commands, many at a time, two queues
+ *	depth ADDR ENTRIES	1000 commands through a queue of that many entries
+ *	limits ADDR		what must be refused is refused, what the device refuses is reported
+ *	hold ADDR		attach, print "holding", keep writing to the last blocks for ever
+ *
+ * It exits with 0 when everything was as it should be and says otherwise what was not.
+ */
+#define NVME_IMPLEMENTATION
+#include "nvme.h"
+#include "pattern.h"
+
+#define CHECK(cond)                                                                                \
+	do {                                                                                       \
+		if (!(cond)) {                                                                     \
+			fprintf(stderr, "guest_io: line %d: %s does not hold\n", __LINE__, #cond); \
+			exit(1);                                                                   \
+		}                                                                                  \
+	} while (0)
+
+static int checks;
+
+static void check_extent(const uint8_t *buf, size_t len, uint64_t pos, uint32_t seed)
+{
+	long at = pattern_check(buf, len, pos, seed);
+
+	if (at >= 0) {
+		fprintf(stderr, "guest_io: byte %ld of %zu at disk offset %llu is wrong\n", at, len,
+		        (unsigned long long)pos);
+		exit(1);
+	}
+	checks++;
+}
+
+/* ---- pattern ---- */
+
+/* Every extent, from a buffer that starts at a bad address for DMA: the helpers must cope. */
+static void pattern_on(struct nvme_ns *ns, uint32_t seed)
+{
+	uint32_t block = nvme_ns_get_sector_size(ns);
+	uint8_t *memory = malloc(((size_t)4 << 20) * (block / 512) + 1), *buf = memory + 1;
+	size_t i;
+
+	CHECK(memory != NULL);
+	for (i = 0; i < PATTERN_EXTENTS; i++) {
+		const struct extent *e = &pattern_extents[i];
+		size_t len = (size_t)e->nlb * block;
+
+		if (e->block + e->nlb > nvme_ns_get_num_sectors(ns))
+			continue;
+		pattern_fill(buf, len, (uint64_t)e->block * block, seed);
+		CHECK(nvme_ns_write(ns, NULL, buf, e->block, e->nlb, NULL) == 0);
+		memset(buf, 0x55, len);
+		CHECK(nvme_ns_read(ns, NULL, buf, e->block, e->nlb, NULL) == 0);
+		check_extent(buf, len, (uint64_t)e->block * block, seed);
+	}
+	CHECK(nvme_ns_flush(ns, NULL, NULL) == 0);
+	free(memory);
+}
+
+/* Namespace n gets the seed SEED + n. */
+static void run_pattern(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	uint32_t nsid = nvme_ctrlr_get_first_active_ns(ctrlr);
+
+	CHECK(nsid != 0);
+	for (; nsid != 0; nsid = nvme_ctrlr_get_next_active_ns(ctrlr, nsid)) {
+		struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, nsid);
+
+		printf("namespace %u: %llu blocks of %u bytes\n", nsid,
+		       (unsigned long long)nvme_ns_get_num_sectors(ns),
+		       nvme_ns_get_sector_size(ns));
+		pattern_on(ns, seed + nsid);
+	}
+}
+
+/* ---- async ---- */
+
+struct slot {
+	uint8_t *buf;
+	uint32_t nlb;
+	uint64_t slba;
+	int done; /* 1: completed well, -1: with an error */
+};
+
+static void slot_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct slot *slot = arg;
+
+	CHECK(slot->done == 0);
+	slot->done = nvme_cpl_is_error(cpl) ? -1 : 1;
+}
+
+/* All slots at once, over two queues in turn, then wait for the last. */
+static void submit_all(struct nvme_ns *ns, struct nvme_qpair **qps, struct slot *slots, int n,
+                       bool wr)
+{
+	int i, rc, pending = n;
+
+	for (i = 0; i < n; i++) {
+		struct slot *s = &slots[i];
+
+		s->done = 0;
+		do {
+			rc = wr ? nvme_ns_cmd_write(ns, qps[i % 2], s->buf, s->slba, s->nlb,
+			                            slot_done, s,
+			                            i % 3 == 0 ? NVME_IO_FLAGS_FUA : 0)
+			        : nvme_ns_cmd_read(ns, qps[i % 2], s->buf, s->slba, s->nlb,
+			                           slot_done, s, 0);
+			if (rc == -EAGAIN)
+				CHECK(nvme_qpair_process_completions(qps[i % 2], 1) >= 0);
+		} while (rc == -EAGAIN);
+		CHECK(rc == 0);
+	}
+	while (pending > 0) {
+		CHECK(nvme_qpair_process_completions(qps[0], 0) >= 0);
+		CHECK(nvme_qpair_process_completions(qps[1], 3) >= 0);
+		for (i = 0, pending = 0; i < n; i++) {
+			CHECK(slots[i].done >= 0);
+			pending += slots[i].done == 0;
+		}
+	}
+}
+
+/*
+ * Buffers start at every dword offset in a page in turn. One of them is memory of this program's
+ * own, registered for DMA.
+ */
+static void run_async(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	enum { SLOTS = 61, SIZE = 1 << 17 };
+	static uint8_t own[1 << 18] __attribute__((aligned(4096)));
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	struct nvme_io_qpair_opts opts = {16, 0, 0};
+	uint32_t block = nvme_ns_get_sector_size(ns);
+	struct nvme_qpair *qps[2];
+	struct slot slots[SLOTS];
+	uint64_t at = 1;
+	int i, lap;
+
+	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qps[0]) == 0);
+	opts.entries = 5;
+	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qps[1]) == 0);
+	CHECK(nvme_dma_register(ctrlr, own, sizeof(own)) == 0);
+	for (lap = 0; lap < 3; lap++, at = 1) {
+		for (i = 0; i < SLOTS; i++) {
+			struct slot *s = &slots[i];
+
+			if (lap == 0)
+				s->buf = i == 5 ? own : nvme_dma_alloc(ctrlr, SIZE + 4096);
+			CHECK(s->buf != NULL);
+			s->nlb = 1 + (uint32_t)(i * 13) % (SIZE / block);
+			s->slba = at;
+			at += s->nlb + 1;
+			s->buf += lap == 0 ? (i * 68) % 4096 : 4;
+			pattern_fill(s->buf, (size_t)s->nlb * block, s->slba * block, seed + 1);
+		}
+		submit_all(ns, qps, slots, SLOTS, true);
+		for (i = 0; i < SLOTS; i++)
+			memset(slots[i].buf, 0xaa, (size_t)slots[i].nlb * block);
+		submit_all(ns, qps, slots, SLOTS, false);
+		for (i = 0; i < SLOTS; i++)
+			check_extent(slots[i].buf, (size_t)slots[i].nlb * block,
+			             slots[i].slba * block, seed + 1);
+	}
+	CHECK(nvme_ctrlr_free_io_qpair(qps[0]) == 0);
+	CHECK(nvme_ctrlr_free_io_qpair(qps[1]) == 0);
+	CHECK(nvme_dma_unregister(ctrlr, own) == 0);
+	printf("blocks 1 to %llu\n", (unsigned long long)at);
+}
+
+/* ---- depth ---- */
+
+static void run_depth(struct nvme_ctrlr *ctrlr, uint32_t entries)
+{
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	struct nvme_io_qpair_opts opts = {entries, 0, 0};
+	uint32_t size = nvme_ns_get_sector_size(ns), most;
+	struct nvme_qpair *qp;
+	struct slot *slots;
+	int i, n, rc, left = 1000;
+
+	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp) == 0);
+	most = nvme_qpair_get_entries(qp) - 1;
+	printf("%u entries\n", most + 1);
+	slots = calloc(most, sizeof(*slots));
+	CHECK(slots != NULL);
+	slots[0].buf = nvme_dma_alloc(ctrlr, (size_t)most * size);
+	CHECK(slots[0].buf != NULL);
+	while (left > 0) {
+		for (i = 0; i < (int)most; i++) {
+			slots[i].buf = slots[0].buf + (size_t)i * size;
+			slots[i].done = 0;
+			CHECK(nvme_ns_cmd_read(ns, qp, slots[i].buf, (uint64_t)i, 1, slot_done,
+			                       &slots[i], 0) == 0);
+		}
+		rc = nvme_ns_cmd_read(ns, qp, slots[0].buf, 0, 1, slot_done, &slots[0], 0);
+		CHECK(rc == -EAGAIN);
+		for (n = 0; n < (int)most; n += rc)
+			CHECK((rc = nvme_qpair_process_completions(qp, 0)) >= 0);
+		for (i = 0; i < (int)most; i++)
+			CHECK(slots[i].done == 1);
+		left -= (int)most;
+		checks++;
+	}
+	CHECK(nvme_ctrlr_free_io_qpair(qp) == 0);
+	nvme_dma_free(ctrlr, slots[0].buf);
+	free(slots);
+}
+
+/* ---- limits ---- */
+
+static void run_limits(struct nvme_ctrlr *ctrlr, uint32_t unused)
+{
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	uint64_t nsze = nvme_ns_get_num_sectors(ns);
+	uint32_t most = nvme_ns_get_max_nlb(ns, NULL);
+	struct nvme_smart_log smart;
+	struct slot slot = {NULL, 0, 0, 0};
+	struct nvme_qpair *qp;
+	struct nvme_cmd cmd;
+	struct nvme_cpl cpl;
+	char on_stack[512];
+
+	(void)unused;
+	printf("max_nlb %u, queues %u\n", most, nvme_ctrlr_get_num_io_queues(ctrlr));
+	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp) == 0);
+	slot.buf = nvme_dma_alloc(ctrlr, (size_t)(most + 1) * nvme_ns_get_sector_size(ns));
+	CHECK(slot.buf != NULL);
+
+	/* refused by the driver: nothing reaches the device */
+	CHECK(nvme_ns_cmd_read(ns, qp, slot.buf, 0, 0, slot_done, &slot, 0) == -EINVAL);
+	CHECK(nvme_ns_cmd_read(ns, qp, slot.buf, 0, 1, slot_done, &slot, 1) == -EINVAL);
+	CHECK(nvme_ns_cmd_read(ns, qp, slot.buf, 0, most + 1, slot_done, &slot, 0) == -EMSGSIZE);
+	CHECK(nvme_ns_cmd_read(ns, qp, slot.buf, nsze, 1, slot_done, &slot, 0) == -ERANGE);
+	CHECK(nvme_ns_cmd_read(ns, qp, slot.buf, nsze - 1, 2, slot_done, &slot, 0) == -ERANGE);
+	CHECK(nvme_ns_cmd_read(ns, qp, slot.buf, UINT64_MAX, 8, slot_done, &slot, 0) == -ERANGE);
+	CHECK(nvme_ns_cmd_read(ns, qp, on_stack, 0, 1, slot_done, &slot, 0) == -EFAULT);
+	CHECK(nvme_ns_cmd_read(ns, qp, slot.buf + 1, 0, 1, slot_done, &slot, 0) == -EFAULT);
+	CHECK(nvme_ns_read(ns, NULL, on_stack, nsze, 1, NULL) == -ERANGE);
+	CHECK(nvme_qpair_get_num_outstanding(qp) == 0);
+
+	/* the largest command goes through */
+	CHECK(nvme_ns_cmd_read(ns, qp, slot.buf, 0, most, slot_done, &slot, 0) == 0);
+	while (slot.done == 0)
+		CHECK(nvme_qpair_process_completions(qp, 0) >= 0);
+	CHECK(slot.done == 1);
+
+	/* refused by the device: the status arrives */
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_READ;
+	cmd.nsid = 1;
+	cmd.cdw10 = (uint32_t)nsze;
+	CHECK(nvme_ctrlr_io(ctrlr, qp, &cmd, on_stack, sizeof(on_stack), &cpl) == -EIO);
+	CHECK(NVME_CPL_SCT(cpl.status) == NVME_SCT_GENERIC &&
+	      NVME_CPL_SC(cpl.status) == NVME_SC_LBA_OUT_OF_RANGE);
+	cmd.opc = 0x7f;
+	CHECK(nvme_ctrlr_io(ctrlr, NULL, &cmd, NULL, 0, &cpl) == -EIO);
+	CHECK(NVME_CPL_SC(cpl.status) == NVME_SC_INVALID_OPCODE && NVME_CPL_DNR(cpl.status) == 1);
+
+	/* admin passthrough: the SMART log */
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_GET_LOG_PAGE;
+	cmd.nsid = NVME_NSID_ALL;
+	cmd.cdw10 = NVME_GET_LOG_PAGE_LID_SET(NVME_LOG_PAGE_SMART) |
+	            NVME_GET_LOG_PAGE_NUMDL_SET(sizeof(smart) / 4 - 1);
+	CHECK(nvme_ctrlr_admin(ctrlr, &cmd, &smart, sizeof(smart), &cpl) == 0);
+	printf("temperature %u K\n",
+	       smart.temperature[0] | (unsigned int)smart.temperature[1] << 8);
+	CHECK(nvme_ctrlr_free_io_qpair(qp) == 0);
+	checks++;
+}
+
+/* ---- hold ---- */
+
+static void run_hold(struct nvme_ctrlr *ctrlr, uint32_t unused)
+{
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	uint64_t last = nvme_ns_get_num_sectors(ns) - 1;
+	uint8_t *buf = calloc(1, nvme_ns_get_sector_size(ns));
+
+	(void)unused;
+	CHECK(buf != NULL);
+	printf("holding\n");
+	fflush(stdout);
+	for (;;)
+		CHECK(nvme_ns_write(ns, NULL, buf, last, 1, NULL) == 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*run)(struct nvme_ctrlr *ctrlr, uint32_t number);
+	} commands[] = {
+		{"pattern", run_pattern}, {"async", run_async}, {"depth", run_depth},
+		{"limits", run_limits},   {"hold", run_hold},
+	};
+	struct nvme_ctrlr *ctrlr;
+	size_t i;
+
+	for (i = 0; argc >= 3 && i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(argv[1], commands[i].name) != 0)
+			continue;
+		CHECK(nvme_attach(argv[2], NULL, &ctrlr) == 0);
+		commands[i].run(ctrlr, argc > 3 ? (uint32_t)atoi(argv[3]) : 0);
+		CHECK(nvme_detach(ctrlr) == 0);
+		printf("%s: %d checks passed\n", argv[1], checks);
+		return 0;
+	}
+	fprintf(stderr, "usage: guest_io pattern|async|depth|limits|hold ADDRESS [NUMBER]\n");
+	return 2;
+}

@@ -142,13 +142,11 @@ extern "C" {
 /* Bits hi:lo of value, moved down to bit 0. Bits beyond 63 read as zero. */
 static inline uint64_t nvme_bits(uint64_t value, unsigned hi, unsigned lo)
 {
-	if (lo > 63 || hi < lo) {
+	if (lo > 63 || hi < lo)
 		return 0;
-	}
 	value >>= lo;
-	if (hi - lo >= 63) {
+	if (hi - lo >= 63)
 		return value;
-	}
 	return value & ((UINT64_C(1) << (hi - lo + 1)) - 1);
 }
 
@@ -1796,38 +1794,6 @@ NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
 NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
                                     uint64_t n);
 
-/* ---- PRP lists ----
- *
- * The builder that the driver uses, callable on its own for study and tests. It turns a buffer,
- * given piece by piece, into PRP1, PRP2 and a PRP list [Base 2.1 §4.3.1: PRP entry and list].
- */
-struct nvme_prp {
-	uint32_t page_size;  /* CC.MPS in bytes */
-	uint32_t prp_index;  /* entries so far */
-	uint64_t prp1, prp2; /* for the command's data pointer */
-	uint64_t *list;      /* the next free entry of the current list page */
-	uint64_t *list_end;  /* the last entry that fits into it */
-	uint64_t *list_base; /* where the list starts, as this process sees it, and ... */
-	uint64_t list_iova;  /* ... as the controller does: qword aligned */
-	size_t list_stride;  /* from one list page to the next, in bytes */
-	uint32_t list_pages; /* list pages available */
-	uint32_t list_used;  /* list pages begun */
-	uint32_t last_end;   /* offset in its page where the last piece ended; 0: at its end */
-};
-
-/* list_iova may lie inside a page; further list pages start at the page it is in plus k strides. */
-NVMEDEF void nvme_prp_init(struct nvme_prp *prp, uint32_t page_size, uint64_t *list,
-                           uint64_t list_iova, uint32_t list_pages, size_t list_stride);
-/*
- * Appends len bytes at iova. All pieces but the first must start at a page boundary and all but
- * the last must end at one, or PRPs cannot describe the buffer. -EINVAL len is 0, -EFAULT not
- * dword aligned or past the end of the address space, -EOPNOTSUPP a hole inside a page,
- * -EMSGSIZE the list is full. After an error the builder must be initialised again.
- */
-NVMEDEF int nvme_prp_list_append(struct nvme_prp *prp, uint64_t iova, uint32_t len);
-
-/* ---- text ---- */
-
 /* ---- text: names of codes, one line per command and completion ------------------------------ */
 
 /*
@@ -1937,6 +1903,17 @@ extern "C" {
 #define nvme__likely(x)   __builtin_expect(!!(x), 1)
 #define nvme__unlikely(x) __builtin_expect(!!(x), 0)
 
+/*
+ * For the functions that every command passes through: one piece of code in an optimised build,
+ * real functions for a debugger to stop at in a build without optimisation.
+ */
+#ifdef __OPTIMIZE__
+#define NVME__HOT static inline __attribute__((always_inline))
+#else
+#define NVME__HOT static __attribute__((unused))
+#endif
+#define NVME__COLD static __attribute__((cold, noinline))
+
 /* ==============================================================================================
  * >>text   Names and the one formatter: the live log and the trace decoder both print what these
  *          functions return, so they cannot disagree. Everything here takes any input: codes come
@@ -1956,9 +1933,8 @@ struct nvme__name {
 
 static const char *nvme__lookup(const struct nvme__name *table, uint32_t code)
 {
-	while (table->code != code && table->code != NVME__ANY_OTHER) {
+	while (table->code != code && table->code != NVME__ANY_OTHER)
 		table++;
-	}
 	return table->text;
 }
 
@@ -2372,17 +2348,15 @@ static void nvme__format_dptr(char *buf, size_t size, const struct nvme_cmd *cmd
 	char tail[40] = "";
 
 	buf[0] = '\0';
-	if (NVME_OPC_DATA(cmd->opc) == NVME_OPC_DATA_NONE) {
+	if (NVME_OPC_DATA(cmd->opc) == NVME_OPC_DATA_NONE)
 		return;
-	}
 	if (psdt == NVME_PSDT_PRP) {
 		snprintf(buf, size, "PRP1 0x%" PRIx64 " PRP2 0x%" PRIx64, cmd->dptr.prp.prp1,
 		         cmd->dptr.prp.prp2);
 		return;
 	}
-	if (psdt != NVME_PSDT_SGL && psdt != NVME_PSDT_SGL_MPTR) {
+	if (psdt != NVME_PSDT_SGL && psdt != NVME_PSDT_SGL_MPTR)
 		return;
-	}
 
 	if (type == NVME_SGL_TYPE_DATA_BLOCK) {
 		snprintf(tail, sizeof(tail), " len:0x%" PRIx32, sgl->len);
@@ -2453,9 +2427,8 @@ static int nvme__format_io_cmd(char *buf, size_t size, uint16_t qid, const struc
 
 NVMEDEF int nvme_format_cmd(char *buf, size_t size, uint16_t qid, const struct nvme_cmd *cmd)
 {
-	if (nvme__is_admin(qid, cmd->opc)) {
+	if (nvme__is_admin(qid, cmd->opc))
 		return nvme__format_admin_cmd(buf, size, qid, cmd);
-	}
 	return nvme__format_io_cmd(buf, size, qid, cmd);
 }
 
@@ -2743,9 +2716,8 @@ static const struct nvme__reg nvme__regs[] = {
 static const struct nvme__reg *nvme__find_reg(uint32_t offset)
 {
 	for (size_t i = 0; i < sizeof(nvme__regs) / sizeof(nvme__regs[0]); i++) {
-		if (nvme__regs[i].offset == offset) {
+		if (nvme__regs[i].offset == offset)
 			return &nvme__regs[i];
-		}
 	}
 	return NULL;
 }
@@ -2768,9 +2740,8 @@ NVMEDEF unsigned nvme_reg_size(uint32_t offset)
 {
 	const struct nvme__reg *reg = nvme__find_reg(offset);
 
-	if (offset >= NVME_REG_DOORBELLS) {
+	if (offset >= NVME_REG_DOORBELLS)
 		return offset % 4 == 0 ? 4 : 0;
-	}
 	return reg ? reg->size : 0;
 }
 
@@ -2788,9 +2759,8 @@ NVMEDEF int nvme_format_reg_name(char *buf, size_t size, uint32_t offset, unsign
 		return snprintf(buf, size, index % 2 ? "CQ%" PRIu32 "HDBL" : "SQ%" PRIu32 "TDBL",
 		                index / 2);
 	}
-	if (offset >= 4 && nvme_reg_size(offset - 4) == 8) {
+	if (offset >= 4 && nvme_reg_size(offset - 4) == 8)
 		return snprintf(buf, size, "%s+4", nvme_reg_name(offset - 4));
-	}
 	return snprintf(buf, size, "%s", nvme_reg_name(offset));
 }
 
@@ -2800,9 +2770,8 @@ static int nvme__format_bits(char *buf, size_t size, const struct nvme__name *bi
 	char text[96] = "";
 	size_t len = 0;
 
-	if (value == 0) {
+	if (value == 0)
 		return snprintf(buf, size, "none");
-	}
 	for (; bits->code != NVME__ANY_OTHER && len < sizeof(text); bits++) {
 		if (value & bits->code) {
 			int n = snprintf(text + len, sizeof(text) - len, "%s%s", len ? ", " : "",
@@ -2821,9 +2790,8 @@ NVMEDEF int nvme_format_field_value(char *buf, size_t size, const struct nvme_fi
 	unsigned shift = 0; /* of NVME__UNIT_LOG2_*: the exponent for the value 0 */
 
 	/* A value wider than its field, which no register can hold, is only a number. */
-	if (value != nvme_bits(value, (unsigned)field->hi - field->lo, 0)) {
+	if (value != nvme_bits(value, (unsigned)field->hi - field->lo, 0))
 		return snprintf(buf, size, "%s", "");
-	}
 	switch (field->unit) {
 	case NVME__UNIT_CODES:
 		text = nvme__lookup(field->codes, (uint32_t)value);
@@ -3732,7 +3700,9 @@ struct nvme_tracker {
 	uint64_t prp_list_iova;
 	uint16_t cid;
 	bool outstanding;
+	uint8_t unused[29]; /* 128 bytes: the address of a tracker is a shift */
 };
+NVME__SIZE(struct nvme_tracker, 128);
 
 struct nvme_qpair {
 	/* the submission queue: the driver writes at the tail, the controller reads at its head */
@@ -3775,6 +3745,7 @@ struct nvme_ns {
 	uint32_t sector_size;
 	uint32_t extended_sector_size;
 	uint32_t noiob;         /* preferred boundary in blocks, 0: none */
+	uint32_t max_nlb;       /* of one command; 0 where plain reads and writes cannot be used */
 	bool separate_metadata; /* needs MPTR: plain reads and writes cannot serve it */
 	uint64_t nsze;          /* blocks */
 	struct nvme_id_ns data;
@@ -4175,8 +4146,8 @@ NVMEDEF int nvme_dma_unregister(struct nvme_ctrlr *ctrlr, void *vaddr)
 }
 
 /* The slow half of nvme_dma_iova(): the few regions of the caller's own. */
-static int nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
-                             uint64_t *iova)
+NVME__COLD int nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                                 uint64_t *iova)
 {
 	uint32_t i;
 
@@ -4193,8 +4164,8 @@ static int nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, 
 }
 
 /* Translation is a subtraction: below the window the difference wraps and fails the same test. */
-NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
-                          uint64_t *iova)
+NVME__HOT int nvme__dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                             uint64_t *iova)
 {
 	const struct nvme__arena *a = &ctrlr->arena;
 	size_t offset = (size_t)((uintptr_t)vaddr - (uintptr_t)a->base);
@@ -4203,6 +4174,12 @@ NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, siz
 		return nvme__region_iova(ctrlr, vaddr, len, iova);
 	*iova = a->iova + offset;
 	return 0;
+}
+
+NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                          uint64_t *iova)
+{
+	return nvme__dma_iova(ctrlr, vaddr, len, iova);
 }
 
 /* ============================================================================================
@@ -4240,7 +4217,7 @@ static inline void nvme__rmb(void)
 #endif
 }
 
-static inline void nvme_mmio_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t val)
+NVME__HOT void nvme_mmio_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t val)
 {
 	if (nvme__likely(offset < dev->bar0_mapped))
 		*(volatile uint32_t *)(volatile void *)(dev->bar0 + offset) = val;
@@ -4248,7 +4225,7 @@ static inline void nvme_mmio_write_4(struct nvme_dev *dev, uint32_t offset, uint
 		dev->ops->write_4(dev, offset, val);
 }
 
-static inline uint32_t nvme_mmio_read_4(struct nvme_dev *dev, uint32_t offset)
+NVME__HOT uint32_t nvme_mmio_read_4(struct nvme_dev *dev, uint32_t offset)
 {
 	if (nvme__likely(offset < dev->bar0_mapped))
 		return *(volatile uint32_t *)(volatile void *)(dev->bar0 + offset);
@@ -4320,14 +4297,14 @@ static int nvme__ctrlr_check_csts(struct nvme_ctrlr *ctrlr, uint32_t *csts)
  * ============================================================================================ */
 
 /* Puts the tail on the wire. The SQE must be in memory before the controller hears of it. */
-static void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
+NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
 {
 	nvme__wmb();
 	nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
 }
 
 /* Hands the slots before the head back to the controller. */
-static void nvme_ring_cq_doorbell(struct nvme_qpair *qp)
+NVME__HOT void nvme_ring_cq_doorbell(struct nvme_qpair *qp)
 {
 	qp->unrung = 0;
 	nvme_mmio_write_4(&qp->ctrlr->dev, qp->cq_hdbl, qp->cq_head);
@@ -4441,7 +4418,7 @@ static int nvme_qpair_construct(struct nvme_ctrlr *ctrlr, uint16_t id, uint32_t 
 }
 
 /* Takes a free CID. NULL: as many commands are outstanding as the queue has room for. */
-static struct nvme_tracker *nvme__tracker_get(struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg)
+NVME__HOT struct nvme_tracker *nvme__tracker_get(struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg)
 {
 	struct nvme_tracker *tr;
 
@@ -4453,7 +4430,7 @@ static struct nvme_tracker *nvme__tracker_get(struct nvme_qpair *qp, nvme_cmd_cb
 	return tr;
 }
 
-static void nvme__tracker_put(struct nvme_qpair *qp, struct nvme_tracker *tr)
+NVME__HOT void nvme__tracker_put(struct nvme_qpair *qp, struct nvme_tracker *tr)
 {
 	tr->outstanding = false;
 	qp->free_cids[qp->num_free++] = tr->cid;
@@ -4473,24 +4450,53 @@ static void nvme__tracker_put(struct nvme_qpair *qp, struct nvme_tracker *tr)
  * A list that does not fit into its page goes on in another one: the last entry of a full page is
  * then a link, the address of the next list page.
  * ============================================================================================ */
-NVMEDEF void nvme_prp_init(struct nvme_prp *prp, uint32_t page_size, uint64_t *list,
-                           uint64_t list_iova, uint32_t list_pages, size_t list_stride)
-{
-	uint64_t in_page = list_iova & (page_size - 1);
 
+/* A list in the making. The pieces of a buffer are appended to it one by one. */
+struct nvme_prp {
+	uint32_t page_size;  /* CC.MPS in bytes: a power of two */
+	uint32_t prp_index;  /* entries so far */
+	uint64_t prp1, prp2; /* for the command's data pointer */
+	uint32_t last_end;   /* offset in its page where the last piece ended; 0: at its end */
+	uint32_t list_pages; /* list pages available */
+	uint32_t list_used;  /* list pages begun */
+	uint64_t *list_base; /* where the list starts, as this process sees it, and ... */
+	uint64_t list_iova;  /* ... as the controller does: qword aligned */
+	size_t list_stride;  /* from one list page to the next, in bytes */
+	uint64_t *list;      /* the next free entry of the current list page */
+	uint64_t *list_end;  /* the last entry that fits into it */
+};
+
+/* list_iova may lie inside a page; list page k starts k strides after the page that it is in. */
+NVME__HOT void nvme_prp_init(struct nvme_prp *prp, uint32_t page_size, uint64_t *list,
+                             uint64_t list_iova, uint32_t list_pages, size_t list_stride)
+{
 	prp->page_size = page_size;
 	prp->prp_index = 0;
 	prp->prp1 = prp->prp2 = 0;
-	prp->list = prp->list_base = list;
-	prp->list_end = list + (page_size - in_page) / 8 - 1;
+	prp->last_end = 0;
+	prp->list_pages = list_pages;
+	prp->list_used = 0;
+	prp->list_base = list;
 	prp->list_iova = list_iova;
 	prp->list_stride = list_stride;
-	prp->list_pages = list_pages;
-	prp->list_used = 1;
-	prp->last_end = 0;
 }
 
-/* The list page is full and one more entry is coming: its last entry moves on, a link takes its place. */
+/* More than two pages, so a list after all: the second page becomes its first entry. */
+static int nvme__prp_begin_list(struct nvme_prp *prp)
+{
+	uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+
+	if (prp->list_pages == 0)
+		return -EMSGSIZE;
+	prp->list_used = 1;
+	prp->list = prp->list_base;
+	prp->list_end = prp->list + (prp->page_size - in_page) / 8 - 1;
+	*prp->list++ = prp->prp2;
+	prp->prp2 = prp->list_iova;
+	return 0;
+}
+
+/* The list page is full and one more entry is coming: the last one moves on, a link replaces it. */
 static int nvme__prp_next_list_page(struct nvme_prp *prp)
 {
 	uint64_t in_page = prp->list_iova & (prp->page_size - 1);
@@ -4507,30 +4513,30 @@ static int nvme__prp_next_list_page(struct nvme_prp *prp)
 	return 0;
 }
 
-/* One entry, whichever it is. */
-static inline int nvme__prp_put(struct nvme_prp *prp, uint64_t addr)
+/* Pages of a piece that go into the list, count of them from addr on: one list page at a time. */
+static int nvme__prp_append_to_list(struct nvme_prp *prp, uint64_t addr, uint64_t count)
 {
-	if (prp->prp_index == 0) {
-		prp->prp1 = addr;
-	} else if (prp->prp_index == 1) {
-		prp->prp2 = addr;
-	} else {
-		if (prp->prp_index == 2) { /* a list after all: the second page goes there first */
-			if (prp->list_pages == 0)
-				return -EMSGSIZE;
-			*prp->list++ = prp->prp2;
-			prp->prp2 = prp->list_iova;
-		}
-		if (prp->list > prp->list_end && nvme__prp_next_list_page(prp) != 0)
-			return -EMSGSIZE;
-		*prp->list++ = addr;
+	uint64_t i, run;
+	int rc;
+
+	while (count != 0) {
+		if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
+			return rc;
+		if (prp->list > prp->list_end && (rc = nvme__prp_next_list_page(prp)) != 0)
+			return rc;
+		run = (uint64_t)(prp->list_end + 1 - prp->list);
+		run = count < run ? count : run;
+		for (i = 0; i < run; i++, addr += prp->page_size)
+			prp->list[i] = addr;
+		prp->list += run;
+		prp->prp_index += (uint32_t)run;
+		count -= run;
 	}
-	prp->prp_index++;
 	return 0;
 }
 
 /* Can these bytes follow what is there already? */
-static inline int nvme__prp_check(const struct nvme_prp *prp, uint64_t iova, uint32_t len)
+NVME__HOT int nvme__prp_check(const struct nvme_prp *prp, uint64_t iova, uint32_t len)
 {
 	if (nvme__unlikely(len == 0))
 		return -EINVAL;
@@ -4542,41 +4548,40 @@ static inline int nvme__prp_check(const struct nvme_prp *prp, uint64_t iova, uin
 	return 0;
 }
 
-NVMEDEF int nvme_prp_list_append(struct nvme_prp *prp, uint64_t iova, uint32_t len)
+/*
+ * Appends len bytes at iova. All pieces but the first must start at a page boundary and all but
+ * the last must end at one, or PRPs cannot describe the buffer. -EINVAL len is 0, -EFAULT not
+ * dword aligned or past the end of the address space, -EOPNOTSUPP a hole inside a page,
+ * -EMSGSIZE the list is full. After an error the list must be begun again.
+ */
+NVME__HOT int nvme_prp_list_append(struct nvme_prp *prp, uint64_t iova, uint32_t len)
 {
-	uint64_t mask = prp->page_size - 1;
-	uint64_t entries = ((iova & mask) + len + mask) / prp->page_size;
-	uint64_t i, run;
+	uint64_t page_size = prp->page_size, mask = page_size - 1;
+	uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
 	int rc;
 
 	rc = nvme__prp_check(prp, iova, len);
-	if (rc != 0)
+	if (nvme__unlikely(rc != 0))
 		return rc;
 	prp->last_end = (uint32_t)((iova + len) & mask);
-	while (entries != 0) {
-		/* the general case: the first three entries, and whenever a list page is full */
-		rc = nvme__prp_put(prp, iova);
-		if (rc != 0)
-			return rc;
-		iova = (iova & ~mask) + prp->page_size;
-		entries--;
-		if (prp->prp_index < 3)
-			continue;
-		/* the fast case: entries that fit into the current list page */
-		run = (uint64_t)(prp->list_end + 1 - prp->list);
-		run = entries < run ? entries : run;
-		for (i = 0; i < run; i++, iova += prp->page_size)
-			prp->list[i] = iova;
-		prp->list += run;
-		prp->prp_index += (uint32_t)run;
-		entries -= run;
+	if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
+		prp->prp1 = iova;
+		prp->prp_index = 1;
+		iova = (iova & ~mask) + page_size;
+		pages--;
 	}
-	return 0;
+	if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
+		prp->prp2 = iova;
+		prp->prp_index = 2;
+		iova += page_size;
+		pages--;
+	}
+	return pages != 0 ? nvme__prp_append_to_list(prp, iova, pages) : 0;
 }
 
 /* What was built, in the words of SPDK's debug log. */
-static void nvme_prp_list_print(const struct nvme_log *log, const struct nvme_prp *prp,
-                                const void *virt_addr, uint32_t len)
+NVME__COLD void nvme_prp_list_print(const struct nvme_log *log, const struct nvme_prp *prp,
+                                    const void *virt_addr, uint32_t len)
 {
 	uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 	uint64_t *entry = prp->list_base;
@@ -4610,7 +4615,7 @@ static void nvme_prp_list_print(const struct nvme_log *log, const struct nvme_pr
  * doorbell. No lock, no allocation and no system call from here to the controller.
  * ============================================================================================ */
 
-static void nvme_qpair_print_command(const struct nvme_qpair *qp, const struct nvme_cmd *cmd)
+NVME__COLD void nvme_qpair_print_command(const struct nvme_qpair *qp, const struct nvme_cmd *cmd)
 {
 	char text[256];
 
@@ -4618,7 +4623,7 @@ static void nvme_qpair_print_command(const struct nvme_qpair *qp, const struct n
 	NVME__LOG(&qp->ctrlr->log, NVME_LOG_NOTICE, "%s", text);
 }
 
-static void nvme_qpair_print_completion(const struct nvme_qpair *qp, const struct nvme_cpl *cpl)
+NVME__COLD void nvme_qpair_print_completion(const struct nvme_qpair *qp, const struct nvme_cpl *cpl)
 {
 	char text[256];
 
@@ -4627,12 +4632,12 @@ static void nvme_qpair_print_completion(const struct nvme_qpair *qp, const struc
 }
 
 /* The 64 bytes of the SQE, from the tracker to the slot at the tail of the ring. */
-static void nvme_copy_command(struct nvme_cmd *dst, const struct nvme_cmd *src)
+NVME__HOT void nvme_copy_command(struct nvme_cmd *dst, const struct nvme_cmd *src)
 {
-	memcpy(dst, src, sizeof(*dst));
+	*dst = *src;
 }
 
-static void nvme_qpair_submit_request(struct nvme_qpair *qp, struct nvme_tracker *tr)
+NVME__HOT void nvme_qpair_submit_request(struct nvme_qpair *qp, struct nvme_tracker *tr)
 {
 	tr->cmd.cid = tr->cid;
 	tr->outstanding = true;
@@ -4646,8 +4651,8 @@ static void nvme_qpair_submit_request(struct nvme_qpair *qp, struct nvme_tracker
 		nvme_qpair_print_command(qp, &tr->cmd);
 }
 
-static int __attribute__((cold))
-nvme__refuse_buffer(const struct nvme_qpair *qp, const void *buf, uint32_t len, int rc)
+NVME__COLD int nvme__refuse_buffer(const struct nvme_qpair *qp, const void *buf, uint32_t len,
+                                   int rc)
 {
 	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
 	              "%" PRIu32 " bytes at %p cannot be transferred (%s): use %s", len, buf,
@@ -4659,15 +4664,15 @@ nvme__refuse_buffer(const struct nvme_qpair *qp, const void *buf, uint32_t len, 
 }
 
 /* The data pointer of a command: buf, which is one piece of DMA memory, as PRPs. */
-static int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
-                            uint32_t len)
+NVME__HOT int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
+                               uint32_t len)
 {
 	struct nvme_ctrlr *ctrlr = qp->ctrlr;
 	struct nvme_prp prp;
 	uint64_t iova;
 	int rc;
 
-	rc = nvme_dma_iova(ctrlr, buf, len, &iova);
+	rc = nvme__dma_iova(ctrlr, buf, len, &iova);
 	if (nvme__unlikely(rc != 0))
 		return nvme__refuse_buffer(qp, buf, len, rc);
 	nvme_prp_init(&prp, ctrlr->page_size, tr->prp_list, tr->prp_list_iova, qp->list_pages,
@@ -4754,8 +4759,8 @@ static int nvme__qpair_fail(struct nvme_qpair *qp, int rc)
 	return qp->failed;
 }
 
-static void __attribute__((cold))
-nvme__qpair_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl, const char *what)
+NVME__COLD void nvme__qpair_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl,
+                                    const char *what)
 {
 	NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "%s", what);
 	nvme_qpair_print_completion(qp, cpl);
@@ -4764,8 +4769,8 @@ nvme__qpair_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl, const cha
 }
 
 /* The command is done: log it, free its CID, tell whoever waits (who may reuse the CID at once). */
-static void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker *tr,
-                                  const struct nvme_cpl *cpl)
+NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker *tr,
+                                     const struct nvme_cpl *cpl)
 {
 	nvme_cmd_cb cb = tr->cb;
 	void *arg = tr->cb_arg;
@@ -4781,7 +4786,7 @@ static void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker *tr
 }
 
 /* Finds the command that a CQE is for, if there is one. */
-static inline void nvme__qpair_take_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl)
+NVME__HOT void nvme__qpair_take_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl)
 {
 	struct nvme_tracker *tr = NULL;
 
@@ -4807,7 +4812,7 @@ typedef uint32_t __attribute__((may_alias)) nvme__u32_alias;
  * the rest only after it: read the other way round, the rest could be from the lap before. The copy
  * is what gets checked and used, since the device can go on writing to the original.
  */
-static inline bool nvme__qpair_read_cqe(struct nvme_qpair *qp, struct nvme_cpl *cpl)
+NVME__HOT bool nvme__qpair_read_cqe(struct nvme_qpair *qp, struct nvme_cpl *cpl)
 {
 	const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 	uint32_t dw3 = __atomic_load_n((const nvme__u32_alias *)&slot->cid, __ATOMIC_ACQUIRE);
@@ -4815,17 +4820,14 @@ static inline bool nvme__qpair_read_cqe(struct nvme_qpair *qp, struct nvme_cpl *
 	if (((dw3 >> 16) & 1) != qp->phase)
 		return false;
 	nvme__rmb();
-	cpl->cdw0 = slot->cdw0;
-	cpl->cdw1 = slot->cdw1;
-	cpl->sqhd = slot->sqhd;
-	cpl->sqid = slot->sqid;
+	*cpl = *slot;
 	cpl->cid = (uint16_t)dw3;
 	cpl->status = (uint16_t)(dw3 >> 16);
 	return true;
 }
 
 /* Nothing came for a long time although something is due: is the controller still alive? */
-static int __attribute__((cold)) nvme__qpair_watch(struct nvme_qpair *qp)
+NVME__COLD int nvme__qpair_watch(struct nvme_qpair *qp)
 {
 	uint32_t csts;
 	int rc;
@@ -5173,7 +5175,7 @@ static int nvme__ctrlr_wait_ready(struct nvme_ctrlr *ctrlr, uint32_t rdy, bool m
 	}
 }
 
-static int __attribute__((cold)) nvme__ctrlr_explain_ready(struct nvme_ctrlr *ctrlr, int rc)
+NVME__COLD int nvme__ctrlr_explain_ready(struct nvme_ctrlr *ctrlr, int rc)
 {
 	uint32_t csts = ctrlr->gone ? UINT32_MAX : nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
 
@@ -5514,7 +5516,12 @@ static int nvme__ns_parse(struct nvme_ns *ns)
 	else
 		ns->separate_metadata = lbaf->ms != 0;
 	ns->noiob = data->noiob;
-	return ns->extended_sector_size <= ns->ctrlr->max_xfer_size ? 0 : -EINVAL;
+	if (ns->extended_sector_size > ns->ctrlr->max_xfer_size)
+		return -EINVAL;
+	ns->max_nlb = ns->separate_metadata ? 0 : nvme_ns_get_max_nlb(ns, NULL);
+	if (ns->max_nlb > ns->nsze)
+		ns->max_nlb = (uint32_t)ns->nsze;
+	return 0;
 }
 
 /* Identify Namespace; -ENODATA for an NSID that is not active or cannot be used. */
@@ -6024,33 +6031,38 @@ NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
  * [NVM 1.1 §3.3.4: Read command, §3.3.6: Write command].
  * ============================================================================================ */
 
-/* Refuses what the namespace cannot hold or one command cannot carry. */
-static inline int nvme__check_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp,
-                                 uint64_t slba, uint32_t nlb, uint64_t len, uint32_t io_flags)
+/* Why a read or write is refused. */
+NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
+                               uint32_t nlb, uint32_t io_flags)
 {
-	if (nvme__unlikely(qp->refuse != 0))
+	if (qp->refuse != 0)
 		return qp->refuse;
-	if (nvme__unlikely(nlb == 0 || (io_flags & 0xffff) != 0 || qp->ctrlr != ns->ctrlr ||
-	                   qp->id == 0))
+	if (nlb == 0 || (io_flags & 0xffff) != 0 || qp->ctrlr != ns->ctrlr)
 		return -EINVAL;
-	if (nvme__unlikely(slba >= ns->nsze || nlb > ns->nsze - slba))
+	if (slba >= ns->nsze || nlb > ns->nsze - slba)
 		return -ERANGE;
-	if (nvme__unlikely(nlb > 65536 || len > qp->max_xfer_size))
-		return -EMSGSIZE;
-	return nvme__unlikely(ns->separate_metadata) ? -ENOTSUP : 0;
+	return ns->separate_metadata ? -ENOTSUP : -EMSGSIZE;
 }
 
-static inline int nvme__ns_cmd_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, void *buf,
-                                  uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
-                                  uint32_t io_flags)
+/* Nothing that the namespace cannot hold or one command cannot carry. max_nlb is at most nsze. */
+NVME__HOT bool nvme__check_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
+                              uint32_t nlb, uint64_t len, uint32_t io_flags)
+{
+	return nvme__likely(qp->refuse == 0 && qp->ctrlr == ns->ctrlr && nlb - 1 < ns->max_nlb &&
+	                    slba <= ns->nsze - nlb && len <= qp->max_xfer_size &&
+	                    (io_flags & 0xffff) == 0);
+}
+
+NVME__HOT int nvme__ns_cmd_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, void *buf,
+                              uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
+                              uint32_t io_flags)
 {
 	uint64_t len = (uint64_t)nlb * ns->extended_sector_size;
 	struct nvme_tracker *tr;
 	int rc;
 
-	rc = nvme__check_rw(ns, qp, slba, nlb, len, io_flags);
-	if (nvme__unlikely(rc != 0))
-		return rc;
+	if (!nvme__check_rw(ns, qp, slba, nlb, len, io_flags))
+		return nvme__refuse_rw(ns, qp, slba, nlb, io_flags);
 	tr = nvme__tracker_get(qp, cb, arg);
 	if (nvme__unlikely(tr == NULL))
 		return -EAGAIN;

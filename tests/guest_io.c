@@ -170,7 +170,7 @@ static void run_async(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	CHECK(nvme_ctrlr_free_io_qpair(qps[0]) == 0);
 	CHECK(nvme_ctrlr_free_io_qpair(qps[1]) == 0);
 	CHECK(nvme_dma_unregister(ctrlr, own) == 0);
-	printf("blocks 1 to %llu\n", (unsigned long long)at);
+	printf("%d commands a lap\n", 2 * SLOTS);
 }
 
 /* ---- depth ---- */

@@ -453,9 +453,8 @@ static void test_identify_ns(void **state)
 	assert_int_equal(NVME_FLBAS_INDEX(0x14), 4); /* bit 4 is not part of the index */
 	assert_int_equal(NVME_FLBAS_EXT(0x14), 1);
 	assert_int_equal(NVME_FLBAS_INDEX(0x23), 0x13);
-	for (unsigned flbas = 0; flbas < 256; flbas++) {
+	for (unsigned flbas = 0; flbas < 256; flbas++)
 		assert_true(NVME_FLBAS_INDEX(flbas) < 64);
-	}
 	assert_int_equal(sizeof(struct nvme_ns_list), 4096);
 	assert_int_equal(sizeof(struct nvme_ns_id_desc), 4);
 	assert_int_equal(NVME_ID_QES_MIN(0x66), 6);

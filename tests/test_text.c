@@ -24,9 +24,8 @@ static FILE *open_fixture(const char *path)
 {
 	FILE *f = fopen(path, "r");
 
-	if (f == NULL) {
+	if (f == NULL)
 		fail_msg("no fixture %s: run the tests from the root of the repository", path);
-	}
 	return f;
 }
 
@@ -38,9 +37,8 @@ static size_t unhex(uint8_t *out, size_t max, const char *hex)
 	for (; hex[0] != '\0' && hex[1] != '\0' && n < max; hex += 2) {
 		unsigned byte;
 
-		if (sscanf(hex, "%2x", &byte) != 1) {
+		if (sscanf(hex, "%2x", &byte) != 1)
 			return 0;
-		}
 		out[n++] = (uint8_t)byte;
 	}
 	return hex[0] == '\0' ? n : 0;
@@ -62,9 +60,8 @@ static bool read_row(FILE *f, struct row *row)
 	char *qid;
 	char *text;
 
-	if (fgets(line, sizeof(line), f) == NULL) {
+	if (fgets(line, sizeof(line), f) == NULL)
 		return false;
-	}
 	line[strcspn(line, "\n")] = '\0';
 	qid = strchr(line, '\t');
 	assert_non_null(qid);
@@ -225,12 +222,11 @@ static void test_log(void **state)
 		const char *text = strstr(line, "*NOTICE*: ");
 		struct nvme_cmd cmd;
 		struct nvme_cpl cpl;
-		uint16_t qid;
+		uint16_t qid = 0;
 
 		line[strcspn(line, "\r\n")] = '\0';
-		if (text == NULL) {
+		if (text == NULL)
 			continue;
-		}
 		text += strlen("*NOTICE*: ");
 		if (strstr(line, "print_completion") != NULL) {
 			assert_true(parse_cpl(text, &cpl, &qid));
@@ -531,9 +527,8 @@ static void check_list(const struct listed *list, size_t count, const char *(*na
 	for (unsigned code = 0; code < 256; code++) {
 		size_t i = 0;
 
-		while (i < count - 1 && list[i].code != code) {
+		while (i < count - 1 && list[i].code != code)
 			i++;
-		}
 		assert_string_equal(name((uint8_t)code), list[i].text);
 	}
 }
@@ -650,9 +645,8 @@ static const struct nvme_field *find_field(uint32_t offset, const char *name)
 {
 	const struct nvme_field *f = nvme_reg_fields(offset);
 
-	while (f->name != NULL && strcmp(f->name, name) != 0) {
+	while (f->name != NULL && strcmp(f->name, name) != 0)
 		f++;
-	}
 	assert_non_null(f->name);
 	return f;
 }

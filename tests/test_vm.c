@@ -1,0 +1,783 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The driver and the tools against Linux's VFIO and QEMU's NVMe controller, in the VM lab.
+ *
+ * Each test boots one or more guests with tools/vm (about 2 s each), runs commands in them and
+ * looks at what they printed and at what is in the disk image afterwards. Run it from the top of
+ * the repository; 'test_vm PATTERN' runs the tests whose name matches.
+ */
+#define _GNU_SOURCE
+#include <regex.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "pattern.h"
+
+#define ADDR "0000:00:03.0"
+
+static char dir[] = "/tmp/nvme-test-XXXXXX";
+
+/* ---- running things ---- */
+
+struct result {
+	int status;
+	char *out, *err;
+};
+
+static char *read_file(const char *name, size_t *size)
+{
+	FILE *file = fopen(name, "rb");
+	struct stat st;
+	char *data;
+
+	assert_non_null(file);
+	assert_int_equal(fstat(fileno(file), &st), 0);
+	data = malloc((size_t)st.st_size + 1);
+	assert_non_null(data);
+	assert_int_equal(fread(data, 1, (size_t)st.st_size, file), st.st_size);
+	data[st.st_size] = '\0';
+	fclose(file);
+	if (size != NULL)
+		*size = (size_t)st.st_size;
+	return data;
+}
+
+static void done(struct result *r)
+{
+	free(r->out);
+	free(r->err);
+	memset(r, 0, sizeof(*r));
+}
+
+/* Runs a shell command line; stdout, stderr and exit status go to *r. */
+static void __attribute__((format(printf, 2, 3))) run(struct result *r, const char *fmt, ...)
+{
+	char line[16384], name[64];
+	int n = snprintf(line, sizeof(line), "{ ");
+	va_list ap;
+
+	va_start(ap, fmt);
+	n += vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap);
+	va_end(ap);
+	n += snprintf(line + n, sizeof(line) - (size_t)n, "\n} >%s/out 2>%s/err </dev/null", dir,
+	              dir);
+	assert_true((size_t)n < sizeof(line));
+	r->status = WEXITSTATUS(system(line));
+	snprintf(name, sizeof(name), "%s/out", dir);
+	r->out = read_file(name, NULL);
+	snprintf(name, sizeof(name), "%s/err", dir);
+	r->err = read_file(name, NULL);
+}
+
+static void show(const struct result *r)
+{
+	fprintf(stderr, "--- status %d, stdout:\n%s--- stderr:\n%s---\n", r->status, r->out,
+	        r->err);
+}
+
+static void expect_status(const struct result *r, int status)
+{
+	if (r->status != status)
+		show(r);
+	assert_int_equal(r->status, status);
+}
+
+/* text must contain what; returns the place behind it. */
+static const char *expect_in(const struct result *r, const char *text, const char *what)
+{
+	const char *at = strstr(text, what);
+
+	if (at == NULL) {
+		fprintf(stderr, "not found: %s\n", what);
+		show(r);
+		fail();
+	}
+	return at + strlen(what);
+}
+
+/* ---- disk images ---- */
+
+static const char *image(const char *name)
+{
+	static char path[4][96];
+	static int next;
+	char *p = path[next++ % 4];
+
+	snprintf(p, sizeof(path[0]), "%s/%s", dir, name);
+	return p;
+}
+
+static const char *new_image(const char *name, long size)
+{
+	const char *path = image(name);
+	FILE *file = fopen(path, "wb");
+
+	assert_non_null(file);
+	assert_int_equal(ftruncate(fileno(file), size), 0);
+	fclose(file);
+	return path;
+}
+
+static void write_at(const char *path, long at, const char *data, size_t len)
+{
+	FILE *file = fopen(path, "r+b");
+
+	assert_non_null(file);
+	assert_int_equal(fseek(file, at, SEEK_SET), 0);
+	assert_int_equal(fwrite(data, 1, len, file), len);
+	fclose(file);
+}
+
+/* The extents of pattern.h hold the pattern, and everything between them is still zero. */
+static void expect_pattern(const char *path, uint32_t block, uint32_t seed)
+{
+	size_t size, i, at = 0;
+	uint8_t *data = (uint8_t *)read_file(path, &size);
+
+	for (i = 0; i <= PATTERN_EXTENTS; i++) {
+		size_t start =
+			i < PATTERN_EXTENTS ? (size_t)pattern_extents[i].block * block : size;
+		size_t len = i < PATTERN_EXTENTS ? (size_t)pattern_extents[i].nlb * block : 0;
+
+		if (start + len > size)
+			continue;
+		for (; at < start; at++)
+			assert_int_equal(data[at], 0);
+		assert_int_equal(pattern_check(data + start, len, start, seed), -1);
+		at = start + len;
+	}
+	free(data);
+}
+
+/* ---- several commands in one guest ---- */
+
+struct guest_case {
+	const char *name;
+	const char *command; /* for the guest's shell */
+	int status;
+	const char *expect[4]; /* must appear in what it prints, on either stream */
+};
+
+/* Runs all cases in one guest. Each prints to stderr between two marks. */
+static void run_cases(const char *vm_args, const struct guest_case *cases, size_t n)
+{
+	char script[12288];
+	struct result r;
+	const char *at;
+	size_t i, j, len = 0;
+
+	for (i = 0; i < n; i++)
+		len += (size_t)snprintf(script + len, sizeof(script) - len,
+		                        "echo \"@@ %s\" >&2\n{ %s\n} >&2\necho \"@@ rc=$?\" >&2\n",
+		                        cases[i].name, cases[i].command);
+	assert_true(len < sizeof(script));
+	run(&r, "tools/vm %s -- sh -c '%s'", vm_args, script);
+	at = r.err;
+	for (i = 0; i < n; i++) {
+		const char *end;
+		char *text, mark[128];
+
+		snprintf(mark, sizeof(mark), "@@ %s\n", cases[i].name);
+		at = expect_in(&r, at, mark);
+		end = expect_in(&r, at, "@@ rc=");
+		text = strndup(at, (size_t)(end - at) - strlen("@@ rc="));
+		if (atoi(end) != cases[i].status)
+			fprintf(stderr, "%s: status %d, not %d:\n%s\n", cases[i].name, atoi(end),
+			        cases[i].status, text);
+		assert_int_equal(atoi(end), cases[i].status);
+		for (j = 0; j < 4 && cases[i].expect[j] != NULL; j++) {
+			if (strstr(text, cases[i].expect[j]) == NULL) {
+				fprintf(stderr, "%s: not found: %s\nin:\n%s\n", cases[i].name,
+				        cases[i].expect[j], text);
+				fail();
+			}
+		}
+		free(text);
+		at = end;
+	}
+	print_message("%zu cases in one guest\n", n);
+	done(&r);
+}
+
+/* ---- the lab itself ---- */
+
+static void test_lab(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "tools/vm -- sh -c 'printf out; printf err >&2; exit 7'");
+	expect_status(&r, 7);
+	assert_string_equal(r.out, "out");
+	assert_string_equal(r.err, "err");
+	done(&r);
+
+	run(&r, "tools/vm --timeout 4 -- sleep 60");
+	expect_status(&r, 124);
+	expect_in(&r, r.err, "4 seconds");
+	done(&r);
+
+	run(&r, "tools/vm --disk %s/missing -- true", dir);
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "missing");
+	done(&r);
+
+	run(&r, "tools/vm --nonsense");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "--nonsense");
+	done(&r);
+}
+
+/* ---- hello_world ---- */
+
+/* Milestones of the log, in their order. */
+static const char *const hello_log[] = {
+	"[" ADDR "] setting state to delay init (no timeout)\n",
+	"[" ADDR "] setting state to read vs (no timeout)\n",
+	"[" ADDR "] setting state to read cap (no timeout)\n",
+	"[" ADDR "] setting state to check en (no timeout)\n",
+	"[" ADDR "] setting state to disable and wait for CSTS.RDY = 0 (timeout 7500 ms)\n",
+	"[" ADDR "] CC.EN = 0 && CSTS.RDY = 0\n",
+	"[" ADDR "] setting state to controller is disabled (timeout 7500 ms)\n",
+	"[" ADDR "] setting state to enable controller by writing CC.EN = 1 (timeout 7500 ms)\n",
+	"[" ADDR "] Setting CC.EN = 1\n",
+	"[" ADDR "] setting state to wait for CSTS.RDY = 1 (timeout 7500 ms)\n",
+	"[" ADDR "] CC.EN = 1 && CSTS.RDY = 1 - controller is ready\n",
+	"[" ADDR "] setting state to identify controller (timeout 30000 ms)\n",
+	"prp_index:0 virt_addr:0x",
+	"prp1 = 0x",
+	"IDENTIFY (06) qid:0 cid:0 nsid:0 cdw10:00000001 cdw11:00000000 PRP1 0x",
+	"SUCCESS (00/00) qid:0 cid:0 cdw0:0 sqhd:0001 p:1 m:0 dnr:0\n",
+	"[" ADDR "] MDTS max_xfer_size 524288\n",
+	"[" ADDR "] setting state to set number of queues (timeout 30000 ms)\n",
+	"SET FEATURES NUMBER OF QUEUES cid:0 cdw10:00000007 PRP1 0x0 PRP2 0x0\n",
+	"SUCCESS (00/00) qid:0 cid:0 cdw0:3f003f sqhd:0002 p:1 m:0 dnr:0\n",
+	"[" ADDR "] setting state to identify active ns (timeout 30000 ms)\n",
+	"[" ADDR "] setting state to identify ns (timeout 30000 ms)\n",
+	"[" ADDR "] Namespace 1 was added\n",
+	"[" ADDR "] setting state to ready (no timeout)\n",
+	"CREATE IO CQ (05) qid:0 cid:0 nsid:0 cdw10:00ff0001 cdw11:00000001 PRP1 0x",
+	"SUCCESS (00/00) qid:0 cid:0 cdw0:0 sqhd:0006 p:1 m:0 dnr:0\n",
+	"CREATE IO SQ (01) qid:0 cid:0 nsid:0 cdw10:00ff0001 cdw11:00010001 PRP1 0x",
+	"SUCCESS (00/00) qid:0 cid:0 cdw0:0 sqhd:0007 p:1 m:0 dnr:0\n",
+	"prp[0] = 0x",
+	"prp[31] = 0x",
+	" (PRP list)\n",
+	"READ sqid:1 cid:0 nsid:1 lba:0 len:264 PRP1 0x",
+	"WRITE sqid:1 cid:0 nsid:1 lba:0 len:1 PRP1 0x",
+	"SUCCESS (00/00) qid:1 cid:0 cdw0:0 sqhd:0002 p:1 m:0 dnr:0\n",
+	"READ sqid:1 cid:0 nsid:1 lba:0 len:1 PRP1 0x",
+	"SUCCESS (00/00) qid:1 cid:0 cdw0:0 sqhd:0003 p:1 m:0 dnr:0\n",
+	"DELETE IO SQ (00) qid:0 cid:0 nsid:0 cdw10:00000001 cdw11:00000000 \n",
+	"DELETE IO CQ (04) qid:0 cid:0 nsid:0 cdw10:00000001 cdw11:00000000 \n",
+	"[" ADDR "] Prepare to destruct SSD\n",
+	"[" ADDR "] shutdown timeout = 10000 ms\n",
+	"[" ADDR "] shutdown complete in ",
+	"[" ADDR "] Setting CC.EN = 0\n",
+};
+
+/* Every line has the prefix of the debug logs. */
+static void expect_prefixes(const struct result *r)
+{
+	char *copy = strdup(r->err), *line, *save = NULL;
+	regex_t prefix;
+	int lines = 0;
+
+	assert_int_equal(
+		regcomp(&prefix,
+	                "^\\[[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}\\] "
+	                "nvme\\.h:[ 0-9]{4}:[a-z_0-9]+: \\*(DEBUG|INFO|NOTICE)\\*: .",
+	                REG_EXTENDED | REG_NOSUB),
+		0);
+	for (line = strtok_r(copy, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
+		if (regexec(&prefix, line, 0, NULL, 0) != 0)
+			fail_msg("no log prefix: %s", line);
+		lines++;
+	}
+	assert_true(lines > 100);
+	print_message("%d log lines\n", lines);
+	regfree(&prefix);
+	free(copy);
+}
+
+static void test_hello_world(void **state)
+{
+	const char *disk = new_image("hello.img", 1 << 20);
+	struct result r;
+	const char *at;
+	size_t i, size;
+	char *data;
+
+	(void)state;
+	run(&r, "NVME_LOG=debug tools/vm --disk %s --bind -- hello_world " ADDR, disk);
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "Hello world!\n");
+	for (i = 0, at = r.err; i < sizeof(hello_log) / sizeof(hello_log[0]); i++)
+		at = expect_in(&r, at, hello_log[i]);
+	expect_prefixes(&r);
+	data = read_file(disk, &size);
+	assert_memory_equal(data, "Hello world!\n", 14);
+	for (i = 14; i < size; i++)
+		assert_int_equal(data[i], 0);
+	free(data);
+	done(&r);
+}
+
+/* A disk with something on it is refused and left alone; its own greeting is not something. */
+static void test_hello_world_refuses(void **state)
+{
+	const char *gpt = new_image("gpt.img", 1 << 20), *data = new_image("data.img", 1 << 20);
+	const char *hello = new_image("hello.img", 1 << 20);
+	char args[512];
+	char *content;
+	const struct guest_case cases[] = {
+		{"gpt", "hello_world 0000:00:03.0", 1, {"a GPT partition table", "--force"}},
+		{"data", "hello_world 0000:00:04.0", 1, {"holds data", "--force"}},
+		{"unchanged", "hello_world 0000:00:03.0", 1, {"a GPT partition table"}},
+		{"own greeting", "hello_world 0000:00:05.0", 0, {"Hello world!"}},
+		{"force", "hello_world --force 0000:00:04.0", 0, {"Hello world!"}},
+		{"no argument", "hello_world", 2, {"usage"}},
+		{"bad option", "hello_world --frob 0000:00:03.0", 2, {"usage"}},
+		{"two devices", "hello_world 0000:00:03.0 0000:00:04.0", 2, {"usage"}},
+	};
+
+	(void)state;
+	write_at(gpt, 512, "EFI PART", 8);
+	write_at(gpt, 510, "\x55\xaa", 2);
+	write_at(data, 70000, "x", 1);
+	write_at(hello, 0, "Hello world!\n", 13);
+	snprintf(args, sizeof(args), "--disk %s --disk %s --disk %s --bind", gpt, data, hello);
+	run_cases(args, cases, sizeof(cases) / sizeof(cases[0]));
+	content = read_file(gpt, NULL);
+	assert_int_equal(content[0], 0);
+	assert_memory_equal(content + 512, "EFI PART", 8);
+	free(content);
+	content = read_file(data, NULL);
+	assert_string_equal(content, "Hello world!\n");
+	assert_int_equal(content[70000], 'x');
+	free(content);
+}
+
+/* ---- identify ---- */
+
+/* What jq makes of the JSON that the last run() printed, without the newline. */
+static char *jq(const char *filter)
+{
+	static char out[512];
+	char line[1024];
+	FILE *pipe;
+	size_t n;
+
+	snprintf(line, sizeof(line), "sed -n '/^{/,$p' %s/out | jq -r '%s'", dir, filter);
+	pipe = popen(line, "r");
+	assert_non_null(pipe);
+	n = fread(out, 1, sizeof(out) - 1, pipe);
+	assert_int_equal(pclose(pipe), 0);
+	assert_true(n > 0);
+	out[n - 1] = '\0';
+	return out;
+}
+
+/* The n-th line of what a command printed, without trailing blanks. */
+static char *nth_line(const char *text, int n)
+{
+	static char line[256];
+	size_t len;
+
+	for (; n > 0; n--) {
+		text = strchr(text, '\n');
+		assert_non_null(text);
+		text++;
+	}
+	len = strcspn(text, "\n");
+	assert_true(len < sizeof(line));
+	memcpy(line, text, len);
+	while (len > 0 && line[len - 1] == ' ')
+		len--;
+	line[len] = '\0';
+	return line;
+}
+
+/* What the kernel's own driver says of the device, and then what ours says, must agree. */
+static void test_identify(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r,
+	    "tools/vm --disk %s -- sh -c '"
+	    "cat /sys/class/nvme/nvme0/model /sys/class/nvme/nvme0/serial "
+	    "/sys/class/nvme/nvme0/firmware_rev /sys/block/nvme0n1/size "
+	    "/sys/class/nvme/nvme0/cntlid;"
+	    "nvme-bind bind " ADDR " >&2 && identify --json " ADDR "'",
+	    new_image("id.img", 48 << 20));
+	expect_status(&r, 0);
+	assert_string_equal(jq(".controller.mn"), nth_line(r.out, 0));
+	assert_string_equal(jq(".controller.sn"), nth_line(r.out, 1));
+	assert_string_equal(jq(".controller.fr"), nth_line(r.out, 2));
+	assert_string_equal(nth_line(r.out, 3), "98304");
+	assert_string_equal(jq(".namespaces[0].nsze"), nth_line(r.out, 3));
+	assert_string_equal(jq(".controller.cntlid"), nth_line(r.out, 4));
+	done(&r);
+
+	run(&r, "tools/vm --bind -- identify " ADDR);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "QEMU NVMe Ctrl");
+	expect_in(&r, r.out, "nvmeh-0");
+	expect_in(&r, r.out, "MQES");
+	done(&r);
+}
+
+static void test_identify_usage(void **state)
+{
+	const struct guest_case cases[] = {
+		{"no argument", "identify", 2, {"usage"}},
+		{"bad option", "identify --frob " ADDR, 2, {"--frob"}},
+		{"no device", "identify 0000:00:1e.0", 1, {"no PCI device"}},
+	};
+
+	(void)state;
+	run_cases("", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+/* ---- reads and writes, checked from outside ---- */
+
+static void test_pattern(void **state)
+{
+	const char *disk = new_image("pattern.img", 16 << 20);
+	struct result r;
+
+	(void)state;
+	run(&r, "tools/vm --disk %s --bind -- guest_io pattern " ADDR " 10", disk);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "pattern: 18 checks passed");
+	expect_pattern(disk, 512, 11);
+	done(&r);
+}
+
+/* MDTS of 8 KiB: nearly every transfer is cut, and every list is short. */
+static void test_pattern_small_mdts(void **state)
+{
+	const char *disk = new_image("mdts.img", 16 << 20);
+	struct result r;
+
+	(void)state;
+	run(&r,
+	    "tools/vm --disk %s --nvme mdts=1 --bind -- "
+	    "sh -c 'guest_io pattern " ADDR " 20 && guest_io limits " ADDR "'",
+	    disk);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "max_nlb 16, ");
+	expect_pattern(disk, 512, 21);
+	done(&r);
+}
+
+/* 4096-byte blocks and three namespaces of different sizes. */
+static void test_pattern_4k_namespaces(void **state)
+{
+	const char *ns1 = new_image("ns1.img", 80 << 20), *ns2 = new_image("ns2.img", 8 << 20);
+	const char *ns3 = new_image("ns3.img", 32 << 20);
+	struct result r;
+
+	(void)state;
+	run(&r,
+	    "tools/vm --disk %s --ns %s --ns %s --nvme logical_block_size=4096 --bind -- "
+	    "guest_io pattern " ADDR " 30",
+	    ns1, ns2, ns3);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "namespace 1: 20480 blocks of 4096 bytes");
+	expect_in(&r, r.out, "namespace 2: 2048 blocks of 4096 bytes");
+	expect_in(&r, r.out, "namespace 3: 8192 blocks of 4096 bytes");
+	expect_pattern(ns1, 4096, 31);
+	expect_pattern(ns2, 4096, 32);
+	expect_pattern(ns3, 4096, 33);
+	done(&r);
+}
+
+static void test_async(void **state)
+{
+	const char *disk = new_image("async.img", 16 << 20);
+	struct result r;
+	uint8_t *data;
+	size_t size, i, at = 1;
+
+	(void)state;
+	run(&r, "tools/vm --disk %s --bind -- guest_io async " ADDR " 40", disk);
+	expect_status(&r, 0);
+	data = (uint8_t *)read_file(disk, &size);
+	for (i = 0; i < 61; i++) { /* the layout of run_async() in guest_io.c */
+		size_t nlb = 1 + (i * 13) % 256;
+
+		assert_int_equal(data[at * 512 - 1], 0);
+		assert_int_equal(pattern_check(data + at * 512, nlb * 512, at * 512, 41), -1);
+		at += nlb + 1;
+	}
+	free(data);
+	done(&r);
+}
+
+static void test_queues(void **state)
+{
+	const struct guest_case cases[] = {
+		{"depth 2", "guest_io depth " ADDR " 2", 0, {"2 entries", "depth: 1000 checks"}},
+		{"depth 3", "guest_io depth " ADDR " 3", 0, {"3 entries", "depth: 500 checks"}},
+		{"depth 64", "guest_io depth " ADDR " 64", 0, {"64 entries"}},
+		{"depth over MQES", "guest_io depth " ADDR " 65536", 0, {"2048 entries"}},
+		{"limits",
+	         "guest_io limits " ADDR,
+	         0,
+	         {"max_nlb 1024, queues 8", "limits: 1 checks"}},
+	};
+	struct result r;
+
+	(void)state;
+	run_cases("--bind", cases, sizeof(cases) / sizeof(cases[0]));
+
+	/* a controller that grants fewer queues than were asked for */
+	run(&r, "tools/vm --nvme max_ioqpairs=3 --bind -- guest_io limits " ADDR);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "queues 3");
+	done(&r);
+}
+
+/* ---- taking over ---- */
+
+static void test_killed_and_busy(void **state)
+{
+	const struct guest_case cases[] = {
+		{"start",
+	         "guest_io hold " ADDR " >/tmp/log & "
+	         "until grep -q holding /tmp/log; do sleep 0.1; done",
+	         0,
+	         {NULL}},
+		{"busy",
+	         "hello_world " ADDR,
+	         1,
+	         {"IOMMU group", "in use by process", "(guest_io)"}},
+		{"reset refused", "nvme-bind reset " ADDR, 1, {"(guest_io)"}},
+		{"kill", "kill -9 $!; wait; true", 0, {NULL}},
+		{"taken over", "hello_world " ADDR, 0, {"Hello world!"}},
+	};
+
+	(void)state;
+	run_cases("--bind", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+/* ---- nvme-bind ---- */
+
+static void test_bind_round_trip(void **state)
+{
+	const char *disk = new_image("ext4.img", 32 << 20);
+	const struct guest_case cases[] = {
+		{"mount", "mount -t ext4 /dev/nvme0n1 /mnt && echo keep >/mnt/file", 0, {NULL}},
+		{"status", "nvme-bind status", 0, {ADDR, "1b36:0010", "nvme0n1", "/mnt"}},
+		{"refused",
+	         "nvme-bind bind " ADDR,
+	         1,
+	         {"nvme0n1 is mounted on /mnt", "umount /mnt"}},
+		{"nothing changed",
+	         "cat /mnt/file; basename $(readlink /sys/bus/pci/devices/" ADDR "/driver)",
+	         0,
+	         {"keep\nnvme\n"}},
+		{"umount", "umount /mnt", 0, {NULL}},
+		{"bind", "nvme-bind bind " ADDR, 0, {"vfio-pci"}},
+		{"again", "nvme-bind bind 00:03.0", 0, {"already"}},
+		{"status vfio", "nvme-bind status", 0, {ADDR, "vfio-pci"}},
+		{"hello_world refuses",
+	         "hello_world " ADDR,
+	         1,
+	         {"an ext2, ext3 or ext4 file system"}},
+		{"reset", "nvme-bind reset " ADDR, 0, {"nvme0n1"}},
+		{"still there",
+	         "mount -t ext4 /dev/nvme0n1 /mnt && cat /mnt/file && umount /mnt",
+	         0,
+	         {"keep"}},
+	};
+	char args[256];
+	struct result r;
+
+	(void)state;
+	run(&r, "/sbin/mke2fs -q -t ext4 %s", disk);
+	expect_status(&r, 0);
+	done(&r);
+	snprintf(args, sizeof(args), "--disk %s", disk);
+	run_cases(args, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+static void test_bind_refuses(void **state)
+{
+	const struct guest_case cases[] = {
+		{"swap",
+	         "mkswap /dev/nvme0n1 >/dev/null && swapon /dev/nvme0n1 && "
+	         "nvme-bind bind " ADDR,
+	         1,
+	         {"nvme0n1 is used as swap space", "swapoff"}},
+		{"swap off", "swapoff /dev/nvme0n1", 0, {NULL}},
+		{"holder",
+	         "modprobe dm-mod; echo \"0 2048 linear /dev/nvme0n1 0\" | "
+	         "dmsetup create --noudevsync vol; nvme-bind bind " ADDR,
+	         1,
+	         {"nvme0n1 is below dm-0", "dmsetup remove vol"}},
+		{"holder gone", "dmsetup remove --noudevsync vol", 0, {NULL}},
+		{"open",
+	         "sleep 1000 </dev/nvme0n1 & nvme-bind bind " ADDR,
+	         1,
+	         {"has /dev/nvme0n1 open"}},
+		{"closed", "kill $!; wait; true", 0, {NULL}},
+		{"other namespace",
+	         "unshare -m sh -c \"mkfs.ext4 -q /dev/nvme0n1 && "
+	         "mount -t ext4 /dev/nvme0n1 /mnt && touch /tmp/up && sleep 1000\" & "
+	         "until [ -e /tmp/up ]; do sleep 0.1; done; nvme-bind bind " ADDR,
+	         1,
+	         {"mounted on /mnt", "namespace of process"}},
+		{"nothing changed",
+	         "basename $(readlink /sys/bus/pci/devices/" ADDR "/driver)",
+	         0,
+	         {"nvme"}},
+		{"no device", "nvme-bind bind 00:09.0", 1, {"no PCI device"}},
+		{"not NVMe", "nvme-bind bind 00:1f.2", 1, {"no NVMe controller"}},
+		{"not root", "su student -c \"nvme-bind bind " ADDR "\"", 1, {"sudo"}},
+		{"bad address", "nvme-bind bind 3.0", 2, {"3.0"}},
+		{"bad command", "nvme-bind frob", 2, {"frob"}},
+		{"no command", "nvme-bind", 2, {"Usage"}},
+	};
+
+	(void)state;
+	run_cases("", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+/* ---- what can go wrong with attach ---- */
+
+static void test_attach_failures(void **state)
+{
+	const struct guest_case cases[] = {
+		{"bad address",
+	         "hello_world nonsense",
+	         1,
+	         {"is not a PCI address", "0000:01:00.0"}},
+		{"no device", "hello_world 0000:00:1e.0", 1, {"no PCI device at this address"}},
+		{"not NVMe", "hello_world 0000:00:1f.2", 1, {"not an NVMe controller", "010601h"}},
+		{"kernel driver",
+	         "hello_world " ADDR,
+	         1,
+	         {"still bound to the kernel's nvme driver", "tools/nvme-bind bind " ADDR}},
+		{"unbind", "echo " ADDR " >/sys/bus/pci/drivers/nvme/unbind", 0, {NULL}},
+		{"no driver",
+	         "hello_world " ADDR,
+	         1,
+	         {"no driver is bound", "tools/nvme-bind bind"}},
+		{"bind", "nvme-bind bind " ADDR, 0, {NULL}},
+		{"no permission",
+	         "su student -c \"hello_world " ADDR "\"",
+	         1,
+	         {"no permission to open /dev/vfio/", "chown 1000 /dev/vfio/"}},
+		{"chown", "chown student /dev/vfio/[0-9]*", 0, {NULL}},
+		{"as a user",
+	         "su student -c \"ulimit -l 8192; hello_world " ADDR "\"",
+	         0,
+	         {"Hello world!"}},
+		{"memlock",
+	         "su student -c \"ulimit -l 64; hello_world " ADDR "\"",
+	         1,
+	         {"cannot lock 256 KiB", "it is 64 KiB", "ulimit -l 256"}},
+		{"no container",
+	         "mv /dev/vfio/vfio /dev/vfio/away; hello_world " ADDR,
+	         1,
+	         {"cannot open /dev/vfio/vfio", "modprobe vfio"}},
+		{"container", "mv /dev/vfio/away /dev/vfio/vfio; hello_world " ADDR, 0, {"Hello"}},
+		{"bad NVME_LOG", "NVME_LOG=loud hello_world " ADDR, 0, {"NVME_LOG=loud", "debug"}},
+	};
+
+	(void)state;
+	run_cases("", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+static void test_attach_no_type1(void **state)
+{
+	const struct guest_case cases[] = {
+		{"bind", "nvme-bind bind " ADDR, 0, {NULL}},
+		{"no type1",
+	         "rmmod vfio_iommu_type1; mount --bind /tmp /lib/modules; "
+	         "hello_world " ADDR,
+	         1,
+	         {"no type1 IOMMU backend", "modprobe"}},
+	};
+
+	(void)state;
+	run_cases("--no-vfio", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+static void test_attach_no_iommu(void **state)
+{
+	const struct guest_case cases[] = {
+		{"driver", "hello_world " ADDR, 1, {"in no IOMMU group", "intel_iommu=on"}},
+		{"bind", "nvme-bind bind " ADDR, 1, {"no IOMMU group", "intel_iommu=on"}},
+	};
+
+	(void)state;
+	run_cases("--no-iommu", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+static void test_attach_group(void **state)
+{
+	const struct guest_case cases[] = {
+		{"bind one", "nvme-bind bind " ADDR, 1, {"0000:00:03.1"}},
+		{"not viable", "hello_world " ADDR, 1, {"not viable", "0000:00:03.1 (nvme)"}},
+		{"bind other", "nvme-bind bind 0000:00:03.1", 0, {NULL}},
+		{"viable", "hello_world " ADDR " && hello_world 0000:00:03.1", 0, {"Hello world!"}},
+	};
+
+	(void)state;
+	run_cases("--group", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+static int make_dir(void **state)
+{
+	(void)state;
+	return mkdtemp(dir) == NULL;
+}
+
+static int remove_dir(void **state)
+{
+	char line[64];
+
+	(void)state;
+	snprintf(line, sizeof(line), "rm -rf %s", dir);
+	return system(line);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lab),
+		cmocka_unit_test(test_hello_world),
+		cmocka_unit_test(test_hello_world_refuses),
+		cmocka_unit_test(test_identify),
+		cmocka_unit_test(test_identify_usage),
+		cmocka_unit_test(test_pattern),
+		cmocka_unit_test(test_pattern_small_mdts),
+		cmocka_unit_test(test_pattern_4k_namespaces),
+		cmocka_unit_test(test_async),
+		cmocka_unit_test(test_queues),
+		cmocka_unit_test(test_killed_and_busy),
+		cmocka_unit_test(test_bind_round_trip),
+		cmocka_unit_test(test_bind_refuses),
+		cmocka_unit_test(test_attach_failures),
+		cmocka_unit_test(test_attach_no_type1),
+		cmocka_unit_test(test_attach_no_iommu),
+		cmocka_unit_test(test_attach_group),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}

@@ -32,6 +32,12 @@ $(B)/tests/%: tests/%.c Makefile | $(B)/tests
 $(B)/asan/%: tests/%.c Makefile | $(B)/asan
 	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror -MMD -MP -I. -Itests $< -o $@ -lcmocka $(PCI_LIBS)
 
+# The tool that the README shows, built from the README.
+$(B)/tests/readme_tool: README.md nvme.h Makefile | $(B)/tests
+	awk '/^```c$$/ { code = 1; next } /^```/ { code = 0 } code' README.md >$@.c
+	$(CC) -std=c11 -O2 $(WARN_C) -Werror -I. $@.c -o $@ $(PCI_LIBS)
+	g++ -x c++ -std=c++17 -O2 $(WARN) -Werror -I. -c $@.c -o $@.o
+
 $(B) $(B)/tests $(B)/asan $(B)/lint:
 	@mkdir -p $@
 
@@ -55,7 +61,7 @@ check: $(UNIT:%=$(B)/tests/%) ## the quick tests, without a VM
 asan: $(UNIT:%=$(B)/asan/%) ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
 	@set -e; for t in $^; do echo "== $$t"; $$t; done
 
-vmtest: all $(B)/tests/test_vm $(GUEST:%=$(B)/tests/%) ## the driver over VFIO, in the VM lab
+vmtest: all $(B)/tests/test_vm $(GUEST:%=$(B)/tests/%) $(B)/tests/readme_tool ## the driver over VFIO, in the VM lab
 	$(B)/tests/test_vm
 
 # ---- linting ----
@@ -83,7 +89,7 @@ lint-header: | $(B)/lint ## nvme.h under gcc and clang, C11 and C++17, in every 
 lint-cppcheck: ## cppcheck finds nothing
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr -I. \
 		--enable=warning,performance,portability --suppress=missingIncludeSystem \
-		-DNVME_IMPLEMENTATION -UNVME_STATIC -D__x86_64__ \
+		-DNVME_IMPLEMENTATION -UNVME_STATIC -D__x86_64__ -DMAP_ANONYMOUS=32 -DCLOCK_MONOTONIC=1 \
 		$(wildcard examples/*.c tests/*.c tools/*.c trace/*.c)
 
 clean: ## remove what was built (the downloaded VM kernel stays in build/vm)

@@ -40,6 +40,7 @@
  *	>>log       the debug log
  *	>>pci       finding controllers, with libpci
  *	>>vfio      getting at one of them: container, group, device, BAR0, bus master
+ *	>>state     what the driver remembers
  *	>>dma       memory that the controller can reach, and its address there (IOVA)
  *	>>regs      reading and writing registers
  *	>>queue     submission and completion queues: rings, phase, doorbells
@@ -107,15 +108,11 @@
 extern "C" {
 #endif
 
-/* ==============================================================================================
- * >>spec   What the NVM Express specifications define: registers, queue entries, data
- *          structures and codes. No policy and no state here, only names for bits and bytes.
+/* ============================================================================================
+ * >>spec
  *
- * How to read this section
- *   [Base 2.1 §x, Fig. n: Title]   NVM Express Base Specification 2.1 (5 August 2024)
- *   [NVM 1.1 ...]                  NVM Command Set Specification 1.1
- *   [PCIe 1.1 ...]                 NVMe over PCIe Transport Specification 1.1
- *   Numbers move between revisions, titles hardly do: search for the title.
+ * What the NVM Express specifications define: registers, queue entries, data structures and codes.
+ * No policy and no state here, only names for bits and bytes.
  *
  * All multi-byte values are little-endian, in registers and in memory; the structures below
  * are used as they are, so the host must be little-endian too.
@@ -126,7 +123,7 @@ extern "C" {
  *   NVME_CC_MPS(cc)      takes the field out of a register value       (extract)
  *   NVME_CC_MPS_SET(x)   x at the place of the field, the rest zero    (build; or them together)
  * The same pair exists for the command dwords: NVME_IDENTIFY_CNS(cdw10), ..._CNS_SET(cns).
- * ============================================================================================== */
+ * ============================================================================================ */
 
 #ifdef __cplusplus
 #define NVME_STATIC_ASSERT(cond, msg) static_assert(cond, msg)
@@ -1914,11 +1911,13 @@ extern "C" {
 #endif
 #define NVME__COLD static __attribute__((cold, noinline))
 
-/* ==============================================================================================
- * >>text   Names and the one formatter: the live log and the trace decoder both print what these
- *          functions return, so they cannot disagree. Everything here takes any input: codes come
- *          from a device that may lie, or from a trace file that may be damaged.
- * ============================================================================================== */
+/* ============================================================================================
+ * >>text
+ *
+ * Names of codes, and the one formatter for commands, completions and registers, so that every log
+ * and every tool says the same of the same thing. Everything here takes any input: codes come from
+ * a device that may lie.
+ * ============================================================================================ */
 
 /*
  * One table per list of codes. The last row has the code NVME__ANY_OTHER and the name for all
@@ -4628,6 +4627,8 @@ NVME__COLD void nvme_qpair_print_completion(const struct nvme_qpair *qp, const s
 	char text[256];
 
 	nvme_format_cpl(text, sizeof(text), qp->id, cpl);
+	if (cpl->sqid != qp->id && cpl->sqid != 0)
+		NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "sqid %u doesn't match qid", cpl->sqid);
 	NVME__LOG(&qp->ctrlr->log, NVME_LOG_NOTICE, "%s", text);
 }
 
@@ -4792,12 +4793,8 @@ NVME__HOT void nvme__qpair_take_cqe(struct nvme_qpair *qp, const struct nvme_cpl
 
 	if (nvme__likely(cpl->cid < qp->num_trackers))
 		tr = &qp->trackers[cpl->cid];
-	if (nvme__unlikely(tr == NULL || !tr->outstanding)) {
+	if (nvme__unlikely(tr == NULL || !tr->outstanding || cpl->sqid != qp->id)) {
 		nvme__qpair_bad_cqe(qp, cpl, "cpl does not map to outstanding cmd");
-		return;
-	}
-	if (nvme__unlikely(cpl->sqid != qp->id)) {
-		nvme__qpair_bad_cqe(qp, cpl, "cpl names another submission queue");
 		return;
 	}
 	if (nvme__unlikely(cpl->sqhd >= qp->entries)) /* not used, but a bad sign */

@@ -309,6 +309,55 @@ static void expect_prefixes(const struct result *r)
 	free(copy);
 }
 
+/* Replaces by # what differs from run to run: time, line numbers, addresses of memory. */
+static char *mask_line(char *line)
+{
+	char *in = line, *out = line, *at;
+
+	if (*in == '[' && (at = strstr(in, ": *")) != NULL)
+		in = at; /* the prefix */
+	while (*in != '\0') {
+		*out++ = *in++;
+		if (out - line >= 2 && out[-2] == '0' && out[-1] == 'x' &&
+		    strncmp(in, "0 ", 2) != 0) {
+			in += strspn(in, "0123456789abcdef");
+			*out++ = '#';
+		}
+	}
+	*out = '\0';
+	return line;
+}
+
+/* The log in the README is one that is really printed: its lines are there, in that order. */
+static void expect_readme_log(const struct result *r)
+{
+	char *readme = read_file("README.md", NULL), *log = strdup(r->err);
+	char *want, *have, *save_want = NULL, *save_have = NULL, *end;
+	int lines = 0;
+
+	want = strstr(readme, "```text\n");
+	assert_non_null(want);
+	want += strlen("```text\n");
+	end = strstr(want, "```");
+	assert_non_null(end);
+	*end = '\0';
+	have = strtok_r(log, "\n", &save_have);
+	have = have != NULL ? mask_line(have) : NULL;
+	for (want = strtok_r(want, "\n", &save_want); want != NULL;
+	     want = strtok_r(NULL, "\n", &save_want)) {
+		mask_line(want);
+		while (have != NULL && strcmp(have, want) != 0)
+			if ((have = strtok_r(NULL, "\n", &save_have)) != NULL)
+				mask_line(have);
+		if (have == NULL)
+			fail_msg("the README shows a log line that is not printed: %s", want);
+		lines++;
+	}
+	assert_true(lines > 10);
+	free(readme);
+	free(log);
+}
+
 static void test_hello_world(void **state)
 {
 	const char *disk = new_image("hello.img", 1 << 20);
@@ -324,11 +373,29 @@ static void test_hello_world(void **state)
 	for (i = 0, at = r.err; i < sizeof(hello_log) / sizeof(hello_log[0]); i++)
 		at = expect_in(&r, at, hello_log[i]);
 	expect_prefixes(&r);
+	expect_readme_log(&r);
 	data = read_file(disk, &size);
 	assert_memory_equal(data, "Hello world!\n", 14);
 	for (i = 14; i < size; i++)
 		assert_int_equal(data[i], 0);
 	free(data);
+	done(&r);
+}
+
+/* The ten-line tool of the README. */
+static void test_readme_tool(void **state)
+{
+	const char *disk = new_image("tool.img", 1 << 20);
+	struct result r;
+	uint8_t block[512];
+
+	(void)state;
+	pattern_fill(block, sizeof(block), 0, 5);
+	write_at(disk, 0, (const char *)block, sizeof(block));
+	run(&r,
+	    "tools/vm --disk %s --bind -- readme_tool " ADDR " >%s/block && cmp -n 512 %s %s/block",
+	    disk, dir, disk, dir);
+	expect_status(&r, 0);
 	done(&r);
 }
 
@@ -761,6 +828,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_lab),
 		cmocka_unit_test(test_hello_world),
 		cmocka_unit_test(test_hello_world_refuses),
+		cmocka_unit_test(test_readme_tool),
 		cmocka_unit_test(test_identify),
 		cmocka_unit_test(test_identify_usage),
 		cmocka_unit_test(test_pattern),

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What the documents say is so: commands exist, paths exist, CI runs what the README says. (The
+ * README's program and log are checked where there is a controller, in test_vm.)
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define TEST_COMMAND "tools/deps.sh && make test"
+
+static char *read_file(const char *name)
+{
+	FILE *file = fopen(name, "rb");
+	char *text = calloc(1, 1 << 20);
+
+	assert_non_null(text);
+	if (file == NULL)
+		fail_msg("%s is missing: run the tests from the top of the repository", name);
+	assert_true(fread(text, 1, (1 << 20) - 1, file) > 0);
+	fclose(file);
+	return text;
+}
+
+static void test_ci_runs_the_readme(void **state)
+{
+	char *readme = read_file("README.md"), *ci = read_file(".ci/run");
+
+	(void)state;
+	assert_non_null(strstr(readme, "```sh\n" TEST_COMMAND "\n```"));
+	assert_non_null(strstr(readme, "```sh\ntools/deps.sh && make demo\n```"));
+	assert_non_null(strstr(ci, "\n" TEST_COMMAND "\n"));
+	free(readme);
+	free(ci);
+}
+
+/* Every `make TARGET` of a document is a target, and 'make help' explains it. */
+static void check_make_targets(const char *name, const char *help)
+{
+	char *text = read_file(name), *at = text, target[64], line[80];
+	int n = 0;
+
+	while ((at = strstr(at, "make ")) != NULL) {
+		at += strlen("make ");
+		if (sscanf(at, "%63[a-z-]", target) != 1 || (at[-6] != '`' && at[-6] != ' '))
+			continue;
+		if (at[-6] == ' ' && strncmp(at - 8, "&& ", 3) != 0)
+			continue; /* an English sentence */
+		snprintf(line, sizeof(line), "make %s ", target);
+		if (strstr(help, line) == NULL)
+			fail_msg("%s names 'make %s', which 'make help' does not list", name,
+			         target);
+		n++;
+	}
+	assert_true(n > 0);
+	free(text);
+}
+
+static void test_make_targets(void **state)
+{
+	static char help[16384];
+	FILE *pipe = popen("make -s help", "r");
+
+	(void)state;
+	assert_non_null(pipe);
+	assert_true(fread(help, 1, sizeof(help) - 1, pipe) > 0);
+	assert_int_equal(pclose(pipe), 0);
+	check_make_targets("README.md", help);
+}
+
+/* The first column of the table of files. */
+static void test_paths(void **state)
+{
+	char *readme = read_file("README.md"), *at = readme, path[128];
+	int n = 0;
+
+	(void)state;
+	while ((at = strstr(at, "\n| `")) != NULL) {
+		at += strlen("\n| `");
+		assert_int_equal(sscanf(at, "%127[^`]", path), 1);
+		if (access(path, F_OK) != 0)
+			fail_msg("README.md names %s, which does not exist", path);
+		n++;
+	}
+	assert_true(n >= 7);
+	free(readme);
+}
+
+/* Every tag of the header's table of contents is there exactly once more, in the same order. */
+static void test_header_contents(void **state)
+{
+	char *header = read_file("nvme.h"), *toc = strstr(header, "CONTENTS"), tag[32], mark[64];
+	const char *section;
+	int n = 0;
+
+	(void)state;
+	assert_non_null(toc);
+	section = header;
+	while ((toc = strstr(toc, " *\t>>")) != NULL) {
+		toc += 3;
+		assert_int_equal(sscanf(toc, "%31[>a-z]", tag), 1);
+		snprintf(mark, sizeof(mark), "\n * %s", tag);
+		section = strstr(section, mark);
+		if (section == NULL)
+			fail_msg("nvme.h: section %s is missing or out of order", tag);
+		n++;
+	}
+	assert_true(n > 10);
+	free(header);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ci_runs_the_readme),
+		cmocka_unit_test(test_make_targets),
+		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_header_contents),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1650,6 +1650,7 @@ NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
  * Deletes the queue pairs that are left, shuts the controller down in an orderly way (so that its
  * cache is safe on the medium), disables it and releases everything. Callbacks of commands that
  * are still outstanding run with the status ABORTED - SQ DELETION. NULL is allowed. Returns 0, or
+ * -EBUSY when called from a callback (nothing is released then), or
  * -ETIMEDOUT or -ENODEV when the controller did not finish its shutdown; it is released then too.
  */
 NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr);
@@ -4258,6 +4259,12 @@ NVMEDEF uint64_t nvme_ctrlr_get_reg_8(struct nvme_ctrlr *ctrlr, uint32_t offset)
 	return nvme_mmio_read_8(&ctrlr->dev, offset);
 }
 
+/* Any queue's thread may find out that the device is gone. */
+static bool nvme__ctrlr_is_gone(const struct nvme_ctrlr *ctrlr)
+{
+	return __atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED);
+}
+
 /*
  * CSTS with its two bad omens. A device that was pulled out, or whose link is down, reads as all
  * ones; CSTS.CFS says that the controller has given up [Base 2.1 §3.1.4.6, Fig. 42: Controller
@@ -4267,13 +4274,13 @@ static int nvme__ctrlr_check_csts(struct nvme_ctrlr *ctrlr, uint32_t *csts)
 {
 	*csts = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
 	if (*csts == UINT32_MAX) {
-		if (!ctrlr->gone)
+		if (!nvme__ctrlr_is_gone(ctrlr))
 			NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 			              "the device is gone (its registers read FFFFFFFFh): check "
 			              "that it is "
 			              "still there with 'lspci -s %s'",
 			              ctrlr->dev.name);
-		ctrlr->gone = true;
+		__atomic_store_n(&ctrlr->gone, true, __ATOMIC_RELAXED);
 		return -ENODEV;
 	}
 	return NVME_CSTS_CFS(*csts) != 0 ? -EIO : 0;
@@ -4697,6 +4704,8 @@ static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, v
 
 	if (qp->refuse != 0)
 		return qp->refuse;
+	if (nvme__ctrlr_is_gone(qp->ctrlr))
+		return -ENODEV;
 	if (cmd == NULL || cb == NULL || (len != 0 && (buf == NULL || (cmd->flags & 0xc0) != 0)))
 		return -EINVAL;
 	if (len > qp->max_xfer_size)
@@ -5174,7 +5183,7 @@ static int nvme__ctrlr_wait_ready(struct nvme_ctrlr *ctrlr, uint32_t rdy, bool m
 
 NVME__COLD int nvme__ctrlr_explain_ready(struct nvme_ctrlr *ctrlr, int rc)
 {
-	uint32_t csts = ctrlr->gone ? UINT32_MAX : nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
+	uint32_t csts = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
 
 	if (rc == -ETIMEDOUT)
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
@@ -5296,9 +5305,9 @@ static int nvme_ctrlr_enable(struct nvme_ctrlr *ctrlr)
 /* Leaves the controller with CC.EN = 0, so that it touches our memory no more. */
 static int nvme__ctrlr_turn_off(struct nvme_ctrlr *ctrlr)
 {
-	uint32_t cc;
+	uint32_t cc, csts;
 
-	if (ctrlr->gone)
+	if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
 		return -ENODEV;
 	cc = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CC);
 	if (NVME_CC_EN(cc) != 0)
@@ -5831,7 +5840,7 @@ static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
 	uint32_t cc, csts;
 	int rc = 0;
 
-	if (ctrlr->gone)
+	if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
 		return -ENODEV;
 	cc = nvme_mmio_read_4(dev, NVME_REG_CC);
 	if (NVME_CC_EN(cc) == 0)
@@ -6010,9 +6019,11 @@ NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
 
 	if (ctrlr == NULL)
 		return 0;
+	if (ctrlr->adminq->polling != 0)
+		return -EBUSY; /* called from a callback */
 	while (ctrlr->io_qpairs != NULL) {
 		if (nvme_ctrlr_free_io_qpair(ctrlr->io_qpairs) == -EBUSY)
-			return -EBUSY; /* called from a callback */
+			return -EBUSY;
 	}
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Prepare to destruct SSD");
 	nvme__qpair_abort_outstanding(ctrlr->adminq);

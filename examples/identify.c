@@ -446,7 +446,7 @@ static void format_string(char *buf, size_t size, const uint8_t *s, size_t n)
 	}
 }
 
-/* The raw value. JSON has up to 32 bits as a number; see print_json() for the quotes. */
+/* The raw value. JSON has up to 64 bits as a number; see print_json() for the quotes. */
 static void format_value(char *buf, size_t size, const struct field *f, const uint8_t *base)
 {
 	char digits[40];
@@ -459,7 +459,7 @@ static void format_value(char *buf, size_t size, const struct field *f, const ui
 
 			buf += snprintf(buf, 4, "%s%02x", dash ? "-" : "", base[f->off + i]);
 		}
-	} else if (out.json ? f->size == 8 : f->how == HEX || f->how == QES || f->how == VERSION) {
+	} else if (!out.json && (f->how == HEX || f->how == QES || f->how == VERSION)) {
 		snprintf(buf, size, "0x%0*" PRIx64, 2 * f->size, (uint64_t)number(f, base));
 	} else {
 		snprintf(buf, size, "%s", decimal(digits, number(f, base)));
@@ -596,7 +596,7 @@ static void print_json(const struct field *fields, size_t n, const uint8_t *base
 
 	for (const struct field *f = fields; f < fields + n; f++) {
 		format_value(text, sizeof(text), f, base);
-		json_value(f->key, text, f->how <= UUID || f->size > 4 ? "\"" : "");
+		json_value(f->key, text, f->how <= UUID || f->size > 8 ? "\"" : "");
 	}
 	json_open("decoded", '{');
 	for (const struct field *f = fields; f < fields + n; f++) {
@@ -857,6 +857,8 @@ int main(int argc, char **argv)
 			break;
 	}
 	if (i != argc - 1 || argv[i][0] == '-') {
+		if (i < argc)
+			fprintf(stderr, "identify: there is no place for '%s'\n", argv[i]);
 		fprintf(stderr, "usage: identify [--json] [--all] ADDRESS (a PCI address such as "
 		                "0000:01:00.0; 'tools/nvme-bind status' lists them)\n");
 		return 2;

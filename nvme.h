@@ -3005,19 +3005,31 @@ NVMEDEF int nvme_pci_enumerate(struct nvme_pci_info *list, int max)
 	return nvme__pci_scan(NULL, list, max);
 }
 
+/* Up to max hexadecimal digits that are followed by end, which is passed over too. */
+static bool nvme__pci_parse_hex(const char **text, int max, char end, unsigned int *value)
+{
+	const char *at = *text;
+	char *stop;
+
+	if (!isxdigit((unsigned char)*at) || (at[0] == '0' && (at[1] | 0x20) == 'x'))
+		return false; /* strtoul() would take blanks, signs and 0x */
+	*value = (unsigned int)strtoul(at, &stop, 16);
+	*text = stop + 1;
+	return stop - at <= max && *stop == end;
+}
+
 /* "01:00.0" or "0000:01:00.0" to the full form that sysfs uses. */
 static int nvme__pci_parse_addr(const char *text, char *addr, size_t size)
 {
 	unsigned int domain = 0, bus, dev, func;
-	int end = 0;
+	const char *colon = strchr(text, ':');
 
-	if (sscanf(text, "%8x:%2x:%2x.%1x%n", &domain, &bus, &dev, &func, &end) != 4) {
-		domain = 0;
-		end = 0;
-		if (sscanf(text, "%2x:%2x.%1x%n", &bus, &dev, &func, &end) != 3)
-			return -EINVAL;
-	}
-	if (text[end] != '\0' || !isxdigit((unsigned char)text[0]) || dev > 0x1f || func > 7)
+	if (colon != NULL && strchr(colon + 1, ':') != NULL &&
+	    !nvme__pci_parse_hex(&text, 8, ':', &domain))
+		return -EINVAL;
+	if (!nvme__pci_parse_hex(&text, 2, ':', &bus) ||
+	    !nvme__pci_parse_hex(&text, 2, '.', &dev) ||
+	    !nvme__pci_parse_hex(&text, 1, '\0', &func) || dev > 0x1f || func > 7)
 		return -EINVAL;
 	snprintf(addr, size, "%04x:%02x:%02x.%x", domain, bus, dev, func);
 	return 0;
@@ -3858,16 +3870,17 @@ static uint64_t nvme__iova_conflict(const struct nvme_ctrlr *ctrlr, uint64_t iov
 static int nvme__iova_alloc(const struct nvme_ctrlr *ctrlr, uint64_t len, uint64_t *iova)
 {
 	const uint64_t align = (uint64_t)2 << 20;
-	uint64_t at, end;
+	uint64_t at, end, last;
 	unsigned int i;
 
 	for (i = 0; i < ctrlr->dev.num_iova; i++) {
 		const struct nvme_iova_range *r = &ctrlr->dev.iova[i];
 
-		if (r->last > UINT64_MAX - 2 * align || r->start > r->last)
+		last = r->last < UINT64_MAX - 2 * align ? r->last : UINT64_MAX - 2 * align;
+		if (r->start > last)
 			continue;
 		at = nvme__round_up(r->start > 0 ? r->start : align, align);
-		while (at <= r->last && len - 1 <= r->last - at) {
+		while (at <= last && len - 1 <= last - at) {
 			end = nvme__iova_conflict(ctrlr, at, len);
 			if (end == 0) {
 				*iova = at;
@@ -4077,13 +4090,27 @@ NVMEDEF void nvme_dma_free(struct nvme_ctrlr *ctrlr, void *buf)
 	nvme__extent_merge(before);
 }
 
+/* Is any of these bytes in the arena's window or registered already? */
+static bool nvme__dma_overlaps(const struct nvme_ctrlr *ctrlr, const uint8_t *at, size_t len)
+{
+	const struct nvme__arena *a = &ctrlr->arena;
+	uint32_t i;
+
+	for (i = 0; i < ctrlr->num_regions; i++) {
+		const struct nvme__region *r = &ctrlr->regions[i];
+
+		if (at < r->vaddr + r->len && r->vaddr < at + len)
+			return true;
+	}
+	return at < a->base + a->window && a->base < at + len;
+}
+
 NVMEDEF int nvme_dma_register(struct nvme_ctrlr *ctrlr, void *vaddr, size_t len)
 {
 	size_t mask = ctrlr->dev.page_size - 1;
 	uint8_t *at = (uint8_t *)vaddr;
 	struct nvme__region *r;
-	uint64_t iova, first;
-	uint32_t i;
+	uint64_t iova;
 	int rc;
 
 	if (at == NULL || len == 0 || ((uintptr_t)at & mask) != 0 || (len & mask) != 0) {
@@ -4093,12 +4120,7 @@ NVMEDEF int nvme_dma_register(struct nvme_ctrlr *ctrlr, void *vaddr, size_t len)
 			vaddr, mask + 1);
 		return -EINVAL;
 	}
-	for (i = 0; i < ctrlr->num_regions; i++) {
-		r = &ctrlr->regions[i];
-		if (at < r->vaddr + r->len && r->vaddr < at + len)
-			break;
-	}
-	if (i < ctrlr->num_regions || nvme_dma_iova(ctrlr, at, 1, &first) == 0) {
+	if (nvme__dma_overlaps(ctrlr, at, len)) {
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 		              "%zu bytes at %p are DMA memory already: register memory once", len,
 		              vaddr);
@@ -4948,33 +4970,47 @@ static void nvme__sync_abandon(struct nvme_qpair *qp, struct nvme__sync *sync)
 	}
 }
 
+static uint32_t nvme__qpair_timeout_ms(const struct nvme_qpair *qp)
+{
+	const struct nvme_ctrlr_opts *opts = &qp->ctrlr->opts;
+
+	return qp->id == 0 ? opts->admin_timeout_ms : opts->io_timeout_ms;
+}
+
+/* Polls until something has come, for a while at most. 0: look again. */
+static int nvme__wait_a_little(struct nvme_qpair *qp, uint64_t deadline)
+{
+	int rc, polls;
+
+	for (polls = 0; polls < 256; polls++) {
+		rc = nvme_qpair_process_completions(qp, 0);
+		if (rc != 0)
+			return rc < 0 ? rc : 0;
+	}
+	if (nvme__now_ms(qp->ctrlr) <= deadline) {
+		sched_yield();
+		return 0;
+	}
+	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+	              "a command on queue %u did not complete within %" PRIu32
+	              " ms: detach the controller, which resets it, and attach it again",
+	              qp->id, nvme__qpair_timeout_ms(qp));
+	return -ETIMEDOUT;
+}
+
 /*
  * Polls until the command is complete. -EIO: with an error status. Other errors mean that it is
  * not complete and that the controller may still be using its buffer.
  */
 static int nvme_wait_for_completion(struct nvme_qpair *qp, struct nvme__sync *sync,
-                                    uint32_t timeout_ms)
+                                    uint64_t deadline)
 {
-	uint64_t deadline = nvme__now_ms(qp->ctrlr) + timeout_ms;
-	uint32_t polls = 0;
 	int rc = 0;
 
-	while (!sync->done && rc >= 0) {
-		rc = nvme_qpair_process_completions(qp, 0);
-		if (rc == 0 && !sync->done && ++polls % 256 == 0) {
-			if (nvme__now_ms(qp->ctrlr) > deadline)
-				rc = -ETIMEDOUT;
-			else
-				sched_yield();
-		}
-	}
+	while (!sync->done && rc == 0)
+		rc = nvme__wait_a_little(qp, deadline);
 	if (sync->done)
 		return nvme_cpl_is_error(&sync->cpl) ? -EIO : 0;
-	if (rc == -ETIMEDOUT)
-		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
-		              "a command on queue %u did not complete within %" PRIu32
-		              " ms: detach the controller, which resets it, and attach it again",
-		              qp->id, timeout_ms);
 	nvme__sync_abandon(qp, sync);
 	return rc;
 }
@@ -4983,19 +5019,18 @@ static int nvme_wait_for_completion(struct nvme_qpair *qp, struct nvme__sync *sy
 static int nvme__submit_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
                                  uint32_t len, struct nvme_cpl *cpl)
 {
-	const struct nvme_ctrlr_opts *opts = &qp->ctrlr->opts;
+	uint64_t deadline = nvme__now_ms(qp->ctrlr) + nvme__qpair_timeout_ms(qp);
 	struct nvme__sync sync;
 	int rc;
 
 	memset(&sync, 0, sizeof(sync));
 	while ((rc = nvme__submit_raw(qp, cmd, buf, len, nvme__sync_done, &sync)) == -EAGAIN) {
-		rc = nvme_qpair_process_completions(qp, 0); /* full of the caller's own commands */
-		if (rc < 0)
+		rc = nvme__wait_a_little(qp, deadline); /* full of the caller's own commands */
+		if (rc != 0)
 			return rc;
 	}
 	if (rc == 0)
-		rc = nvme_wait_for_completion(
-			qp, &sync, qp->id == 0 ? opts->admin_timeout_ms : opts->io_timeout_ms);
+		rc = nvme_wait_for_completion(qp, &sync, deadline);
 	*cpl = sync.cpl;
 	return rc;
 }
@@ -5015,6 +5050,8 @@ static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *
 	if (cpl == NULL)
 		cpl = &local;
 	memset(cpl, 0, sizeof(*cpl));
+	if (cmd == NULL || (len != 0 && buf == NULL))
+		return -EINVAL;
 	if (len > qp->max_xfer_size)
 		return -EMSGSIZE;
 	if (len == 0 ||
@@ -5040,16 +5077,17 @@ static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *
  * specification lays down [Base 2.1 §3.5.1: Memory-based controller initialization (PCIe)]. The
  * table of contents is nvme_ctrlr_process_init() at the end of this section.
  * ============================================================================================ */
-#define NVME__ADMIN_QUEUE_SIZE 32u
-#define NVME__NUM_IO_QUEUES    8u
-#define NVME__IO_QUEUE_SIZE    256u
-#define NVME__TIMEOUT_MS       30000u
-#define NVME__SHUTDOWN_MS      10000u
-#define NVME__MAX_PAGE_SIZE    ((uint32_t)1 << 20)
-#define NVME__MAX_XFER_SIZE    ((uint32_t)32 << 20) /* where MDTS sets no limit: 65536 x 512 */
-#define NVME__IO_MAX_XFER_SIZE ((uint32_t)2 << 20)  /* default of a queue pair's PRP lists */
-#define NVME__MAX_NS           1024u                /* namespaces kept of what a device reports */
-#define NVME__NO_TIMEOUT       UINT64_MAX
+#define NVME__ADMIN_QUEUE_SIZE    32u
+#define NVME__NUM_IO_QUEUES       8u
+#define NVME__IO_QUEUE_SIZE       256u
+#define NVME__TIMEOUT_MS          30000u
+#define NVME__SHUTDOWN_MS         10000u
+#define NVME__MAX_PAGE_SIZE       ((uint32_t)1 << 20)
+#define NVME__MAX_XFER_SIZE       ((uint32_t)32 << 20)  /* where MDTS sets no limit: 65536 x 512 */
+#define NVME__IO_MAX_XFER_SIZE    ((uint32_t)2 << 20)   /* default of a queue pair's PRP lists */
+#define NVME__ADMIN_MAX_XFER_SIZE ((uint32_t)128 << 10) /* of an admin command */
+#define NVME__MAX_NS              1024u /* namespaces kept of what a device reports */
+#define NVME__NO_TIMEOUT          UINT64_MAX
 
 static const char *nvme__ctrlr_state_name(enum nvme_ctrlr_state state)
 {
@@ -5103,10 +5141,17 @@ static int nvme_ctrlr_read_vs(struct nvme_ctrlr *ctrlr)
 {
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READ_VS, NVME__NO_TIMEOUT);
 	ctrlr->vs = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_VS);
-	if (ctrlr->vs == UINT32_MAX) {
+	if (ctrlr->vs == UINT32_MAX) { /* nothing answers, or something that is no controller */
 		uint32_t csts;
 
-		return nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV ? -ENODEV : -EIO;
+		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
+			return -ENODEV;
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_ERROR,
+			"the controller has no version (VS reads FFFFFFFFh): reset the device with "
+			"'echo 1 > /sys/bus/pci/devices/%s/reset' or switch its power off and on",
+			ctrlr->dev.name);
+		return -EIO;
 	}
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO, "NVMe version %u.%u.%u", NVME_VS_MJR(ctrlr->vs),
 	              NVME_VS_MNR(ctrlr->vs), NVME_VS_TER(ctrlr->vs));
@@ -5135,8 +5180,6 @@ static int nvme_ctrlr_read_cap(struct nvme_ctrlr *ctrlr)
 		return -ENOTSUP;
 	}
 	ctrlr->page_size = 4096u << NVME_CAP_MPSMIN(ctrlr->cap);
-	ctrlr->max_xfer_size =
-		ctrlr->page_size; /* enough for Identify, which tells the real limit */
 	if (NVME_CAP_MQES(ctrlr->cap) == 0 ||
 	    dev->bar0_size < NVME_CQ_HDBL(1, NVME_CAP_DSTRD(ctrlr->cap)) + 4u) {
 		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
@@ -5253,8 +5296,8 @@ static int nvme_ctrlr_construct_admin_qpair(struct nvme_ctrlr *ctrlr)
 		nvme__qpair_reset(ctrlr->adminq);
 		return 0;
 	}
-	return nvme_qpair_construct(ctrlr, 0, ctrlr->opts.admin_queue_size, ctrlr->max_xfer_size,
-	                            &ctrlr->adminq);
+	return nvme_qpair_construct(ctrlr, 0, ctrlr->opts.admin_queue_size,
+	                            NVME__ADMIN_MAX_XFER_SIZE, &ctrlr->adminq);
 }
 
 /* Which command sets to switch on: NVM alone, all of them, or none but admin. */
@@ -5379,6 +5422,8 @@ static int nvme_ctrlr_identify(struct nvme_ctrlr *ctrlr)
 		return rc;
 	}
 	ctrlr->max_xfer_size = nvme__max_xfer_from_mdts(data->mdts, NVME_CAP_MPSMIN(ctrlr->cap));
+	if (ctrlr->adminq->max_xfer_size > ctrlr->max_xfer_size)
+		ctrlr->adminq->max_xfer_size = ctrlr->max_xfer_size;
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "transport max_xfer_size %u", NVME__MAX_XFER_SIZE);
 	if (data->mdts > 0)
 		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "MDTS max_xfer_size %" PRIu32,
@@ -5459,7 +5504,7 @@ static int nvme__ctrlr_list_active_ns(struct nvme_ctrlr *ctrlr, uint32_t *nsids)
 			return rc;
 		for (i = 0; i < 1024 && list.nsid[i] != 0; i++) {
 			if (list.nsid[i] <= last || list.nsid[i] > ctrlr->data.nn ||
-			    n == NVME__MAX_NS) {
+			    list.nsid[i] == NVME_NSID_ALL || n == NVME__MAX_NS) {
 				NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
 				              "the list of active namespaces is cut after %" PRIu32
 				              " entries: NSID %" PRIu32 " %s",
@@ -5695,7 +5740,7 @@ static int nvme__ctrlr_check_qpair_opts(struct nvme_ctrlr *ctrlr, struct nvme_io
 
 	if (opts->entries == 0)
 		opts->entries = NVME__IO_QUEUE_SIZE;
-	else if (opts->entries < 2 || opts->entries > 65536 || opts->qprio > 3) {
+	if (opts->entries < 2 || opts->entries > 65536 || opts->qprio > 3) {
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 		              "a queue of %" PRIu32 " entries with priority %" PRIu32
 		              " was asked for: use 2 to 65536 entries and priorities 0 to 3",
@@ -5810,6 +5855,7 @@ NVMEDEF int nvme_ctrlr_free_io_qpair(struct nvme_qpair *qp)
 	if (qp->polling != 0)
 		return -EBUSY;
 	ctrlr = qp->ctrlr;
+	qp->polling++; /* callbacks run from here on, and they may not free it once more */
 	qp->refuse = -ESHUTDOWN;
 	rc = nvme_ctrlr_cmd_delete_io_sq(ctrlr, qp);
 	(void)nvme_qpair_process_completions(qp, 0); /* what came before the queue was gone */
@@ -6039,13 +6085,15 @@ NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
  * [NVM 1.1 §3.3.4: Read command, §3.3.6: Write command].
  * ============================================================================================ */
 
+#define NVME__IO_FLAGS (NVME_IO_FLAGS_FUA | NVME_IO_FLAGS_LIMITED_RETRY)
+
 /* Why a read or write is refused. */
 NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
-                               uint32_t nlb, uint32_t io_flags)
+                               uint32_t nlb, uint32_t io_flags, nvme_cmd_cb cb)
 {
 	if (qp->refuse != 0)
 		return qp->refuse;
-	if (nlb == 0 || (io_flags & 0xffff) != 0 || qp->ctrlr != ns->ctrlr)
+	if (cb == NULL || nlb == 0 || (io_flags & ~NVME__IO_FLAGS) != 0 || qp->ctrlr != ns->ctrlr)
 		return -EINVAL;
 	if (slba >= ns->nsze || nlb > ns->nsze - slba)
 		return -ERANGE;
@@ -6054,11 +6102,11 @@ NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair
 
 /* Nothing that the namespace cannot hold or one command cannot carry. max_nlb is at most nsze. */
 NVME__HOT bool nvme__check_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
-                              uint32_t nlb, uint64_t len, uint32_t io_flags)
+                              uint32_t nlb, uint64_t len, uint32_t io_flags, nvme_cmd_cb cb)
 {
 	return nvme__likely(qp->refuse == 0 && qp->ctrlr == ns->ctrlr && nlb - 1 < ns->max_nlb &&
 	                    slba <= ns->nsze - nlb && len <= qp->max_xfer_size &&
-	                    (io_flags & 0xffff) == 0);
+	                    (io_flags & ~NVME__IO_FLAGS) == 0 && cb != NULL);
 }
 
 NVME__HOT int nvme__ns_cmd_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, void *buf,
@@ -6069,8 +6117,8 @@ NVME__HOT int nvme__ns_cmd_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t
 	struct nvme_tracker *tr;
 	int rc;
 
-	if (!nvme__check_rw(ns, qp, slba, nlb, len, io_flags))
-		return nvme__refuse_rw(ns, qp, slba, nlb, io_flags);
+	if (!nvme__check_rw(ns, qp, slba, nlb, len, io_flags, cb))
+		return nvme__refuse_rw(ns, qp, slba, nlb, io_flags, cb);
 	tr = nvme__tracker_get(qp, cb, arg);
 	if (nvme__unlikely(tr == NULL))
 		return -EAGAIN;
@@ -6169,6 +6217,8 @@ static int nvme__ns_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, v
 	rc = nvme__ctrlr_sync_qpair(ns->ctrlr, &qp);
 	while (rc == 0 && nlb != 0) {
 		piece = nvme_ns_next_piece(ns, nvme_ns_get_max_nlb(ns, qp), slba, nlb);
+		if (piece == 0)
+			return -EMSGSIZE; /* the queue pair's max_xfer_size is below one block */
 		nvme__cmd_init(&cmd, opc, ns->id);
 		cmd.cdw10 = (uint32_t)slba;
 		cmd.cdw11 = (uint32_t)(slba >> 32);

@@ -19,7 +19,7 @@ GUEST    := $(patsubst tests/%.c,%,$(wildcard tests/guest_*.c))
 all: $(EXAMPLES:%=$(B)/%) ## build the examples into build/
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # ---- building ----
 

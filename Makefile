@@ -13,10 +13,12 @@ EXAMPLES := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 UNIT     := $(filter-out test_vm,$(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))
 GUEST    := $(patsubst tests/%.c,%,$(wildcard tests/guest_*.c))
 
-.PHONY: all help demo vm check test asan vmtest lint lint-header lint-format lint-cppcheck clean
+.PHONY: all debug help demo vm check test asan vmtest lint lint-header lint-format lint-cppcheck clean
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES:%=$(B)/%) ## build the examples into build/
+
+debug: $(EXAMPLES:%=$(B)/debug/%) ## the examples without optimisation, for gdb, in build/debug/
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +27,9 @@ help: ## this list
 
 $(B)/%: examples/%.c Makefile | $(B)
 	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror -MMD -MP -I. $< -o $@ $(PCI_LIBS)
+
+$(B)/debug/%: examples/%.c Makefile | $(B)/debug
+	$(CC) -std=c11 -O0 -g3 $(WARN_C) -Werror -MMD -MP -I. $< -o $@ $(PCI_LIBS)
 
 $(B)/tests/%: tests/%.c Makefile | $(B)/tests
 	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror -MMD -MP -I. -Itests $< -o $@ -lcmocka $(PCI_LIBS)
@@ -38,10 +43,10 @@ $(B)/tests/readme_tool: README.md nvme.h Makefile | $(B)/tests
 	$(CC) -std=c11 -O2 $(WARN_C) -Werror -I. $@.c -o $@ $(PCI_LIBS)
 	g++ -x c++ -std=c++17 -O2 $(WARN) -Werror -I. -c $@.c -o $@.o
 
-$(B) $(B)/tests $(B)/asan $(B)/lint:
+$(B) $(B)/debug $(B)/tests $(B)/asan $(B)/lint:
 	@mkdir -p $@
 
--include $(wildcard $(B)/*.d $(B)/tests/*.d $(B)/asan/*.d)
+-include $(wildcard $(B)/*.d $(B)/debug/*.d $(B)/tests/*.d $(B)/asan/*.d)
 
 # ---- running ----
 
@@ -55,11 +60,11 @@ vm: all ## a shell in the VM lab, with the examples on its PATH
 
 test: check asan lint vmtest ## every test there is; needs about two minutes
 
-check: $(UNIT:%=$(B)/tests/%) ## the quick tests, without a VM
-	@set -e; for t in $^; do echo "== $$t"; $$t; done
+check: debug $(UNIT:%=$(B)/tests/%) ## the quick tests, without a VM
+	@set -e; for t in $(UNIT:%=$(B)/tests/%); do echo "== $$t"; $$t; done
 
-asan: $(UNIT:%=$(B)/asan/%) ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
-	@set -e; for t in $^; do echo "== $$t"; $$t; done
+asan: debug $(UNIT:%=$(B)/asan/%) ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
+	@set -e; for t in $(UNIT:%=$(B)/asan/%); do echo "== $$t"; $$t; done
 
 vmtest: all $(B)/tests/test_vm $(GUEST:%=$(B)/tests/%) $(B)/tests/readme_tool ## the driver over VFIO, in the VM lab
 	$(B)/tests/test_vm

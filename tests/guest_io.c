@@ -6,6 +6,8 @@
  *	async ADDR SEED		the same through asynchronous commands, many at a time, two queues
  *	depth ADDR ENTRIES	1000 commands through a queue of that many entries
  *	limits ADDR		what must be refused is refused, what the device refuses is reported
+ *	vfio ADDR		what VFIO gives: IOVA ranges, function reset, registers without a mapping
+ *	list			the controllers that libpci finds
  *	hold ADDR		attach, print "holding", keep writing to the last blocks for ever
  *
  * It exits with 0 when everything was as it should be and says otherwise what was not.
@@ -275,6 +277,62 @@ static void run_limits(struct nvme_ctrlr *ctrlr, uint32_t unused)
 	checks++;
 }
 
+/* ---- vfio ---- */
+
+/* The lab's IOMMU has 39 address bits, and x86 keeps FEE00000h to FEEFFFFFh for interrupts. */
+static void check_ranges(const struct nvme_ctrlr *ctrlr)
+{
+	const struct nvme_dev *dev = &ctrlr->dev;
+	bool arena_inside = false;
+	unsigned int i;
+
+	CHECK(dev->num_iova >= 2);
+	for (i = 0; i < dev->num_iova; i++) {
+		const struct nvme_iova_range *r = &dev->iova[i];
+
+		printf("IOVA %llx to %llx\n", (unsigned long long)r->start,
+		       (unsigned long long)r->last);
+		CHECK(r->last < (uint64_t)1 << 39);
+		CHECK(r->last < 0xfee00000 || r->start > 0xfeefffff);
+		arena_inside |= ctrlr->arena.iova >= r->start &&
+		                ctrlr->arena.iova + ctrlr->arena.window - 1 <= r->last;
+	}
+	CHECK(arena_inside);
+}
+
+static void run_vfio(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	uint32_t cc;
+
+	check_ranges(ctrlr);
+
+	/* a function reset leaves the controller disabled, and it comes up again */
+	CHECK(NVME_CC_EN(nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CC)) == 1);
+	CHECK(ctrlr->dev.ops->reset(&ctrlr->dev) == 0);
+	cc = nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CC);
+	CHECK(cc != UINT32_MAX && NVME_CC_EN(cc) == 0);
+	CHECK(nvme_ctrlr_start(ctrlr) == 0 && nvme_ctrlr_set_num_queues(ctrlr) == 0);
+
+	/* every register access through pread() and pwrite(), as if nothing could be mapped */
+	CHECK(ctrlr->dev.bar0_mapped >= 0x2000);
+	ctrlr->dev.bar0_mapped = 0;
+	run_pattern(ctrlr, seed);
+	CHECK(nvme_ctrlr_get_reg_8(ctrlr, NVME_REG_CAP) == ctrlr->cap);
+}
+
+static int run_list(void)
+{
+	struct nvme_pci_info info[8];
+	int i, n = nvme_pci_enumerate(info, 8);
+
+	CHECK(n >= 0 && n <= 8 && nvme_pci_enumerate(NULL, 0) == n);
+	for (i = 0; i < n; i++)
+		printf("%s %04x:%04x %06x driver '%s' group %d node %d\n", info[i].addr,
+		       info[i].vendor_id, info[i].device_id, info[i].class_code, info[i].driver,
+		       info[i].iommu_group, info[i].numa_node);
+	return n;
+}
+
 /* ---- hold ---- */
 
 static void run_hold(struct nvme_ctrlr *ctrlr, uint32_t unused)
@@ -298,11 +356,13 @@ int main(int argc, char **argv)
 		void (*run)(struct nvme_ctrlr *ctrlr, uint32_t number);
 	} commands[] = {
 		{"pattern", run_pattern}, {"async", run_async}, {"depth", run_depth},
-		{"limits", run_limits},   {"hold", run_hold},
+		{"limits", run_limits},   {"hold", run_hold},   {"vfio", run_vfio},
 	};
 	struct nvme_ctrlr *ctrlr;
 	size_t i;
 
+	if (argc == 2 && strcmp(argv[1], "list") == 0)
+		return run_list() == 0;
 	for (i = 0; argc >= 3 && i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
@@ -312,6 +372,7 @@ int main(int argc, char **argv)
 		printf("%s: %d checks passed\n", argv[1], checks);
 		return 0;
 	}
-	fprintf(stderr, "usage: guest_io pattern|async|depth|limits|hold ADDRESS [NUMBER]\n");
+	fprintf(stderr,
+	        "usage: guest_io list | pattern|async|depth|limits|vfio|hold ADDRESS [NUMBER]\n");
 	return 2;
 }

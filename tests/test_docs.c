@@ -117,6 +117,38 @@ static void test_header_contents(void **state)
 	free(header);
 }
 
+/* The functions that the documents tell learners to stop at are there to stop at. */
+static void test_breakpoints(void **state)
+{
+	static const char *const names[] = {
+		"nvme_qpair_construct",
+		"nvme_ctrlr_cmd_create_io_cq",
+		"nvme_ctrlr_cmd_create_io_sq",
+		"nvme_prp_list_append",
+		"nvme_qpair_submit_request",
+		"nvme_copy_command",
+		"nvme_ring_sq_doorbell",
+		"nvme_ring_cq_doorbell",
+		"nvme_qpair_process_completions",
+		"nvme_complete_request",
+		"nvme_mmio_write_4",
+	};
+	static char symbols[1 << 18];
+	FILE *pipe = popen("nm build/debug/hello_world", "r");
+	char line[80];
+	size_t i;
+
+	(void)state;
+	assert_non_null(pipe);
+	assert_true(fread(symbols, 1, sizeof(symbols) - 1, pipe) > 0);
+	assert_int_equal(pclose(pipe), 0);
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(line, sizeof(line), " %s\n", names[i]);
+		if (strstr(symbols, line) == NULL)
+			fail_msg("the debug build has no function %s", names[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -124,6 +156,7 @@ int main(void)
 		cmocka_unit_test(test_make_targets),
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_header_contents),
+		cmocka_unit_test(test_breakpoints),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -592,6 +592,46 @@ static void test_async(void **state)
 	done(&r);
 }
 
+/* What the driver asks of VFIO, one by one. */
+static void test_vfio(void **state)
+{
+	const char *disk = new_image("vfio.img", 16 << 20);
+	struct result r;
+
+	(void)state;
+	run(&r, "tools/vm --disk %s --bind -- guest_io vfio " ADDR " 50", disk);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "IOVA ");
+	expect_in(&r, r.out, "vfio: 18 checks passed");
+	expect_pattern(disk, 512, 51);
+	done(&r);
+}
+
+static void test_enumerate(void **state)
+{
+	char args[256];
+	const struct guest_case cases[] = {
+		{"kernel",
+	         "guest_io list",
+	         0,
+	         {ADDR " 1b36:0010 010802 driver 'nvme' group 1 node -1\n",
+	          "0000:00:04.0 1b36:0010 010802 driver 'nvme' group 2 node -1\n"}},
+		{"vfio",
+	         "nvme-bind bind " ADDR " && guest_io list",
+	         0,
+	         {ADDR " 1b36:0010 010802 driver 'vfio-pci' group 1"}},
+		{"none",
+	         "echo 0000:00:04.0 >/sys/bus/pci/drivers/nvme/unbind; guest_io list",
+	         0,
+	         {"0000:00:04.0 1b36:0010 010802 driver '' group 2"}},
+	};
+
+	(void)state;
+	snprintf(args, sizeof(args), "--disk %s --disk %s", new_image("a.img", 1 << 20),
+	         new_image("b.img", 1 << 20));
+	run_cases(args, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
 static void test_queues(void **state)
 {
 	const struct guest_case cases[] = {
@@ -835,6 +875,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_pattern_small_mdts),
 		cmocka_unit_test(test_pattern_4k_namespaces),
 		cmocka_unit_test(test_async),
+		cmocka_unit_test(test_vfio),
+		cmocka_unit_test(test_enumerate),
 		cmocka_unit_test(test_queues),
 		cmocka_unit_test(test_killed_and_busy),
 		cmocka_unit_test(test_bind_round_trip),

@@ -6,19 +6,23 @@ CFLAGS   ?= -O2 -g
 WARN     := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wcast-qual -Wundef
 WARN_C   := $(WARN) -Wstrict-prototypes
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-PCI_LIBS := -lpci
+LIBS     := -lpci -pthread
+INCLUDES := -I. -Itools -Iexamples
 B        := build
 
 EXAMPLES := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
+GDBPROGS := $(patsubst docs/gdb/%.c,%,$(wildcard docs/gdb/*.c))
 UNIT     := $(filter-out test_vm,$(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))
-GUEST    := $(patsubst tests/%.c,%,$(wildcard tests/guest_*.c))
 
-.PHONY: all debug help demo vm check test asan vmtest lint lint-header lint-format lint-cppcheck clean
+# Not again with sanitizers: the test that only drives gdb.
+ASAN     := $(filter-out test_gdb,$(UNIT))
+
+.PHONY: all debug help demo gdb vm check test asan tsan fuzz libfuzzer vmtest bench lint lint-header lint-format lint-cppcheck clean
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES:%=$(B)/%) ## build the examples into build/
 
-debug: $(EXAMPLES:%=$(B)/debug/%) ## the examples without optimisation, for gdb, in build/debug/
+debug: $(EXAMPLES:%=$(B)/debug/%) $(GDBPROGS:%=$(B)/debug/%) ## the examples without optimisation, for gdb, in build/debug/
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,54 +30,87 @@ help: ## this list
 # ---- building ----
 
 $(B)/%: examples/%.c Makefile | $(B)
-	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror -MMD -MP -I. $< -o $@ $(PCI_LIBS)
+	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror -MMD -MP $(INCLUDES) $< -o $@ $(LIBS)
+
+# gcc, because the walkthroughs show where its code goes line by line.
+DEBUG_CC := gcc -std=c11 -O0 -g3 $(WARN_C) -Werror -MMD -MP $(INCLUDES)
 
 $(B)/debug/%: examples/%.c Makefile | $(B)/debug
-	$(CC) -std=c11 -O0 -g3 $(WARN_C) -Werror -MMD -MP -I. $< -o $@ $(PCI_LIBS)
+	$(DEBUG_CC) $< -o $@ $(LIBS)
+
+$(B)/debug/%: docs/gdb/%.c Makefile | $(B)/debug
+	$(DEBUG_CC) $< -o $@ $(LIBS)
 
 $(B)/tests/%: tests/%.c Makefile | $(B)/tests
-	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror -MMD -MP -I. -Itests $< -o $@ -lcmocka $(PCI_LIBS)
+	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror -MMD -MP $(INCLUDES) -Itests $< -o $@ -lcmocka $(LIBS)
 
 $(B)/asan/%: tests/%.c Makefile | $(B)/asan
-	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror -MMD -MP -I. -Itests $< -o $@ -lcmocka $(PCI_LIBS)
+	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror -MMD -MP $(INCLUDES) -Itests $< -o $@ -lcmocka $(LIBS)
+
+$(B)/tsan/%: tests/%.c Makefile | $(B)/tsan
+	$(CC) -std=c11 -O1 -g -fsanitize=thread $(WARN_C) -Werror -MMD -MP $(INCLUDES) -Itests $< -o $@ -lcmocka $(LIBS)
 
 # The tool that the README shows, built from the README.
 $(B)/tests/readme_tool: README.md nvme.h Makefile | $(B)/tests
 	awk '/^```c$$/ { code = 1; next } /^```/ { code = 0 } code' README.md >$@.c
-	$(CC) -std=c11 -O2 $(WARN_C) -Werror -I. $@.c -o $@ $(PCI_LIBS)
+	$(CC) -std=c11 -O2 $(WARN_C) -Werror -I. $@.c -o $@ $(LIBS)
 	g++ -x c++ -std=c++17 -O2 $(WARN) -Werror -I. -c $@.c -o $@.o
 
-$(B) $(B)/debug $(B)/tests $(B)/asan $(B)/lint:
+$(B) $(B)/debug $(B)/tests $(B)/asan $(B)/tsan $(B)/lint:
 	@mkdir -p $@
 
--include $(wildcard $(B)/*.d $(B)/debug/*.d $(B)/tests/*.d $(B)/asan/*.d)
+-include $(wildcard $(B)/*.d $(B)/debug/*.d $(B)/tests/*.d $(B)/asan/*.d $(B)/tsan/*.d)
 
 # ---- running ----
 
-demo: $(B)/hello_world ## hello_world with the debug log, on a real controller in the VM lab
-	NVME_LOG=debug tools/vm --bind -- hello_world 0000:00:03.0
+demo: $(B)/hello_world ## hello_world with the debug log, on the software controller
+	NVME_LOG=debug $(B)/hello_world soft
+
+gdb: debug ## gdb at the first doorbell, with the ring drawn
+	gdb -q -x docs/gdb/start.gdb
 
 vm: all ## a shell in the VM lab, with the examples on its PATH
 	tools/vm
 
 # ---- testing ----
 
-test: check asan lint vmtest ## every test there is; needs about two minutes
+test: check asan tsan fuzz lint vmtest ## every test there is; needs about two minutes
 
-check: debug $(UNIT:%=$(B)/tests/%) ## the quick tests, without a VM
+check: all debug $(UNIT:%=$(B)/tests/%) $(B)/tests/run_io ## the quick tests, without a VM
 	@set -e; for t in $(UNIT:%=$(B)/tests/%); do echo "== $$t"; $$t; done
 
-asan: debug $(UNIT:%=$(B)/asan/%) ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
-	@set -e; for t in $(UNIT:%=$(B)/asan/%); do echo "== $$t"; $$t; done
+asan: all debug $(ASAN:%=$(B)/asan/%) $(B)/asan/run_io ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
+	@set -e; export RUN_IO=$(B)/asan/run_io; for t in $(ASAN:%=$(B)/asan/%); do echo "== $$t"; $$t; done
 
-vmtest: all $(B)/tests/test_vm $(GUEST:%=$(B)/tests/%) $(B)/tests/readme_tool ## the driver over VFIO, in the VM lab
+fuzz: $(B)/asan/fuzz_driver $(B)/asan/fuzz_soft ## a hostile device, a hostile driver: a fixed number of steps
+	$(B)/asan/fuzz_driver
+	$(B)/asan/fuzz_soft
+
+libfuzzer: | $(B)/asan ## the same fuzzers for clang's libFuzzer, in build/asan/
+	for f in driver soft; do clang -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -DNVME_LIBFUZZER \
+		$(INCLUDES) -Itests tests/fuzz_$$f.c -o $(B)/asan/libfuzzer_$$f $(LIBS) || exit 1; done
+
+tsan: $(B)/tests/test_matrix $(B)/tsan/run_io ## the I/O tests with ThreadSanitizer
+	RUN_IO=$(B)/tsan/run_io $(B)/tests/test_matrix
+
+vmtest: all $(B)/tests/test_vm $(B)/tests/run_io $(B)/tests/readme_tool ## the driver over VFIO, in the VM lab
 	$(B)/tests/test_vm
+
+bench: $(B)/tests/bench ## what a read costs, as ratios and (with valgrind) instructions
+	$(B)/tests/bench
+	@for kib in 4 128; do \
+		for f in submit reap; do \
+			valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect="$$f*" \
+				$(B)/tests/bench driver $$kib 2>&1 | \
+			awk -v f=$$f -v k=$$kib '/Collected/ { printf "%s: %d instructions for a read of %d KiB\n", f, $$4 / 3200, k }'; \
+		done; \
+	done
 
 # ---- linting ----
 
 lint: lint-format lint-header lint-cppcheck ## clang-format, strict warnings, cppcheck
 
-SOURCES := nvme.h $(wildcard examples/*.[ch] tests/*.[ch] tools/*.[ch] trace/*.[ch])
+SOURCES := nvme.h $(wildcard examples/*.[ch] tests/*.[ch] tools/*.[ch] trace/*.[ch] docs/gdb/*.c)
 
 lint-format: ## does every file look as clang-format would have it?
 	clang-format --dry-run --Werror $(SOURCES)
@@ -92,10 +129,10 @@ lint-header: | $(B)/lint ## nvme.h under gcc and clang, C11 and C++17, in every 
 	done
 
 lint-cppcheck: ## cppcheck finds nothing
-	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr -I. \
+	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr $(INCLUDES) \
 		--enable=warning,performance,portability --suppress=missingIncludeSystem \
 		-DNVME_IMPLEMENTATION -UNVME_STATIC -D__x86_64__ -DMAP_ANONYMOUS=32 -DCLOCK_MONOTONIC=1 \
-		$(wildcard examples/*.c tests/*.c tools/*.c trace/*.c)
+		$(wildcard examples/*.c tests/*.c tools/*.c trace/*.c docs/gdb/*.c)
 
 clean: ## remove what was built (the downloaded VM kernel stays in build/vm)
 	find $(B) -mindepth 1 -maxdepth 1 ! -name vm -exec rm -rf {} +

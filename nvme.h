@@ -1651,7 +1651,8 @@ NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
  * cache is safe on the medium), disables it and releases everything. Callbacks of commands that
  * are still outstanding run with the status ABORTED - SQ DELETION. NULL is allowed. Returns 0, or
  * -EBUSY when called from a callback (nothing is released then), or
- * -ETIMEDOUT or -ENODEV when the controller did not finish its shutdown; it is released then too.
+ * -ETIMEDOUT, -EIO or -ENODEV when the controller did not finish its shutdown: it is released then
+ * too, but what it held in its cache may be lost.
  */
 NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr);
 
@@ -1910,7 +1911,7 @@ extern "C" {
 #else
 #define NVME__HOT static __attribute__((unused))
 #endif
-#define NVME__COLD static __attribute__((cold, noinline))
+#define NVME__COLD static __attribute__((noinline))
 
 /* ============================================================================================
  * >>text
@@ -4024,14 +4025,16 @@ static size_t nvme__arena_missing(const struct nvme__arena *a, size_t len)
 
 	while (e != NULL && e->next != NULL)
 		e = e->next;
-	return e != NULL && !e->used ? len - e->len : len;
+	if (e == NULL || e->used)
+		return len;
+	return e->len < len ? len - e->len : 0;
 }
 
 NVMEDEF void *nvme_dma_alloc(struct nvme_ctrlr *ctrlr, size_t size)
 {
 	struct nvme__arena *a = &ctrlr->arena;
 	struct nvme__extent *e;
-	size_t len, mapped = a->mapped;
+	size_t len, missing, mapped = a->mapped;
 
 	if (size == 0 || size > a->window) {
 		NVME__DEV_LOG(
@@ -4044,7 +4047,10 @@ NVMEDEF void *nvme_dma_alloc(struct nvme_ctrlr *ctrlr, size_t size)
 	len = (size_t)nvme__round_up(size, a->page);
 	e = nvme__extent_take(a, len);
 	if (e == NULL) {
-		if (nvme__arena_grow(ctrlr, nvme__arena_missing(a, len)) != 0 ||
+		missing = nvme__arena_missing(a, len);
+		if (missing == 0) /* there is room, but no memory to split an extent */
+			return NULL;
+		if (nvme__arena_grow(ctrlr, missing) != 0 ||
 		    nvme__extent_append(a, mapped, a->mapped - mapped) != 0)
 			return NULL;
 		e = nvme__extent_take(a, len);
@@ -4287,6 +4293,17 @@ static bool nvme__ctrlr_is_gone(const struct nvme_ctrlr *ctrlr)
 	return __atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED);
 }
 
+/* A register has read as all ones. What happens to the device after that is no news any more. */
+NVME__COLD int nvme__ctrlr_set_gone(struct nvme_ctrlr *ctrlr)
+{
+	if (!__atomic_exchange_n(&ctrlr->gone, true, __ATOMIC_RELAXED))
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the device is gone (its registers read FFFFFFFFh): check that it is "
+		              "still there with 'lspci -s %s'",
+		              ctrlr->dev.name);
+	return -ENODEV;
+}
+
 /*
  * CSTS with its two bad omens. A device that was pulled out, or whose link is down, reads as all
  * ones; CSTS.CFS says that the controller has given up [Base 2.1 §3.1.4.6, Fig. 42: Controller
@@ -4294,18 +4311,20 @@ static bool nvme__ctrlr_is_gone(const struct nvme_ctrlr *ctrlr)
  */
 static int nvme__ctrlr_check_csts(struct nvme_ctrlr *ctrlr, uint32_t *csts)
 {
-	*csts = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
-	if (*csts == UINT32_MAX) {
-		if (!nvme__ctrlr_is_gone(ctrlr))
-			NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-			              "the device is gone (its registers read FFFFFFFFh): check "
-			              "that it is "
-			              "still there with 'lspci -s %s'",
-			              ctrlr->dev.name);
-		__atomic_store_n(&ctrlr->gone, true, __ATOMIC_RELAXED);
-		return -ENODEV;
-	}
+	*csts = nvme__ctrlr_is_gone(ctrlr) ? UINT32_MAX
+	                                   : nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
+	if (*csts == UINT32_MAX)
+		return nvme__ctrlr_set_gone(ctrlr);
 	return NVME_CSTS_CFS(*csts) != 0 ? -EIO : 0;
+}
+
+/* CC, before it is changed: all ones must not be written back. */
+static int nvme__ctrlr_read_cc(struct nvme_ctrlr *ctrlr, uint32_t *cc)
+{
+	if (nvme__ctrlr_is_gone(ctrlr))
+		return -ENODEV;
+	*cc = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CC);
+	return *cc == UINT32_MAX ? nvme__ctrlr_set_gone(ctrlr) : 0;
 }
 
 /* ============================================================================================
@@ -4335,7 +4354,8 @@ NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
 NVME__HOT void nvme_ring_cq_doorbell(struct nvme_qpair *qp)
 {
 	qp->unrung = 0;
-	nvme_mmio_write_4(&qp->ctrlr->dev, qp->cq_hdbl, qp->cq_head);
+	if (nvme__likely(!nvme__ctrlr_is_gone(qp->ctrlr)))
+		nvme_mmio_write_4(&qp->ctrlr->dev, qp->cq_hdbl, qp->cq_head);
 }
 
 /* Bytes of one tracker's PRP list: a power of two inside a page, or whole pages with a link each. */
@@ -4984,11 +5004,14 @@ static int nvme__wait_a_little(struct nvme_qpair *qp, uint64_t deadline)
 
 	for (polls = 0; polls < 256; polls++) {
 		rc = nvme_qpair_process_completions(qp, 0);
-		if (rc != 0)
-			return rc < 0 ? rc : 0;
+		if (rc < 0)
+			return rc;
+		if (rc > 0)
+			break; /* but time passes on a busy queue, too */
 	}
 	if (nvme__now_ms(qp->ctrlr) <= deadline) {
-		sched_yield();
+		if (rc == 0)
+			sched_yield();
 		return 0;
 	}
 	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
@@ -5226,8 +5249,9 @@ static int nvme__ctrlr_wait_ready(struct nvme_ctrlr *ctrlr, uint32_t rdy, bool m
 
 NVME__COLD int nvme__ctrlr_explain_ready(struct nvme_ctrlr *ctrlr, int rc)
 {
-	uint32_t csts = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
+	uint32_t csts;
 
+	(void)nvme__ctrlr_check_csts(ctrlr, &csts);
 	if (rc == -ETIMEDOUT)
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 		              "Initialization timed out in state %d (%s): CSTS is %08" PRIx32
@@ -5266,7 +5290,8 @@ static int nvme_ctrlr_disable(struct nvme_ctrlr *ctrlr)
 	rc = nvme__ctrlr_check_csts(ctrlr, &csts);
 	if (rc == -ENODEV)
 		return rc;
-	cc = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CC);
+	if (nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+		return -ENODEV;
 	if (NVME_CC_EN(cc) != 0) {
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "CC.EN = 1");
 		if (NVME_CSTS_RDY(csts) == 0 && rc == 0) { /* still on its way up */
@@ -5350,9 +5375,8 @@ static int nvme__ctrlr_turn_off(struct nvme_ctrlr *ctrlr)
 {
 	uint32_t cc, csts;
 
-	if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
+	if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 		return -ENODEV;
-	cc = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CC);
 	if (NVME_CC_EN(cc) != 0)
 		nvme_ctrlr_clear_en(ctrlr, cc);
 	return nvme__ctrlr_wait_ready(ctrlr, 0, false);
@@ -5367,7 +5391,8 @@ static int nvme_ctrlr_start(struct nvme_ctrlr *ctrlr)
 		if (attempt > 0) {
 			NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
 			              "resetting the controller to try once more");
-			(void)nvme__ctrlr_turn_off(ctrlr);
+			if (nvme__ctrlr_turn_off(ctrlr) == -ENODEV)
+				return -ENODEV;
 			if (ctrlr->dev.ops->reset != NULL)
 				(void)ctrlr->dev.ops->reset(&ctrlr->dev);
 		}
@@ -5886,9 +5911,15 @@ static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
 	uint32_t cc, csts;
 	int rc = 0;
 
-	if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
+	rc = nvme__ctrlr_check_csts(ctrlr, &csts);
+	if (rc == -ENODEV)
+		return rc;
+	if (rc != 0) { /* CSTS.CFS: it will save nothing any more */
+		(void)nvme__ctrlr_turn_off(ctrlr);
+		return rc;
+	}
+	if (nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 		return -ENODEV;
-	cc = nvme_mmio_read_4(dev, NVME_REG_CC);
 	if (NVME_CC_EN(cc) == 0)
 		return nvme__ctrlr_turn_off(ctrlr);
 	cc = (cc & ~NVME_CC_SHN_SET(3)) | NVME_CC_SHN_SET(NVME_CC_SHN_NORMAL);
@@ -6061,16 +6092,19 @@ NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
 
 NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
 {
+	const struct nvme_qpair *qp;
+	bool busy = false;
 	int rc;
 
 	if (ctrlr == NULL)
 		return 0;
-	if (ctrlr->adminq->polling != 0)
-		return -EBUSY; /* called from a callback */
-	while (ctrlr->io_qpairs != NULL) {
-		if (nvme_ctrlr_free_io_qpair(ctrlr->io_qpairs) == -EBUSY)
-			return -EBUSY;
-	}
+	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next)
+		busy = busy || qp->polling != 0;
+	if (busy || ctrlr->adminq->polling != 0)
+		return -EBUSY; /* called from a callback: nothing was touched */
+	while (ctrlr->io_qpairs != NULL)
+		(void)nvme_ctrlr_free_io_qpair(ctrlr->io_qpairs);
+	ctrlr->adminq->polling++; /* its callbacks run below */
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Prepare to destruct SSD");
 	nvme__qpair_abort_outstanding(ctrlr->adminq);
 	rc = nvme_ctrlr_shutdown(ctrlr);
@@ -6093,6 +6127,8 @@ NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair
 {
 	if (qp->refuse != 0)
 		return qp->refuse;
+	if (nvme__ctrlr_is_gone(qp->ctrlr))
+		return -ENODEV;
 	if (cb == NULL || nlb == 0 || (io_flags & ~NVME__IO_FLAGS) != 0 || qp->ctrlr != ns->ctrlr)
 		return -EINVAL;
 	if (slba >= ns->nsze || nlb > ns->nsze - slba)
@@ -6104,7 +6140,8 @@ NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair
 NVME__HOT bool nvme__check_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
                               uint32_t nlb, uint64_t len, uint32_t io_flags, nvme_cmd_cb cb)
 {
-	return nvme__likely(qp->refuse == 0 && qp->ctrlr == ns->ctrlr && nlb - 1 < ns->max_nlb &&
+	return nvme__likely(qp->refuse == 0 && qp->ctrlr == ns->ctrlr &&
+	                    !nvme__ctrlr_is_gone(qp->ctrlr) && nlb - 1 < ns->max_nlb &&
 	                    slba <= ns->nsze - nlb && len <= qp->max_xfer_size &&
 	                    (io_flags & ~NVME__IO_FLAGS) == 0 && cb != NULL);
 }

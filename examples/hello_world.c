@@ -6,13 +6,14 @@
  * first namespace, reads it back into a cleared buffer and prints it. Run it with NVME_LOG=debug
  * to see every step of the driver.
  *
- *	hello_world [--force] ADDRESS		for example: hello_world 0000:01:00.0
+ *	hello_world [--force] [DEVICE]		for example: hello_world 0000:01:00.0
  *
- * It writes to the disk. A disk that holds anything in its first blocks is refused, unless
- * --force says that its content may be lost.
+ * Without a device it works on the software controller. It writes to the disk: a disk that holds
+ * anything in its first blocks is refused, unless --force says that its content may be lost.
  */
 #define NVME_IMPLEMENTATION
 #include "nvme.h"
+#include "device.h"
 #include "signature.h"
 
 #define GREETING "Hello world!\n"
@@ -116,17 +117,17 @@ static int hello_world(struct nvme_ctrlr *ctrlr, bool force)
 int main(int argc, char **argv)
 {
 	bool force = argc > 1 && strcmp(argv[1], "--force") == 0;
+	const char *device = argc > (force ? 2 : 1) ? argv[argc - 1] : "soft";
 	struct nvme_ctrlr *ctrlr;
-	int rc;
+	int status, rc;
 
-	if (argc != (force ? 3 : 2) || argv[argc - 1][0] == '-') {
-		fprintf(stderr,
-		        "usage: hello_world [--force] ADDRESS (a PCI address such as 0000:01:00.0; "
-		        "'tools/nvme-bind status' lists them)\n");
+	if (argc > (force ? 3 : 2) || device[0] == '-') {
+		fprintf(stderr, "usage: hello_world [--force] [DEVICE]\n" DEVICE_USAGE);
 		return 2;
 	}
-	if (nvme_attach(argv[argc - 1], NULL, &ctrlr) != 0)
-		return 1; /* the driver has said why */
+	status = open_device(device, &ctrlr);
+	if (status != 0)
+		return status; /* the driver has said why */
 	rc = hello_world(ctrlr, force);
 	if (nvme_detach(ctrlr) != 0)
 		rc = -EIO;

@@ -6,21 +6,22 @@
  * Namespace and the SMART and firmware log pages say, and detaches. It only asks: nothing is
  * written to the disk and no setting is changed.
  *
- *	identify [--json] [--all] ADDRESS		for example: identify 0000:01:00.0
+ *	identify [--json] [--all] [DEVICE]		for example: identify 0000:01:00.0
  *
- * Text is "key : value  title: meaning", with a line below it for each bit that is set. --all
+ * Without a device it asks the software controller.  * Text is "key : value  title: meaning", with a line below it for each bit that is set. --all
  * adds the bits that are 0 and the optional registers that are 0.
  *
  * --json prints one object: pci, driver, registers, controller, smart, firmware, namespaces. The
  * keys are the field names of the specification in lower case, as nvme-cli has them. Numbers are
- * raw; what they mean is in the object "decoded" beside them. Fields of 64 bits are hexadecimal
- * strings and fields of 128 bits decimal ones, because JSON readers may keep only 53 bits.
+ * raw; what they mean is in the object "decoded" beside them. Fields of 128 bits are decimal
+ * strings. (Beware of JSON readers that keep only 53 bits of a number.)
  *
  * The device is not trusted: its strings may hold anything and need not end, and its counts may
  * exceed the arrays that they count.
  */
 #define NVME_IMPLEMENTATION
 #include "nvme.h"
+#include "device.h"
 
 __extension__ typedef unsigned __int128 u128; /* capacities and SMART counters */
 
@@ -845,10 +846,11 @@ static void identify(struct nvme_ctrlr *ctrlr)
 
 int main(int argc, char **argv)
 {
+	const char *device = "soft";
 	struct nvme_ctrlr *ctrlr;
-	int i, rc = 0;
+	int i, rc = 0, status;
 
-	for (i = 1; i < argc - 1; i++) {
+	for (i = 1; i < argc && argv[i][0] == '-'; i++) {
 		if (strcmp(argv[i], "--json") == 0)
 			out.json = true;
 		else if (strcmp(argv[i], "--all") == 0)
@@ -856,15 +858,16 @@ int main(int argc, char **argv)
 		else
 			break;
 	}
-	if (i != argc - 1 || argv[i][0] == '-') {
-		if (i < argc)
-			fprintf(stderr, "identify: there is no place for '%s'\n", argv[i]);
-		fprintf(stderr, "usage: identify [--json] [--all] ADDRESS (a PCI address such as "
-		                "0000:01:00.0; 'tools/nvme-bind status' lists them)\n");
+	if (i == argc - 1 && argv[i][0] != '-')
+		device = argv[i++];
+	if (i < argc) {
+		fprintf(stderr, "identify: there is no place for '%s'\n", argv[i]);
+		fprintf(stderr, "usage: identify [--json] [--all] [DEVICE]\n" DEVICE_USAGE);
 		return 2;
 	}
-	if (nvme_attach(argv[i], NULL, &ctrlr) != 0)
-		return 1; /* the driver has said why */
+	status = open_device(device, &ctrlr);
+	if (status != 0)
+		return status; /* the driver has said why */
 	identify(ctrlr);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		fprintf(stderr,

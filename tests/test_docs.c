@@ -1,42 +1,19 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the documents say is so: commands exist, paths exist, CI runs what the README says. (The
- * README's program and log are checked where there is a controller, in test_vm.)
+ * What the documents say is so: commands and paths exist, the log in the README is printed, CI runs
+ * what the README says. (The README's program is run in test_vm.)
  */
-#define _GNU_SOURCE
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <cmocka.h>
+#include "run.h"
 
 #define TEST_COMMAND "tools/deps.sh && make test"
 
-static char *read_file(const char *name)
-{
-	FILE *file = fopen(name, "rb");
-	char *text = calloc(1, 1 << 20);
-
-	assert_non_null(text);
-	if (file == NULL)
-		fail_msg("%s is missing: run the tests from the top of the repository", name);
-	assert_true(fread(text, 1, (1 << 20) - 1, file) > 0);
-	fclose(file);
-	return text;
-}
-
 static void test_ci_runs_the_readme(void **state)
 {
-	char *readme = read_file("README.md"), *ci = read_file(".ci/run");
+	char *readme = read_file("README.md", NULL), *ci = read_file(".ci/run", NULL);
 
 	(void)state;
 	assert_non_null(strstr(readme, "```sh\n" TEST_COMMAND "\n```"));
-	assert_non_null(strstr(readme, "```sh\ntools/deps.sh && make demo\n```"));
+	assert_non_null(strstr(readme, "```sh\ntools/deps.sh --build && make demo\n```"));
 	assert_non_null(strstr(ci, "\n" TEST_COMMAND "\n"));
 	free(readme);
 	free(ci);
@@ -45,7 +22,7 @@ static void test_ci_runs_the_readme(void **state)
 /* Every `make TARGET` of a document is a target, and 'make help' explains it. */
 static void check_make_targets(const char *name, const char *help)
 {
-	char *text = read_file(name), *at = text, target[64], line[80];
+	char *text = read_file(name, NULL), *at = text, target[64], line[80];
 	int n = 0;
 
 	while ((at = strstr(at, "make ")) != NULL) {
@@ -79,7 +56,7 @@ static void test_make_targets(void **state)
 /* The first column of the table of files. */
 static void test_paths(void **state)
 {
-	char *readme = read_file("README.md"), *at = readme, path[128];
+	char *readme = read_file("README.md", NULL), *at = readme, path[128];
 	int n = 0;
 
 	(void)state;
@@ -97,7 +74,8 @@ static void test_paths(void **state)
 /* Every tag of the header's table of contents is there exactly once more, in the same order. */
 static void test_header_contents(void **state)
 {
-	char *header = read_file("nvme.h"), *toc = strstr(header, "CONTENTS"), tag[32], mark[64];
+	char *header = read_file("nvme.h", NULL), *toc = strstr(header, "CONTENTS"), tag[32],
+	     mark[64];
 	const char *section;
 	int n = 0;
 
@@ -115,6 +93,65 @@ static void test_header_contents(void **state)
 	}
 	assert_true(n > 10);
 	free(header);
+}
+
+/* The log in the README, and what it says of the commands that break things. */
+static void test_readme_shows(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "NVME_LOG=debug build/debug/hello_world");
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "Hello world!\n");
+	expect_readme_log(&r);
+	done(&r);
+
+	run(&r, "NVME_FAULTS='on write #1 status 2/80 dnr' build/hello_world");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "WRITE FAULTS (02/80)");
+	done(&r);
+	run(&r, "build/identify 'soft:ns=3,lbs=4096,mdts=1'");
+	expect_status(&r, 0);
+	done(&r);
+	run(&r, "build/hello_world 'soft:plan=ready never'");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "Initialization timed out");
+	expect_in(&r, r.err, "after 10000 ms");
+	done(&r);
+	run(&r, "build/hello_world 'soft:plan=cfs on write'");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "CSTS.CFS");
+	done(&r);
+}
+
+/* A device text or a fault plan that is wrong: the part is named, and the status is 2. */
+static void test_bad_device(void **state)
+{
+	static const struct {
+		const char *device, *names;
+	} bad[] = {
+		{"soft:size=0", "size=0"},           {"soft:frob=1", "frob"},
+		{"soft:lbs=1000", "lbs=1000"},       {"soft:ns=x", "ns=x"},
+		{"soft:plan=on read", "on read"},    {"soft:plan=ready sometimes", "sometimes"},
+		{"soft:plan=on tea #1 drop", "tea"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		run(&r, "build/hello_world '%s'", bad[i].device);
+		expect_status(&r, 2);
+		expect_in(&r, r.err, bad[i].names);
+		done(&r);
+		run(&r, "build/identify --json '%s'", bad[i].device);
+		expect_status(&r, 2);
+		done(&r);
+	}
+	run(&r, "NVME_FAULTS='on read #0 drop' build/identify");
+	expect_status(&r, 2);
+	done(&r);
 }
 
 /* The functions that the documents tell learners to stop at are there to stop at. */
@@ -157,7 +194,9 @@ int main(void)
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_header_contents),
 		cmocka_unit_test(test_breakpoints),
+		cmocka_unit_test(test_readme_shows),
+		cmocka_unit_test(test_bad_device),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

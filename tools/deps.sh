@@ -3,21 +3,24 @@
 #
 # deps.sh - install what is missing to build, run and test this project on
 # Debian and its descendants (Ubuntu, ...). Does nothing when nothing is missing.
+#
+#	deps.sh --build		only what 'make' and 'make demo' need
+#	deps.sh			everything, with what the tests and the VM lab need
 
-# To build: compilers, libpci only for the example that uses it, cmocka for the
-# unit tests.
-packages="gcc g++ clang make libc6-dev libpci-dev libcmocka-dev pkg-config"
-# To check and to find bugs.
-packages="$packages clang-format cppcheck shellcheck gdb git jq"
+# To build the examples and run them on the software controller.
+build="gcc make libc6-dev libpci-dev"
+# To compile with other compilers, to check and to find bugs.
+packages="$build g++ clang libcmocka-dev clang-format cppcheck shellcheck gdb git jq"
 # For tools/vm: the machine (with its firmware) and what goes into the guest.
 # The guest's kernel is no package to install: tools/vm fetches and unpacks it.
 packages="$packages qemu-system-x86 qemu-system-data seabios ipxe-qemu"
 packages="$packages busybox-static cpio kmod dmsetup e2fsprogs xz-utils util-linux"
 
-case $# in
+case "$#${1-}" in
 0) ;;
+1--build) packages=$build ;;
 *)
-	echo "deps.sh: There is no argument \"$1\": run \"$0\" without any." >&2
+	echo "deps.sh: There is no argument \"${1-}\": run \"$0\", or \"$0 --build\" for what the examples need only." >&2
 	exit 2
 	;;
 esac

@@ -1,27 +1,30 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the VM tests run inside the guest: guest_io COMMAND ADDRESS [ARGUMENT]
+ * I/O on a controller, software or real, checked: run_io COMMAND DEVICE [NUMBER]
  *
- *	pattern ADDR SEED	write the extents of pattern.h with the blocking helpers, read them back
- *	async ADDR SEED		the same through asynchronous commands, many at a time, two queues
- *	depth ADDR ENTRIES	1000 commands through a queue of that many entries
- *	limits ADDR		what must be refused is refused, what the device refuses is reported
- *	vfio ADDR		what VFIO gives: IOVA ranges, function reset, registers without a mapping
+ *	pattern DEVICE SEED	write the extents of pattern.h with the blocking helpers, read them back
+ *	async DEVICE SEED		the same through asynchronous commands, many at a time, two queues
+ *	threads DEVICE SEED	two threads with a queue pair each
+ *	depth DEVICE ENTRIES	1000 commands through a queue of that many entries
+ *	limits DEVICE		what must be refused is refused, what the device refuses is reported
+ *	vfio DEVICE		what VFIO gives: IOVA ranges, function reset, registers without a mapping
  *	list			the controllers that libpci finds
- *	hold ADDR		attach, print "holding", keep writing to the last blocks for ever
+ *	hold DEVICE		attach, print "holding", keep writing to the last blocks for ever
  *
  * It exits with 0 when everything was as it should be and says otherwise what was not.
  */
 #define NVME_IMPLEMENTATION
 #include "nvme.h"
+#include "device.h"
 #include "pattern.h"
+#include <pthread.h>
 
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "guest_io: line %d: %s does not hold\n", __LINE__, #cond); \
-			exit(1);                                                                   \
-		}                                                                                  \
+#define CHECK(cond)                                                                              \
+	do {                                                                                     \
+		if (!(cond)) {                                                                   \
+			fprintf(stderr, "run_io: line %d: %s does not hold\n", __LINE__, #cond); \
+			exit(1);                                                                 \
+		}                                                                                \
 	} while (0)
 
 static int checks;
@@ -31,7 +34,7 @@ static void check_extent(const uint8_t *buf, size_t len, uint64_t pos, uint32_t 
 	long at = pattern_check(buf, len, pos, seed);
 
 	if (at >= 0) {
-		fprintf(stderr, "guest_io: byte %ld of %zu at disk offset %llu is wrong\n", at, len,
+		fprintf(stderr, "run_io: byte %ld of %zu at disk offset %llu is wrong\n", at, len,
 		        (unsigned long long)pos);
 		exit(1);
 	}
@@ -173,6 +176,58 @@ static void run_async(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	CHECK(nvme_ctrlr_free_io_qpair(qps[1]) == 0);
 	CHECK(nvme_dma_unregister(ctrlr, own) == 0);
 	printf("%d commands a lap\n", 2 * SLOTS);
+}
+
+/* ---- threads ---- */
+
+struct worker {
+	struct nvme_ns *ns;
+	struct nvme_qpair *qp;
+	uint8_t *buf;
+	uint64_t first; /* its blocks are first to first + 99 */
+	uint32_t seed;
+	pthread_t thread;
+};
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	uint32_t block = nvme_ns_get_sector_size(w->ns);
+	uint64_t slba;
+
+	for (slba = w->first; slba < w->first + 100; slba++) {
+		pattern_fill(w->buf, block, slba * block, w->seed);
+		CHECK(nvme_ns_write(w->ns, w->qp, w->buf, slba, 1, NULL) == 0);
+		memset(w->buf, 0, block);
+		CHECK(nvme_ns_read(w->ns, w->qp, w->buf, slba, 1, NULL) == 0);
+		CHECK(pattern_check(w->buf, block, slba * block, w->seed) == -1);
+	}
+	return NULL;
+}
+
+/* Each thread has a queue pair and a buffer, and nothing else is shared that changes. */
+static void run_threads(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	struct worker workers[2];
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		struct worker *w = &workers[i];
+
+		w->ns = nvme_ctrlr_get_ns(ctrlr, 1);
+		w->first = i * 1000;
+		w->seed = seed + (uint32_t)i;
+		w->buf = nvme_dma_alloc(ctrlr, nvme_ns_get_sector_size(w->ns));
+		CHECK(w->buf != NULL);
+		CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &w->qp) == 0);
+	}
+	for (i = 0; i < 2; i++)
+		CHECK(pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0);
+	for (i = 0; i < 2; i++) {
+		CHECK(pthread_join(workers[i].thread, NULL) == 0);
+		CHECK(nvme_ctrlr_free_io_qpair(workers[i].qp) == 0);
+		checks += 100;
+	}
 }
 
 /* ---- depth ---- */
@@ -355,8 +410,9 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*run)(struct nvme_ctrlr *ctrlr, uint32_t number);
 	} commands[] = {
-		{"pattern", run_pattern}, {"async", run_async}, {"depth", run_depth},
-		{"limits", run_limits},   {"hold", run_hold},   {"vfio", run_vfio},
+		{"pattern", run_pattern}, {"async", run_async},   {"threads", run_threads},
+		{"depth", run_depth},     {"limits", run_limits}, {"hold", run_hold},
+		{"vfio", run_vfio},
 	};
 	struct nvme_ctrlr *ctrlr;
 	size_t i;
@@ -366,13 +422,13 @@ int main(int argc, char **argv)
 	for (i = 0; argc >= 3 && i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
-		CHECK(nvme_attach(argv[2], NULL, &ctrlr) == 0);
+		CHECK(open_device(argv[2], &ctrlr) == 0);
 		commands[i].run(ctrlr, argc > 3 ? (uint32_t)atoi(argv[3]) : 0);
 		CHECK(nvme_detach(ctrlr) == 0);
 		printf("%s: %d checks passed\n", argv[1], checks);
 		return 0;
 	}
-	fprintf(stderr,
-	        "usage: guest_io list | pattern|async|depth|limits|vfio|hold ADDRESS [NUMBER]\n");
+	fprintf(stderr, "usage: run_io list | pattern|async|threads|depth|limits|vfio|hold DEVICE "
+	                "[NUMBER]\n");
 	return 2;
 }

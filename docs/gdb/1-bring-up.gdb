@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: MIT
+#
+# 1. Bring-up: every register write, in order
+# ===========================================
+#
+# Goal: see that a controller is brought to life with a handful of register writes, and learn to
+# read such a write field by field.
+#
+# Read before or after: Base 2.1 §3.5.1 (Memory-based controller initialization), §3.1.4.5 (CC),
+# §3.1.4.6 (CSTS), §3.1.4.8 (AQA), §3.1.4.9 and §3.1.4.10 (ASQ, ACQ). In nvme.h: section >>ctrlr,
+# from nvme_ctrlr_process_init() at its end back to nvme_ctrlr_disable() and nvme_ctrlr_enable().
+#
+# How to use this file: start gdb at the top of the repository and type the lines that do not begin
+# with '#'. Lines that begin with '#>' are what gdb prints; addresses and line numbers may differ
+# on your machine. Or let it run by itself: gdb -batch -x docs/gdb/1-bring-up.gdb
+
+source docs/gdb/setup.gdb
+file build/debug/hello_world
+source docs/gdb/nvme.py
+set args soft
+
+# ---- A number that somebody else wrote -------------------------------------------------------
+#
+# Debugger sessions of NVMe drivers are full of lines such as
+#
+#	#0  spdk_mmio_write_4 (val=4604000, addr=0x201000800014)
+#	#0  spdk_mmio_write_4 (val=2031647, addr=0x201000800024)
+#
+# The end of the address is the offset of the register: 14h is CC, 24h is AQA. The value is decimal
+# and says nothing until it is cut into fields. By hand, first in hexadecimal:
+
+p/x 4604000
+#> $1 = 0x464060
+
+# Now bit by bit from the right: 460000h is the two entry sizes, 4000h is bit 14, 60h is bits 5 and
+# 6. Or let the command do it (it needs no running program):
+
+nvme decode CC 4604000
+#> CC = 00464060h (decimal 4604000)
+#>   24     CRIME   0      no                              Controller Ready Independent of Media Enable
+#>   23:20  IOCQES  4      16 bytes                        I/O Completion Queue Entry Size
+#>   19:16  IOSQES  6      64 bytes                        I/O Submission Queue Entry Size
+#>   15:14  SHN     1      normal shutdown notification    Shutdown Notification
+#>   13:11  AMS     0      round robin                     Arbitration Mechanism Selected
+#>   10:7   MPS     0      4096 bytes                      Memory Page Size
+#>   6:4    CSS     6      all supported I/O command sets  I/O Command Set Selected
+#>   0      EN      0      disabled                        Enable
+
+# EN is 0, so this write switches the controller off: the first step of a bring-up. But why is
+# SHN 1 and CSS 6? They are what the last owner had left in CC when it shut the controller down; the
+# driver read CC, cleared EN and wrote the rest back. The write to AQA:
+
+nvme decode AQA 2031647
+#> AQA = 001F001Fh (decimal 2031647)
+#>   27:16  ACQS    1Fh    32 entries  Admin Completion Queue Size
+#>   11:0   ASQS    1Fh    32 entries  Admin Submission Queue Size
+
+# Both halves are 1Fh = 31 and mean 32: sizes are 0-based, since a queue of 0 entries makes no
+# sense.
+
+# ---- The whole list --------------------------------------------------------------------------
+#
+# Every register write of the driver goes through one function. This breakpoint tells what is being
+# written and goes on by itself. The second one stops before the first command is sent.
+
+break nvme_mmio_write_4
+#> Breakpoint 1 at 0xb67b: file ./nvme.h, line 4244.
+commands
+silent
+nvme write
+continue
+end
+tbreak nvme_ring_sq_doorbell
+#> Temporary breakpoint 2 at 0xb95d: file ./nvme.h, line 4330.
+run
+#> 0028h  ASQ      <- 200000h
+#>        the lower half of ASQ, an address as the controller sees it
+#> 002Ch  ASQ+4    <- 0
+#>        the upper half of ASQ; the lower half came first
+#> 0030h  ACQ      <- 201000h
+#>        the lower half of ACQ, an address as the controller sees it
+#> 0034h  ACQ+4    <- 0
+#>        the upper half of ACQ; the lower half came first
+#> 0024h  AQA      <- 1F001Fh
+#>   27:16  ACQS    1Fh    32 entries  Admin Completion Queue Size
+#>   11:0   ASQS    1Fh    32 entries  Admin Submission Queue Size
+#> 0014h  CC       <- 460001h
+#>   24     CRIME   0      no               Controller Ready Independent of Media Enable
+#>   23:20  IOCQES  4      16 bytes         I/O Completion Queue Entry Size
+#>   19:16  IOSQES  6      64 bytes         I/O Submission Queue Entry Size
+#>   15:14  SHN     0      no notification  Shutdown Notification
+#>   13:11  AMS     0      round robin      Arbitration Mechanism Selected
+#>   10:7   MPS     0      4096 bytes       Memory Page Size
+#>   6:4    CSS     0      NVM command set  I/O Command Set Selected
+#>   0      EN      1      enabled          Enable
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4330
+#> 4330		nvme__wmb();
+
+# That is all. Six writes, four of them for two 64-bit addresses.
+#
+# What to notice:
+#  - ASQ and ACQ are IOVAs, addresses as the controller sees them. They are small because this
+#    driver lays out the controller's address space itself, from 2 MiB upwards.
+#  - There was no write that clears EN: this controller came up disabled, so the driver only had to
+#    check that CSTS.RDY is 0. The controller in the old backtrace above was not so lucky.
+#  - CC is written last and once. Entry sizes and page size must not change while EN is 1.
+#  - IOSQES is 6 and IOCQES is 4: the entries are 2^6 = 64 and 2^4 = 16 bytes. They are easily
+#    swapped, and then nothing works and nothing says why.
+
+# ---- Who wrote it? ---------------------------------------------------------------------------
+#
+# The call chain of the write to CC, from a second run of the program:
+
+delete
+break nvme_mmio_write_4 if offset == 0x14
+#> Breakpoint 3 at 0x55555555f67b: file ./nvme.h, line 4244.
+run
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555842a0, offset=20, val=4587521) at ./nvme.h:4244
+#> 4244		if (nvme__likely(offset < dev->bar0_mapped))
+backtrace
+#> #0  nvme_mmio_write_4 (dev=0x5555555842a0, offset=20, val=4587521) at ./nvme.h:4244
+#> #1  0x0000555555562b58 in nvme_ctrlr_enable (ctrlr=0x5555555842a0) at ./nvme.h:5336
+#> #2  0x0000555555562d91 in nvme_ctrlr_start (ctrlr=0x5555555842a0) at ./nvme.h:5376
+#> #3  0x0000555555563f01 in nvme_ctrlr_process_init (ctrlr=0x5555555842a0) at ./nvme.h:5655
+#> #4  0x0000555555565251 in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4b0, out=0x7fffffffe510) at ./nvme.h:6052
+#> #5  0x0000555555573e2d in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:35
+#> #6  0x0000555555574525 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:128
+
+# Read it from below: attach, initialize, start, enable. The old backtraces have a few frames more,
+# but the same stations: process_init, then enable, then the write.
+
+# ---- What the controller makes of it ---------------------------------------------------------
+#
+# CSTS before the write, and everything after it. 'finish' lets the write happen.
+
+nvme regs CSTS
+#> CSTS = 00000000h (decimal 0)
+#>   6      ST      0      controller shutdown  Shutdown Type
+#>   5      PP      0      no                   Processing Paused
+#>   4      NSSRO   0      no                   NVM Subsystem Reset Occurred
+#>   3:2    SHST    0      normal operation     Shutdown Status
+#>   1      CFS     0      no fatal error       Controller Fatal Status
+#>   0      RDY     0      not ready            Ready
+finish
+#> nvme_ctrlr_enable (ctrlr=0x5555555842a0) at ./nvme.h:5338
+#> 5338		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
+nvme regs
+#> Controller 'soft' (found as 'ctrlr' of frame 0, nvme_ctrlr_enable())
+#> Registers: read in the memory of the soft controller, without a call
+#> 0000h  CAP = 00400820140103FFh (decimal 18023332377068543)
+#>   61     NSSES   0      no                     NVM Subsystem Shutdown Enhancements Supported
+#>   60:59  CRMS    0      none                   Controller Ready Modes Supported
+#>   58     NSSS    0      no                     NVM Subsystem Shutdown Supported
+#>   57     CMBS    0      no                     Controller Memory Buffer Supported
+#>   56     PMRS    0      no                     Persistent Memory Region Supported
+#>   55:52  MPSMAX  4      65536 bytes            Memory Page Size Maximum
+#>   51:48  MPSMIN  0      4096 bytes             Memory Page Size Minimum
+#>   47:46  CPS     0      not reported           Controller Power Scope
+#>   45     BPS     0      no                     Boot Partition Support
+#>   44:37  CSS     41h    NVM, I/O command sets  Command Sets Supported
+#>   36     NSSRS   0      no                     NVM Subsystem Reset Supported
+#>   35:32  DSTRD   0      4 bytes                Doorbell Stride
+#>   31:24  TO      14h    10000 ms               Timeout
+#>   18:17  AMS     0      none                   Arbitration Mechanism Supported
+#>   16     CQR     1      yes                    Contiguous Queues Required
+#>   15:0   MQES    3FFh   1024 entries           Maximum Queue Entries Supported
+#> 0008h  VS = 00020000h (decimal 131072), NVMe 2.0.0
+#>   31:16  MJR     2        Major Version Number
+#>   15:8   MNR     0        Minor Version Number
+#>   7:0    TER     0        Tertiary Version Number
+#> 0014h  CC = 00460001h (decimal 4587521)
+#>   24     CRIME   0      no               Controller Ready Independent of Media Enable
+#>   23:20  IOCQES  4      16 bytes         I/O Completion Queue Entry Size
+#>   19:16  IOSQES  6      64 bytes         I/O Submission Queue Entry Size
+#>   15:14  SHN     0      no notification  Shutdown Notification
+#>   13:11  AMS     0      round robin      Arbitration Mechanism Selected
+#>   10:7   MPS     0      4096 bytes       Memory Page Size
+#>   6:4    CSS     0      NVM command set  I/O Command Set Selected
+#>   0      EN      1      enabled          Enable
+#> 001Ch  CSTS = 00000000h (decimal 0)
+#>   6      ST      0      controller shutdown  Shutdown Type
+#>   5      PP      0      no                   Processing Paused
+#>   4      NSSRO   0      no                   NVM Subsystem Reset Occurred
+#>   3:2    SHST    0      normal operation     Shutdown Status
+#>   1      CFS     0      no fatal error       Controller Fatal Status
+#>   0      RDY     0      not ready            Ready
+#> 0024h  AQA = 001F001Fh (decimal 2031647)
+#>   27:16  ACQS    1Fh    32 entries  Admin Completion Queue Size
+#>   11:0   ASQS    1Fh    32 entries  Admin Submission Queue Size
+#> 0028h  ASQ = 0000000000200000h (decimal 2097152)
+#>   63:12  ASQB    200h   0x200000  Admin Submission Queue Base
+#> 0030h  ACQ = 0000000000201000h (decimal 2101248)
+#>   63:12  ACQB    201h   0x201000  Admin Completion Queue Base
+#> 0:     INTMS INTMC NSSR CMBLOC CMBSZ BPINFO BPRSEL BPMBL CMBMSC CMBSTS CMBEBS CMBSWTP NSSD CRTO PMRCAP PMRCTL PMRSTS PMREBS PMRSWTP PMRMSCL PMRMSCU
+
+# Everything is in place, but CSTS.RDY is still 0: the controller needs its time. A real one takes
+# milliseconds to seconds, and CAP.TO is how long the driver waits at most before it gives up. The
+# field counts half seconds, which is easily forgotten: 14h = 20 means 10 seconds.
+
+tbreak nvme_ctrlr_identify
+#> Temporary breakpoint 4 at 0x555555562e6a: file ./nvme.h, line 5409.
+continue
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555842a0) at ./nvme.h:5409
+#> 5409		struct nvme_dev *dev = &ctrlr->dev;
+nvme regs CSTS
+#> CSTS = 00000001h (decimal 1)
+#>   6      ST      0      controller shutdown  Shutdown Type
+#>   5      PP      0      no                   Processing Paused
+#>   4      NSSRO   0      no                   NVM Subsystem Reset Occurred
+#>   3:2    SHST    0      normal operation     Shutdown Status
+#>   1      CFS     0      no fatal error       Controller Fatal Status
+#>   0      RDY     1      ready                Ready
+
+# RDY has followed EN. Only now are commands possible. Everything that the driver still wants to
+# know (who are you, how many queues, which namespaces) it asks with commands on the admin queue:
+# walkthrough 2.
+
+kill
+#> [Inferior 1 (process 26018) killed]
+
+# ---- Questions -------------------------------------------------------------------------------
+#
+# a) Why does the place of the admin queues go into registers, while I/O queues are created with
+#    commands?
+# b) The driver writes ASQ in two halves. Would a controller ever see half an address?
+# c) What would a driver read from CSTS after the device was pulled out, and why does it matter?
+#
+#
+#
+#
+#
+#
+#
+#
+#                                 (answers below)
+#
+#
+#
+#
+#
+#
+#
+#
+# a) A command needs a queue to be sent on. The first queue cannot be created by a command, so it
+#    is described in registers. All others can, and there may be thousands of them.
+# b) It sees the halves one after the other, but it looks at ASQ only when EN goes from 0 to 1, and
+#    that write comes later.
+# c) All ones, FFFFFFFFh, which is how the bus answers for a device that is not there. RDY would be
+#    1 then, and CFS too: who only looks at RDY believes that all is well.

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+#
+# 2. Who rings the submission queue doorbell?
+# ===========================================
+#
+# Goal: find the one place where a command leaves the host, for an admin command and for a write,
+# and see what is in memory at that moment.
+#
+# Read: PCIe 1.1 §3.1.2.1 (Submission Queue y Tail Doorbell), Base 2.1 §3.3.3.1 (submission queues:
+# empty and full), §4.1.1 (the submission queue entry). In nvme.h: >>queue and >>submit.
+
+# How to use this file: see docs/gdb/README.md, or the start of 1-bring-up.gdb.
+
+source docs/gdb/setup.gdb
+file build/debug/hello_world
+source docs/gdb/nvme.py
+set args soft
+
+# ---- The first command of all ----------------------------------------------------------------
+
+break nvme_ring_sq_doorbell
+#> Breakpoint 1 at 0xb95d: file ./nvme.h, line 4330.
+run
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4330
+#> 4330		nvme__wmb();
+backtrace
+#> #0  nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4330
+#> #1  0x0000555555560c48 in nvme_qpair_submit_request (qp=0x555555597330, tr=0x5555555973d0) at ./nvme.h:4678
+#> #2  0x0000555555560ff6 in nvme__submit_raw (qp=0x555555597330, cmd=0x7fffffffe2a0, buf=0x7fff77c06000, len=4096, cb=0x555555561831 <nvme__sync_done>, arg=0x7fffffffe180) at ./nvme.h:4746
+#> #3  0x0000555555561b71 in nvme__submit_and_wait (qp=0x555555597330, cmd=0x7fffffffe2a0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe210) at ./nvme.h:5027
+#> #4  0x0000555555561cee in nvme__command_and_wait (qp=0x555555597330, cmd=0x7fffffffe2a0, buf=0x555555584480, len=4096, cpl=0x7fffffffe210) at ./nvme.h:5065
+#> #5  0x0000555555565c35 in nvme_ctrlr_admin (ctrlr=0x5555555842a0, cmd=0x7fffffffe2a0, buf=0x555555584480, len=4096, cpl=0x0) at ./nvme.h:6257
+#> #6  0x0000555555562e1a in nvme_ctrlr_cmd_identify (ctrlr=0x5555555842a0, cns=1, nsid=0, data=0x555555584480) at ./nvme.h:5393
+#> #7  0x0000555555562ed7 in nvme_ctrlr_identify (ctrlr=0x5555555842a0) at ./nvme.h:5416
+#> #8  0x0000555555563f16 in nvme_ctrlr_process_init (ctrlr=0x5555555842a0) at ./nvme.h:5656
+#> #9  0x0000555555565251 in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4b0, out=0x7fffffffe510) at ./nvme.h:6052
+#> #10 0x0000555555573e2d in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:35
+#> #11 0x0000555555574525 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:128
+
+# Bring-up wants to know who the controller is, so nvme_ctrlr_identify() sends an Identify command.
+# The command is in the ring already:
+
+nvme ring
+#> Queue pair 0 of 'soft': 1 command outstanding, room for 31
+#> SQ 0: 32 entries at IOVA 0x200000, tail 1, head 0 (SQHD of the last completion taken)
+#>       the controller itself is at head 0
+#>   H   0         IDENTIFY cid:0 CNS:01h CONTROLLER PRP1:0x206000 PRP2:0x0  <- outstanding
+#>    T  1         empty
+#>       2-31      empty
+#> CQ 0: 32 entries at IOVA 0x201000, head 0, a new entry has phase 1
+#>   H   0         p:0 empty
+#>       1-31      p:0 empty
+
+# H marks the head, T the tail. From H to the slot before T are the commands that the controller has
+# not reported as fetched: here one, in slot 0. The tail is the next free slot.
+#
+# Nothing has happened yet. The controller does not watch the memory; it has to be told:
+
+tbreak nvme_mmio_write_4
+#> Temporary breakpoint 2 at 0x55555555f67b: file ./nvme.h, line 4244.
+continue
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555842a0, offset=4096, val=1) at ./nvme.h:4244
+#> 4244		if (nvme__likely(offset < dev->bar0_mapped))
+nvme write
+#> 1000h  SQ0TDBL  <- 1: the new tail of queue 0 is slot 1
+
+# This is the doorbell. What is written is the new tail, an index into the ring: not a number of
+# commands, and not an address. Where it is written follows from the queue id and CAP.DSTRD:
+#
+#	SQ y tail: 1000h + (2 * y)     * (4 << DSTRD)
+#	CQ y head: 1000h + (2 * y + 1) * (4 << DSTRD)
+#
+# The driver works that out once, when it builds the queue pair:
+
+up
+#> #1  0x000055555555f982 in nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4331
+#> 4331		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+print/x qp->sq_tdbl
+#> $1 = 0x1000
+print qp->sq_tail
+#> $2 = 1
+
+# ---- The order matters -----------------------------------------------------------------------
+#
+# Look at the source of this frame. Between the command and the doorbell there is a write barrier.
+# Without it, processor or compiler may let the doorbell overtake the command, and the controller
+# fetches whatever the slot held before.
+
+frame function nvme_ring_sq_doorbell
+#> #1  0x000055555555f982 in nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4331
+#> 4331		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+frame function nvme_qpair_submit_request
+#> #2  0x0000555555560c48 in nvme_qpair_submit_request (qp=0x555555597330, tr=0x5555555973d0) at ./nvme.h:4678
+#> 4678		nvme_ring_sq_doorbell(qp);
+print *tr
+#> $3 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x555555561831 <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
+
+# ---- The same for a write --------------------------------------------------------------------
+#
+# The temporary breakpoint takes us to the example's write of one block, and the first breakpoint
+# stops where its doorbell is rung.
+
+disable 1
+tbreak nvme_ns_cmd_write
+#> Temporary breakpoint 3 at 0x555555565747: file ./nvme.h, line 6149.
+continue
+#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555988e0, qp=0x5555555999a0, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555574029 <io_complete>, arg=0x7fffffffe4a6, io_flags=0) at ./nvme.h:6149
+#> 6149		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+enable 1
+continue
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555999a0) at ./nvme.h:4330
+#> 4330		nvme__wmb();
+backtrace
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555999a0) at ./nvme.h:4330
+#> #1  0x0000555555560c48 in nvme_qpair_submit_request (qp=0x5555555999a0, tr=0x555555599a40) at ./nvme.h:4678
+#> #2  0x00005555555656c2 in nvme__ns_cmd_rw (ns=0x5555555988e0, qp=0x5555555999a0, opc=1 '\001', buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555574029 <io_complete>, arg=0x7fffffffe4a6, io_flags=0) at ./nvme.h:6136
+#> #3  0x000055555556577f in nvme_ns_cmd_write (ns=0x5555555988e0, qp=0x5555555999a0, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555574029 <io_complete>, arg=0x7fffffffe4a6, io_flags=0) at ./nvme.h:6149
+#> #4  0x000055555557412a in write_and_read (ns=0x5555555988e0, qp=0x5555555999a0, buf=0x7fff77c8b000 "Hello world!\n") at examples/hello_world.c:54
+#> #5  0x00005555555743e1 in hello_world (ctrlr=0x5555555842a0, force=false) at examples/hello_world.c:110
+#> #6  0x0000555555574545 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:131
+
+# From nvme_qpair_submit_request() on it is the same way: there is no second way out of the host.
+# In published backtraces of drivers with several transports there are a few more functions in
+# between, and two jumps through tables of function pointers; most names are the same as here.
+
+nvme ring
+#> Queue pair 1 of 'soft': 1 command outstanding, room for 255
+#> SQ 1: 256 entries at IOVA 0x206000, tail 2, head 1 (SQHD of the last completion taken)
+#>       the controller itself is at head 1
+#>       0         READ cid:0 nsid:1 SLBA:0 NLB:264 blocks PRP1:0x28b000 PRP2:0x20b000  (done)
+#>   H   1         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28b000 PRP2:0x0  <- outstanding
+#>    T  2         empty
+#>       3-255     empty
+#> CQ 1: 256 entries at IOVA 0x20a000, head 1, a new entry has phase 1
+#>       0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  (taken)
+#>   H   1         p:0 empty
+#>       2-255     p:0 empty
+
+# This is queue 1, with its own ring, its own tail and its own doorbell.
+
+print/x qp->sq_tdbl
+#> $4 = 0x1008
+
+# ---- How often? ------------------------------------------------------------------------------
+#
+# Count instead of stopping: 'ignore' lets a breakpoint pass so many times. This is a new run.
+
+delete
+break nvme_ring_sq_doorbell if qp->id == 0
+#> Breakpoint 4 at 0x55555555f95d: file ./nvme.h, line 4330.
+break nvme_ring_sq_doorbell if qp->id == 1
+#> Breakpoint 5 at 0x55555555f95d: file ./nvme.h, line 4330.
+ignore 4 1000
+ignore 5 1000
+run
+#> Hello world!
+#> [Inferior 1 (process 26049) exited normally]
+info breakpoints
+#> Num     Type           Disp Enb Address            What
+#> 4       breakpoint     keep y   0x000055555555f95d in nvme_ring_sq_doorbell at ./nvme.h:4330
+#> 	stop only if qp->id == 0
+#> 	breakpoint already hit 9 times
+#> 	ignore next 991 hits
+#> 5       breakpoint     keep y   0x000055555555f95d in nvme_ring_sq_doorbell at ./nvme.h:4330
+#> 	stop only if qp->id == 1
+#> 	breakpoint already hit 3 times
+#> 	ignore next 997 hits
+
+# Nine admin commands: five in bring-up (identify the controller, ask for queues, list the namespaces,
+# and two for the one that is there), two to create the queue pair and two to delete it. Three I/O
+# commands: the look at the disk, the write, the read.
+
+# ---- Questions -------------------------------------------------------------------------------
+#
+# a) The ring has 32 slots. How many commands can be in it at the same time, and why not 32?
+# b) Could the driver put three commands into the ring and ring once?
+# c) Could it read the doorbell to find out where the tail is?
+#
+#
+#
+#
+#
+#
+#
+#
+#                                 (answers below)
+#
+#
+#
+#
+#
+#
+#
+#
+# a) 31. With 32 the tail would be equal to the head again, and that means empty.
+# b) Yes. The doorbell says how far the ring is filled, and the controller fetches all commands up
+#    to there. It is how a driver saves register writes, which are slow on a real bus.
+# c) No. Doorbells are for writing; what a read returns is not defined. The driver has to remember.

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: MIT
+#
+# 5. PRPs: how a buffer is described
+# ==================================
+#
+# Goal: step through the function that turns a buffer into PRP1, PRP2 and, if need be, a PRP list:
+# for 512 bytes, for 8 KiB, for 8 KiB that do not start at a page, for 1 MiB, and for 4 MiB, whose
+# list takes more than one page.
+#
+# Read: Base 2.1 §4.3.1 (PRP entry and list). In nvme.h: >>prp, from the table at its start.
+#
+# The program is a small one, docs/gdb/prp_steps.c. It describes five buffers and sends nothing.
+
+# How to use this file: see docs/gdb/README.md, or the start of 1-bring-up.gdb.
+
+source docs/gdb/setup.gdb
+file build/debug/prp_steps
+source docs/gdb/nvme.py
+set args soft
+set print pretty on
+
+# ---- 512 bytes: PRP1 alone -------------------------------------------------------------------
+
+tbreak describe
+#> Temporary breakpoint 1 at 0x1fd59: file docs/gdb/prp_steps.c, line 23.
+run
+#> Temporary breakpoint 1, describe (qp=0x5555555989a0, list=0x7fff77c8b000, buf=0x7fff77c8e000 "", len=512) at docs/gdb/prp_steps.c:23
+#> 23		struct nvme_ns *ns = nvme_ctrlr_get_ns(qp->ctrlr, 1);
+break nvme_prp_list_append
+#> Breakpoint 2 at 0x5555555604e3: file ./nvme.h, line 4587.
+continue
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe400, iova=2678784, len=512) at ./nvme.h:4587
+#> 4587		uint64_t page_size = prp->page_size, mask = page_size - 1;
+print len
+#> $1 = 512
+print/x iova
+#> $2 = 0x28e000
+
+# The function gets an IOVA: the program's address has been translated already (a subtraction, see
+# nvme__dma_iova). First it computes how many pages the bytes touch. Line by line:
+
+next
+#> 4588		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
+next
+#> 4591		rc = nvme__prp_check(prp, iova, len);
+print pages
+#> $3 = 1
+
+# One page. 'mask' is FFFh; the formula rounds up the end and counts from the start of the first
+# page, so a buffer that starts inside a page is counted rightly too.
+
+next
+#> 4592		if (nvme__unlikely(rc != 0))
+next
+#> 4594		prp->last_end = (uint32_t)((iova + len) & mask);
+next
+#> 4595		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
+next
+#> 4596			prp->prp1 = iova;
+next
+#> 4597			prp->prp_index = 1;
+next
+#> 4598			iova = (iova & ~mask) + page_size;
+next
+#> 4599			pages--;
+print *prp
+#> $4 = PRPs for 1 page, PRP1 only = {
+#>   prp1 = 0x28e000
+#> }
+
+# The first entry went to PRP1, and 'pages' is 0 now, so nothing is left to do. This is what the
+# command says in the end:
+
+break look
+#> Breakpoint 3 at 0x555555573d30: file docs/gdb/prp_steps.c, line 18.
+continue
+#> Breakpoint 3, look (qp=0x5555555989a0, cmd=0x7fffffffe450) at docs/gdb/prp_steps.c:18
+#> 18	}
+nvme prp cmd
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28e000 PRP2:0x0
+#> 512 bytes, pages of 4096 bytes: 1 page
+#> PRP1     0x28e000     512   bytes, seen by the program at 0x7fff77c8e000
+#> PRP2     0x0          not used: one page is enough
+
+# ---- 8 KiB from the start of a page: PRP1 and PRP2 -------------------------------------------
+
+continue
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe400, iova=2678784, len=8192) at ./nvme.h:4587
+#> 4587		uint64_t page_size = prp->page_size, mask = page_size - 1;
+continue
+#> Breakpoint 3, look (qp=0x5555555989a0, cmd=0x7fffffffe450) at docs/gdb/prp_steps.c:18
+#> 18	}
+nvme prp cmd
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28e000 PRP2:0x28f000
+#> 8192 bytes, pages of 4096 bytes: 2 pages
+#> PRP1     0x28e000     4096  bytes, seen by the program at 0x7fff77c8e000
+#> PRP2     0x28f000     4096  bytes, seen by the program at 0x7fff77c8f000
+
+# Two pages. PRP2 is the address of the second page. Here it follows the first one directly, since
+# the buffer is one piece of the controller's address space, but nothing demands that: each entry
+# can point to a page anywhere.
+
+# ---- 8 KiB from the middle of a page: a list already -----------------------------------------
+
+continue
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe400, iova=2680832, len=8192) at ./nvme.h:4587
+#> 4587		uint64_t page_size = prp->page_size, mask = page_size - 1;
+print/x iova
+#> $5 = 0x28e800
+continue
+#> Breakpoint 3, look (qp=0x5555555989a0, cmd=0x7fffffffe450) at docs/gdb/prp_steps.c:18
+#> 18	}
+nvme prp cmd
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28e800 PRP2:0x28b000
+#> 8192 bytes, pages of 4096 bytes: 3 pages
+#> PRP1     0x28e800     2048  bytes, seen by the program at 0x7fff77c8e800
+#> PRP2     0x28b000     a list of 2 entries:
+#>   prp[0]    0x28f000     4096  bytes
+#>   prp[1]    0x290000     2048  bytes
+
+# The same 8 KiB, but three pages: 2048 bytes, 4096, and 2048. Three do not fit into PRP1 and PRP2,
+# so now PRP2 means something else: the address of a list, in which the second page is entry 0. Only
+# PRP1 may point inside a page. All the others have zeros in their low bits.
+#
+# How does the controller know which meaning PRP2 has? It is not written anywhere: it follows from
+# the length of the transfer and the offset in PRP1.
+
+# ---- 1 MiB: a list of 255 entries ------------------------------------------------------------
+
+continue
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe400, iova=2678784, len=1048576) at ./nvme.h:4587
+#> 4587		uint64_t page_size = prp->page_size, mask = page_size - 1;
+tbreak nvme__prp_begin_list
+#> Temporary breakpoint 4 at 0x555555560156: file ./nvme.h, line 4515.
+continue
+#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe400) at ./nvme.h:4515
+#> 4515		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+backtrace 3
+#> #0  nvme__prp_begin_list (prp=0x7fffffffe400) at ./nvme.h:4515
+#> #1  0x000055555556030c in nvme__prp_append_to_list (prp=0x7fffffffe400, addr=2686976, count=254) at ./nvme.h:4551
+#> #2  0x0000555555560604 in nvme_prp_list_append (prp=0x7fffffffe400, iova=2686976, len=1048576) at ./nvme.h:4607
+print *prp
+#> $6 = PRPs for 2 pages, PRP1 and PRP2 = {
+#>   prp1 = 0x28e000,
+#>   prp2 = 0x28f000
+#> }
+
+# This is the moment when PRP2 turns from a page into a list: the driver had put the second page
+# into PRP2, and now a third is coming.
+
+finish
+#> 0x000055555556030c in nvme__prp_append_to_list (prp=0x7fffffffe400, addr=2686976, count=254) at ./nvme.h:4551
+#> 4551			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
+#> Value returned is $7 = 0
+print *prp
+#> $8 = PRPs for 2 pages, PRP1 and PRP2 = {
+#>   prp1 = 0x28e000,
+#>   prp2 = 0x28b000
+#> }
+continue
+#> Breakpoint 3, look (qp=0x5555555989a0, cmd=0x7fffffffe450) at docs/gdb/prp_steps.c:18
+#> 18	}
+nvme prp cmd
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:2048 blocks PRP1:0x28e000 PRP2:0x28b000
+#> 1048576 bytes, pages of 4096 bytes: 256 pages
+#> PRP1     0x28e000     4096  bytes, seen by the program at 0x7fff77c8e000
+#> PRP2     0x28b000     a list of 255 entries:
+#>   prp[0]    0x28f000     4096  bytes
+#>   prp[1]    0x290000     4096  bytes
+#>   prp[2]    0x291000     4096  bytes
+#>   ... 250 entries, each one page after the last
+#>   prp[253]  0x38c000     4096  bytes
+#>   prp[254]  0x38d000     4096  bytes
+
+# 256 pages: one in PRP1, 255 in the list. The list takes 255 * 8 = 2040 bytes, half a page.
+
+# ---- 4 MiB: a list that goes on in another page ----------------------------------------------
+
+continue
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe400, iova=2678784, len=4194304) at ./nvme.h:4587
+#> 4587		uint64_t page_size = prp->page_size, mask = page_size - 1;
+tbreak nvme__prp_next_list_page
+#> Temporary breakpoint 5 at 0x555555560202: file ./nvme.h, line 4530.
+continue
+#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe400) at ./nvme.h:4530
+#> 4530		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+print *prp
+#> $9 = PRPs for 513 pages, PRP1 and a list of 512 entries = {
+#>   prp1 = 0x28e000,
+#>   prp2 = 0x28b000 (the list),
+#>   list_pages = 1 of 3,
+#>   prp[0] = 0x28f000,
+#>   prp[1] = 0x290000,
+#>   prp[2] = 0x291000,
+#>   prp[511] = 0x48e000
+#> }
+
+# A page of 4096 bytes holds 512 entries. Entry 512 would be past the end, so the last slot becomes
+# a link to the next list page, and the entry that stood there moves.
+
+continue
+#> Breakpoint 3, look (qp=0x5555555989a0, cmd=0x7fffffffe450) at docs/gdb/prp_steps.c:18
+#> 18	}
+nvme prp cmd
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:8192 blocks PRP1:0x28e000 PRP2:0x28b000
+#> 4194304 bytes, pages of 4096 bytes: 1024 pages
+#> PRP1     0x28e000     4096  bytes, seen by the program at 0x7fff77c8e000
+#> PRP2     0x28b000     a list of 1023 entries:
+#>   prp[0]    0x28f000     4096  bytes
+#>   prp[1]    0x290000     4096  bytes
+#>   prp[2]    0x291000     4096  bytes
+#>   ... 506 entries, each one page after the last
+#>   prp[509]  0x48c000     4096  bytes
+#>   prp[510]  0x48d000     4096  bytes
+#>   link    0x28c000     the list goes on in this page:
+#>   prp[511]  0x48e000     4096  bytes
+#>   prp[512]  0x48f000     4096  bytes
+#>   prp[513]  0x490000     4096  bytes
+#>   ... 507 entries, each one page after the last
+#>   prp[1021] 0x68c000     4096  bytes
+#>   prp[1022] 0x68d000     4096  bytes
+
+# The controller knows that the last entry of a full list page is a link when more pages are to
+# come. Nothing marks it.
+
+# ---- With a real command ---------------------------------------------------------------------
+#
+# hello_world reads the first blocks of the disk before it writes, to see if the disk is in use.
+# That is a transfer with a list, on its way to the controller:
+
+kill
+#> [Inferior 1 (process 17712) killed]
+delete
+file build/debug/hello_world
+break nvme_ring_sq_doorbell if qp->id == 1
+#> Breakpoint 6 at 0xb956: file ./nvme.h, line 4330.
+run
+#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555999a0) at ./nvme.h:4330
+#> 4330		nvme__wmb();
+up
+#> #1  0x0000555555560c41 in nvme_qpair_submit_request (qp=0x5555555999a0, tr=0x555555599a40) at ./nvme.h:4678
+#> 4678		nvme_ring_sq_doorbell(qp);
+nvme prp tr
+#> READ cid:0 nsid:1 SLBA:0 NLB:264 blocks PRP1:0x28b000 PRP2:0x20b000
+#> 135168 bytes, pages of 4096 bytes: 33 pages
+#> PRP1     0x28b000     4096  bytes, seen by the program at 0x7fff77c8b000
+#> PRP2     0x20b000     a list of 32 entries:
+#>   prp[0]    0x28c000     4096  bytes
+#>   prp[1]    0x28d000     4096  bytes
+#>   prp[2]    0x28e000     4096  bytes
+#>   ... 27 entries, each one page after the last
+#>   prp[30]   0x2aa000     4096  bytes
+#>   prp[31]   0x2ab000     4096  bytes
+
+kill
+#> [Inferior 1 (process 17715) killed]
+
+# ---- Questions -------------------------------------------------------------------------------
+#
+# a) What do PRP1 and PRP2 look like for 4096 bytes that start at offset 512 of a page?
+# b) How many bytes can a command move at most with one page of PRP list, if it starts at a page?
+# c) Two buffers of 512 bytes at different places: can one command with PRPs fetch from both?
+#
+#
+#
+#
+#
+#
+#
+#
+#                                 (answers below)
+#
+#
+#
+#
+#
+#
+#
+#
+# a) PRP1 is the address with its offset, for 3584 bytes; PRP2 is the next page, for 512. Two pages,
+#    no list.
+# b) PRP1 gives 4096 bytes and 512 entries give 2 MiB: 2 MiB + 4 KiB.
+# c) No: all entries but the first start at a page, all but the last go to the end of one. That is
+#    what SGLs are for.

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: MIT
+#
+# 6. One write, in seven steps
+# ============================
+#
+# Goal: follow a single command all the way, through host and controller, in one debugger session.
+#
+# Read: Base 2.1 §4.1.1 (submission queue entry), §4.2.1 and §4.2.4 (completion queue entry, phase
+# tag); NVM 1.1 §3.3.6 (Write). In nvme.h: >>submit and >>complete. In tools/nvme_soft.h, which is
+# the same story from the other side: >>soft-queue and >>soft-execute.
+#
+# The seven steps, as textbooks count them:
+#
+#	1 host	      puts the command into the submission queue
+#	2 host	      rings the doorbell with the new tail
+#	3 controller  fetches the command
+#	4 controller  carries it out and moves the data
+#	5 controller  puts a completion into the completion queue
+#	6 controller  notifies the host
+#	7 host	      takes the completion and rings the doorbell with the new head
+#
+# With a real SSD a debugger sees steps 1, 2 and 7 only; the others are traffic on the bus. The soft
+# controller runs in this process and does its part inside the doorbell write, so all seven are in
+# reach.
+
+# How to use this file: see docs/gdb/README.md, or the start of 1-bring-up.gdb.
+
+source docs/gdb/setup.gdb
+file build/debug/hello_world
+source docs/gdb/nvme.py
+set args soft
+
+# hello_world writes "Hello world!" to block 0. Go there:
+
+tbreak nvme_ns_cmd_write
+#> Temporary breakpoint 1 at 0x11747: file ./nvme.h, line 6149.
+run
+#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x5555555988e0, qp=0x5555555999a0, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555574025 <io_complete>, arg=0x7fffffffe4a6, io_flags=0) at ./nvme.h:6149
+#> 6149		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+print (char *)buf
+#> $1 = 0x7fff77c8b000 "Hello world!\n"
+
+# ---- Step 1: the host puts the command into the queue ----------------------------------------
+
+tbreak nvme_copy_command
+#> Temporary breakpoint 2 at 0x555555560b73: file ./nvme.h, line 4667.
+continue
+#> Temporary breakpoint 2, nvme_copy_command (dst=0x7fff77c06040, src=0x555555599a40) at ./nvme.h:4667
+#> 4667		*dst = *src;
+print *src
+#> $2 = SQE WRITE = {opc = 01h, cid = 0, nsid = 1, PRP1 = 0x28b000, PRP2 = 0x0, SLBA = 0, NLB = 1 block}
+nvme ring
+#> Queue pair 1 of 'soft': 1 command outstanding, room for 255
+#> SQ 1: 256 entries at IOVA 0x206000, tail 1, head 1 (SQHD of the last completion taken)
+#>       the controller itself is at head 1
+#>       0         READ cid:0 nsid:1 SLBA:0 NLB:264 blocks PRP1:0x28b000 PRP2:0x20b000  (done)
+#>   HT  1         empty
+#>       2-255     empty
+#> CQ 1: 256 entries at IOVA 0x20a000, head 1, a new entry has phase 1
+#>       0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  (taken)
+#>   H   1         p:0 empty
+#>       2-255     p:0 empty
+
+# The command is built, but not in the ring yet: slot 1, at the tail, is empty. (Slot 0 held a read,
+# by which hello_world made sure that the disk is not in use.) Let the copy happen:
+
+finish
+#> nvme_qpair_submit_request (qp=0x5555555999a0, tr=0x555555599a40) at ./nvme.h:4676
+#> 4676		if (++qp->sq_tail == qp->entries)
+nvme ring
+#> Queue pair 1 of 'soft': 1 command outstanding, room for 255
+#> SQ 1: 256 entries at IOVA 0x206000, tail 1, head 1 (SQHD of the last completion taken)
+#>       the controller itself is at head 1
+#>       0         READ cid:0 nsid:1 SLBA:0 NLB:264 blocks PRP1:0x28b000 PRP2:0x20b000  (done)
+#>   HT  1         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28b000 PRP2:0x0  <- the tail has not moved yet
+#>       2-255     empty
+#> CQ 1: 256 entries at IOVA 0x20a000, head 1, a new entry has phase 1
+#>       0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  (taken)
+#>   H   1         p:0 empty
+#>       2-255     p:0 empty
+
+# 64 bytes of memory have changed: the SQE is in its slot. Not even the tail has moved yet.
+
+# ---- Step 2: the host rings the doorbell -----------------------------------------------------
+
+tbreak nvme_mmio_write_4
+#> Temporary breakpoint 3 at 0x55555555f67b: file ./nvme.h, line 4244.
+continue
+#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x5555555842a0, offset=4104, val=2) at ./nvme.h:4244
+#> 4244		if (nvme__likely(offset < dev->bar0_mapped))
+nvme write
+#> 1008h  SQ1TDBL  <- 2: the new tail of queue 1 is slot 2
+
+# On a real machine this store leaves the processor as a memory write on the PCIe bus. Until step
+# 7 it is all that the controller hears from the host.
+
+# ---- Step 3: the controller fetches the command ----------------------------------------------
+#
+# From here on we are the controller.
+
+tbreak nvme_soft_fetch_command
+#> Temporary breakpoint 4 at 0x555555570643: file tools/nvme_soft.h, line 3017.
+continue
+#> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x555555585af0, sq=0x55555558ad40) at tools/nvme_soft.h:3017
+#> 3017		uint64_t n = s->stats.admin_cmds + s->stats.io_cmds;
+backtrace 7
+#> #0  nvme_soft_fetch_command (s=0x555555585af0, sq=0x55555558ad40) at tools/nvme_soft.h:3017
+#> #1  0x0000555555570a27 in nvme_soft_process_sq (s=0x555555585af0, sq=0x55555558ad40) at tools/nvme_soft.h:3056
+#> #2  0x0000555555571b9f in nvme_soft_ring (s=0x555555585af0, index=2, value=2) at tools/nvme_soft.h:3344
+#> #3  0x0000555555571e11 in nvme_soft_write_4 (dev=0x5555555842a0, offset=4104, value=2) at tools/nvme_soft.h:3402
+#> #4  0x000055555555f6c6 in nvme_mmio_write_4 (dev=0x5555555842a0, offset=4104, val=2) at ./nvme.h:4247
+#> #5  0x000055555555f982 in nvme_ring_sq_doorbell (qp=0x5555555999a0) at ./nvme.h:4331
+#> #6  0x0000555555560c48 in nvme_qpair_submit_request (qp=0x5555555999a0, tr=0x555555599a40) at ./nvme.h:4678
+
+# One stack, two worlds: frames 0 to 3 are the controller, from frame 4 on it is the host. What the
+# controller knows of this queue it was told when the queue was created, and by the doorbell:
+
+print *sq
+#> $3 = {ring = 0x7fff77c06000, base = 2121728, entries = 256, head = 1, tail = 2, id = 1, cqid = 1, rings = 2}
+print sq->ring[sq->head]
+#> $4 = SQE WRITE = {opc = 01h, cid = 0, nsid = 1, PRP1 = 0x28b000, PRP2 = 0x0, SLBA = 0, NLB = 1 block}
+
+# On the bus this is a memory read of 64 bytes, from the address ASQ or Create I/O Submission Queue
+# gave, plus 64 times the head. Afterwards the controller's head has moved:
+
+tbreak nvme_soft_dispatch
+#> Temporary breakpoint 5 at 0x55555556ff9e: file tools/nvme_soft.h, line 2946.
+continue
+#> Temporary breakpoint 5, nvme_soft_dispatch (s=0x555555585af0, job=0x7fffffffe210) at tools/nvme_soft.h:2946
+#> 2946		const struct nvme_soft__fault *f = &job->fault;
+up
+#> #1  0x0000555555570933 in nvme_soft_fetch_command (s=0x555555585af0, sq=0x55555558ad40) at tools/nvme_soft.h:3038
+#> 3038		nvme_soft_dispatch(s, &job);
+print sq->head
+#> $5 = 2
+print sq->tail
+#> $6 = 2
+
+# Head and tail are equal: the controller has fetched everything. The host does not know that yet.
+
+# ---- Step 4: the controller carries it out ---------------------------------------------------
+
+tbreak nvme_soft_transfer
+#> Temporary breakpoint 6 at 0x55555556a91b: file tools/nvme_soft.h, line 1677.
+continue
+#> Temporary breakpoint 6, nvme_soft_transfer (s=0x555555585af0, job=0x7fffffffe210, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:1677
+#> 1677		uint16_t status = nvme_soft_walk_dptr(s, job, len, to_host);
+print len
+#> $7 = 512
+print to_host
+#> $8 = false
+x/s mem
+#> 0x7fffb7c00000:	""
+
+# 'mem' is the controller's own memory, where block 0 of the disk lives: empty so far. The data is
+# in the host's buffer, and the command says where, in PRP1. The controller reads it from there:
+
+finish
+#> 0x000055555556f19c in nvme_soft_write (s=0x555555585af0, job=0x7fffffffe210) at tools/nvme_soft.h:2737
+#> 2737			status = nvme_soft_transfer(s, job, x.mem, x.len, false);
+#> Value returned is $9 = 0
+frame function nvme_soft_fetch_command
+#> #4  0x0000555555570933 in nvme_soft_fetch_command (s=0x555555585af0, sq=0x55555558ad40) at tools/nvme_soft.h:3038
+#> 3038		nvme_soft_dispatch(s, &job);
+x/s s->ns[1].mem
+#> 0x7fffb7c00000:	"Hello world!\n"
+
+# A write moves data from the host to the controller: the controller reads. (With a read command it
+# would be the other way round.) But whichever way, it is the controller that does the moving; the
+# processor of the host has nothing to do in the meantime.
+
+# ---- Step 5: the controller writes the completion --------------------------------------------
+
+tbreak nvme_soft_post_completion
+#> Temporary breakpoint 7 at 0x55555556af86: file tools/nvme_soft.h, line 1822.
+continue
+#> Temporary breakpoint 7, nvme_soft_post_completion (s=0x555555585af0, job=0x7fffffffe210, status=0) at tools/nvme_soft.h:1822
+#> 1822		const struct nvme_soft__fault *f = &job->fault;
+print s->cq[1].tail
+#> $10 = 1
+print s->cq[1].phase
+#> $11 = 1
+finish
+#> nvme_soft_complete (s=0x555555585af0, job=0x7fffffffe210, status=0) at tools/nvme_soft.h:2922
+#> 2922		if (job->fault.set & NVME_SOFT__AER)
+nvme ring 1
+#> Queue pair 1 of 'soft': 1 command outstanding, room for 255
+#> SQ 1: 256 entries at IOVA 0x206000, tail 2, head 1 (SQHD of the last completion taken)
+#>       the controller itself is at head 2
+#>       0         READ cid:0 nsid:1 SLBA:0 NLB:264 blocks PRP1:0x28b000 PRP2:0x20b000  (done)
+#>   H   1         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28b000 PRP2:0x0  <- outstanding
+#>    T  2         empty
+#>       3-255     empty
+#> CQ 1: 256 entries at IOVA 0x20a000, head 1, a new entry has phase 1
+#>       0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  (taken)
+#>   H   1         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:2 cdw0:0  <- new
+#>       2-255     p:0 empty
+
+# The CQE in slot 1 is there, with phase 1 and the CID of the command. It also brings the host the
+# news about the submission queue: sqhd is 2, so slot 1 has been fetched.
+
+# ---- Step 6: the controller notifies the host ------------------------------------------------
+#
+# Here this would be an interrupt, an MSI-X message: one more memory write on the bus. But the queue
+# was created with IEN = 0. The phase bit in the CQE is all the notification there is, and the host
+# has to look for it: it polls.
+
+tbreak nvme__qpair_read_cqe
+#> Temporary breakpoint 8 at 0x555555561422: file ./nvme.h, line 4845.
+continue
+#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555999a0, cpl=0x7fffffffe420) at ./nvme.h:4845
+#> 4845		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+backtrace 3
+#> #0  nvme__qpair_read_cqe (qp=0x5555555999a0, cpl=0x7fffffffe420) at ./nvme.h:4845
+#> #1  0x000055555556160a in nvme_qpair_process_completions (qp=0x5555555999a0, max=256) at ./nvme.h:4878
+#> #2  0x000055555557407d in wait_for (qp=0x5555555999a0, io=0x7fffffffe4a6) at examples/hello_world.c:38
+print qp->phase
+#> $12 = 1
+print qp->cq[qp->cq_head]
+#> $13 = CQE SUCCESS = {cdw0 = 0, sqhd = 2, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
+
+# The doorbell write has returned, host code is running again. The driver expects phase 1, and
+# P is 1 in the slot at its head: a new completion.
+
+# ---- Step 7: the host takes it and moves the head --------------------------------------------
+
+tbreak io_complete
+#> Temporary breakpoint 9 at 0x555555574035: file examples/hello_world.c, line 29.
+continue
+#> Temporary breakpoint 9, io_complete (arg=0x7fffffffe4a6, cpl=0x7fffffffe420) at examples/hello_world.c:29
+#> 29		struct io *io = arg;
+print *cpl
+#> $14 = CQE SUCCESS = {cdw0 = 0, sqhd = 2, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
+
+# The callback, first. Then the doorbell, which gives the slot back:
+
+tbreak nvme_mmio_write_4
+#> Temporary breakpoint 10 at 0x55555555f67b: file ./nvme.h, line 4244.
+continue
+#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x5555555842a0, offset=4108, val=2) at ./nvme.h:4244
+#> 4244		if (nvme__likely(offset < dev->bar0_mapped))
+nvme write
+#> 100Ch  CQ1HDBL  <- 2: the new head of queue 1 is slot 2
+
+# And a last time to the controller, which takes note:
+
+tbreak nvme_soft_ring_cq
+#> Temporary breakpoint 11 at 0x5555555718a7: file tools/nvme_soft.h, line 3299.
+continue
+#> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x555555585af0, cq=0x55555558c180, index=3, value=2) at tools/nvme_soft.h:3299
+#> 3299		uint32_t taken = (value + cq->entries - cq->head) % cq->entries;
+print cq->head
+#> $15 = 1
+print cq->tail
+#> $16 = 2
+finish
+#> 0x0000555555571b11 in nvme_soft_ring (s=0x555555585af0, index=3, value=2) at tools/nvme_soft.h:3334
+#> 3334			nvme_soft_ring_cq(s, &s->cq[qid], index, value);
+print s->cq[1].head
+#> $17 = 2
+
+# Its head and tail are equal again: no completion waits to be taken.
+
+# ---- All of it once more ---------------------------------------------------------------------
+#
+# The read that follows takes the same way. Let it run:
+
+delete
+continue
+#> Hello world!
+#> [Inferior 1 (process 28881) exited normally]
+
+# ---- Questions -------------------------------------------------------------------------------
+#
+# a) Which of the seven steps cost the processor a write to a register, and which a read of one?
+# b) Between which steps may the host reuse slot 1 of the submission queue? The CID? The buffer?
+# c) What would be different with a second command in flight?
+#
+#
+#
+#
+#
+#
+#
+#
+#                                 (answers below)
+#
+#
+#
+#
+#
+#
+#
+#
+# a) Steps 2 and 7, one write each. There is no read at all: what the host must know comes to it in
+#    memory. That is the idea of the whole interface.
+# b) The slot: once a completion says with its SQHD that the controller has fetched it (any
+#    completion of that queue, not only this one). The CID and the buffer: when this command's
+#    completion was taken, step 7.
+# c) Nothing in the steps. But the completions may come in any order: only the CID tells which is
+#    which.

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: MIT
+#
+# 9. Shutdown, and what becomes of outstanding commands
+# =====================================================
+#
+# Goal: see the way down: queues, notification, CC.EN; and what the callbacks of commands are told
+# that nobody will complete any more.
+#
+# Read: Base 2.1 §3.1.4.5 (CC.SHN), §3.1.4.6 (CSTS.SHST). In nvme.h: nvme_detach() in >>attach,
+# nvme_ctrlr_free_io_qpair() and nvme_ctrlr_shutdown() in >>ctrlr.
+#
+# The program docs/gdb/leave.c sends two commands and detaches without waiting: a read, and an
+# Asynchronous Event Request. The latter is meant to stay: a controller keeps it until it has
+# something to tell.
+
+# How to use this file: see docs/gdb/README.md, or the start of 1-bring-up.gdb.
+
+source docs/gdb/setup.gdb
+file build/debug/leave
+source docs/gdb/nvme.py
+set args soft
+
+# ---- Two commands are on their way -----------------------------------------------------------
+
+break nvme_detach
+#> Breakpoint 1 at 0x11392: file ./nvme.h, line 6096.
+run
+#> Breakpoint 1, nvme_detach (ctrlr=0x5555555832a0) at ./nvme.h:6096
+#> 6096		bool busy = false;
+nvme ring 0
+#> Queue pair 0 of 'soft': 1 command outstanding, room for 31
+#> SQ 0: 32 entries at IOVA 0x200000, tail 8, head 7 (SQHD of the last completion taken)
+#>       the controller itself is at head 8
+#>       0-5       done before
+#>       6         CREATE IO SQ cid:0 QID:1 QSIZE:256 entries PC:1 QPRIO:0 CQID:1 PRP1:0x206000 PRP2:0x0  (done)
+#>   H   7         ASYNC EVENT REQUEST cid:0  <- outstanding
+#>    T  8         empty
+#>       9-31      empty
+#> CQ 0: 32 entries at IOVA 0x201000, head 7, a new entry has phase 1
+#>       0-5       p:1 taken before
+#>       6         p:1 SUCCESS (00/00) cid:0 sqid:0 sqhd:7 cdw0:0  (taken)
+#>   H   7         p:0 empty
+#>       8-31      p:0 empty
+nvme ring 1
+#> Queue pair 1 of 'soft': 1 command outstanding, room for 255
+#> SQ 1: 256 entries at IOVA 0x206000, tail 1, head 0 (SQHD of the last completion taken)
+#>       the controller itself is at head 1
+#>   H   0         READ cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28b000 PRP2:0x0  <- outstanding
+#>    T  1         empty
+#>       2-255     empty
+#> CQ 1: 256 entries at IOVA 0x20a000, head 0, a new entry has phase 1
+#>   H   0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  <- new
+#>       1-255     p:0 empty
+
+# The read is complete as far as the controller is concerned: its CQE is there and new. But nobody
+# has looked, so for the host it is still outstanding. The event request has no completion.
+
+# ---- First the I/O queue goes ----------------------------------------------------------------
+
+tbreak nvme_ctrlr_cmd_delete_io_sq
+#> Temporary breakpoint 2 at 0x5555555642b7: file ./nvme.h, line 5743.
+continue
+#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555832a0, qp=0x5555555989a0) at ./nvme.h:5743
+#> 5743		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
+backtrace
+#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555832a0, qp=0x5555555989a0) at ./nvme.h:5743
+#> #1  0x0000555555564966 in nvme_ctrlr_free_io_qpair (qp=0x5555555989a0) at ./nvme.h:5885
+#> #2  0x0000555555565424 in nvme_detach (ctrlr=0x5555555832a0) at ./nvme.h:6106
+#> #3  0x00005555555742b8 in main (argc=2, argv=0x7fffffffe678) at docs/gdb/leave.c:41
+break ended
+#> Breakpoint 3 at 0x5555555740b6: file docs/gdb/leave.c, line 14.
+continue
+#> Breakpoint 3, ended (arg=0x7fffffffe4f7, cpl=0x7fffffffe420) at docs/gdb/leave.c:14
+#> 14		const char *what = arg;
+
+# Who called back, and why now?
+
+backtrace 5
+#> #0  ended (arg=0x7fffffffe4f7, cpl=0x7fffffffe420) at docs/gdb/leave.c:14
+#> #1  0x000055555556139f in nvme_complete_request (qp=0x5555555989a0, tr=0x555555598a40, cpl=0x7fffffffe420) at ./nvme.h:4837
+#> #2  0x00005555555614b4 in nvme__qpair_take_cqe (qp=0x5555555989a0, cpl=0x7fffffffe420) at ./nvme.h:4853
+#> #3  0x0000555555561693 in nvme_qpair_process_completions (qp=0x5555555989a0, max=256) at ./nvme.h:4907
+#> #4  0x000055555556497a in nvme_ctrlr_free_io_qpair (qp=0x5555555989a0) at ./nvme.h:5886
+print *cpl
+#> $1 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
+
+# After the submission queue was deleted, the driver polls its completion queue once more: what was
+# completed before that is told as it was. The order matters: once the completion queue is gone,
+# nobody can look there any more.
+
+# ---- Then what is left -----------------------------------------------------------------------
+
+continue
+#> the read ended with SUCCESS
+#> [2026-11-21 10:14:40.588719] nvme.h:4939:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
+#> [2026-11-21 10:14:40.588754] nvme.h:4671:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
+#> [2026-11-21 10:14:40.588757] nvme.h:4681:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
+#> Breakpoint 3, ended (arg=0x7fffffffe4e0, cpl=0x7fffffffe460) at docs/gdb/leave.c:14
+#> 14		const char *what = arg;
+backtrace 4
+#> #0  ended (arg=0x7fffffffe4e0, cpl=0x7fffffffe460) at docs/gdb/leave.c:14
+#> #1  0x000055555556139f in nvme_complete_request (qp=0x555555596330, tr=0x5555555963d0, cpl=0x7fffffffe460) at ./nvme.h:4837
+#> #2  0x000055555556187b in nvme__qpair_abort_outstanding (qp=0x555555596330) at ./nvme.h:4940
+#> #3  0x00005555555654b4 in nvme_detach (ctrlr=0x5555555832a0) at ./nvme.h:6109
+print *cpl
+#> $2 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 0, cid = 0, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
+
+# This completion was not written by the controller. The driver made it up, in
+# nvme__qpair_abort_outstanding(), so that every command gets exactly one callback: the one who sent
+# it may have memory to release. 'ABORTED - SQ DELETION' is what a controller itself would say of
+# commands in a queue that is deleted.
+
+# ---- The notification ------------------------------------------------------------------------
+
+delete
+break nvme_mmio_write_4
+#> Breakpoint 4 at 0x55555555f687: file ./nvme.h, line 4250.
+continue
+#> the event request ended with ABORTED - SQ DELETION
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555832a0, offset=20, val=4603905) at ./nvme.h:4250
+#> 4250		if (nvme__likely(offset < dev->bar0_mapped))
+nvme write
+#> 0014h  CC       <- 464001h
+#>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
+#>   23:20  IOCQES  4      16 bytes                      I/O Completion Queue Entry Size
+#>   19:16  IOSQES  6      64 bytes                      I/O Submission Queue Entry Size
+#>   15:14  SHN     1      normal shutdown notification  Shutdown Notification
+#>   13:11  AMS     0      round robin                   Arbitration Mechanism Selected
+#>   10:7   MPS     0      4096 bytes                    Memory Page Size
+#>   6:4    CSS     0      NVM command set               I/O Command Set Selected
+#>   0      EN      1      enabled                       Enable
+
+# SHN = 1, normal shutdown: "power goes off soon, bring home what you have in your caches". EN is
+# still 1. The controller answers in CSTS.SHST, and the driver waits until it says "complete":
+
+finish
+#> nvme_ctrlr_shutdown (ctrlr=0x5555555832a0) at ./nvme.h:5927
+#> 5927		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
+nvme regs CSTS
+#> CSTS = 00000005h (decimal 5)
+#>   6      ST      0      controller shutdown            Shutdown Type
+#>   5      PP      0      no                             Processing Paused
+#>   4      NSSRO   0      no                             NVM Subsystem Reset Occurred
+#>   3:2    SHST    1      shutdown processing occurring  Shutdown Status
+#>   1      CFS     0      no fatal error                 Controller Fatal Status
+#>   0      RDY     1      ready                          Ready
+tbreak nvme__ctrlr_turn_off
+#> Temporary breakpoint 5 at 0x555555562cf1: file ./nvme.h, line 5378.
+continue
+#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555832a0) at ./nvme.h:5378
+#> 5378		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+nvme regs CSTS
+#> CSTS = 00000009h (decimal 9)
+#>   6      ST      0      controller shutdown           Shutdown Type
+#>   5      PP      0      no                            Processing Paused
+#>   4      NSSRO   0      no                            NVM Subsystem Reset Occurred
+#>   3:2    SHST    2      shutdown processing complete  Shutdown Status
+#>   1      CFS     0      no fatal error                Controller Fatal Status
+#>   0      RDY     1      ready                         Ready
+
+# Only after that EN is cleared:
+
+continue
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555832a0, offset=20, val=4603904) at ./nvme.h:4250
+#> 4250		if (nvme__likely(offset < dev->bar0_mapped))
+nvme write
+#> 0014h  CC       <- 464000h
+#>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
+#>   23:20  IOCQES  4      16 bytes                      I/O Completion Queue Entry Size
+#>   19:16  IOSQES  6      64 bytes                      I/O Submission Queue Entry Size
+#>   15:14  SHN     1      normal shutdown notification  Shutdown Notification
+#>   13:11  AMS     0      round robin                   Arbitration Mechanism Selected
+#>   10:7   MPS     0      4096 bytes                    Memory Page Size
+#>   6:4    CSS     0      NVM command set               I/O Command Set Selected
+#>   0      EN      0      disabled                      Enable
+
+# The last write of the program. SHN keeps its 1. The strange value at the start of walkthrough 1 is
+# the same with another command set selected: there the last owner had notified the controller but
+# left EN at 1, and the next one had to clear it.
+
+finish
+#> nvme_ctrlr_clear_en (ctrlr=0x5555555832a0, cc=4603905) at ./nvme.h:5276
+#> 5276	}
+nvme regs CSTS
+#> CSTS = 00000000h (decimal 0)
+#>   6      ST      0      controller shutdown  Shutdown Type
+#>   5      PP      0      no                   Processing Paused
+#>   4      NSSRO   0      no                   NVM Subsystem Reset Occurred
+#>   3:2    SHST    0      normal operation     Shutdown Status
+#>   1      CFS     0      no fatal error       Controller Fatal Status
+#>   0      RDY     0      not ready            Ready
+delete
+continue
+#> [Inferior 1 (process 7078) exited normally]
+
+# ---- Questions -------------------------------------------------------------------------------
+#
+# a) What would be lost without the notification, and when?
+# b) Why may the driver not release the memory of the rings as its first step?
+# c) Which memory is still mapped for the controller when EN has gone to 0, and why is that
+#    harmless?
+#
+#
+#
+#
+#
+#
+#
+#
+#                                 (answers below)
+#
+#
+#
+#
+#
+#
+#
+#
+# a) What is in a volatile write cache, if the power fails afterwards. The disk also counts an
+#    unsafe shutdown, and may take longer to start the next time.
+# b) The controller would go on writing there: into memory that may hold something else by then.
+# c) All of it: the arena goes as the last thing. Once CSTS.RDY is 0 the controller does not start
+#    any access of its own any more.

@@ -1149,6 +1149,22 @@ static void test_vfio_refuses(void **state)
 	assert_null(ctrlr);
 }
 
+/* C50: identify data is parsed once, from a copy that the device cannot reach. */
+static void test_identify_is_a_copy(void **state)
+{
+	struct nvme_ctrlr *ctrlr = NULL;
+	uint64_t iova;
+
+	(void)state;
+	fake_init(&fake);
+	ctrlr = fake_attach(&fake);
+	assert_int_equal(nvme_dma_iova(ctrlr, nvme_ctrlr_get_data(ctrlr), 1, &iova), -EFAULT);
+	assert_int_equal(
+		nvme_dma_iova(ctrlr, nvme_ns_get_data(nvme_ctrlr_get_ns(ctrlr, 1)), 1, &iova),
+		-EFAULT);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1158,6 +1174,7 @@ int main(void)
 		cmocka_unit_test(test_never_down),
 		cmocka_unit_test(test_cfs_at_enable),
 		cmocka_unit_test(test_stale_admin_queue),
+		cmocka_unit_test(test_identify_is_a_copy),
 		cmocka_unit_test(test_cfs_found),
 		cmocka_unit_test(test_cfs_at_identify),
 		cmocka_unit_test(test_gone),

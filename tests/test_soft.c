@@ -1899,7 +1899,7 @@ static void test_threads(void **state)
 	static const char *const devices[] = {
 		"soft:mode=thread,size=16M",
 		"soft",
-		"soft:mode=thread,size=16M,plan=torn",
+		"soft:mode=thread,size=16M,plan=torn", /* C27 */
 		"soft:mode=thread,size=16M,plan=on write delay 0us..50us",
 	};
 	struct nvme_ctrlr_opts opts;

@@ -74,7 +74,7 @@ vm: all ## a shell in the VM lab, with the examples on its PATH
 
 # ---- testing ----
 
-test: check asan tsan fuzz lint vmtest ## every test there is; needs about two minutes
+test: check asan tsan fuzz lint vmtest ## every test there is; takes a few minutes
 
 check: all debug $(UNIT:%=$(B)/tests/%) $(B)/tests/run_io ## the quick tests, without a VM
 	@set -e; for t in $(UNIT:%=$(B)/tests/%); do echo "== $$t"; $$t; done

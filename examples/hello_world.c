@@ -64,6 +64,7 @@ static int write_and_read(struct nvme_ns *ns, struct nvme_qpair *qp, char *buf)
 		rc = wait_for(qp, &io);
 	if (rc == 0)
 		printf("%.*s", (int)strnlen(buf, size), buf);
+	fflush(stdout); /* so that it stands in its place among the lines of the log */
 	return rc;
 }
 

@@ -392,7 +392,8 @@ static void fill_admin_command(struct host *h, struct nvme_cmd *cmd)
 	static const uint8_t cns[] = {0, 1, 2, 3, 5, 6, 7, 8, 0x10, 0x11, 0x1c, 0xff};
 	uint32_t qid = fuzz_below(h->in, MAX_QID + 1);
 
-	cmd->opc = nvme_soft__admin_opcodes[fuzz_below(h->in, sizeof(nvme_soft__admin_opcodes))];
+	cmd->opc = nvme_soft__admin_cmds[fuzz_below(h->in, NVME_SOFT__COUNT(nvme_soft__admin_cmds))]
+	                   .opc;
 	cmd->nsid = fuzz_below(h->in, 4);
 	switch (cmd->opc) {
 	case NVME_OPC_IDENTIFY:
@@ -437,7 +438,7 @@ static void step_io_command(struct host *h)
 	struct nvme_cmd cmd;
 
 	memset(&cmd, 0, sizeof(cmd));
-	cmd.opc = nvme_soft__io_opcodes[fuzz_below(h->in, sizeof(nvme_soft__io_opcodes))];
+	cmd.opc = nvme_soft__nvm_cmds[fuzz_below(h->in, NVME_SOFT__COUNT(nvme_soft__nvm_cmds))].opc;
 	cmd.nsid = 1 + fuzz_below(h->in, 2);
 	cmd.cdw10 = fuzz_chance(h->in, 16) ? (uint32_t)fuzz_odd(h->in) : fuzz_below(h->in, 64);
 	cmd.cdw12 = fuzz_below(h->in, fuzz_chance(h->in, 32) ? 0x10000 : 64);

@@ -115,15 +115,18 @@ SOURCES := nvme.h $(wildcard examples/*.[ch] tests/*.[ch] tools/*.[ch] trace/*.[
 lint-format: ## does every file look as clang-format would have it?
 	clang-format --dry-run --Werror $(SOURCES)
 
-# The header alone and with its implementation, static and not, in both languages.
-lint-header: | $(B)/lint ## nvme.h under gcc and clang, C11 and C++17, in every mode
-	@set -e; for mode in "" "-DNVME_IMPLEMENTATION" "-DNVME_IMPLEMENTATION -DNVME_STATIC"; do \
+# The headers alone and with their implementation, static and not, in both languages.
+lint-header: | $(B)/lint ## the headers under gcc and clang, C11 and C++17, in every mode
+	@set -e; for mode in "" "-DNVME_IMPLEMENTATION" "-DNVME_IMPLEMENTATION -DNVME_STATIC" \
+		    "-include nvme_soft.h" "-DNVME_IMPLEMENTATION -DNVME_SOFT_IMPLEMENTATION" \
+		    "-DNVME_IMPLEMENTATION -DNVME_SOFT_IMPLEMENTATION -DNVME_STATIC"; do \
+		case "$$mode" in *SOFT*) header=nvme_soft.h ;; *) header=nvme.h ;; esac; \
 		for opt in -O0 -O2; do \
 			for c in "gcc -x c -std=c11 -Wstrict-prototypes" "g++ -x c++ -std=c++17" \
 				 "clang -x c -std=c11 -Wstrict-prototypes" "clang++ -x c++ -std=c++17"; do \
-				echo "$$c $$opt $$mode nvme.h"; \
-				echo '#include "nvme.h"' | \
-				$$c $$opt $$mode $(WARN) -Werror -I. -c -o $(B)/lint/header.o -; \
+				echo "$$c $$opt $$mode $$header"; \
+				echo "#include \"$$header\"" | \
+				$$c $$opt $$mode $(WARN) -Werror $(INCLUDES) -c -o $(B)/lint/header.o -; \
 			done; \
 		done; \
 	done

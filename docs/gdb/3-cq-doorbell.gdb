@@ -22,24 +22,24 @@ set args soft
 # ---- First place: bring-up -------------------------------------------------------------------
 
 break nvme_ring_cq_doorbell
-#> Breakpoint 1 at 0xba3a: file ./nvme.h, line 4356.
+#> Breakpoint 1 at 0xba4a: file ./nvme.h, line 4356.
 run
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555597330) at ./nvme.h:4356
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
 #> 4356		qp->unrung = 0;
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x555555597330) at ./nvme.h:4356
-#> #1  0x000055555556170f in nvme_qpair_process_completions (qp=0x555555597330, max=32) at ./nvme.h:4913
-#> #2  0x0000555555561a32 in nvme__wait_a_little (qp=0x555555597330, deadline=30020) at ./nvme.h:5006
-#> #3  0x0000555555561b3e in nvme_wait_for_completion (qp=0x555555597330, sync=0x7fffffffe1a0, deadline=30020) at ./nvme.h:5034
-#> #4  0x0000555555561c60 in nvme__submit_and_wait (qp=0x555555597330, cmd=0x7fffffffe2c0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe230) at ./nvme.h:5056
-#> #5  0x0000555555561db7 in nvme__command_and_wait (qp=0x555555597330, cmd=0x7fffffffe2c0, buf=0x555555584480, len=4096, cpl=0x7fffffffe230) at ./nvme.h:5088
-#> #6  0x0000555555565dfa in nvme_ctrlr_admin (ctrlr=0x5555555842a0, cmd=0x7fffffffe2c0, buf=0x555555584480, len=4096, cpl=0x0) at ./nvme.h:6294
-#> #7  0x0000555555562f08 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555842a0, cns=1, nsid=0, data=0x555555584480) at ./nvme.h:5418
-#> #8  0x0000555555562fc5 in nvme_ctrlr_identify (ctrlr=0x5555555842a0) at ./nvme.h:5441
-#> #9  0x0000555555564004 in nvme_ctrlr_process_init (ctrlr=0x5555555842a0) at ./nvme.h:5681
-#> #10 0x000055555556536e in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4d0, out=0x7fffffffe530) at ./nvme.h:6083
-#> #11 0x00005555555740bb in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:35
-#> #12 0x00005555555747b3 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:128
+#> #0  nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
+#> #1  0x000055555556171f in nvme_qpair_process_completions (qp=0x555555596350, max=32) at ./nvme.h:4913
+#> #2  0x0000555555561a42 in nvme__wait_a_little (qp=0x555555596350, deadline=30020) at ./nvme.h:5006
+#> #3  0x0000555555561b4e in nvme_wait_for_completion (qp=0x555555596350, sync=0x7fffffffe1a0, deadline=30020) at ./nvme.h:5034
+#> #4  0x0000555555561c70 in nvme__submit_and_wait (qp=0x555555596350, cmd=0x7fffffffe2c0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe230) at ./nvme.h:5056
+#> #5  0x0000555555561dc7 in nvme__command_and_wait (qp=0x555555596350, cmd=0x7fffffffe2c0, buf=0x555555582480, len=4096, cpl=0x7fffffffe230) at ./nvme.h:5088
+#> #6  0x0000555555565e0a in nvme_ctrlr_admin (ctrlr=0x5555555822a0, cmd=0x7fffffffe2c0, buf=0x555555582480, len=4096, cpl=0x0) at ./nvme.h:6294
+#> #7  0x0000555555562f18 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555822a0, cns=1, nsid=0, data=0x555555582480) at ./nvme.h:5418
+#> #8  0x0000555555562fd5 in nvme_ctrlr_identify (ctrlr=0x5555555822a0) at ./nvme.h:5441
+#> #9  0x0000555555564014 in nvme_ctrlr_process_init (ctrlr=0x5555555822a0) at ./nvme.h:5681
+#> #10 0x000055555556537e in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4d0, out=0x7fffffffe530) at ./nvme.h:6083
+#> #11 0x000055555557351d in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:35
+#> #12 0x0000555555573c24 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:129
 
 # A blocking admin command waits in nvme_wait_for_completion(), which polls until the completion is
 # there. Polling is where completions are taken, and so where this doorbell is rung.
@@ -66,9 +66,9 @@ nvme ring
 # know that until the doorbell is rung.
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x55555555f6a7: file ./nvme.h, line 4250.
+#> Temporary breakpoint 2 at 0x55555555f6b7: file ./nvme.h, line 4250.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555842a0, offset=4100, val=1) at ./nvme.h:4250
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555822a0, offset=4100, val=1) at ./nvme.h:4250
 #> 4250		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1004h  CQ0HDBL  <- 1: the new head of queue 0 is slot 1
@@ -77,27 +77,27 @@ nvme write
 
 disable 1
 tbreak nvme_ctrlr_cmd_create_io_cq
-#> Temporary breakpoint 3 at 0x555555564083: file ./nvme.h, line 5703.
+#> Temporary breakpoint 3 at 0x555555564093: file ./nvme.h, line 5703.
 continue
-#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555842a0, qp=0x5555555999a0, cpl=0x7fffffffe450) at ./nvme.h:5703
+#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555822a0, qp=0x5555555989c0, cpl=0x7fffffffe450) at ./nvme.h:5703
 #> 5703		memset(&cmd, 0, sizeof(cmd));
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555597330) at ./nvme.h:4356
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
 #> 4356		qp->unrung = 0;
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x555555597330) at ./nvme.h:4356
-#> #1  0x000055555556170f in nvme_qpair_process_completions (qp=0x555555597330, max=32) at ./nvme.h:4913
-#> #2  0x0000555555561a32 in nvme__wait_a_little (qp=0x555555597330, deadline=30070) at ./nvme.h:5006
-#> #3  0x0000555555561b3e in nvme_wait_for_completion (qp=0x555555597330, sync=0x7fffffffe2c0, deadline=30070) at ./nvme.h:5034
-#> #4  0x0000555555561c60 in nvme__submit_and_wait (qp=0x555555597330, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:5056
-#> #5  0x0000555555561d42 in nvme__command_and_wait (qp=0x555555597330, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:5082
-#> #6  0x0000555555565dfa in nvme_ctrlr_admin (ctrlr=0x5555555842a0, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:6294
-#> #7  0x0000555555564126 in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555842a0, qp=0x5555555999a0, cpl=0x7fffffffe450) at ./nvme.h:5708
-#> #8  0x0000555555564681 in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555842a0, qp=0x5555555999a0) at ./nvme.h:5814
-#> #9  0x00005555555648a3 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555842a0, user_opts=0x0, out=0x7fffffffe4f0) at ./nvme.h:5854
-#> #10 0x00005555555745f2 in hello_world (ctrlr=0x5555555842a0, force=false) at examples/hello_world.c:105
-#> #11 0x00005555555747d3 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:131
+#> #0  nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
+#> #1  0x000055555556171f in nvme_qpair_process_completions (qp=0x555555596350, max=32) at ./nvme.h:4913
+#> #2  0x0000555555561a42 in nvme__wait_a_little (qp=0x555555596350, deadline=30070) at ./nvme.h:5006
+#> #3  0x0000555555561b4e in nvme_wait_for_completion (qp=0x555555596350, sync=0x7fffffffe2c0, deadline=30070) at ./nvme.h:5034
+#> #4  0x0000555555561c70 in nvme__submit_and_wait (qp=0x555555596350, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:5056
+#> #5  0x0000555555561d52 in nvme__command_and_wait (qp=0x555555596350, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:5082
+#> #6  0x0000555555565e0a in nvme_ctrlr_admin (ctrlr=0x5555555822a0, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:6294
+#> #7  0x0000555555564136 in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555822a0, qp=0x5555555989c0, cpl=0x7fffffffe450) at ./nvme.h:5708
+#> #8  0x0000555555564691 in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555822a0, qp=0x5555555989c0) at ./nvme.h:5814
+#> #9  0x00005555555648b3 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555822a0, user_opts=0x0, out=0x7fffffffe4f0) at ./nvme.h:5854
+#> #10 0x0000555555573a63 in hello_world (ctrlr=0x5555555822a0, force=false) at examples/hello_world.c:106
+#> #11 0x0000555555573c44 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:132
 
 # Frames 0 to 5 are the same as before. Create I/O Completion Queue is an admin command like any
 # other, so this is the doorbell of queue 0 once more:
@@ -112,21 +112,21 @@ nvme last
 
 disable 1
 tbreak write_and_read
-#> Temporary breakpoint 4 at 0x555555574359: file examples/hello_world.c, line 49.
+#> Temporary breakpoint 4 at 0x5555555737bb: file examples/hello_world.c, line 49.
 continue
-#> Temporary breakpoint 4, write_and_read (ns=0x5555555988e0, qp=0x5555555999a0, buf=0x7fff77c8b000 "") at examples/hello_world.c:49
+#> Temporary breakpoint 4, write_and_read (ns=0x555555597900, qp=0x5555555989c0, buf=0x7fff77c8b000 "") at examples/hello_world.c:49
 #> 49		uint32_t size = nvme_ns_get_extended_sector_size(ns);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555999a0) at ./nvme.h:4356
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555989c0) at ./nvme.h:4356
 #> 4356		qp->unrung = 0;
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555999a0) at ./nvme.h:4356
-#> #1  0x000055555556170f in nvme_qpair_process_completions (qp=0x5555555999a0, max=256) at ./nvme.h:4913
-#> #2  0x000055555557430f in wait_for (qp=0x5555555999a0, io=0x7fffffffe4c6) at examples/hello_world.c:38
-#> #3  0x00005555555743d8 in write_and_read (ns=0x5555555988e0, qp=0x5555555999a0, buf=0x7fff77c8b000 "Hello world!\n") at examples/hello_world.c:56
-#> #4  0x000055555557466f in hello_world (ctrlr=0x5555555842a0, force=false) at examples/hello_world.c:110
-#> #5  0x00005555555747d3 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:131
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555989c0) at ./nvme.h:4356
+#> #1  0x000055555556171f in nvme_qpair_process_completions (qp=0x5555555989c0, max=256) at ./nvme.h:4913
+#> #2  0x0000555555573771 in wait_for (qp=0x5555555989c0, io=0x7fffffffe4c6) at examples/hello_world.c:38
+#> #3  0x000055555557383a in write_and_read (ns=0x555555597900, qp=0x5555555989c0, buf=0x7fff77c8b000 "Hello world!\n") at examples/hello_world.c:56
+#> #4  0x0000555555573ae0 in hello_world (ctrlr=0x5555555822a0, force=false) at examples/hello_world.c:111
+#> #5  0x0000555555573c44 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:132
 
 # Here the example itself calls nvme_qpair_process_completions(), in its loop wait_for(), and this
 # time it is the doorbell of queue 1.
@@ -142,7 +142,7 @@ print/x qp->cq_hdbl
 # By now the callback has run, although the doorbell has not been rung yet:
 
 frame function wait_for
-#> #2  0x000055555557430f in wait_for (qp=0x5555555999a0, io=0x7fffffffe4c6) at examples/hello_world.c:38
+#> #2  0x0000555555573771 in wait_for (qp=0x5555555989c0, io=0x7fffffffe4c6) at examples/hello_world.c:38
 #> 38			int rc = nvme_qpair_process_completions(qp, 0);
 print *io
 #> $2 = {done = true, failed = false}
@@ -154,27 +154,28 @@ print *io
 
 disable 1
 tbreak nvme_ctrlr_free_io_qpair
-#> Temporary breakpoint 5 at 0x555555564925: file ./nvme.h, line 5878.
+#> Temporary breakpoint 5 at 0x555555564935: file ./nvme.h, line 5878.
 continue
-#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555999a0) at ./nvme.h:5878
+#> Hello world!
+#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555989c0) at ./nvme.h:5878
 #> 5878		if (qp == NULL)
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555597330) at ./nvme.h:4356
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
 #> 4356		qp->unrung = 0;
 backtrace 7
-#> #0  nvme_ring_cq_doorbell (qp=0x555555597330) at ./nvme.h:4356
-#> #1  0x000055555556170f in nvme_qpair_process_completions (qp=0x555555597330, max=32) at ./nvme.h:4913
-#> #2  0x0000555555561a32 in nvme__wait_a_little (qp=0x555555597330, deadline=30090) at ./nvme.h:5006
-#> #3  0x0000555555561b3e in nvme_wait_for_completion (qp=0x555555597330, sync=0x7fffffffe320, deadline=30090) at ./nvme.h:5034
-#> #4  0x0000555555561c60 in nvme__submit_and_wait (qp=0x555555597330, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:5056
-#> #5  0x0000555555561d42 in nvme__command_and_wait (qp=0x555555597330, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:5082
-#> #6  0x0000555555565dfa in nvme_ctrlr_admin (ctrlr=0x5555555842a0, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x0) at ./nvme.h:6294
+#> #0  nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
+#> #1  0x000055555556171f in nvme_qpair_process_completions (qp=0x555555596350, max=32) at ./nvme.h:4913
+#> #2  0x0000555555561a42 in nvme__wait_a_little (qp=0x555555596350, deadline=30090) at ./nvme.h:5006
+#> #3  0x0000555555561b4e in nvme_wait_for_completion (qp=0x555555596350, sync=0x7fffffffe320, deadline=30090) at ./nvme.h:5034
+#> #4  0x0000555555561c70 in nvme__submit_and_wait (qp=0x555555596350, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:5056
+#> #5  0x0000555555561d52 in nvme__command_and_wait (qp=0x555555596350, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:5082
+#> #6  0x0000555555565e0a in nvme_ctrlr_admin (ctrlr=0x5555555822a0, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x0) at ./nvme.h:6294
 
 # Deleting a queue takes admin commands too.
 
 kill
-#> [Inferior 1 (process 6965) killed]
+#> [Inferior 1 (process 31663) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

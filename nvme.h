@@ -37,6 +37,7 @@
  *	>>api       the functions of this driver
  *	   the implementation, in the order of the wire:
  *	>>text      commands, completions and registers as text
+ *	>>trace     the flight recorder: everything that happens, in a file
  *	>>log       the debug log
  *	>>pci       finding controllers, with libpci
  *	>>vfio      getting at one of them: container, group, device, BAR0, bus master
@@ -77,6 +78,7 @@
  *	                      memory for the driver's own bookkeeping; never seen by the device
  *	NVME_LOG(level, line) where finished log lines go when the options hold no callback;
  *	                      default: standard error
+ *	NVME_NO_TRACE         leave the flight recorder out
  * ============================================================================================ */
 #ifndef NVME_H
 #define NVME_H
@@ -1585,6 +1587,7 @@ struct nvme_iova_range {
 };
 
 struct nvme_dev_ops;
+struct nvme_trace;
 
 struct nvme_dev {
 	const struct nvme_dev_ops *ops;
@@ -1632,6 +1635,7 @@ struct nvme_ctrlr_opts {
 	nvme_log_fn log; /* default: standard error */
 	void *log_arg;
 	const struct nvme_dev_ops *dev_ops; /* default: vfio */
+	struct nvme_trace *trace;           /* default: as NVME_TRACE says, or none */
 };
 
 /*
@@ -1793,6 +1797,132 @@ NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
 NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
                                     uint64_t n);
 
+/* ---- flight recorder ----
+ *
+ * Keeps what the driver does in a file, in fixed slots of 128 bytes: each command and completion,
+ * PRP lists, doorbells, register accesses, DMA mappings, states and log lines. The file is memory
+ * that is mapped, so what was recorded is there when the program is killed. When it is full the
+ * oldest slots are overwritten. NVME_TRACE=FILE in the environment records every controller of the
+ * program, in 65536 slots or as many as NVME_TRACE_SLOTS says; a recorder of one's own goes into
+ * the options. docs/trace-format.md describes the file, build/nvtrace prints it.
+ */
+#define NVME_TRACE_MAGIC      "NVMEHTRC"
+#define NVME_TRACE_VERSION    1u
+#define NVME_TRACE_BYTE_ORDER 0x01020304u
+#define NVME_TRACE_PAYLOAD    92
+
+enum nvme_trace_kind {                        /* and what the payload holds */
+	               NVME_TRACE_ATTACH = 1, /* struct nvme_trace_attach */
+	               NVME_TRACE_DETACH = 2, /* nothing */
+	               NVME_TRACE_REG_READ =
+	                       3, /* struct nvme_trace_reg; only when it reads as another value */
+	               NVME_TRACE_REG_WRITE = 4, /* struct nvme_trace_reg */
+	               NVME_TRACE_SQE = 5,       /* struct nvme_cmd, just before the doorbell */
+	               NVME_TRACE_SQE_ERROR =
+	                       6, /* struct nvme_cmd, once more, before an error completion */
+	               NVME_TRACE_CQE = 7,      /* struct nvme_cpl */
+	               NVME_TRACE_DOORBELL = 8, /* struct nvme_trace_doorbell */
+	               NVME_TRACE_PRP = 9,      /* struct nvme_trace_prp, before its SQE */
+	               NVME_TRACE_PRP_LIST =
+	                       10, /* struct nvme_trace_prp_list: a part of the list, after its PRP */
+	               NVME_TRACE_DMA_MAP = 11,   /* struct nvme_trace_dma */
+	               NVME_TRACE_DMA_UNMAP = 12, /* struct nvme_trace_dma; vaddr is 0 */
+	               NVME_TRACE_LOG =
+	                       13, /* level (1 byte), file, 0, function, 0, text; goes on in LOG_MORE */
+	               NVME_TRACE_LOG_MORE =
+	                       14, /* more text of the same thread's LOG, until a part is not full */
+	               NVME_TRACE_DEV_FETCH =
+	                       32, /* struct nvme_cmd: a software controller has fetched it */
+	               NVME_TRACE_DEV_DATA = 33, /* struct nvme_trace_data: it has moved data */
+	               NVME_TRACE_DEV_CQE = 34   /* struct nvme_cpl: it has posted it */
+};
+
+struct nvme_trace_header {   /* the first slot */
+	char magic[8];       /* NVME_TRACE_MAGIC */
+	uint32_t version;    /* NVME_TRACE_VERSION */
+	uint32_t byte_order; /* NVME_TRACE_BYTE_ORDER as the recording machine stores it */
+	uint32_t slot_size;  /* 128 */
+	uint32_t pid;
+	uint64_t slots; /* behind the header */
+	uint64_t next;  /* number of the next slot to be written, from 1: next - 1 were begun, and
+	                      * all but the last `slots` of them are overwritten */
+	uint64_t
+		start_ns; /* time of slot times: nanoseconds since 1970, UTC, advancing monotonically */
+	uint32_t ctrlrs; /* controllers attached so far */
+	uint32_t reserved;
+	char program[64];
+};
+
+struct nvme_trace_slot {
+	uint64_t seq;     /* 1, 2, 3, ...: slot (seq - 1) % slots; 0: never written. Stored last */
+	uint64_t time_ns; /* nanoseconds since 1970, UTC */
+	uint32_t tid;     /* the thread, as the kernel numbers them */
+	uint16_t kind;    /* enum nvme_trace_kind */
+	uint16_t line;    /* of nvme.h */
+	uint16_t qid;
+	uint8_t ctrlr; /* which controller of this file, from 0 */
+	uint8_t len;   /* bytes of the payload that are used */
+	uint8_t payload[NVME_TRACE_PAYLOAD];
+	uint64_t check; /* ~seq; another value: the slot is damaged or was being overwritten */
+};
+
+struct nvme_trace_attach {
+	uint64_t cap;
+	uint32_t vs;
+	uint16_t vendor_id, device_id;
+	char name[24], access[8]; /* "0000:01:00.0", "vfio" */
+};
+
+struct nvme_trace_reg {
+	uint32_t offset, size; /* in BAR0; 4 or 8 bytes */
+	uint64_t value;
+};
+
+struct nvme_trace_doorbell {
+	uint32_t offset;
+	uint16_t cq; /* 0: SQ tail, 1: CQ head */
+	uint16_t reserved;
+	uint32_t old_value, new_value;
+};
+
+struct nvme_trace_prp {
+	uint64_t virt_addr, prp1, prp2;
+	uint32_t len;  /* bytes */
+	uint32_t nprp; /* entries: PRP1, PRP2 or those of the list */
+	uint16_t cid, reserved[3];
+};
+
+struct nvme_trace_prp_list {
+	uint16_t cid;
+	uint16_t count; /* entries in this part */
+	uint32_t first; /* index of the first of them: 0 is the second page of the buffer */
+	uint64_t entry[10];
+};
+
+struct nvme_trace_dma {
+	uint64_t vaddr, iova, len;
+};
+
+struct nvme_trace_data {
+	uint64_t iova;
+	uint32_t len;
+	uint16_t cid;
+	uint16_t to_host; /* 1: the controller wrote to memory, 0: it read */
+};
+
+struct nvme_trace; /* a recorder; several controllers and threads may use it at once */
+
+/*
+ * Creates FILE, or empties it, for a recorder of so many slots (0: 65536). -EINVAL too many slots,
+ * otherwise what open(), ftruncate() or mmap() say; the reason goes to standard error.
+ */
+NVMEDEF int nvme_trace_open(const char *file, uint64_t slots, struct nvme_trace **trace);
+/* All controllers that use it must be detached. NULL is allowed. */
+NVMEDEF void nvme_trace_close(struct nvme_trace *trace);
+/* Adds an event of one's own, for a device behind the access table. Nothing happens untraced. */
+NVMEDEF void nvme_trace_event(const struct nvme_dev *dev, enum nvme_trace_kind kind, uint16_t qid,
+                              const void *payload, size_t len);
+
 /* ---- text: names of codes, one line per command and completion ------------------------------ */
 
 /*
@@ -1876,6 +2006,7 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -2837,6 +2968,279 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 	                len > 0 ? " " : "", text);
 }
 /* ============================================================================================
+ * >>trace
+ *
+ * The flight recorder. A slot is reserved by counting up, filled, and made valid by storing its
+ * number last, so that several threads write without a lock and a reader of the file knows which
+ * slots are whole. Where nothing is recorded all of it costs a branch that is never taken.
+ * ============================================================================================ */
+
+struct nvme_log {
+	enum nvme_log_level level;
+	nvme_log_fn fn;
+	void *arg;
+	bool verbose;             /* commands are printed or recorded: one test for both */
+	uint8_t ctrlr;            /* number of the controller in the recorder's file */
+	struct nvme_trace *trace; /* NULL: nothing is recorded */
+};
+
+#define NVME__LOG_LINE_MAX 1024
+#define NVME__TRACE_SLOTS  65536
+
+/* Where a line comes from. */
+struct nvme__log_place {
+	const char *file;
+	int line;
+	const char *func;
+};
+
+static uint64_t nvme__clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+#ifdef NVME_NO_TRACE
+
+#define NVME__TRACING(log) false
+
+static uint64_t nvme__log_now(const struct nvme_log *log)
+{
+	(void)log;
+	return nvme__clock_ns(CLOCK_REALTIME);
+}
+
+static void nvme__trace_put(const struct nvme_log *log, uint64_t now, uint16_t kind, int line,
+                            uint16_t qid, const void *payload, size_t len)
+{
+	(void)log, (void)now, (void)kind, (void)line, (void)qid, (void)payload, (void)len;
+}
+
+static void nvme__trace_log(const struct nvme_log *log, uint64_t now,
+                            const struct nvme__log_place *place, enum nvme_log_level level,
+                            const char *text)
+{
+	(void)log, (void)now, (void)place, (void)level, (void)text;
+}
+
+NVMEDEF int nvme_trace_open(const char *file, uint64_t slots, struct nvme_trace **trace)
+{
+	(void)file, (void)slots;
+	*trace = NULL;
+	fprintf(stderr, "nvme.h: this program was compiled without the flight recorder: compile it "
+	                "without NVME_NO_TRACE\n");
+	return -ENOTSUP;
+}
+
+NVMEDEF void nvme_trace_close(struct nvme_trace *trace)
+{
+	(void)trace;
+}
+
+static struct nvme_trace *nvme__trace_from_env(void)
+{
+	return NULL;
+}
+
+static uint8_t nvme__trace_next_ctrlr(struct nvme_trace *trace)
+{
+	(void)trace;
+	return 0;
+}
+
+#else
+
+NVME__SIZE(struct nvme_trace_header, 120);
+NVME__SIZE(struct nvme_trace_slot, 128);
+NVME__AT(struct nvme_trace_slot, payload, 28);
+
+struct nvme_trace {
+	struct nvme_trace_header *header;
+	struct nvme_trace_slot *slot; /* slot[0 .. slots - 1] */
+	uint64_t slots;
+	size_t size;         /* bytes mapped */
+	uint64_t clock_zero; /* what CLOCK_MONOTONIC lacks to the time since 1970 */
+};
+
+#define NVME__TRACING(log) ((log)->trace != NULL)
+
+/* Recorded times never go back, so they come from the monotonic clock; the log shows the same. */
+static uint64_t nvme__log_now(const struct nvme_log *log)
+{
+	if (log->trace == NULL)
+		return nvme__clock_ns(CLOCK_REALTIME);
+	return nvme__clock_ns(CLOCK_MONOTONIC) + log->trace->clock_zero;
+}
+
+static uint32_t nvme__tid(void)
+{
+	static __thread uint32_t tid;
+
+	if (tid == 0)
+		tid = (uint32_t)syscall(SYS_gettid);
+	return tid;
+}
+
+static void nvme__trace_put(const struct nvme_log *log, uint64_t now, uint16_t kind, int line,
+                            uint16_t qid, const void *payload, size_t len)
+{
+	struct nvme_trace *t = log->trace;
+	uint64_t seq = __atomic_fetch_add(&t->header->next, 1, __ATOMIC_RELAXED);
+	struct nvme_trace_slot *slot = &t->slot[(seq - 1) % t->slots];
+
+	__atomic_store_n(&slot->seq, 0, __ATOMIC_RELAXED); /* not whole from here on ... */
+	slot->time_ns = now;
+	slot->tid = nvme__tid();
+	slot->kind = kind;
+	slot->line = (uint16_t)line;
+	slot->qid = qid;
+	slot->ctrlr = log->ctrlr;
+	slot->len = (uint8_t)len;
+	memcpy(slot->payload, payload, len);
+	slot->check = ~seq;
+	__atomic_store_n(&slot->seq, seq, __ATOMIC_RELEASE); /* ... to here */
+}
+
+/* A log line takes as many slots as its text needs. A part that is not full is the last. */
+static void nvme__trace_log(const struct nvme_log *log, uint64_t now,
+                            const struct nvme__log_place *place, enum nvme_log_level level,
+                            const char *text)
+{
+	char all[NVME__LOG_LINE_MAX];
+	size_t len, at, part;
+	uint16_t kind = NVME_TRACE_LOG;
+
+	all[0] = (char)level;
+	len = 1 + (size_t)snprintf(all + 1, 33, "%.32s", place->file) + 1;
+	len += (size_t)snprintf(all + len, 64, "%.63s", place->func) + 1;
+	len += (size_t)snprintf(all + len, sizeof(all) - len, "%s", text);
+	for (at = 0; at <= len; at += NVME_TRACE_PAYLOAD) {
+		part = len - at < NVME_TRACE_PAYLOAD ? len - at : NVME_TRACE_PAYLOAD;
+		nvme__trace_put(log, now, kind, place->line, 0, all + at, part);
+		kind = NVME_TRACE_LOG_MORE;
+	}
+}
+
+static int nvme__trace_fail(const char *file, const char *what, int rc)
+{
+	fprintf(stderr,
+	        "nvme.h: cannot record to '%.256s' (%s: %s): name a file in a directory that "
+	        "you may write to, with room for it\n",
+	        file, what, strerror(-rc));
+	return rc;
+}
+
+static void nvme__trace_program_name(char *name, size_t size)
+{
+	FILE *file = fopen("/proc/self/comm", "r");
+
+	if (file != NULL) {
+		if (fgets(name, (int)size, file) != NULL)
+			name[strcspn(name, "\n")] = '\0';
+		fclose(file);
+	}
+}
+
+static void nvme__trace_init(struct nvme_trace *t, void *base, uint64_t slots)
+{
+	struct nvme_trace_header *h = (struct nvme_trace_header *)base;
+
+	t->header = h;
+	t->slot = (struct nvme_trace_slot *)base + 1;
+	t->slots = slots;
+	t->clock_zero = nvme__clock_ns(CLOCK_REALTIME) - nvme__clock_ns(CLOCK_MONOTONIC);
+	h->version = NVME_TRACE_VERSION;
+	h->byte_order = NVME_TRACE_BYTE_ORDER;
+	h->slot_size = sizeof(struct nvme_trace_slot);
+	h->pid = (uint32_t)getpid();
+	h->slots = slots;
+	h->next = 1;
+	h->start_ns = nvme__clock_ns(CLOCK_MONOTONIC) + t->clock_zero;
+	nvme__trace_program_name(h->program, sizeof(h->program));
+	memcpy(h->magic, NVME_TRACE_MAGIC, sizeof(h->magic)); /* last: now it is a trace */
+}
+
+NVMEDEF int nvme_trace_open(const char *file, uint64_t slots, struct nvme_trace **trace)
+{
+	struct nvme_trace *t;
+	void *base;
+	int fd, rc;
+
+	*trace = NULL;
+	if (slots == 0)
+		slots = NVME__TRACE_SLOTS;
+	if (slots > (UINT64_C(1) << 32)) {
+		fprintf(stderr,
+		        "nvme.h: a trace of %" PRIu64 " slots is too large: use at most 2^32\n",
+		        slots);
+		return -EINVAL;
+	}
+	t = (struct nvme_trace *)NVME_CALLOC(1, sizeof(*t));
+	if (t == NULL)
+		return -ENOMEM;
+	t->size = (size_t)(slots + 1) * sizeof(struct nvme_trace_slot);
+	fd = open(file, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0 || ftruncate(fd, (off_t)t->size) != 0) {
+		rc = nvme__trace_fail(file, fd < 0 ? "open" : "ftruncate", -errno);
+		if (fd >= 0)
+			close(fd);
+		NVME_FREE(t);
+		return rc;
+	}
+	base = mmap(NULL, t->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	rc = -errno;
+	close(fd);
+	if (base == MAP_FAILED) {
+		NVME_FREE(t);
+		return nvme__trace_fail(file, "mmap", rc);
+	}
+	nvme__trace_init(t, base, slots);
+	*trace = t;
+	return 0;
+}
+
+NVMEDEF void nvme_trace_close(struct nvme_trace *trace)
+{
+	if (trace == NULL)
+		return;
+	munmap(trace->header, trace->size);
+	NVME_FREE(trace);
+}
+
+/* The recorder that NVME_TRACE asks for: one for the program, opened once and never closed. */
+static struct nvme_trace *nvme__trace_from_env(void)
+{
+	static struct nvme_trace *trace;
+	static bool tried;
+	const char *file = getenv("NVME_TRACE"), *slots = getenv("NVME_TRACE_SLOTS");
+
+	if (file == NULL || *file == '\0')
+		return NULL;
+	if (!tried) {
+		tried = true;
+		(void)nvme_trace_open(file, slots != NULL ? strtoull(slots, NULL, 0) : 0, &trace);
+	}
+	return trace;
+}
+
+static uint8_t nvme__trace_next_ctrlr(struct nvme_trace *trace)
+{
+	return (uint8_t)__atomic_fetch_add(&trace->header->ctrlrs, 1, __ATOMIC_RELAXED);
+}
+
+#endif /* NVME_NO_TRACE */
+
+NVMEDEF void nvme_trace_event(const struct nvme_dev *dev, enum nvme_trace_kind kind, uint16_t qid,
+                              const void *payload, size_t len)
+{
+	if (NVME__TRACING(dev->log) && len <= NVME_TRACE_PAYLOAD)
+		nvme__trace_put(dev->log, nvme__log_now(dev->log), (uint16_t)kind, 0, qid, payload,
+		                len);
+}
+
+/* ============================================================================================
  * >>log
  *
  * A line looks like SPDK's, so that what is written about those logs holds for these:
@@ -2844,26 +3248,19 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
  * Lines about a controller begin their text with its address in brackets.
  * ============================================================================================ */
 
-struct nvme_log {
-	enum nvme_log_level level;
-	nvme_log_fn fn;
-	void *arg;
-};
-
-#define NVME__LOG_LINE_MAX 1024
-
-/* The arguments are evaluated only when the line will be printed. */
-#define NVME__LOG(log, lvl, ...)                                                              \
-	do {                                                                                  \
-		if (nvme__unlikely((log)->level >= (lvl)))                                    \
-			nvme__log_write((log), (lvl), __LINE__, __func__, NULL, __VA_ARGS__); \
+/* The arguments are evaluated only when the line will be printed or recorded. */
+#define NVME__LOG(log, lvl, ...)                                                          \
+	do {                                                                              \
+		if (nvme__unlikely((log)->level >= (lvl) || NVME__TRACING(log)))          \
+			nvme__log_write((log), (lvl), "nvme.h", __LINE__, __func__, NULL, \
+			                __VA_ARGS__);                                     \
 	} while (0)
 
-#define NVME__DEV_LOG(dev, lvl, ...)                                                        \
-	do {                                                                                \
-		if (nvme__unlikely((dev)->log->level >= (lvl)))                             \
-			nvme__log_write((dev)->log, (lvl), __LINE__, __func__, (dev)->name, \
-			                __VA_ARGS__);                                       \
+#define NVME__DEV_LOG(dev, lvl, ...)                                                         \
+	do {                                                                                 \
+		if (nvme__unlikely((dev)->log->level >= (lvl) || NVME__TRACING((dev)->log))) \
+			nvme__log_write((dev)->log, (lvl), "nvme.h", __LINE__, __func__,     \
+			                (dev)->name, __VA_ARGS__);                           \
 	} while (0)
 
 static enum nvme_log_level nvme__log_level_from_env(void)
@@ -2885,32 +3282,63 @@ static enum nvme_log_level nvme__log_level_from_env(void)
 	return NVME_LOG_NOTICE;
 }
 
-static void __attribute__((format(printf, 6, 7)))
-nvme__log_write(const struct nvme_log *log, enum nvme_log_level level, int line, const char *func,
-                const char *ctx, const char *fmt, ...)
+/* The whole line, from what is known of it. The decoder of recorded lines calls this as well. */
+static int nvme__format_log_line(char *buf, size_t size, uint64_t time_ns,
+                                 const struct nvme__log_place *place, enum nvme_log_level level,
+                                 const char *text)
 {
 	static const char *const names[] = {"", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"};
-	char text[NVME__LOG_LINE_MAX];
-	struct timespec now;
+	time_t seconds = (time_t)(time_ns / 1000000000u);
 	struct tm tm;
-	size_t n;
+	char date[64];
+
+	localtime_r(&seconds, &tm);
+	strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+	return snprintf(buf, size, "[%s.%06" PRIu64 "] %.32s:%4d:%.63s: *%s*: %s", date,
+	                time_ns / 1000 % 1000000, place->file, place->line, place->func,
+	                names[level], text);
+}
+
+static void nvme__log_print(const struct nvme_log *log, uint64_t time_ns,
+                            const struct nvme__log_place *place, enum nvme_log_level level,
+                            const char *text)
+{
+	char whole[NVME__LOG_LINE_MAX];
+
+	nvme__format_log_line(whole, sizeof(whole), time_ns, place, level, text);
+	if (log->fn != NULL)
+		log->fn(log->arg, level, whole);
+	else
+		NVME_LOG(level, whole);
+}
+
+static void __attribute__((format(printf, 7, 0)))
+nvme__log_vwrite(const struct nvme_log *log, enum nvme_log_level level, const char *file, int line,
+                 const char *func, const char *ctx, const char *fmt, va_list ap)
+{
+	const struct nvme__log_place place = {file, line, func};
+	uint64_t now = nvme__log_now(log);
+	char text[NVME__LOG_LINE_MAX - 192]; /* so that the prefix fits before it */
+	size_t n = 0;
+
+	if (ctx != NULL)
+		n = (size_t)snprintf(text, sizeof(text), "[%.32s] ", ctx);
+	vsnprintf(text + n, sizeof(text) - n, fmt, ap);
+	if (NVME__TRACING(log))
+		nvme__trace_log(log, now, &place, level, text);
+	if (log->level >= level)
+		nvme__log_print(log, now, &place, level, text);
+}
+
+static void __attribute__((format(printf, 7, 8)))
+nvme__log_write(const struct nvme_log *log, enum nvme_log_level level, const char *file, int line,
+                const char *func, const char *ctx, const char *fmt, ...)
+{
 	va_list ap;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	localtime_r(&now.tv_sec, &tm);
-	n = strftime(text, sizeof(text), "[%Y-%m-%d %H:%M:%S", &tm);
-	n += (size_t)snprintf(text + n, 192, ".%06ld] nvme.h:%4d:%.64s: *%s*: ", now.tv_nsec / 1000,
-	                      line, func, names[level]);
-	if (ctx != NULL)
-		n += (size_t)snprintf(text + n, 64, "[%.32s] ", ctx);
 	va_start(ap, fmt);
-	vsnprintf(text + n, sizeof(text) - n, fmt, ap);
+	nvme__log_vwrite(log, level, file, line, func, ctx, fmt, ap);
 	va_end(ap);
-
-	if (log->fn != NULL)
-		log->fn(log->arg, level, text);
-	else
-		NVME_LOG(level, text);
 }
 
 /* ============================================================================================
@@ -3742,9 +4170,10 @@ struct nvme_qpair {
 	uint32_t list_pages; /* PRP list pages of one tracker */
 	uint32_t idle_polls;
 	uint32_t bad_cqes;
-	uint32_t polling; /* depth of nvme_qpair_process_completions() calls */
-	int refuse;       /* 0, or the negative errno that submissions get */
-	int failed;       /* 0, or the negative errno that polls get: the queue is given up */
+	uint64_t logged_at; /* when the last command was logged or recorded */
+	uint32_t polling;   /* depth of nvme_qpair_process_completions() calls */
+	int refuse;         /* 0, or the negative errno that submissions get */
+	int failed;         /* 0, or the negative errno that polls get: the queue is given up */
 	struct nvme_ctrlr *ctrlr;
 	struct nvme_qpair *next;
 	uint64_t sq_iova, cq_iova;
@@ -3840,6 +4269,38 @@ static uint64_t nvme__now_ms(struct nvme_ctrlr *ctrlr)
  * ============================================================================================ */
 #define NVME__DMA_WINDOW ((size_t)1 << 30)
 #define NVME__DMA_STEP   ((size_t)256 << 10)
+
+/* Into the record: what the device may reach from now on, or no longer (vaddr NULL). */
+static void nvme__trace_dma(const struct nvme_dev *dev, const void *vaddr, uint64_t iova,
+                            size_t len)
+{
+	struct nvme_trace_dma dma;
+
+	dma.vaddr = (uint64_t)(uintptr_t)vaddr;
+	dma.iova = iova;
+	dma.len = len;
+	nvme_trace_event(dev, vaddr != NULL ? NVME_TRACE_DMA_MAP : NVME_TRACE_DMA_UNMAP, 0, &dma,
+	                 sizeof(dma));
+}
+
+/* The two places where memory is mapped for the device and unmapped again. */
+static int nvme__dma_map(struct nvme_dev *dev, void *vaddr, size_t len, uint64_t iova)
+{
+	int rc = dev->ops->dma_map(dev, vaddr, len, iova);
+
+	if (rc == 0)
+		nvme__trace_dma(dev, vaddr, iova, len);
+	return rc;
+}
+
+static int nvme__dma_unmap(struct nvme_dev *dev, uint64_t iova, size_t len)
+{
+	int rc = dev->ops->dma_unmap(dev, iova, len);
+
+	if (rc == 0)
+		nvme__trace_dma(dev, NULL, iova, len);
+	return rc;
+}
 
 static uint64_t nvme__round_up(uint64_t n, uint64_t multiple)
 {
@@ -3941,7 +4402,7 @@ static void nvme__arena_fini(struct nvme_ctrlr *ctrlr)
 		NVME_FREE(e);
 	}
 	if (a->mapped != 0)
-		ctrlr->dev.ops->dma_unmap(&ctrlr->dev, a->iova, a->mapped);
+		nvme__dma_unmap(&ctrlr->dev, a->iova, a->mapped);
 	munmap(a->base, a->window);
 	memset(a, 0, sizeof(*a));
 }
@@ -3966,7 +4427,7 @@ static int nvme__arena_grow(struct nvme_ctrlr *ctrlr, size_t need)
 	}
 	if (mprotect(at, step, PROT_READ | PROT_WRITE) != 0)
 		return -errno;
-	rc = ctrlr->dev.ops->dma_map(&ctrlr->dev, at, step, a->iova + a->mapped);
+	rc = nvme__dma_map(&ctrlr->dev, at, step, a->iova + a->mapped);
 	if (rc != 0) {
 		(void)mprotect(at, step, PROT_NONE);
 		return rc;
@@ -4140,7 +4601,7 @@ NVMEDEF int nvme_dma_register(struct nvme_ctrlr *ctrlr, void *vaddr, size_t len)
 		              ctrlr->num_regions);
 		return -ENOSPC;
 	}
-	rc = ctrlr->dev.ops->dma_map(&ctrlr->dev, at, len, iova);
+	rc = nvme__dma_map(&ctrlr->dev, at, len, iova);
 	if (rc != 0)
 		return rc;
 	r = &ctrlr->regions[ctrlr->num_regions++];
@@ -4167,7 +4628,7 @@ NVMEDEF int nvme_dma_unregister(struct nvme_ctrlr *ctrlr, void *vaddr)
 			vaddr);
 		return -EINVAL;
 	}
-	rc = ctrlr->dev.ops->dma_unmap(&ctrlr->dev, ctrlr->regions[i].iova, ctrlr->regions[i].len);
+	rc = nvme__dma_unmap(&ctrlr->dev, ctrlr->regions[i].iova, ctrlr->regions[i].len);
 	if (rc == 0)
 		ctrlr->regions[i] = ctrlr->regions[--ctrlr->num_regions];
 	return rc;
@@ -4245,8 +4706,30 @@ static inline void nvme__rmb(void)
 #endif
 }
 
+/* Register accesses as events; doorbells have their own. What reads as before is no news. */
+NVME__COLD void nvme__trace_reg(const struct nvme_dev *dev, enum nvme_trace_kind kind,
+                                uint32_t offset, uint32_t val)
+{
+	static __thread uint32_t last_offset, last_val;
+	struct nvme_trace_reg reg;
+
+	if (!NVME__TRACING(dev->log) || offset >= NVME_REG_DOORBELLS)
+		return;
+	if (kind == NVME_TRACE_REG_READ && offset == last_offset && val == last_val)
+		return;
+	last_offset = offset;
+	last_val = val;
+	reg.offset = offset;
+	reg.size = 4;
+	reg.value = val;
+	nvme__trace_put(dev->log, nvme__log_now(dev->log), (uint16_t)kind, __LINE__, 0, &reg,
+	                sizeof(reg));
+}
+
 NVME__HOT void nvme_mmio_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t val)
 {
+	if (nvme__unlikely(dev->log->verbose))
+		nvme__trace_reg(dev, NVME_TRACE_REG_WRITE, offset, val);
 	if (nvme__likely(offset < dev->bar0_mapped))
 		*(volatile uint32_t *)(volatile void *)(dev->bar0 + offset) = val;
 	else
@@ -4255,9 +4738,15 @@ NVME__HOT void nvme_mmio_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t
 
 NVME__HOT uint32_t nvme_mmio_read_4(struct nvme_dev *dev, uint32_t offset)
 {
+	uint32_t val;
+
 	if (nvme__likely(offset < dev->bar0_mapped))
-		return *(volatile uint32_t *)(volatile void *)(dev->bar0 + offset);
-	return dev->ops->read_4(dev, offset);
+		val = *(volatile uint32_t *)(volatile void *)(dev->bar0 + offset);
+	else
+		val = dev->ops->read_4(dev, offset);
+	if (nvme__unlikely(dev->log->verbose))
+		nvme__trace_reg(dev, NVME_TRACE_REG_READ, offset, val);
+	return val;
 }
 
 static void nvme_mmio_write_8(struct nvme_dev *dev, uint32_t offset, uint64_t val)
@@ -4343,16 +4832,37 @@ static int nvme__ctrlr_read_cc(struct nvme_ctrlr *ctrlr, uint32_t *cc)
  * order, so a free CID implies a free slot, and SQHD need not be believed.
  * ============================================================================================ */
 
+NVME__COLD void nvme__trace_doorbell(const struct nvme_qpair *qp, uint16_t cq, uint32_t old_value)
+{
+	const struct nvme_log *log = &qp->ctrlr->log;
+	struct nvme_trace_doorbell db;
+
+	if (!NVME__TRACING(log))
+		return;
+	memset(&db, 0, sizeof(db));
+	db.offset = cq ? qp->cq_hdbl : qp->sq_tdbl;
+	db.cq = cq;
+	db.old_value = old_value;
+	db.new_value = cq ? qp->cq_head : qp->sq_tail;
+	/* the command was recorded a moment ago: one look at the clock is enough for both */
+	nvme__trace_put(log, cq ? nvme__log_now(log) : qp->logged_at, NVME_TRACE_DOORBELL, __LINE__,
+	                qp->id, &db, sizeof(db));
+}
+
 /* Puts the tail on the wire. The SQE must be in memory before the controller hears of it. */
 NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
 {
 	nvme__wmb();
+	if (nvme__unlikely(qp->ctrlr->log.verbose))
+		nvme__trace_doorbell(qp, 0, (qp->sq_tail + qp->entries - 1) % qp->entries);
 	nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
 }
 
 /* Hands the slots before the head back to the controller. */
 NVME__HOT void nvme_ring_cq_doorbell(struct nvme_qpair *qp)
 {
+	if (nvme__unlikely(qp->ctrlr->log.verbose))
+		nvme__trace_doorbell(qp, 1, (qp->cq_head + qp->entries - qp->unrung) % qp->entries);
 	qp->unrung = 0;
 	if (nvme__likely(!nvme__ctrlr_is_gone(qp->ctrlr)))
 		nvme_mmio_write_4(&qp->ctrlr->dev, qp->cq_hdbl, qp->cq_head);
@@ -4627,33 +5137,88 @@ NVME__HOT int nvme_prp_list_append(struct nvme_prp *prp, uint64_t iova, uint32_t
 	return pages != 0 ? nvme__prp_append_to_list(prp, iova, pages) : 0;
 }
 
-/* What was built, in the words of SPDK's debug log. */
-NVME__COLD void nvme_prp_list_print(const struct nvme_log *log, const struct nvme_prp *prp,
-                                    const void *virt_addr, uint32_t len)
+/* The entries of a list, count of them from entry first on, without the links between its pages. */
+static void nvme__prp_list_get(const struct nvme_prp *prp, uint32_t first, uint32_t count,
+                               uint64_t *out)
 {
 	uint64_t in_page = prp->list_iova & (prp->page_size - 1);
-	uint64_t *entry = prp->list_base;
-	uint64_t *end = entry + (prp->page_size - in_page) / 8 - 1;
-	uint32_t i, page = 1;
+	const uint64_t *entry = prp->list_base;
+	uint32_t room = (uint32_t)(prp->page_size - in_page) / 8, page = 1, i;
 
-	NVME__LOG(log, NVME_LOG_DEBUG, "prp_index:0 virt_addr:%p len:%u", virt_addr, len);
-	NVME__LOG(log, NVME_LOG_DEBUG, "prp1 = 0x%" PRIx64, prp->prp1);
-	if (prp->prp_index == 2) {
-		NVME__LOG(log, NVME_LOG_DEBUG, "prp[0] = 0x%" PRIx64, prp->prp2);
-		NVME__LOG(log, NVME_LOG_DEBUG, "prp2 = 0x%" PRIx64, prp->prp2);
-	}
-	if (prp->prp_index < 3)
-		return;
-	for (i = 0; i < prp->prp_index - 1; i++) {
-		if (entry == end && page < prp->list_used) { /* a link: go on in the next page */
-			entry = (uint64_t *)(void *)((uint8_t *)prp->list_base +
-			                             (page * prp->list_stride - in_page));
-			end = entry + prp->page_size / 8 - 1;
+	for (i = 0; i < first + count; i++, room--) {
+		if (room == 1 && page < prp->list_used) { /* a link: go on in the next page */
+			entry = (const uint64_t *)(const void *)((const uint8_t *)prp->list_base +
+			                                         (page * prp->list_stride -
+			                                          in_page));
+			room = prp->page_size / 8;
 			page++;
 		}
-		NVME__LOG(log, NVME_LOG_DEBUG, "prp[%u] = 0x%" PRIx64, i, *entry++);
+		if (i >= first)
+			out[i - first] = *entry;
+		entry++;
 	}
-	NVME__LOG(log, NVME_LOG_DEBUG, "prp2 = 0x%" PRIx64 " (PRP list)", prp->prp2);
+}
+
+/* The line for entry i of nprp, in the words of SPDK's debug log; i == nprp: the one on PRP2. */
+static int nvme__format_prp_line(char *buf, size_t size, uint32_t nprp, uint32_t i, uint64_t prp)
+{
+	if (i == 0)
+		return snprintf(buf, size, "prp1 = 0x%" PRIx64, prp);
+	if (i == nprp)
+		return snprintf(buf, size, "prp2 = 0x%" PRIx64 "%s", prp,
+		                nprp > 2 ? " (PRP list)" : "");
+	return snprintf(buf, size, "prp[%u] = 0x%" PRIx64, i - 1, prp);
+}
+
+static void nvme__trace_prp(const struct nvme_log *log, uint64_t now, int line, uint16_t qid,
+                            uint16_t cid, const struct nvme_prp *prp, const void *virt_addr,
+                            uint32_t len)
+{
+	struct nvme_trace_prp_list part;
+	struct nvme_trace_prp head;
+
+	memset(&head, 0, sizeof(head));
+	head.virt_addr = (uint64_t)(uintptr_t)virt_addr;
+	head.prp1 = prp->prp1;
+	head.prp2 = prp->prp2;
+	head.len = len;
+	head.nprp = prp->prp_index;
+	head.cid = cid;
+	nvme__trace_put(log, now, NVME_TRACE_PRP, line, qid, &head, sizeof(head));
+	memset(&part, 0, sizeof(part));
+	part.cid = cid;
+	for (; prp->prp_index > 2 && part.first < prp->prp_index - 1; part.first += part.count) {
+		part.count = (uint16_t)(prp->prp_index - 1 - part.first);
+		if (part.count > 10)
+			part.count = 10;
+		nvme__prp_list_get(prp, part.first, part.count, part.entry);
+		nvme__trace_put(log, now, NVME_TRACE_PRP_LIST, line, qid, &part,
+		                8 + part.count * 8u);
+	}
+}
+
+/* What was built: into the record, and with the debug log on also to be read at once. */
+NVME__COLD void nvme_prp_list_print(const struct nvme_log *log, uint16_t qid, uint16_t cid,
+                                    const struct nvme_prp *prp, const void *virt_addr, uint32_t len)
+{
+	const struct nvme__log_place place = {"nvme.h", __LINE__, __func__};
+	uint64_t now = nvme__log_now(log), entry;
+	char text[64];
+	uint32_t i;
+
+	if (NVME__TRACING(log))
+		nvme__trace_prp(log, now, place.line, qid, cid, prp, virt_addr, len);
+	if (log->level < NVME_LOG_DEBUG)
+		return;
+	snprintf(text, sizeof(text), "prp_index:0 virt_addr:%p len:%u", virt_addr, len);
+	nvme__log_print(log, now, &place, NVME_LOG_DEBUG, text);
+	for (i = 0; i < prp->prp_index + (prp->prp_index > 1); i++) {
+		entry = i == 0 ? prp->prp1 : prp->prp2;
+		if (i > 0 && i < prp->prp_index && prp->prp_index > 2)
+			nvme__prp_list_get(prp, i - 1, 1, &entry);
+		nvme__format_prp_line(text, sizeof(text), prp->prp_index, i, entry);
+		nvme__log_print(log, now, &place, NVME_LOG_DEBUG, text);
+	}
 }
 
 /* ============================================================================================
@@ -4663,22 +5228,44 @@ NVME__COLD void nvme_prp_list_print(const struct nvme_log *log, const struct nvm
  * doorbell. No lock, no allocation and no system call from here to the controller.
  * ============================================================================================ */
 
-NVME__COLD void nvme_qpair_print_command(const struct nvme_qpair *qp, const struct nvme_cmd *cmd)
+/*
+ * A command goes into the record, and with the debug log on into the log, as it is submitted; and
+ * once more, then at level notice, when it has ended with an error.
+ */
+NVME__COLD void nvme_qpair_print_command(struct nvme_qpair *qp, const struct nvme_cmd *cmd,
+                                         bool error)
 {
-	char text[256];
+	const struct nvme__log_place place = {"nvme.h", __LINE__, __func__};
+	const struct nvme_log *log = &qp->ctrlr->log;
+	uint64_t now = nvme__log_now(log);
+	char text[NVME_TEXT_MAX];
 
+	qp->logged_at = now;
+	if (NVME__TRACING(log))
+		nvme__trace_put(log, now, error ? NVME_TRACE_SQE_ERROR : NVME_TRACE_SQE, place.line,
+		                qp->id, cmd, sizeof(*cmd));
+	if (log->level < (error ? NVME_LOG_NOTICE : NVME_LOG_DEBUG))
+		return;
 	nvme_format_cmd(text, sizeof(text), qp->id, cmd);
-	NVME__LOG(&qp->ctrlr->log, NVME_LOG_NOTICE, "%s", text);
+	nvme__log_print(log, now, &place, NVME_LOG_NOTICE, text);
 }
 
-NVME__COLD void nvme_qpair_print_completion(const struct nvme_qpair *qp, const struct nvme_cpl *cpl)
+NVME__COLD void nvme_qpair_print_completion(struct nvme_qpair *qp, const struct nvme_cpl *cpl)
 {
-	char text[256];
+	const struct nvme__log_place place = {"nvme.h", __LINE__, __func__};
+	const struct nvme_log *log = &qp->ctrlr->log;
+	uint64_t now;
+	char text[NVME_TEXT_MAX];
 
-	nvme_format_cpl(text, sizeof(text), qp->id, cpl);
 	if (cpl->sqid != qp->id && cpl->sqid != 0)
-		NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "sqid %u doesn't match qid", cpl->sqid);
-	NVME__LOG(&qp->ctrlr->log, NVME_LOG_NOTICE, "%s", text);
+		NVME__LOG(log, NVME_LOG_ERROR, "sqid %u doesn't match qid", cpl->sqid);
+	now = nvme__log_now(log);
+	if (NVME__TRACING(log))
+		nvme__trace_put(log, now, NVME_TRACE_CQE, place.line, qp->id, cpl, sizeof(*cpl));
+	if (log->level < (nvme_cpl_is_error(cpl) ? NVME_LOG_NOTICE : NVME_LOG_DEBUG))
+		return;
+	nvme_format_cpl(text, sizeof(text), qp->id, cpl);
+	nvme__log_print(log, now, &place, NVME_LOG_NOTICE, text);
 }
 
 /* The 64 bytes of the SQE, from the tracker to the slot at the tail of the ring. */
@@ -4695,10 +5282,9 @@ NVME__HOT void nvme_qpair_submit_request(struct nvme_qpair *qp, struct nvme_trac
 	nvme_copy_command(&qp->sq[qp->sq_tail], &tr->cmd);
 	if (++qp->sq_tail == qp->entries)
 		qp->sq_tail = 0;
+	if (nvme__unlikely(qp->ctrlr->log.verbose))
+		nvme_qpair_print_command(qp, &tr->cmd, false);
 	nvme_ring_sq_doorbell(qp);
-
-	if (nvme__unlikely(qp->ctrlr->log.level >= NVME_LOG_DEBUG))
-		nvme_qpair_print_command(qp, &tr->cmd);
 }
 
 NVME__COLD int nvme__refuse_buffer(const struct nvme_qpair *qp, const void *buf, uint32_t len,
@@ -4732,8 +5318,8 @@ NVME__HOT int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, c
 		return nvme__refuse_buffer(qp, buf, len, rc);
 	tr->cmd.dptr.prp.prp1 = prp.prp1;
 	tr->cmd.dptr.prp.prp2 = prp.prp2;
-	if (nvme__unlikely(ctrlr->log.level >= NVME_LOG_DEBUG))
-		nvme_prp_list_print(&ctrlr->log, &prp, buf, len);
+	if (nvme__unlikely(ctrlr->log.verbose))
+		nvme_prp_list_print(&ctrlr->log, qp->id, tr->cid, &prp, buf, len);
 	return 0;
 }
 
@@ -4828,9 +5414,9 @@ NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker 
 	void *arg = tr->cb_arg;
 
 	if (nvme__unlikely(nvme_cpl_is_error(cpl))) {
-		nvme_qpair_print_command(qp, &tr->cmd);
+		nvme_qpair_print_command(qp, &tr->cmd, true);
 		nvme_qpair_print_completion(qp, cpl);
-	} else if (nvme__unlikely(qp->ctrlr->log.level >= NVME_LOG_DEBUG)) {
+	} else if (nvme__unlikely(qp->ctrlr->log.verbose)) {
 		nvme_qpair_print_completion(qp, cpl);
 	}
 	nvme__tracker_put(qp, tr);
@@ -5181,6 +5767,21 @@ static int nvme_ctrlr_read_vs(struct nvme_ctrlr *ctrlr)
 	return 0;
 }
 
+/* Into the record: which controller, by its two registers. */
+static void nvme__trace_attach(const struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_trace_attach a;
+
+	memset(&a, 0, sizeof(a));
+	a.cap = ctrlr->cap;
+	a.vs = ctrlr->vs;
+	a.vendor_id = ctrlr->dev.vendor_id;
+	a.device_id = ctrlr->dev.device_id;
+	snprintf(a.name, sizeof(a.name), "%.23s", ctrlr->dev.name);
+	snprintf(a.access, sizeof(a.access), "%.7s", ctrlr->dev.ops->name);
+	nvme_trace_event(&ctrlr->dev, NVME_TRACE_ATTACH, 0, &a, sizeof(a));
+}
+
 /*
  * What the controller can do: queue size, page size, doorbell stride, how long RDY may take [Base
  * 2.1 §3.1.4.1, Fig. 36: Controller Capabilities]. CAP.TO counts 500 ms; 0 is taken as one unit.
@@ -5192,6 +5793,7 @@ static int nvme_ctrlr_read_cap(struct nvme_ctrlr *ctrlr)
 
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READ_CAP, NVME__NO_TIMEOUT);
 	ctrlr->cap = nvme_mmio_read_8(dev, NVME_REG_CAP);
+	nvme__trace_attach(ctrlr);
 	to = NVME_CAP_TO(ctrlr->cap);
 	ctrlr->ready_timeout = (to > 0 ? to : 1) * 500;
 	if ((4096u << NVME_CAP_MPSMIN(ctrlr->cap)) > NVME__MAX_PAGE_SIZE) {
@@ -6016,6 +6618,10 @@ static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrl
 		*opts = *user;
 	ctrlr->log.level =
 		opts->log_level != NVME_LOG_DEFAULT ? opts->log_level : nvme__log_level_from_env();
+	ctrlr->log.trace = opts->trace != NULL ? opts->trace : nvme__trace_from_env();
+	if (ctrlr->log.trace != NULL)
+		ctrlr->log.ctrlr = nvme__trace_next_ctrlr(ctrlr->log.trace);
+	ctrlr->log.verbose = ctrlr->log.level >= NVME_LOG_DEBUG || NVME__TRACING(&ctrlr->log);
 	ctrlr->log.fn = opts->log;
 	ctrlr->log.arg = opts->log_arg;
 	ctrlr->dev.log = &ctrlr->log;
@@ -6052,9 +6658,10 @@ static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
 	while (ctrlr->num_regions > 0) {
 		struct nvme__region *r = &ctrlr->regions[--ctrlr->num_regions];
 
-		(void)ctrlr->dev.ops->dma_unmap(&ctrlr->dev, r->iova, r->len);
+		(void)nvme__dma_unmap(&ctrlr->dev, r->iova, r->len);
 	}
 	nvme__arena_fini(ctrlr);
+	nvme_trace_event(&ctrlr->dev, NVME_TRACE_DETACH, 0, "", 0);
 	ctrlr->dev.ops->close(&ctrlr->dev);
 	NVME_FREE(ctrlr);
 }

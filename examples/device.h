@@ -21,7 +21,7 @@
  * Attaches to device. Returns 0, or the exit status of a program that cannot: 2 where the text of
  * the device or of a fault plan is wrong, 1 for everything else. The reason is on standard error.
  */
-static int open_device(const char *device, struct nvme_ctrlr **ctrlr)
+static inline int open_device(const char *device, struct nvme_ctrlr **ctrlr)
 {
 	struct nvme_ctrlr_opts opts;
 	char why[256];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What a read costs: the driver alone, and with the software controller behind it.
+ * What a read costs: the driver alone, with the flight recorder on, and with the software controller
+ * behind it.
  *
  *	bench			both, with ratios
  *	bench driver KIB	the driver alone, 100 times 32 reads of KIB KiB, for callgrind
@@ -61,13 +62,14 @@ static const struct nvme_dev_ops null_ops = {
 };
 
 /* A controller, as far as reads need one, that was never brought up. */
-static struct nvme_ctrlr *null_ctrlr(struct nvme_ns *ns)
+static struct nvme_ctrlr *null_ctrlr(struct nvme_ns *ns, struct nvme_trace *trace)
 {
 	struct nvme_ctrlr *ctrlr = calloc(1, sizeof(*ctrlr));
 	struct nvme_ctrlr_opts opts;
 
 	memset(&opts, 0, sizeof(opts));
 	opts.dev_ops = &null_ops;
+	opts.trace = trace;
 	if (ctrlr == NULL || nvme__ctrlr_set_opts(ctrlr, &opts) != 0)
 		abort();
 	null_open(&ctrlr->dev, "null");
@@ -87,9 +89,8 @@ static struct nvme_ctrlr *null_ctrlr(struct nvme_ns *ns)
 /* The completions of the DEPTH commands from slot first on. */
 static void __attribute__((noinline)) complete(struct nvme_qpair *qp, uint32_t first)
 {
-	static uint32_t tail;
-	static uint16_t phase = 1;
-	uint32_t i;
+	uint32_t tail = qp->cq_head, i; /* all before it were taken */
+	uint16_t phase = qp->phase;
 
 	for (i = 0; i < DEPTH; i++) {
 		struct nvme_cpl *cpl = &qp->cq[tail];
@@ -181,31 +182,56 @@ static int bench_driver(struct nvme_ns *ns, struct nvme_qpair *qp, uint32_t kib)
 	return 0;
 }
 
+/* A queue pair of a controller that is only memory. */
+static struct nvme_qpair *null_qpair(struct nvme_ns *ns, struct nvme_trace *trace)
+{
+	struct nvme_qpair *qp;
+
+	if (nvme_qpair_construct(null_ctrlr(ns, trace), 1, 256, NVME__IO_MAX_XFER_SIZE, &qp) != 0)
+		abort();
+	return qp;
+}
+
+static struct nvme_trace *scratch_trace(void)
+{
+	char name[] = "/tmp/nvme-bench-XXXXXX";
+	struct nvme_trace *trace;
+	int fd = mkstemp(name);
+
+	if (fd < 0 || nvme_trace_open(name, 0, &trace) != 0)
+		abort();
+	close(fd);
+	unlink(name);
+	return trace;
+}
+
 int main(int argc, char **argv)
 {
-	struct nvme_qpair *null_qp, *soft_qp;
+	struct nvme_qpair *null_qp, *traced_qp, *soft_qp;
+	struct nvme_ns ns, traced_ns;
 	const int rounds = 2000;
 	struct nvme_ctrlr *ctrlr;
-	struct nvme_ns ns;
 	uint32_t kib;
 
-	if (nvme_qpair_construct(null_ctrlr(&ns), 1, 256, NVME__IO_MAX_XFER_SIZE, &null_qp) != 0)
-		return 1;
+	null_qp = null_qpair(&ns, NULL);
 	if (argc == 3 && strcmp(argv[1], "driver") == 0)
 		return bench_driver(&ns, null_qp, (uint32_t)atoi(argv[2]));
+	traced_qp = null_qpair(&traced_ns, scratch_trace());
+	measure(&traced_ns, traced_qp, 8, rounds, true); /* the file's pages are there now */
 	if (open_device("soft", &ctrlr) != 0 ||
 	    nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &soft_qp) != 0)
 		return 1;
 	for (kib = 4; kib <= 128; kib *= 32) {
 		double copy = measure_memcpy((size_t)kib << 10, rounds);
 		double driver = measure(&ns, null_qp, kib * 2, rounds, true);
+		double traced = measure(&traced_ns, traced_qp, kib * 2, rounds, true);
 		double both = measure(nvme_ctrlr_get_ns(ctrlr, 1), soft_qp, kib * 2, rounds, false);
 
 		printf("%3u KiB read, %d at a time, in units of a memcpy() of %u KiB (%.0f ns):\n",
 		       kib, DEPTH, kib, copy);
-		printf("    driver alone %.2f, with the software controller %.2f, of which the "
-		       "controller %.2f\n",
-		       driver / copy, both / copy, (both - driver) / copy);
+		printf("    driver alone %.2f; the recorder adds %.2f; the software controller "
+		       "%.2f\n",
+		       driver / copy, (traced - driver) / copy, (both - driver) / copy);
 	}
 	printf("%lu reads\n", completed);
 	return nvme_detach(ctrlr) != 0;

@@ -5,7 +5,9 @@
 #ifndef RUN_H
 #define RUN_H
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <regex.h>
 #include <setjmp.h>
 #include <stdarg.h>

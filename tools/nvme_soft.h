@@ -642,6 +642,27 @@ static void nvme_soft__scatter(struct nvme_soft *s, const uint8_t *mem, size_t l
 	}
 }
 
+/* The controller's side of the story goes into the driver's flight recorder. */
+static void nvme_soft__trace(const struct nvme_soft *s, enum nvme_trace_kind kind, uint16_t qid,
+                             const void *payload, size_t len)
+{
+	if (NVME__TRACING(s->log))
+		nvme__trace_put(s->log, nvme__log_now(s->log), (uint16_t)kind, 0, qid, payload,
+		                len);
+}
+
+static void nvme_soft__trace_data(const struct nvme_soft *s, const struct nvme_soft__job *job,
+                                  size_t len, bool to_host)
+{
+	struct nvme_trace_data data;
+
+	data.iova = job->cmd.dptr.prp.prp1;
+	data.len = (uint32_t)len;
+	data.cid = job->cmd.cid;
+	data.to_host = to_host;
+	nvme_soft__trace(s, NVME_TRACE_DEV_DATA, job->sq->id, &data, sizeof(data));
+}
+
 /* Moves len bytes between the controller's memory and the host's. */
 static uint16_t nvme_soft_transfer(struct nvme_soft *s, struct nvme_soft__job *job, void *mem,
                                    size_t len, bool to_host)
@@ -652,6 +673,7 @@ static uint16_t nvme_soft_transfer(struct nvme_soft *s, struct nvme_soft__job *j
 
 	if (status != 0)
 		return status;
+	nvme_soft__trace_data(s, job, len, to_host);
 	if (to_host) {
 		nvme_soft__scatter(s, at, len);
 		return 0;
@@ -774,6 +796,7 @@ static void nvme_soft__write_cqe(struct nvme_soft *s, struct nvme_soft__cq *cq,
 		return;
 	}
 	cpl->status = (uint16_t)((cpl->status & ~1u) | phase); /* [Base 2.1 §4.2.4: Phase Tag] */
+	nvme_soft__trace(s, NVME_TRACE_DEV_CQE, cpl->sqid, cpl, sizeof(*cpl));
 	nvme_soft__store_cqe(s, &cq->ring[cq->tail], cpl);
 	if (++cq->tail == cq->entries) {
 		cq->tail = 0;
@@ -1343,6 +1366,7 @@ static void nvme_soft_fetch_command(struct nvme_soft *s, struct nvme_soft__sq *s
 	memset(&job, 0, sizeof(job));
 	job.cmd = sq->ring[sq->head];
 	job.sq = sq;
+	nvme_soft__trace(s, NVME_TRACE_DEV_FETCH, sq->id, &job.cmd, sizeof(job.cmd));
 	if (++sq->head == sq->entries)
 		sq->head = 0;
 	s->last[n % NVME_SOFT_LAST_CMDS].qid = sq->id;

@@ -68,25 +68,11 @@ static void __attribute__((format(printf, 5, 6)))
 nvme_soft__log(const struct nvme_log *log, enum nvme_log_level level, int line, const char *func,
                const char *fmt, ...)
 {
-	static const char *const names[] = {"", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"};
-	char text[NVME__LOG_LINE_MAX];
-	struct timespec now;
-	struct tm tm;
-	size_t n;
 	va_list ap;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	localtime_r(&now.tv_sec, &tm);
-	n = strftime(text, sizeof(text), "[%Y-%m-%d %H:%M:%S", &tm);
-	n += (size_t)snprintf(text + n, 192, ".%06ld] nvme_soft.h:%4d:%.64s: *%s*: [soft] ",
-	                      now.tv_nsec / 1000, line, func, names[level]);
 	va_start(ap, fmt);
-	vsnprintf(text + n, sizeof(text) - n, fmt, ap);
+	nvme__log_vwrite(log, level, "nvme_soft.h", line, func, "soft", fmt, ap);
 	va_end(ap);
-	if (log->fn != NULL)
-		log->fn(log->arg, level, text);
-	else
-		NVME_LOG(level, text);
 }
 
 #define NVME_SOFT__WHY_SIZE 512

@@ -64,14 +64,14 @@ nvme decode AQA 2031647
 # written and goes on by itself. The second one stops before the first command is sent.
 
 break nvme_mmio_write_4
-#> Breakpoint 1 at 0xb67b: file ./nvme.h, line 4244.
+#> Breakpoint 1 at 0xc754: file ./nvme.h, line 4722.
 commands
 silent
 nvme write
 continue
 end
 tbreak nvme_ring_sq_doorbell
-#> Temporary breakpoint 2 at 0xb95d: file ./nvme.h, line 4330.
+#> Temporary breakpoint 2 at 0xcc18: file ./nvme.h, line 4845.
 run
 #> 0028h  ASQ      <- 200000h
 #>        the lower half of ASQ, an address as the controller sees it
@@ -93,8 +93,8 @@ run
 #>   10:7   MPS     0      4096 bytes       Memory Page Size
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      1      enabled          Enable
-#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4330
-#> 4330		nvme__wmb();
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x555555599340) at ./nvme.h:4845
+#> 4845		nvme__wmb();
 
 # That is all. Six writes, four of them for two 64-bit addresses.
 #
@@ -113,18 +113,18 @@ run
 
 delete
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 3 at 0x55555555f67b: file ./nvme.h, line 4244.
+#> Breakpoint 3 at 0x555555560754: file ./nvme.h, line 4722.
 run
-#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555842a0, offset=20, val=4587521) at ./nvme.h:4244
-#> 4244		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555862a0, offset=20, val=4587521) at ./nvme.h:4722
+#> 4722		if (nvme__unlikely(dev->log->verbose))
 backtrace
-#> #0  nvme_mmio_write_4 (dev=0x5555555842a0, offset=20, val=4587521) at ./nvme.h:4244
-#> #1  0x0000555555562b58 in nvme_ctrlr_enable (ctrlr=0x5555555842a0) at ./nvme.h:5336
-#> #2  0x0000555555562d91 in nvme_ctrlr_start (ctrlr=0x5555555842a0) at ./nvme.h:5376
-#> #3  0x0000555555563f01 in nvme_ctrlr_process_init (ctrlr=0x5555555842a0) at ./nvme.h:5655
-#> #4  0x0000555555565251 in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4b0, out=0x7fffffffe510) at ./nvme.h:6052
-#> #5  0x0000555555573e2d in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:35
-#> #6  0x0000555555574525 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:128
+#> #0  nvme_mmio_write_4 (dev=0x5555555862a0, offset=20, val=4587521) at ./nvme.h:4722
+#> #1  0x000055555556461e in nvme_ctrlr_enable (ctrlr=0x5555555862a0) at ./nvme.h:5952
+#> #2  0x00005555555648bf in nvme_ctrlr_start (ctrlr=0x5555555862a0) at ./nvme.h:5992
+#> #3  0x0000555555565b75 in nvme_ctrlr_process_init (ctrlr=0x5555555862a0) at ./nvme.h:6271
+#> #4  0x0000555555567141 in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4c0, out=0x7fffffffe530) at ./nvme.h:6679
+#> #5  0x0000555555575f57 in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:35
+#> #6  0x000055555557664f in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:128
 
 # Read it from below: attach, initialize, start, enable. The old backtraces have a few frames more,
 # but the same stations: process_init, then enable, then the write.
@@ -142,8 +142,8 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error       Controller Fatal Status
 #>   0      RDY     0      not ready            Ready
 finish
-#> nvme_ctrlr_enable (ctrlr=0x5555555842a0) at ./nvme.h:5338
-#> 5338		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
+#> nvme_ctrlr_enable (ctrlr=0x5555555862a0) at ./nvme.h:5954
+#> 5954		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
 nvme regs
 #> Controller 'soft' (found as 'ctrlr' of frame 0, nvme_ctrlr_enable())
 #> Registers: read in the memory of the soft controller, without a call
@@ -198,10 +198,10 @@ nvme regs
 # field counts half seconds, which is easily forgotten: 14h = 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x555555562e6a: file ./nvme.h, line 5409.
+#> Temporary breakpoint 4 at 0x555555564998: file ./nvme.h, line 6025.
 continue
-#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555842a0) at ./nvme.h:5409
-#> 5409		struct nvme_dev *dev = &ctrlr->dev;
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555862a0) at ./nvme.h:6025
+#> 6025		struct nvme_dev *dev = &ctrlr->dev;
 nvme regs CSTS
 #> CSTS = 00000001h (decimal 1)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -216,7 +216,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 26018) killed]
+#> [Inferior 1 (process 13363) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -19,23 +19,23 @@ set args soft
 # ---- The first command of all ----------------------------------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 1 at 0xb95d: file ./nvme.h, line 4330.
+#> Breakpoint 1 at 0xcc18: file ./nvme.h, line 4845.
 run
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4330
-#> 4330		nvme__wmb();
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x555555599340) at ./nvme.h:4845
+#> 4845		nvme__wmb();
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4330
-#> #1  0x0000555555560c48 in nvme_qpair_submit_request (qp=0x555555597330, tr=0x5555555973d0) at ./nvme.h:4678
-#> #2  0x0000555555560ff6 in nvme__submit_raw (qp=0x555555597330, cmd=0x7fffffffe2a0, buf=0x7fff77c06000, len=4096, cb=0x555555561831 <nvme__sync_done>, arg=0x7fffffffe180) at ./nvme.h:4746
-#> #3  0x0000555555561b71 in nvme__submit_and_wait (qp=0x555555597330, cmd=0x7fffffffe2a0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe210) at ./nvme.h:5027
-#> #4  0x0000555555561cee in nvme__command_and_wait (qp=0x555555597330, cmd=0x7fffffffe2a0, buf=0x555555584480, len=4096, cpl=0x7fffffffe210) at ./nvme.h:5065
-#> #5  0x0000555555565c35 in nvme_ctrlr_admin (ctrlr=0x5555555842a0, cmd=0x7fffffffe2a0, buf=0x555555584480, len=4096, cpl=0x0) at ./nvme.h:6257
-#> #6  0x0000555555562e1a in nvme_ctrlr_cmd_identify (ctrlr=0x5555555842a0, cns=1, nsid=0, data=0x555555584480) at ./nvme.h:5393
-#> #7  0x0000555555562ed7 in nvme_ctrlr_identify (ctrlr=0x5555555842a0) at ./nvme.h:5416
-#> #8  0x0000555555563f16 in nvme_ctrlr_process_init (ctrlr=0x5555555842a0) at ./nvme.h:5656
-#> #9  0x0000555555565251 in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4b0, out=0x7fffffffe510) at ./nvme.h:6052
-#> #10 0x0000555555573e2d in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:35
-#> #11 0x0000555555574525 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:128
+#> #0  nvme_ring_sq_doorbell (qp=0x555555599340) at ./nvme.h:4845
+#> #1  0x0000555555562367 in nvme_qpair_submit_request (qp=0x555555599340, tr=0x5555555993e0) at ./nvme.h:5276
+#> #2  0x000055555556272e in nvme__submit_raw (qp=0x555555599340, cmd=0x7fffffffe2b0, buf=0x7fff77c06000, len=4096, cb=0x555555562fe2 <nvme__sync_done>, arg=0x7fffffffe190) at ./nvme.h:5341
+#> #3  0x0000555555563351 in nvme__submit_and_wait (qp=0x555555599340, cmd=0x7fffffffe2b0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe220) at ./nvme.h:5625
+#> #4  0x00005555555634ce in nvme__command_and_wait (qp=0x555555599340, cmd=0x7fffffffe2b0, buf=0x555555586498, len=4096, cpl=0x7fffffffe220) at ./nvme.h:5663
+#> #5  0x0000555555567bf7 in nvme_ctrlr_admin (ctrlr=0x5555555862a0, cmd=0x7fffffffe2b0, buf=0x555555586498, len=4096, cpl=0x0) at ./nvme.h:6890
+#> #6  0x0000555555564948 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555862a0, cns=1, nsid=0, data=0x555555586498) at ./nvme.h:6009
+#> #7  0x0000555555564a05 in nvme_ctrlr_identify (ctrlr=0x5555555862a0) at ./nvme.h:6032
+#> #8  0x0000555555565b8a in nvme_ctrlr_process_init (ctrlr=0x5555555862a0) at ./nvme.h:6272
+#> #9  0x0000555555567141 in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4c0, out=0x7fffffffe530) at ./nvme.h:6679
+#> #10 0x0000555555575f57 in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:35
+#> #11 0x000055555557664f in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:128
 
 # Bring-up wants to know who the controller is, so nvme_ctrlr_identify() sends an Identify command.
 # The command is in the ring already:
@@ -57,10 +57,10 @@ nvme ring
 # Nothing has happened yet. The controller does not watch the memory; it has to be told:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x55555555f67b: file ./nvme.h, line 4244.
+#> Temporary breakpoint 2 at 0x555555560754: file ./nvme.h, line 4722.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555842a0, offset=4096, val=1) at ./nvme.h:4244
-#> 4244		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555862a0, offset=4096, val=1) at ./nvme.h:4722
+#> 4722		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 1000h  SQ0TDBL  <- 1: the new tail of queue 0 is slot 1
 
@@ -73,8 +73,8 @@ nvme write
 # The driver works that out once, when it builds the queue pair:
 
 up
-#> #1  0x000055555555f982 in nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4331
-#> 4331		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+#> #1  0x0000555555560c88 in nvme_ring_sq_doorbell (qp=0x555555599340) at ./nvme.h:4848
+#> 4848		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
 print/x qp->sq_tdbl
 #> $1 = 0x1000
 print qp->sq_tail
@@ -87,13 +87,13 @@ print qp->sq_tail
 # fetches whatever the slot held before.
 
 frame function nvme_ring_sq_doorbell
-#> #1  0x000055555555f982 in nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4331
-#> 4331		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+#> #1  0x0000555555560c88 in nvme_ring_sq_doorbell (qp=0x555555599340) at ./nvme.h:4848
+#> 4848		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
 frame function nvme_qpair_submit_request
-#> #2  0x0000555555560c48 in nvme_qpair_submit_request (qp=0x555555597330, tr=0x5555555973d0) at ./nvme.h:4678
-#> 4678		nvme_ring_sq_doorbell(qp);
+#> #2  0x0000555555562367 in nvme_qpair_submit_request (qp=0x555555599340, tr=0x5555555993e0) at ./nvme.h:5276
+#> 5276		nvme_ring_sq_doorbell(qp);
 print *tr
-#> $3 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x555555561831 <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
+#> $3 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x555555562fe2 <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
 
 # ---- The same for a write --------------------------------------------------------------------
 #
@@ -102,22 +102,22 @@ print *tr
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 3 at 0x555555565747: file ./nvme.h, line 6149.
+#> Temporary breakpoint 3 at 0x555555567709: file ./nvme.h, line 6782.
 continue
-#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555988e0, qp=0x5555555999a0, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555574029 <io_complete>, arg=0x7fffffffe4a6, io_flags=0) at ./nvme.h:6149
-#> 6149		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x55555559a8f0, qp=0x55555559b9b0, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555576153 <io_complete>, arg=0x7fffffffe4c6, io_flags=0) at ./nvme.h:6782
+#> 6782		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555999a0) at ./nvme.h:4330
-#> 4330		nvme__wmb();
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x55555559b9b0) at ./nvme.h:4845
+#> 4845		nvme__wmb();
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555999a0) at ./nvme.h:4330
-#> #1  0x0000555555560c48 in nvme_qpair_submit_request (qp=0x5555555999a0, tr=0x555555599a40) at ./nvme.h:4678
-#> #2  0x00005555555656c2 in nvme__ns_cmd_rw (ns=0x5555555988e0, qp=0x5555555999a0, opc=1 '\001', buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555574029 <io_complete>, arg=0x7fffffffe4a6, io_flags=0) at ./nvme.h:6136
-#> #3  0x000055555556577f in nvme_ns_cmd_write (ns=0x5555555988e0, qp=0x5555555999a0, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555574029 <io_complete>, arg=0x7fffffffe4a6, io_flags=0) at ./nvme.h:6149
-#> #4  0x000055555557412a in write_and_read (ns=0x5555555988e0, qp=0x5555555999a0, buf=0x7fff77c8b000 "Hello world!\n") at examples/hello_world.c:54
-#> #5  0x00005555555743e1 in hello_world (ctrlr=0x5555555842a0, force=false) at examples/hello_world.c:110
-#> #6  0x0000555555574545 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:131
+#> #0  nvme_ring_sq_doorbell (qp=0x55555559b9b0) at ./nvme.h:4845
+#> #1  0x0000555555562367 in nvme_qpair_submit_request (qp=0x55555559b9b0, tr=0x55555559ba50) at ./nvme.h:5276
+#> #2  0x0000555555567684 in nvme__ns_cmd_rw (ns=0x55555559a8f0, qp=0x55555559b9b0, opc=1 '\001', buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555576153 <io_complete>, arg=0x7fffffffe4c6, io_flags=0) at ./nvme.h:6769
+#> #3  0x0000555555567741 in nvme_ns_cmd_write (ns=0x55555559a8f0, qp=0x55555559b9b0, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555576153 <io_complete>, arg=0x7fffffffe4c6, io_flags=0) at ./nvme.h:6782
+#> #4  0x0000555555576254 in write_and_read (ns=0x55555559a8f0, qp=0x55555559b9b0, buf=0x7fff77c8b000 "Hello world!\n") at examples/hello_world.c:54
+#> #5  0x000055555557650b in hello_world (ctrlr=0x5555555862a0, force=false) at examples/hello_world.c:110
+#> #6  0x000055555557666f in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:131
 
 # From nvme_qpair_submit_request() on it is the same way: there is no second way out of the host.
 # In published backtraces of drivers with several transports there are a few more functions in
@@ -147,21 +147,21 @@ print/x qp->sq_tdbl
 
 delete
 break nvme_ring_sq_doorbell if qp->id == 0
-#> Breakpoint 4 at 0x55555555f95d: file ./nvme.h, line 4330.
+#> Breakpoint 4 at 0x555555560c18: file ./nvme.h, line 4845.
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 5 at 0x55555555f95d: file ./nvme.h, line 4330.
+#> Breakpoint 5 at 0x555555560c18: file ./nvme.h, line 4845.
 ignore 4 1000
 ignore 5 1000
 run
 #> Hello world!
-#> [Inferior 1 (process 26049) exited normally]
+#> [Inferior 1 (process 13383) exited normally]
 info breakpoints
 #> Num     Type           Disp Enb Address            What
-#> 4       breakpoint     keep y   0x000055555555f95d in nvme_ring_sq_doorbell at ./nvme.h:4330
+#> 4       breakpoint     keep y   0x0000555555560c18 in nvme_ring_sq_doorbell at ./nvme.h:4845
 #> 	stop only if qp->id == 0
 #> 	breakpoint already hit 9 times
 #> 	ignore next 991 hits
-#> 5       breakpoint     keep y   0x000055555555f95d in nvme_ring_sq_doorbell at ./nvme.h:4330
+#> 5       breakpoint     keep y   0x0000555555560c18 in nvme_ring_sq_doorbell at ./nvme.h:4845
 #> 	stop only if qp->id == 1
 #> 	breakpoint already hit 3 times
 #> 	ignore next 997 hits

@@ -22,24 +22,24 @@ set args soft
 # ---- First place: bring-up -------------------------------------------------------------------
 
 break nvme_ring_cq_doorbell
-#> Breakpoint 1 at 0xba4a: file ./nvme.h, line 4356.
+#> Breakpoint 1 at 0xcce9: file ./nvme.h, line 4864.
 run
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
-#> 4356		qp->unrung = 0;
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
+#> 4864		if (nvme__unlikely(qp->ctrlr->log.verbose))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
-#> #1  0x000055555556171f in nvme_qpair_process_completions (qp=0x555555596350, max=32) at ./nvme.h:4913
-#> #2  0x0000555555561a42 in nvme__wait_a_little (qp=0x555555596350, deadline=30020) at ./nvme.h:5006
-#> #3  0x0000555555561b4e in nvme_wait_for_completion (qp=0x555555596350, sync=0x7fffffffe1a0, deadline=30020) at ./nvme.h:5034
-#> #4  0x0000555555561c70 in nvme__submit_and_wait (qp=0x555555596350, cmd=0x7fffffffe2c0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe230) at ./nvme.h:5056
-#> #5  0x0000555555561dc7 in nvme__command_and_wait (qp=0x555555596350, cmd=0x7fffffffe2c0, buf=0x555555582480, len=4096, cpl=0x7fffffffe230) at ./nvme.h:5088
-#> #6  0x0000555555565e0a in nvme_ctrlr_admin (ctrlr=0x5555555822a0, cmd=0x7fffffffe2c0, buf=0x555555582480, len=4096, cpl=0x0) at ./nvme.h:6294
-#> #7  0x0000555555562f18 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555822a0, cns=1, nsid=0, data=0x555555582480) at ./nvme.h:5418
-#> #8  0x0000555555562fd5 in nvme_ctrlr_identify (ctrlr=0x5555555822a0) at ./nvme.h:5441
-#> #9  0x0000555555564014 in nvme_ctrlr_process_init (ctrlr=0x5555555822a0) at ./nvme.h:5681
-#> #10 0x000055555556537e in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4d0, out=0x7fffffffe530) at ./nvme.h:6083
-#> #11 0x000055555557351d in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:35
-#> #12 0x0000555555573c24 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:129
+#> #0  nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
+#> #1  0x0000555555562e45 in nvme_qpair_process_completions (qp=0x555555599360, max=32) at ./nvme.h:5499
+#> #2  0x0000555555563192 in nvme__wait_a_little (qp=0x555555599360, deadline=30020) at ./nvme.h:5592
+#> #3  0x00005555555632c8 in nvme_wait_for_completion (qp=0x555555599360, sync=0x7fffffffe190, deadline=30020) at ./nvme.h:5620
+#> #4  0x00005555555633ea in nvme__submit_and_wait (qp=0x555555599360, cmd=0x7fffffffe2b0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe220) at ./nvme.h:5642
+#> #5  0x0000555555563541 in nvme__command_and_wait (qp=0x555555599360, cmd=0x7fffffffe2b0, buf=0x555555585498, len=4096, cpl=0x7fffffffe220) at ./nvme.h:5674
+#> #6  0x0000555555567c70 in nvme_ctrlr_admin (ctrlr=0x5555555852a0, cmd=0x7fffffffe2b0, buf=0x555555585498, len=4096, cpl=0x0) at ./nvme.h:6901
+#> #7  0x00005555555649be in nvme_ctrlr_cmd_identify (ctrlr=0x5555555852a0, cns=1, nsid=0, data=0x555555585498) at ./nvme.h:6020
+#> #8  0x0000555555564a7b in nvme_ctrlr_identify (ctrlr=0x5555555852a0) at ./nvme.h:6043
+#> #9  0x0000555555565c00 in nvme_ctrlr_process_init (ctrlr=0x5555555852a0) at ./nvme.h:6283
+#> #10 0x00005555555671ba in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4c0, out=0x7fffffffe530) at ./nvme.h:6690
+#> #11 0x00005555555753ab in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:35
+#> #12 0x0000555555575ab2 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:129
 
 # A blocking admin command waits in nvme_wait_for_completion(), which polls until the completion is
 # there. Polling is where completions are taken, and so where this doorbell is rung.
@@ -66,10 +66,10 @@ nvme ring
 # know that until the doorbell is rung.
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x55555555f6b7: file ./nvme.h, line 4250.
+#> Temporary breakpoint 2 at 0x5555555607b2: file ./nvme.h, line 4731.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555822a0, offset=4100, val=1) at ./nvme.h:4250
-#> 4250		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555852a0, offset=4100, val=1) at ./nvme.h:4731
+#> 4731		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 1004h  CQ0HDBL  <- 1: the new head of queue 0 is slot 1
 
@@ -77,27 +77,27 @@ nvme write
 
 disable 1
 tbreak nvme_ctrlr_cmd_create_io_cq
-#> Temporary breakpoint 3 at 0x555555564093: file ./nvme.h, line 5703.
+#> Temporary breakpoint 3 at 0x555555565c7f: file ./nvme.h, line 6305.
 continue
-#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555822a0, qp=0x5555555989c0, cpl=0x7fffffffe450) at ./nvme.h:5703
-#> 5703		memset(&cmd, 0, sizeof(cmd));
+#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555852a0, qp=0x55555559b9e0, cpl=0x7fffffffe450) at ./nvme.h:6305
+#> 6305		memset(&cmd, 0, sizeof(cmd));
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
-#> 4356		qp->unrung = 0;
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
+#> 4864		if (nvme__unlikely(qp->ctrlr->log.verbose))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
-#> #1  0x000055555556171f in nvme_qpair_process_completions (qp=0x555555596350, max=32) at ./nvme.h:4913
-#> #2  0x0000555555561a42 in nvme__wait_a_little (qp=0x555555596350, deadline=30070) at ./nvme.h:5006
-#> #3  0x0000555555561b4e in nvme_wait_for_completion (qp=0x555555596350, sync=0x7fffffffe2c0, deadline=30070) at ./nvme.h:5034
-#> #4  0x0000555555561c70 in nvme__submit_and_wait (qp=0x555555596350, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:5056
-#> #5  0x0000555555561d52 in nvme__command_and_wait (qp=0x555555596350, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:5082
-#> #6  0x0000555555565e0a in nvme_ctrlr_admin (ctrlr=0x5555555822a0, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:6294
-#> #7  0x0000555555564136 in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555822a0, qp=0x5555555989c0, cpl=0x7fffffffe450) at ./nvme.h:5708
-#> #8  0x0000555555564691 in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555822a0, qp=0x5555555989c0) at ./nvme.h:5814
-#> #9  0x00005555555648b3 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555822a0, user_opts=0x0, out=0x7fffffffe4f0) at ./nvme.h:5854
-#> #10 0x0000555555573a63 in hello_world (ctrlr=0x5555555822a0, force=false) at examples/hello_world.c:106
-#> #11 0x0000555555573c44 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:132
+#> #0  nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
+#> #1  0x0000555555562e45 in nvme_qpair_process_completions (qp=0x555555599360, max=32) at ./nvme.h:5499
+#> #2  0x0000555555563192 in nvme__wait_a_little (qp=0x555555599360, deadline=30070) at ./nvme.h:5592
+#> #3  0x00005555555632c8 in nvme_wait_for_completion (qp=0x555555599360, sync=0x7fffffffe2c0, deadline=30070) at ./nvme.h:5620
+#> #4  0x00005555555633ea in nvme__submit_and_wait (qp=0x555555599360, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:5642
+#> #5  0x00005555555634cc in nvme__command_and_wait (qp=0x555555599360, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:5668
+#> #6  0x0000555555567c70 in nvme_ctrlr_admin (ctrlr=0x5555555852a0, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:6901
+#> #7  0x0000555555565d22 in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555852a0, qp=0x55555559b9e0, cpl=0x7fffffffe450) at ./nvme.h:6310
+#> #8  0x000055555556632f in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555852a0, qp=0x55555559b9e0) at ./nvme.h:6416
+#> #9  0x0000555555566573 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555852a0, user_opts=0x0, out=0x7fffffffe4f0) at ./nvme.h:6456
+#> #10 0x00005555555758f1 in hello_world (ctrlr=0x5555555852a0, force=false) at examples/hello_world.c:106
+#> #11 0x0000555555575ad2 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:132
 
 # Frames 0 to 5 are the same as before. Create I/O Completion Queue is an admin command like any
 # other, so this is the doorbell of queue 0 once more:
@@ -112,21 +112,21 @@ nvme last
 
 disable 1
 tbreak write_and_read
-#> Temporary breakpoint 4 at 0x5555555737bb: file examples/hello_world.c, line 49.
+#> Temporary breakpoint 4 at 0x555555575649: file examples/hello_world.c, line 49.
 continue
-#> Temporary breakpoint 4, write_and_read (ns=0x555555597900, qp=0x5555555989c0, buf=0x7fff77c8b000 "") at examples/hello_world.c:49
+#> Temporary breakpoint 4, write_and_read (ns=0x55555559a920, qp=0x55555559b9e0, buf=0x7fff77c8b000 "") at examples/hello_world.c:49
 #> 49		uint32_t size = nvme_ns_get_extended_sector_size(ns);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555989c0) at ./nvme.h:4356
-#> 4356		qp->unrung = 0;
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x55555559b9e0) at ./nvme.h:4864
+#> 4864		if (nvme__unlikely(qp->ctrlr->log.verbose))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555989c0) at ./nvme.h:4356
-#> #1  0x000055555556171f in nvme_qpair_process_completions (qp=0x5555555989c0, max=256) at ./nvme.h:4913
-#> #2  0x0000555555573771 in wait_for (qp=0x5555555989c0, io=0x7fffffffe4c6) at examples/hello_world.c:38
-#> #3  0x000055555557383a in write_and_read (ns=0x555555597900, qp=0x5555555989c0, buf=0x7fff77c8b000 "Hello world!\n") at examples/hello_world.c:56
-#> #4  0x0000555555573ae0 in hello_world (ctrlr=0x5555555822a0, force=false) at examples/hello_world.c:111
-#> #5  0x0000555555573c44 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:132
+#> #0  nvme_ring_cq_doorbell (qp=0x55555559b9e0) at ./nvme.h:4864
+#> #1  0x0000555555562e45 in nvme_qpair_process_completions (qp=0x55555559b9e0, max=256) at ./nvme.h:5499
+#> #2  0x00005555555755ff in wait_for (qp=0x55555559b9e0, io=0x7fffffffe4c6) at examples/hello_world.c:38
+#> #3  0x00005555555756c8 in write_and_read (ns=0x55555559a920, qp=0x55555559b9e0, buf=0x7fff77c8b000 "Hello world!\n") at examples/hello_world.c:56
+#> #4  0x000055555557596e in hello_world (ctrlr=0x5555555852a0, force=false) at examples/hello_world.c:111
+#> #5  0x0000555555575ad2 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:132
 
 # Here the example itself calls nvme_qpair_process_completions(), in its loop wait_for(), and this
 # time it is the doorbell of queue 1.
@@ -142,7 +142,7 @@ print/x qp->cq_hdbl
 # By now the callback has run, although the doorbell has not been rung yet:
 
 frame function wait_for
-#> #2  0x0000555555573771 in wait_for (qp=0x5555555989c0, io=0x7fffffffe4c6) at examples/hello_world.c:38
+#> #2  0x00005555555755ff in wait_for (qp=0x55555559b9e0, io=0x7fffffffe4c6) at examples/hello_world.c:38
 #> 38			int rc = nvme_qpair_process_completions(qp, 0);
 print *io
 #> $2 = {done = true, failed = false}
@@ -154,28 +154,28 @@ print *io
 
 disable 1
 tbreak nvme_ctrlr_free_io_qpair
-#> Temporary breakpoint 5 at 0x555555564935: file ./nvme.h, line 5878.
+#> Temporary breakpoint 5 at 0x5555555665f5: file ./nvme.h, line 6480.
 continue
 #> Hello world!
-#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555989c0) at ./nvme.h:5878
-#> 5878		if (qp == NULL)
+#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x55555559b9e0) at ./nvme.h:6480
+#> 6480		if (qp == NULL)
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
-#> 4356		qp->unrung = 0;
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
+#> 4864		if (nvme__unlikely(qp->ctrlr->log.verbose))
 backtrace 7
-#> #0  nvme_ring_cq_doorbell (qp=0x555555596350) at ./nvme.h:4356
-#> #1  0x000055555556171f in nvme_qpair_process_completions (qp=0x555555596350, max=32) at ./nvme.h:4913
-#> #2  0x0000555555561a42 in nvme__wait_a_little (qp=0x555555596350, deadline=30090) at ./nvme.h:5006
-#> #3  0x0000555555561b4e in nvme_wait_for_completion (qp=0x555555596350, sync=0x7fffffffe320, deadline=30090) at ./nvme.h:5034
-#> #4  0x0000555555561c70 in nvme__submit_and_wait (qp=0x555555596350, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:5056
-#> #5  0x0000555555561d52 in nvme__command_and_wait (qp=0x555555596350, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:5082
-#> #6  0x0000555555565e0a in nvme_ctrlr_admin (ctrlr=0x5555555822a0, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x0) at ./nvme.h:6294
+#> #0  nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
+#> #1  0x0000555555562e45 in nvme_qpair_process_completions (qp=0x555555599360, max=32) at ./nvme.h:5499
+#> #2  0x0000555555563192 in nvme__wait_a_little (qp=0x555555599360, deadline=30090) at ./nvme.h:5592
+#> #3  0x00005555555632c8 in nvme_wait_for_completion (qp=0x555555599360, sync=0x7fffffffe320, deadline=30090) at ./nvme.h:5620
+#> #4  0x00005555555633ea in nvme__submit_and_wait (qp=0x555555599360, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:5642
+#> #5  0x00005555555634cc in nvme__command_and_wait (qp=0x555555599360, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:5668
+#> #6  0x0000555555567c70 in nvme_ctrlr_admin (ctrlr=0x5555555852a0, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x0) at ./nvme.h:6901
 
 # Deleting a queue takes admin commands too.
 
 kill
-#> [Inferior 1 (process 31663) killed]
+#> [Inferior 1 (process 761) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -33,20 +33,20 @@ set args soft
 # hello_world writes "Hello world!" to block 0. Go there:
 
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 1 at 0x1190c: file ./nvme.h, line 6186.
+#> Temporary breakpoint 1 at 0x13782: file ./nvme.h, line 6793.
 run
-#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x555555597900, qp=0x5555555989c0, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555573997 <io_complete>, arg=0x7fffffffe4b6, io_flags=0) at ./nvme.h:6186
-#> 6186		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x55555559a920, qp=0x55555559b9e0, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x5555555755a7 <io_complete>, arg=0x7fffffffe4c6, io_flags=0) at ./nvme.h:6793
+#> 6793		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 print (char *)buf
 #> $1 = 0x7fff77c8b000 "Hello world!\n"
 
 # ---- Step 1: the host puts the command into the queue ----------------------------------------
 
 tbreak nvme_copy_command
-#> Temporary breakpoint 2 at 0x555555560c37: file ./nvme.h, line 4687.
+#> Temporary breakpoint 2 at 0x5555555622d6: file ./nvme.h, line 5274.
 continue
-#> Temporary breakpoint 2, nvme_copy_command (dst=0x7fff77c06040, src=0x555555598a60) at ./nvme.h:4687
-#> 4687		*dst = *src;
+#> Temporary breakpoint 2, nvme_copy_command (dst=0x7fff77c06040, src=0x55555559ba90) at ./nvme.h:5274
+#> 5274		*dst = *src;
 print *src
 #> $2 = SQE WRITE = {opc = 01h, cid = 0, nsid = 1, PRP1 = 0x28b000, PRP2 = 0x0, SLBA = 0, NLB = 1 block}
 nvme ring
@@ -65,8 +65,8 @@ nvme ring
 # by which hello_world made sure that the disk is not in use.) Let the copy happen:
 
 finish
-#> nvme_qpair_submit_request (qp=0x5555555989c0, tr=0x555555598a60) at ./nvme.h:4696
-#> 4696		if (++qp->sq_tail == qp->entries)
+#> nvme_qpair_submit_request (qp=0x55555559b9e0, tr=0x55555559ba90) at ./nvme.h:5283
+#> 5283		if (++qp->sq_tail == qp->entries)
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x206000, tail 1, head 1 (SQHD of the last completion taken)
@@ -84,10 +84,10 @@ nvme ring
 # ---- Step 2: the host rings the doorbell -----------------------------------------------------
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 3 at 0x55555555f6a7: file ./nvme.h, line 4250.
+#> Temporary breakpoint 3 at 0x5555555607b2: file ./nvme.h, line 4731.
 continue
-#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x5555555822a0, offset=4104, val=2) at ./nvme.h:4250
-#> 4250		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x5555555852a0, offset=4104, val=2) at ./nvme.h:4731
+#> 4731		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 1008h  SQ1TDBL  <- 2: the new tail of queue 1 is slot 2
 
@@ -99,18 +99,18 @@ nvme write
 # From here on we are the controller.
 
 tbreak nvme_soft_fetch_command
-#> Temporary breakpoint 4 at 0x55555557066a: file tools/nvme_soft.h, line 1495.
+#> Temporary breakpoint 4 at 0x555555573134: file tools/nvme_soft.h, line 1363.
 continue
-#> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x555555583af0, sq=0x555555588b40) at tools/nvme_soft.h:1495
-#> 1495		uint64_t n = s->stats.admin_cmds + s->stats.io_cmds;
+#> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x555555586b00, sq=0x55555558bb50) at tools/nvme_soft.h:1363
+#> 1363		uint64_t n = s->stats.admin_cmds + s->stats.io_cmds;
 backtrace 7
-#> #0  nvme_soft_fetch_command (s=0x555555583af0, sq=0x555555588b40) at tools/nvme_soft.h:1495
-#> #1  0x0000555555570a49 in nvme_soft_process_sq (s=0x555555583af0, sq=0x555555588b40) at tools/nvme_soft.h:1532
-#> #2  0x0000555555571c86 in nvme_soft_ring (s=0x555555583af0, index=2, value=2) at tools/nvme_soft.h:1816
-#> #3  0x0000555555571ea8 in nvme_soft_write_4 (dev=0x5555555822a0, offset=4104, value=2) at tools/nvme_soft.h:1857
-#> #4  0x000055555555f6f2 in nvme_mmio_write_4 (dev=0x5555555822a0, offset=4104, val=2) at ./nvme.h:4253
-#> #5  0x000055555555fa2b in nvme_ring_sq_doorbell (qp=0x5555555989c0) at ./nvme.h:4350
-#> #6  0x0000555555560d0c in nvme_qpair_submit_request (qp=0x5555555989c0, tr=0x555555598a60) at ./nvme.h:4698
+#> #0  nvme_soft_fetch_command (s=0x555555586b00, sq=0x55555558bb50) at tools/nvme_soft.h:1363
+#> #1  0x0000555555573535 in nvme_soft_process_sq (s=0x555555586b00, sq=0x55555558bb50) at tools/nvme_soft.h:1399
+#> #2  0x00005555555745e8 in nvme_soft_ring (s=0x555555586b00, index=2, value=2) at tools/nvme_soft.h:1651
+#> #3  0x000055555557480a in nvme_soft_write_4 (dev=0x5555555852a0, offset=4104, value=2) at tools/nvme_soft.h:1692
+#> #4  0x000055555556082b in nvme_mmio_write_4 (dev=0x5555555852a0, offset=4104, val=2) at ./nvme.h:4736
+#> #5  0x0000555555560cda in nvme_ring_sq_doorbell (qp=0x55555559b9e0) at ./nvme.h:4858
+#> #6  0x00005555555623da in nvme_qpair_submit_request (qp=0x55555559b9e0, tr=0x55555559ba90) at ./nvme.h:5287
 
 # One stack, two worlds: frames 0 to 3 are the controller, from frame 4 on it is the host. What the
 # controller knows of this queue it was told when the queue was created, and by the doorbell:
@@ -124,13 +124,13 @@ print sq->ring[sq->head]
 # gave, plus 64 times the head. Afterwards the controller's head has moved:
 
 tbreak nvme_soft_dispatch
-#> Temporary breakpoint 5 at 0x55555556ff1f: file tools/nvme_soft.h, line 1422.
+#> Temporary breakpoint 5 at 0x5555555729c1: file tools/nvme_soft.h, line 1290.
 continue
-#> Temporary breakpoint 5, nvme_soft_dispatch (s=0x555555583af0, job=0x7fffffffe200) at tools/nvme_soft.h:1422
-#> 1422		const struct nvme_soft__fault *f = &job->fault;
+#> Temporary breakpoint 5, nvme_soft_dispatch (s=0x555555586b00, job=0x7fffffffe210) at tools/nvme_soft.h:1290
+#> 1290		const struct nvme_soft__fault *f = &job->fault;
 up
-#> #1  0x0000555555570943 in nvme_soft_fetch_command (s=0x555555583af0, sq=0x555555588b40) at tools/nvme_soft.h:1514
-#> 1514		nvme_soft_dispatch(s, &job);
+#> #1  0x000055555557343c in nvme_soft_fetch_command (s=0x555555586b00, sq=0x55555558bb50) at tools/nvme_soft.h:1383
+#> 1383		nvme_soft_dispatch(s, &job);
 print sq->head
 #> $5 = 2
 print sq->tail
@@ -141,10 +141,10 @@ print sq->tail
 # ---- Step 4: the controller carries it out ---------------------------------------------------
 
 tbreak nvme_soft_transfer
-#> Temporary breakpoint 6 at 0x55555556aafc: file tools/nvme_soft.h, line 795.
+#> Temporary breakpoint 6 at 0x55555556c3ef: file tools/nvme_soft.h, line 670.
 continue
-#> Temporary breakpoint 6, nvme_soft_transfer (s=0x555555583af0, job=0x7fffffffe200, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:795
-#> 795		uint16_t status = nvme_soft_walk_dptr(s, job, len, to_host);
+#> Temporary breakpoint 6, nvme_soft_transfer (s=0x555555586b00, job=0x7fffffffe210, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:670
+#> 670		uint16_t status = nvme_soft_walk_dptr(s, job, len, to_host);
 print len
 #> $7 = 512
 print to_host
@@ -156,12 +156,12 @@ x/s mem
 # in the host's buffer, and the command says where, in PRP1. The controller reads it from there:
 
 finish
-#> 0x000055555556cc28 in nvme_soft_write (s=0x555555583af0, job=0x7fffffffe200) at tools/nvme_soft.h:1204
-#> 1204		uint16_t status = nvme_soft_transfer(s, job, job->mem, job->len, false);
+#> 0x000055555556e55d in nvme_soft_write (s=0x555555586b00, job=0x7fffffffe210) at tools/nvme_soft.h:1081
+#> 1081		uint16_t status = nvme_soft_transfer(s, job, job->mem, job->len, false);
 #> Value returned is $9 = 0
 frame function nvme_soft_fetch_command
-#> #3  0x0000555555570943 in nvme_soft_fetch_command (s=0x555555583af0, sq=0x555555588b40) at tools/nvme_soft.h:1514
-#> 1514		nvme_soft_dispatch(s, &job);
+#> #3  0x000055555557343c in nvme_soft_fetch_command (s=0x555555586b00, sq=0x55555558bb50) at tools/nvme_soft.h:1383
+#> 1383		nvme_soft_dispatch(s, &job);
 x/s s->ns[1].mem
 #> 0x7fffb7c00000:	"Hello world!\n"
 
@@ -172,17 +172,17 @@ x/s s->ns[1].mem
 # ---- Step 5: the controller writes the completion --------------------------------------------
 
 tbreak nvme_soft_post_completion
-#> Temporary breakpoint 7 at 0x55555556b152: file tools/nvme_soft.h, line 938.
+#> Temporary breakpoint 7 at 0x55555556ca5d: file tools/nvme_soft.h, line 814.
 continue
-#> Temporary breakpoint 7, nvme_soft_post_completion (s=0x555555583af0, job=0x7fffffffe200, status=0) at tools/nvme_soft.h:938
-#> 938		const struct nvme_soft__fault *f = &job->fault;
+#> Temporary breakpoint 7, nvme_soft_post_completion (s=0x555555586b00, job=0x7fffffffe210, status=0) at tools/nvme_soft.h:814
+#> 814		const struct nvme_soft__fault *f = &job->fault;
 print s->cq[1].tail
 #> $10 = 1
 print s->cq[1].phase
 #> $11 = 1
 finish
-#> nvme_soft_complete (s=0x555555583af0, job=0x7fffffffe200, status=0) at tools/nvme_soft.h:1390
-#> 1390		if (job->fault.set & NVME_SOFT__AER)
+#> nvme_soft_complete (s=0x555555586b00, job=0x7fffffffe210, status=0) at tools/nvme_soft.h:1258
+#> 1258		if (job->fault.set & NVME_SOFT__AER)
 nvme ring 1
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x206000, tail 2, head 1 (SQHD of the last completion taken)
@@ -206,14 +206,14 @@ nvme ring 1
 # has to look for it: it polls.
 
 tbreak nvme__qpair_read_cqe
-#> Temporary breakpoint 8 at 0x5555555614e6: file ./nvme.h, line 4865.
+#> Temporary breakpoint 8 at 0x555555562c1c: file ./nvme.h, line 5451.
 continue
-#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555989c0, cpl=0x7fffffffe430) at ./nvme.h:4865
-#> 4865		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x55555559b9e0, cpl=0x7fffffffe440) at ./nvme.h:5451
+#> 5451		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 backtrace 3
-#> #0  nvme__qpair_read_cqe (qp=0x5555555989c0, cpl=0x7fffffffe430) at ./nvme.h:4865
-#> #1  0x00005555555616ce in nvme_qpair_process_completions (qp=0x5555555989c0, max=256) at ./nvme.h:4898
-#> #2  0x00005555555739ef in wait_for (qp=0x5555555989c0, io=0x7fffffffe4b6) at examples/hello_world.c:38
+#> #0  nvme__qpair_read_cqe (qp=0x55555559b9e0, cpl=0x7fffffffe440) at ./nvme.h:5451
+#> #1  0x0000555555562e04 in nvme_qpair_process_completions (qp=0x55555559b9e0, max=256) at ./nvme.h:5484
+#> #2  0x00005555555755ff in wait_for (qp=0x55555559b9e0, io=0x7fffffffe4c6) at examples/hello_world.c:38
 print qp->phase
 #> $12 = 1
 print qp->cq[qp->cq_head]
@@ -225,9 +225,9 @@ print qp->cq[qp->cq_head]
 # ---- Step 7: the host takes it and moves the head --------------------------------------------
 
 tbreak io_complete
-#> Temporary breakpoint 9 at 0x5555555739a7: file examples/hello_world.c, line 29.
+#> Temporary breakpoint 9 at 0x5555555755b7: file examples/hello_world.c, line 29.
 continue
-#> Temporary breakpoint 9, io_complete (arg=0x7fffffffe4b6, cpl=0x7fffffffe430) at examples/hello_world.c:29
+#> Temporary breakpoint 9, io_complete (arg=0x7fffffffe4c6, cpl=0x7fffffffe440) at examples/hello_world.c:29
 #> 29		struct io *io = arg;
 print *cpl
 #> $14 = CQE SUCCESS = {cdw0 = 0, sqhd = 2, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
@@ -235,27 +235,27 @@ print *cpl
 # The callback, first. Then the doorbell, which gives the slot back:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 10 at 0x55555555f6a7: file ./nvme.h, line 4250.
+#> Temporary breakpoint 10 at 0x5555555607b2: file ./nvme.h, line 4731.
 continue
-#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x5555555822a0, offset=4108, val=2) at ./nvme.h:4250
-#> 4250		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x5555555852a0, offset=4108, val=2) at ./nvme.h:4731
+#> 4731		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 100Ch  CQ1HDBL  <- 2: the new head of queue 1 is slot 2
 
 # And a last time to the controller, which takes note:
 
 tbreak nvme_soft_ring_cq
-#> Temporary breakpoint 11 at 0x555555571991: file tools/nvme_soft.h, line 1771.
+#> Temporary breakpoint 11 at 0x5555555742c1: file tools/nvme_soft.h, line 1606.
 continue
-#> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x555555583af0, cq=0x555555589f80, index=3, value=2) at tools/nvme_soft.h:1771
-#> 1771		uint32_t taken = (value + cq->entries - cq->head) % cq->entries;
+#> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x555555586b00, cq=0x55555558cf90, index=3, value=2) at tools/nvme_soft.h:1606
+#> 1606		uint32_t taken = (value + cq->entries - cq->head) % cq->entries;
 print cq->head
 #> $15 = 1
 print cq->tail
 #> $16 = 2
 finish
-#> 0x0000555555571bf8 in nvme_soft_ring (s=0x555555583af0, index=3, value=2) at tools/nvme_soft.h:1806
-#> 1806			nvme_soft_ring_cq(s, &s->cq[qid], index, value);
+#> 0x000055555557455a in nvme_soft_ring (s=0x555555586b00, index=3, value=2) at tools/nvme_soft.h:1641
+#> 1641			nvme_soft_ring_cq(s, &s->cq[qid], index, value);
 print s->cq[1].head
 #> $17 = 2
 
@@ -268,7 +268,7 @@ print s->cq[1].head
 delete
 continue
 #> Hello world!
-#> [Inferior 1 (process 14452) exited normally]
+#> [Inferior 1 (process 997) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -23,10 +23,10 @@ set args soft
 # ---- Two commands are on their way -----------------------------------------------------------
 
 break nvme_detach
-#> Breakpoint 1 at 0x11392: file ./nvme.h, line 6096.
+#> Breakpoint 1 at 0x13165: file ./nvme.h, line 6692.
 run
-#> Breakpoint 1, nvme_detach (ctrlr=0x5555555832a0) at ./nvme.h:6096
-#> 6096		bool busy = false;
+#> Breakpoint 1, nvme_detach (ctrlr=0x5555555862a0) at ./nvme.h:6692
+#> 6692		bool busy = false;
 nvme ring 0
 #> Queue pair 0 of 'soft': 1 command outstanding, room for 31
 #> SQ 0: 32 entries at IOVA 0x200000, tail 8, head 7 (SQHD of the last completion taken)
@@ -58,17 +58,17 @@ nvme ring 1
 # ---- First the I/O queue goes ----------------------------------------------------------------
 
 tbreak nvme_ctrlr_cmd_delete_io_sq
-#> Temporary breakpoint 2 at 0x5555555642b7: file ./nvme.h, line 5743.
+#> Temporary breakpoint 2 at 0x555555565e3d: file ./nvme.h, line 6334.
 continue
-#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555832a0, qp=0x5555555989a0) at ./nvme.h:5743
-#> 5743		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
+#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555862a0, qp=0x55555559b9b0) at ./nvme.h:6334
+#> 6334		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
 backtrace
-#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555832a0, qp=0x5555555989a0) at ./nvme.h:5743
-#> #1  0x0000555555564966 in nvme_ctrlr_free_io_qpair (qp=0x5555555989a0) at ./nvme.h:5885
-#> #2  0x0000555555565424 in nvme_detach (ctrlr=0x5555555832a0) at ./nvme.h:6106
-#> #3  0x00005555555742b8 in main (argc=2, argv=0x7fffffffe678) at docs/gdb/leave.c:41
+#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555862a0, qp=0x55555559b9b0) at ./nvme.h:6334
+#> #1  0x00005555555665bd in nvme_ctrlr_free_io_qpair (qp=0x55555559b9b0) at ./nvme.h:6476
+#> #2  0x00005555555671f7 in nvme_detach (ctrlr=0x5555555862a0) at ./nvme.h:6702
+#> #3  0x0000555555576154 in main (argc=2, argv=0x7fffffffe678) at docs/gdb/leave.c:41
 break ended
-#> Breakpoint 3 at 0x5555555740b6: file docs/gdb/leave.c, line 14.
+#> Breakpoint 3 at 0x555555575f52: file docs/gdb/leave.c, line 14.
 continue
 #> Breakpoint 3, ended (arg=0x7fffffffe4f7, cpl=0x7fffffffe420) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
@@ -77,10 +77,10 @@ continue
 
 backtrace 5
 #> #0  ended (arg=0x7fffffffe4f7, cpl=0x7fffffffe420) at docs/gdb/leave.c:14
-#> #1  0x000055555556139f in nvme_complete_request (qp=0x5555555989a0, tr=0x555555598a40, cpl=0x7fffffffe420) at ./nvme.h:4837
-#> #2  0x00005555555614b4 in nvme__qpair_take_cqe (qp=0x5555555989a0, cpl=0x7fffffffe420) at ./nvme.h:4853
-#> #3  0x0000555555561693 in nvme_qpair_process_completions (qp=0x5555555989a0, max=256) at ./nvme.h:4907
-#> #4  0x000055555556497a in nvme_ctrlr_free_io_qpair (qp=0x5555555989a0) at ./nvme.h:5886
+#> #1  0x0000555555562a62 in nvme_complete_request (qp=0x55555559b9b0, tr=0x55555559ba50, cpl=0x7fffffffe420) at ./nvme.h:5412
+#> #2  0x0000555555562b77 in nvme__qpair_take_cqe (qp=0x55555559b9b0, cpl=0x7fffffffe420) at ./nvme.h:5428
+#> #3  0x0000555555562d56 in nvme_qpair_process_completions (qp=0x55555559b9b0, max=256) at ./nvme.h:5482
+#> #4  0x00005555555665d1 in nvme_ctrlr_free_io_qpair (qp=0x55555559b9b0) at ./nvme.h:6477
 print *cpl
 #> $1 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -92,16 +92,16 @@ print *cpl
 
 continue
 #> the read ended with SUCCESS
-#> [2026-11-21 10:14:40.588719] nvme.h:4939:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
-#> [2026-11-21 10:14:40.588754] nvme.h:4671:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
-#> [2026-11-21 10:14:40.588757] nvme.h:4681:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
+#> [2026-11-21 10:27:49.724725] nvme.h:5514:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
+#> [2026-11-21 10:27:49.724757] nvme.h:5228:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
+#> [2026-11-21 10:27:49.724760] nvme.h:5244:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
 #> Breakpoint 3, ended (arg=0x7fffffffe4e0, cpl=0x7fffffffe460) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 backtrace 4
 #> #0  ended (arg=0x7fffffffe4e0, cpl=0x7fffffffe460) at docs/gdb/leave.c:14
-#> #1  0x000055555556139f in nvme_complete_request (qp=0x555555596330, tr=0x5555555963d0, cpl=0x7fffffffe460) at ./nvme.h:4837
-#> #2  0x000055555556187b in nvme__qpair_abort_outstanding (qp=0x555555596330) at ./nvme.h:4940
-#> #3  0x00005555555654b4 in nvme_detach (ctrlr=0x5555555832a0) at ./nvme.h:6109
+#> #1  0x0000555555562a62 in nvme_complete_request (qp=0x555555599340, tr=0x5555555993e0, cpl=0x7fffffffe460) at ./nvme.h:5412
+#> #2  0x0000555555562f68 in nvme__qpair_abort_outstanding (qp=0x555555599340) at ./nvme.h:5515
+#> #3  0x00005555555672b1 in nvme_detach (ctrlr=0x5555555862a0) at ./nvme.h:6705
 print *cpl
 #> $2 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 0, cid = 0, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -114,11 +114,11 @@ print *cpl
 
 delete
 break nvme_mmio_write_4
-#> Breakpoint 4 at 0x55555555f687: file ./nvme.h, line 4250.
+#> Breakpoint 4 at 0x555555560734: file ./nvme.h, line 4722.
 continue
 #> the event request ended with ABORTED - SQ DELETION
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555832a0, offset=20, val=4603905) at ./nvme.h:4250
-#> 4250		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555862a0, offset=20, val=4603905) at ./nvme.h:4722
+#> 4722		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 0014h  CC       <- 464001h
 #>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
@@ -134,8 +134,8 @@ nvme write
 # still 1. The controller answers in CSTS.SHST, and the driver waits until it says "complete":
 
 finish
-#> nvme_ctrlr_shutdown (ctrlr=0x5555555832a0) at ./nvme.h:5927
-#> 5927		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
+#> nvme_ctrlr_shutdown (ctrlr=0x5555555862a0) at ./nvme.h:6518
+#> 6518		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
 nvme regs CSTS
 #> CSTS = 00000005h (decimal 5)
 #>   6      ST      0      controller shutdown            Shutdown Type
@@ -145,10 +145,10 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error                 Controller Fatal Status
 #>   0      RDY     1      ready                          Ready
 tbreak nvme__ctrlr_turn_off
-#> Temporary breakpoint 5 at 0x555555562cf1: file ./nvme.h, line 5378.
+#> Temporary breakpoint 5 at 0x555555564707: file ./nvme.h, line 5969.
 continue
-#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555832a0) at ./nvme.h:5378
-#> 5378		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555862a0) at ./nvme.h:5969
+#> 5969		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 nvme regs CSTS
 #> CSTS = 00000009h (decimal 9)
 #>   6      ST      0      controller shutdown           Shutdown Type
@@ -161,8 +161,8 @@ nvme regs CSTS
 # Only after that EN is cleared:
 
 continue
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555832a0, offset=20, val=4603904) at ./nvme.h:4250
-#> 4250		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555862a0, offset=20, val=4603904) at ./nvme.h:4722
+#> 4722		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 0014h  CC       <- 464000h
 #>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
@@ -179,8 +179,8 @@ nvme write
 # left EN at 1, and the next one had to clear it.
 
 finish
-#> nvme_ctrlr_clear_en (ctrlr=0x5555555832a0, cc=4603905) at ./nvme.h:5276
-#> 5276	}
+#> nvme_ctrlr_clear_en (ctrlr=0x5555555862a0, cc=4603905) at ./nvme.h:5867
+#> 5867	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -191,7 +191,7 @@ nvme regs CSTS
 #>   0      RDY     0      not ready            Ready
 delete
 continue
-#> [Inferior 1 (process 7078) exited normally]
+#> [Inferior 1 (process 13513) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -17,10 +17,10 @@ UNIT     := $(filter-out test_vm,$(patsubst tests/%.c,%,$(wildcard tests/test_*.
 # Not again with sanitizers: the test that only drives gdb.
 ASAN     := $(filter-out test_gdb,$(UNIT))
 
-.PHONY: all debug help demo gdb vm check test asan tsan fuzz libfuzzer vmtest bench lint lint-header lint-format lint-cppcheck clean
+.PHONY: all debug help demo pictures gdb vm check test asan tsan fuzz libfuzzer vmtest bench lint lint-header lint-format lint-cppcheck clean
 .DELETE_ON_ERROR:
 
-all: $(EXAMPLES:%=$(B)/%) ## build the examples into build/
+all: $(EXAMPLES:%=$(B)/%) $(B)/nvtrace ## build the examples and nvtrace into build/
 
 debug: $(EXAMPLES:%=$(B)/debug/%) $(GDBPROGS:%=$(B)/debug/%) ## the examples without optimisation, for gdb, in build/debug/
 
@@ -31,6 +31,14 @@ help: ## this list
 
 $(B)/%: examples/%.c Makefile | $(B)
 	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror -MMD -MP $(INCLUDES) $< -o $@ $(LIBS)
+
+TRACE := $(wildcard trace/*.c)
+
+$(B)/nvtrace: $(TRACE) $(wildcard trace/*.h) nvme.h Makefile | $(B)
+	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror $(INCLUDES) -Itrace $(TRACE) -o $@ $(LIBS)
+
+$(B)/asan/nvtrace: $(TRACE) $(wildcard trace/*.h) nvme.h Makefile | $(B)/asan
+	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror $(INCLUDES) -Itrace $(TRACE) -o $@ $(LIBS)
 
 # gcc, because the walkthroughs show where its code goes line by line.
 DEBUG_CC := gcc -std=c11 -O0 -g3 $(WARN_C) -Werror -MMD -MP $(INCLUDES)
@@ -66,6 +74,11 @@ $(B) $(B)/debug $(B)/tests $(B)/asan $(B)/tsan $(B)/lint:
 demo: $(B)/hello_world ## hello_world with the debug log, on the software controller
 	NVME_LOG=debug $(B)/hello_world soft
 
+pictures: all ## the pictures of the documents, drawn anew from a real trace
+	@mkdir -p docs/pictures
+	NVME_TRACE=$(B)/pictures.nvt $(B)/hello_world
+	$(B)/nvtrace -f 'qid==1' -T svg -o docs/pictures/hello_world.svg $(B)/pictures.nvt
+
 gdb: debug ## gdb at the first doorbell, with the ring drawn
 	gdb -q -x docs/gdb/start.gdb
 
@@ -79,8 +92,8 @@ test: check asan tsan fuzz lint vmtest ## every test there is; takes a few minut
 check: all debug $(UNIT:%=$(B)/tests/%) $(B)/tests/run_io ## the quick tests, without a VM
 	@set -e; for t in $(UNIT:%=$(B)/tests/%); do echo "== $$t"; $$t; done
 
-asan: all debug $(ASAN:%=$(B)/asan/%) $(B)/asan/run_io ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
-	@set -e; export RUN_IO=$(B)/asan/run_io; for t in $(ASAN:%=$(B)/asan/%); do echo "== $$t"; $$t; done
+asan: all debug $(ASAN:%=$(B)/asan/%) $(B)/asan/run_io $(B)/asan/nvtrace ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
+	@set -e; export RUN_IO=$(B)/asan/run_io NVTRACE=$(B)/asan/nvtrace; for t in $(ASAN:%=$(B)/asan/%); do echo "== $$t"; $$t; done
 
 fuzz: $(B)/asan/fuzz_driver $(B)/asan/fuzz_soft ## a hostile device, a hostile driver: a fixed number of steps
 	$(B)/asan/fuzz_driver
@@ -119,7 +132,8 @@ lint-format: ## does every file look as clang-format would have it?
 lint-header: | $(B)/lint ## the headers under gcc and clang, C11 and C++17, in every mode
 	@set -e; for mode in "" "-DNVME_IMPLEMENTATION" "-DNVME_IMPLEMENTATION -DNVME_STATIC" \
 		    "-include nvme_soft.h" "-DNVME_IMPLEMENTATION -DNVME_SOFT_IMPLEMENTATION" \
-		    "-DNVME_IMPLEMENTATION -DNVME_SOFT_IMPLEMENTATION -DNVME_STATIC"; do \
+		    "-DNVME_IMPLEMENTATION -DNVME_SOFT_IMPLEMENTATION -DNVME_STATIC" \
+		    "-DNVME_IMPLEMENTATION -DNVME_NO_TRACE"; do \
 		case "$$mode" in *SOFT*) header=nvme_soft.h ;; *) header=nvme.h ;; esac; \
 		for opt in -O0 -O2; do \
 			for c in "gcc -x c -std=c11 -Wstrict-prototypes" "g++ -x c++ -std=c++17" \
@@ -132,7 +146,7 @@ lint-header: | $(B)/lint ## the headers under gcc and clang, C11 and C++17, in e
 	done
 
 lint-cppcheck: ## cppcheck finds nothing
-	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr $(INCLUDES) \
+	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr $(INCLUDES) -Itrace \
 		--enable=warning,performance,portability --suppress=missingIncludeSystem \
 		-DNVME_IMPLEMENTATION -UNVME_STATIC -D__x86_64__ -DMAP_ANONYMOUS=32 -DCLOCK_MONOTONIC=1 \
 		$(wildcard examples/*.c tests/*.c tools/*.c trace/*.c docs/gdb/*.c)

@@ -125,6 +125,50 @@ static void test_readme_shows(void **state)
 	done(&r);
 }
 
+/* Every nvtrace command of the README works on the trace that the first of them records. */
+static void test_readme_nvtrace(void **state)
+{
+	char *readme = read_file("README.md", NULL), *line, *save = NULL;
+	struct result r;
+	int n = 0;
+
+	(void)state;
+	line = strstr(readme, "NVME_TRACE=h.nvt");
+	assert_non_null(line);
+	*strstr(line, "```") = '\0';
+	for (line = strtok_r(line, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
+		run(&r,
+		    "top=$PWD; cd %s && mkdir -p build && ln -sf $top/build/hello_world "
+		    "$top/build/nvtrace build/ && %s",
+		    dir, line);
+		expect_status(&r, 0);
+		done(&r);
+		n++;
+	}
+	assert_int_equal(n, 9);
+	run(&r, "cd %s && test -s h.pcapng && test -s h.html && test -s h.svg", dir);
+	expect_status(&r, 0);
+	done(&r);
+	free(readme);
+}
+
+/* The picture in the repository is what is drawn today, but for the times in it. */
+static void test_picture_is_fresh(void **state)
+{
+	static const char mask[] = "sed -E 's/[0-9.]+ (ns|us|ms|s)/T/g'";
+	struct result r;
+
+	(void)state;
+	run(&r,
+	    "cd %s && %s h.svg >new && %s $OLDPWD/docs/pictures/hello_world.svg >old && "
+	    "diff old new",
+	    dir, mask, mask);
+	if (r.status != 0)
+		fprintf(stderr, "run 'make pictures' and commit the result\n");
+	expect_status(&r, 0);
+	done(&r);
+}
+
 /* A device text or a fault plan that is wrong: the part is named, and the status is 2. */
 static void test_bad_device(void **state)
 {
@@ -196,6 +240,8 @@ int main(void)
 		cmocka_unit_test(test_breakpoints),
 		cmocka_unit_test(test_readme_shows),
 		cmocka_unit_test(test_bad_device),
+		cmocka_unit_test(test_readme_nvtrace),
+		cmocka_unit_test(test_picture_is_fresh),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -379,6 +379,37 @@ static void test_vfio(void **state)
 	done(&r);
 }
 
+/*
+ * The driver's record of a run and QEMU's own log of the same run tell the same story: every
+ * command is in both, with the same queue, CID, opcode, LBA and length.
+ */
+static void test_merge(void **state)
+{
+	static const char *const programs[] = {"hello_world " ADDR, "run_io limits " ADDR,
+	                                       "run_io depth " ADDR " 64"};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
+		run(&r,
+		    "tools/vm --trace %s/qemu.log --bind -- sh -c '"
+		    "NVME_TRACE=/tmp/t.nvt %s >/dev/null 2>&1; gzip -c /tmp/t.nvt | base64' | "
+		    "base64 -d | gunzip >%s/host.nvt && build/nvtrace %s/host.nvt --with "
+		    "%s/qemu.log",
+		    dir, programs[i], dir, dir, dir);
+		expect_status(&r, 0);
+		done(&r);
+	}
+	/* and a log that was tampered with is noticed */
+	run(&r,
+	    "sed 's/nlb 1 /nlb 2 /' %s/qemu.log >%s/bad.log && "
+	    "build/nvtrace %s/host.nvt --with %s/bad.log",
+	    dir, dir, dir, dir);
+	expect_status(&r, 1);
+	done(&r);
+}
+
 static void test_enumerate(void **state)
 {
 	char args[256];
@@ -610,6 +641,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_io_list),
 		cmocka_unit_test(test_pattern_4k_namespaces),
 		cmocka_unit_test(test_vfio),
+		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_enumerate),
 		cmocka_unit_test(test_killed_and_busy),
 		cmocka_unit_test(test_bind_round_trip),

@@ -10,7 +10,7 @@
 # To build the examples and run them on the software controller.
 build="gcc make libc6-dev libpci-dev"
 # To compile with other compilers, to check and to find bugs.
-packages="$build g++ clang libcmocka-dev clang-format cppcheck shellcheck gdb git jq"
+packages="$build g++ clang libcmocka-dev clang-format cppcheck shellcheck gdb git jq tshark chromium"
 # For tools/vm: the machine (with its firmware) and what goes into the guest.
 # The guest's kernel is no package to install: tools/vm fetches and unpacks it.
 packages="$packages qemu-system-x86 qemu-system-data seabios ipxe-qemu"

@@ -1,0 +1,607 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What nvtrace makes of a trace: summary, lint, merge, diff, the HTML page and the SVG picture.
+ * Traces are made slot by slot here, so that each mistake that --lint knows is in one of them.
+ * NVTRACE and HELLO_WORLD in the environment name other builds of the two programs.
+ */
+#include "run.h"
+#include "nvme.h"
+
+#define T0 UINT64_C(1700000000000000000)
+
+static const char *nvtrace = "build/nvtrace", *hello_world = "build/hello_world";
+static char trace_dir[64];
+
+/* ---- making traces ---- */
+
+struct trace {
+	FILE *file;
+	uint64_t count, time;
+};
+
+static const char *path(const char *name)
+{
+	static char text[8][128];
+	static int next;
+	char *p = text[next++ % 8];
+
+	snprintf(p, sizeof(text[0]), "%s/%s", trace_dir, name);
+	return p;
+}
+
+static void trace_open(struct trace *t, const char *name)
+{
+	struct nvme_trace_slot slot;
+
+	memset(t, 0, sizeof(*t));
+	memset(&slot, 0, sizeof(slot));
+	t->file = fopen(path(name), "wb");
+	assert_non_null(t->file);
+	t->time = T0;
+	assert_int_equal(fwrite(&slot, sizeof(slot), 1, t->file), 1);
+}
+
+static void trace_close(struct trace *t)
+{
+	struct nvme_trace_header h;
+
+	memset(&h, 0, sizeof(h));
+	memcpy(h.magic, NVME_TRACE_MAGIC, sizeof(h.magic));
+	h.version = NVME_TRACE_VERSION;
+	h.byte_order = NVME_TRACE_BYTE_ORDER;
+	h.slot_size = sizeof(struct nvme_trace_slot);
+	h.slots = t->count;
+	h.next = t->count + 1;
+	h.start_ns = T0;
+	h.ctrlrs = 1;
+	rewind(t->file);
+	assert_int_equal(fwrite(&h, sizeof(h), 1, t->file), 1);
+	assert_int_equal(fclose(t->file), 0);
+}
+
+static void put(struct trace *t, uint16_t kind, uint16_t qid, const void *payload, size_t len)
+{
+	struct nvme_trace_slot slot;
+
+	memset(&slot, 0, sizeof(slot));
+	slot.seq = ++t->count;
+	slot.time_ns = t->time += 1000;
+	slot.kind = kind;
+	slot.qid = qid;
+	slot.len = (uint8_t)len;
+	slot.check = ~slot.seq;
+	if (len != 0)
+		memcpy(slot.payload, payload, len);
+	assert_int_equal(fwrite(&slot, sizeof(slot), 1, t->file), 1);
+}
+
+static void put_attach(struct trace *t)
+{
+	struct nvme_trace_attach a = {.cap = 0x40ff0107ff, .vs = 0x10400, .name = "0000:00:03.0"};
+
+	put(t, NVME_TRACE_ATTACH, 0, &a, sizeof(a));
+}
+
+static void put_reg(struct trace *t, uint32_t offset, uint64_t value)
+{
+	struct nvme_trace_reg reg = {offset, 4, value};
+
+	put(t, NVME_TRACE_REG_WRITE, 0, &reg, sizeof(reg));
+}
+
+static void put_cmd(struct trace *t, uint16_t qid, uint16_t cid, uint8_t opc, uint32_t cdw10,
+                    uint32_t cdw11, uint32_t cdw12, uint64_t prp1)
+{
+	struct nvme_cmd cmd;
+
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = opc;
+	cmd.cid = cid;
+	cmd.nsid = qid != 0;
+	cmd.cdw10 = cdw10;
+	cmd.cdw11 = cdw11;
+	cmd.cdw12 = cdw12;
+	cmd.dptr.prp.prp1 = prp1;
+	put(t, NVME_TRACE_SQE, qid, &cmd, sizeof(cmd));
+}
+
+static void put_cpl(struct trace *t, uint16_t qid, uint16_t cid, uint16_t status)
+{
+	struct nvme_cpl cpl = {.sqid = qid, .cid = cid, .status = status};
+
+	put(t, NVME_TRACE_CQE, qid, &cpl, sizeof(cpl));
+}
+
+static void put_doorbell(struct trace *t, uint16_t qid, uint16_t cq, uint32_t from, uint32_t to)
+{
+	struct nvme_trace_doorbell d = {.offset = 0x1000u + 8u * qid + 4u * cq,
+	                                .cq = cq,
+	                                .old_value = from,
+	                                .new_value = to};
+
+	put(t, NVME_TRACE_DOORBELL, qid, &d, sizeof(d));
+}
+
+/* A whole command on the admin queue, the n-th. */
+static void put_admin(struct trace *t, uint32_t n, uint8_t opc, uint32_t cdw10, uint32_t cdw11)
+{
+	put_cmd(t, 0, 0, opc, cdw10, cdw11, 0, 0x10000);
+	put_doorbell(t, 0, 0, n, n + 1);
+	put_cpl(t, 0, 0, 1);
+	put_doorbell(t, 0, 1, n, n + 1);
+}
+
+static void put_enable(struct trace *t)
+{
+	put_attach(t);
+	put_reg(t, NVME_REG_CC, 0);
+	put_reg(t, NVME_REG_AQA, 0x001f001f);
+	put_reg(t, NVME_REG_ASQ, 0x1000);
+	put_reg(t, NVME_REG_ACQ, 0x2000);
+	put_reg(t, NVME_REG_CC, 0x460001);
+}
+
+/* An enabled controller with queue 1 of 4 entries. */
+static void put_start(struct trace *t)
+{
+	put_enable(t);
+	put_admin(t, 0, NVME_OPC_CREATE_IO_CQ, 0x00030001, 1);
+	put_admin(t, 1, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
+}
+
+/* A command on queue 1, the n-th. */
+static void put_io(struct trace *t, uint32_t n, uint8_t opc, uint32_t lba, uint32_t blocks)
+{
+	put_cmd(t, 1, (uint16_t)n, opc, lba, 0, blocks - 1, 0x20000);
+	put_doorbell(t, 1, 0, n % 4, (n + 1) % 4);
+	put_cpl(t, 1, (uint16_t)n, n / 4 % 2 == 0);
+	put_doorbell(t, 1, 1, n % 4, (n + 1) % 4);
+}
+
+static int make_traces(void **state)
+{
+	if (make_dir(state) != 0)
+		return 1;
+	nvtrace = getenv("NVTRACE") != NULL ? getenv("NVTRACE") : nvtrace;
+	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
+	snprintf(trace_dir, sizeof(trace_dir), "%s", dir);
+	return 0;
+}
+
+static const char *record_hello_world(void)
+{
+	struct result r;
+
+	run(&r, "NVME_TRACE=%s %s", path("hello.nvt"), hello_world);
+	expect_status(&r, 0);
+	done(&r);
+	return path("hello.nvt");
+}
+
+static int count(const char *text, const char *what)
+{
+	int n = 0;
+
+	for (; (text = strstr(text, what)) != NULL; text += strlen(what))
+		n++;
+	return n;
+}
+
+/* ---- summary ---- */
+
+static void test_summary(void **state)
+{
+	struct result r;
+	struct trace t;
+	uint32_t i;
+
+	(void)state;
+	trace_open(&t, "a.nvt");
+	put_start(&t);
+	for (i = 0; i < 9; i++)
+		put_io(&t, i, NVME_OPC_READ, i, 8);
+	put_cmd(&t, 1, 9, NVME_OPC_WRITE, 1, 0, 0, 0x20000);
+	t.time += 5000000;
+	put_cpl(&t, 1, 9, 0x80 << 1);
+	put_cpl(&t, 1, 77, 0);
+	put_cmd(&t, 1, 10, NVME_OPC_WRITE, 1, 0, 0, 0x20000);
+	trace_close(&t);
+	run(&r, "%s -c %s", nvtrace, path("a.nvt"));
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "13 commands, 13 completions, 1 errors\n");
+	expect_in(&r, r.out, "1 completions without a command\n");
+	expect_in(&r, r.out, "1 commands without a completion\n");
+	expect_in(&r, expect_in(&r, r.out, "\n1      READ "),
+	          " 9       0         72             -    2.00 us    2.00 us    2.00 us    2.00 "
+	          "us\n");
+	expect_in(&r, r.out, "LBA OUT OF RANGE (00/80)\n");
+	expect_in(&r, r.out, "latency of I/O commands (10)\n");
+	expect_in(&r, r.out, "queue 1: commands outstanding, at most 1\n");
+	expect_in(&r, r.out, "slowest commands\n    5.00 ms  #");
+	done(&r);
+	run(&r, "%s -c %s", nvtrace, record_hello_world());
+	expect_status(&r, 0);
+	expect_in(&r, r.out, " errors\n");
+	expect_in(&r, r.out, "SQ doorbells");
+	done(&r);
+}
+
+/* Many latencies: the percentiles come from buckets of 3 %. */
+static void test_percentiles(void **state)
+{
+	struct result r;
+	struct trace t;
+	uint32_t i;
+	double p50, p99;
+
+	(void)state;
+	trace_open(&t, "p.nvt");
+	for (i = 0; i < 1000; i++) {
+		put_cmd(&t, 1, 0, NVME_OPC_READ, 0, 0, 0, 0x20000);
+		t.time += i * 1000;
+		put_cpl(&t, 1, 0, 1);
+	}
+	trace_close(&t);
+	run(&r, "%s -c %s", nvtrace, path("p.nvt"));
+	expect_status(&r, 0);
+	assert_int_equal(sscanf(strstr(r.out, "\n1      READ"),
+	                        " 1 READ 1000 0 1000 - %*f us %lf us %lf us", &p50, &p99),
+	                 2);
+	assert_true(p50 > 485 && p50 < 515);
+	assert_true(p99 > 960 && p99 < 1020);
+	done(&r);
+}
+
+/* ---- lint ---- */
+
+static void expect_findings(const char *name, const char *what, int n)
+{
+	struct result r;
+
+	run(&r, "%s --lint %s", nvtrace, path(name));
+	expect_status(&r, n != 0);
+	if (count(r.out, "\n") != n)
+		show(&r);
+	assert_int_equal(count(r.out, "\n"), n);
+	if (n != 0) {
+		assert_int_equal(strncmp(r.out, "record ", 7), 0);
+		expect_in(&r, r.out, what);
+	}
+	done(&r);
+}
+
+static void make_mistake(struct trace *t, const char *name)
+{
+	uint32_t i;
+
+	if (strcmp(name, "sq-first") == 0) {
+		put_enable(t);
+		put_admin(t, 0, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
+		return;
+	}
+	put_start(t);
+	for (i = 0; i < 6; i++)
+		put_io(t, i, NVME_OPC_WRITE, i, 1);
+	if (strcmp(name, "tail") == 0) {
+		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
+		put_doorbell(t, 1, 0, 2, 0);
+	} else if (strcmp(name, "size") == 0) {
+		put_doorbell(t, 1, 0, 2, 4);
+	} else if (strcmp(name, "head") == 0) {
+		put_doorbell(t, 1, 1, 2, 3);
+	} else if (strcmp(name, "cid") == 0) {
+		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
+		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	} else if (strcmp(name, "phase") == 0) {
+		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
+		put_doorbell(t, 1, 0, 2, 3);
+		put_cpl(t, 1, 6, 1);
+	} else if (strcmp(name, "overrun") == 0) {
+		for (i = 0; i < 4; i++) {
+			put_cmd(t, 1, (uint16_t)i, NVME_OPC_READ, 0, 0, 0, 0x20000);
+			put_doorbell(t, 1, 0, (i + 2) % 4, (i + 3) % 4);
+			put_cpl(t, 1, (uint16_t)i, i >= 2);
+		}
+	} else if (strcmp(name, "prp") == 0) {
+		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20002);
+	} else if (strcmp(name, "orphan") == 0) {
+		put_cpl(t, 1, 40, 0);
+	} else if (strcmp(name, "shutdown") == 0) {
+		put_reg(t, NVME_REG_CC, 0x464001);
+		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	}
+}
+
+static void test_lint(void **state)
+{
+	static const struct {
+		const char *name, *what;
+	} cases[] = {{"tail", "queue 1: doorbell beyond the tail: SQ tail 2 to 0 "},
+	             {"size", "doorbell beyond the queue: tail 4 in a queue of 4"},
+	             {"head", "doorbell beyond the tail: CQ head 2 to 3 "},
+	             {"cid", "queue 1: CID reused while outstanding: cid:6"},
+	             {"phase", "queue 1: phase error: cid:6 in slot 2"},
+	             {"overrun", "queue 1: CQ overrun: 4 completions"},
+	             {"prp", "queue 1: misaligned PRP: PRP1 0x20002"},
+	             {"sq-first", "queue 0: SQ 1 created before its CQ: CQ 1 does not exist"},
+	             {"shutdown", "queue 1: command after shutdown: cid:6"},
+	             {"orphan", "queue 1: completion without command: cid:40"}};
+	struct trace t;
+	size_t i;
+
+	(void)state;
+	trace_open(&t, "good.nvt");
+	make_mistake(&t, "none");
+	trace_close(&t);
+	expect_findings("good.nvt", "", 0);
+	record_hello_world();
+	expect_findings("hello.nvt", "", 0);
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		trace_open(&t, "bad.nvt");
+		make_mistake(&t, cases[i].name);
+		trace_close(&t);
+		expect_findings("bad.nvt", cases[i].what, 1);
+	}
+}
+
+static void test_lint_never_rung(void **state)
+{
+	struct trace t;
+	uint32_t i;
+
+	(void)state;
+	trace_open(&t, "bad.nvt");
+	put_start(&t);
+	for (i = 0; i < 2; i++) {
+		put_cmd(&t, 1, 0, NVME_OPC_READ, 0, 0, 0, 0x20000);
+		put_doorbell(&t, 1, 0, i, i + 1);
+		put_cpl(&t, 1, 0, 1);
+	}
+	put(&t, NVME_TRACE_DETACH, 0, NULL, 0);
+	trace_close(&t);
+	expect_findings("bad.nvt", "queue 1: CQ head never rung: 2 completions", 1);
+}
+
+/* ---- diff ---- */
+
+static void make_run(const char *name, uint64_t delay, uint32_t lba, bool last)
+{
+	struct trace t;
+	uint32_t i;
+
+	trace_open(&t, name);
+	t.time += delay;
+	put_start(&t);
+	for (i = 0; i < 20; i++) {
+		t.time += delay;
+		put_io(&t, i, NVME_OPC_WRITE, i == 7 ? lba : i, 1);
+	}
+	if (last)
+		put_io(&t, 20, NVME_OPC_READ, 5, 1);
+	trace_close(&t);
+}
+
+static void test_diff(void **state)
+{
+	struct result r;
+
+	(void)state;
+	make_run("a.nvt", 0, 7, false);
+	make_run("b.nvt", 777, 7, false);
+	make_run("c.nvt", 0, 8, true);
+	run(&r, "%s --diff %s %s", nvtrace, path("a.nvt"), path("b.nvt"));
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "the same: ");
+	done(&r);
+	run(&r, "%s --diff %s %s", nvtrace, path("a.nvt"), path("c.nvt"));
+	expect_status(&r, 1);
+	assert_int_equal(count(r.out, "@@ queue 1 @@"), 1);
+	assert_int_equal(count(r.out, "@@ queue 0 @@"), 0);
+	assert_int_equal(count(r.out, "\n-#"), 1);
+	assert_int_equal(count(r.out, "\n+#"), 2);
+	expect_in(&r, r.out, "WRITE nsid:1 lba:7 len:1: SUCCESS (00/00)\n");
+	expect_in(&r, r.out, "READ nsid:1 lba:5 len:1: SUCCESS (00/00)\n");
+	done(&r);
+	run(&r, "%s --diff %s %s", nvtrace, path("a.nvt"), path("not-there"));
+	assert_int_not_equal(r.status, 0);
+	done(&r);
+}
+
+/* ---- merge ---- */
+
+static void put_qemu_io(FILE *f, uint32_t n, unsigned opc, uint32_t lba, uint32_t blocks)
+{
+	const char *name = opc == NVME_OPC_READ ? "READ" : "WRITE";
+
+	fprintf(f, "pci_nvme_io_cmd cid %u nsid 0x1 sqid 1 opc 0x%x opname 'NVME_NVM_CMD_%s'\n", n,
+	        opc, name);
+	if (opc == NVME_OPC_READ)
+		fprintf(f, "pci_nvme_read cid %u nsid 1 nlb %u count %u lba 0x%x\n", n, blocks,
+		        blocks * 512, lba);
+	else
+		fprintf(f,
+		        "pci_nvme_write cid %u opname 'NVME_NVM_CMD_WRITE' nsid 1 nlb %u count %u "
+		        "lba 0x%x\n",
+		        n, blocks, blocks * 512, lba);
+	fprintf(f, "pci_nvme_enqueue_req_completion cid %u cqid 1 dw0 0x0 dw1 0x0 status 0x0\n", n);
+}
+
+static FILE *open_qemu_log(void)
+{
+	FILE *f = fopen(path("q.log"), "w");
+
+	assert_non_null(f);
+	/* firmware was here before */
+	fprintf(f, "pci_nvme_mmio_cfg wrote MMIO, config controller config=0x460001\n"
+	           "pci_nvme_admin_cmd cid 9 sqid 0 opc 0x6 opname 'NVME_ADM_CMD_IDENTIFY'\n"
+	           "pci_nvme_enqueue_req_completion cid 9 cqid 0 dw0 0x0 dw1 0x0 status 0x0\n"
+	           "pci_nvme_mmio_cfg wrote MMIO, config controller config=0x460001\n"
+	           "pci_nvme_admin_cmd cid 0 sqid 0 opc 0x5 opname 'NVME_ADM_CMD_CREATE_CQ'\n"
+	           "pci_nvme_create_cq create completion queue, addr=0x10000, cqid=1, vector=0, "
+	           "qsize=3, qflags=1, ien=0\n"
+	           "pci_nvme_enqueue_req_completion cid 0 cqid 0 dw0 0x0 dw1 0x0 status 0x0\n"
+	           "pci_nvme_admin_cmd cid 0 sqid 0 opc 0x1 opname 'NVME_ADM_CMD_CREATE_SQ'\n"
+	           "pci_nvme_create_sq create submission queue, addr=0x10000, sqid=1, cqid=1, "
+	           "qsize=3, qflags=1\n"
+	           "pci_nvme_enqueue_req_completion cid 0 cqid 0 dw0 0x0 dw1 0x0 status 0x0\n");
+	return f;
+}
+
+static void test_merge(void **state)
+{
+	static const struct {
+		uint32_t change, skip; /* the command where QEMU's log is different */
+		unsigned opc;
+		uint32_t lba, blocks;
+		bool more;
+		const char *say;
+	} cases[] = {
+		{99, 99, 1, 0, 1, false, "8 commands agree, 0 disagree, 0 missing"},
+		{3, 99, 2, 3, 1, false, "! opcode: 01h in nvt record"},
+		{3, 99, 1, 4, 1, false, "! LBA: 3 in nvt record"},
+		{3, 99, 1, 3, 2, false, "! length: 1 in nvt record"},
+		{99, 2, 1, 0, 1, false, "! missing in qemu: queue 1 cid:2 of nvt record"},
+		{99, 99, 1, 0, 1, true, "! missing in nvt: queue 1 cid:6 of qemu record"},
+	};
+	struct result r;
+	struct trace t;
+	uint32_t i;
+	size_t n;
+	FILE *f;
+
+	(void)state;
+	trace_open(&t, "a.nvt");
+	put_start(&t);
+	for (i = 0; i < 6; i++)
+		put_io(&t, i, NVME_OPC_WRITE, i, 1);
+	trace_close(&t);
+	for (n = 0; n < sizeof(cases) / sizeof(cases[0]); n++) {
+		f = open_qemu_log();
+		for (i = 0; i < 6u + cases[n].more; i++)
+			if (i == cases[n].change)
+				put_qemu_io(f, i, cases[n].opc, cases[n].lba, cases[n].blocks);
+			else if (i != cases[n].skip)
+				put_qemu_io(f, i, NVME_OPC_WRITE, i, 1);
+		fclose(f);
+		run(&r, "%s %s --with %s", nvtrace, path("a.nvt"), path("q.log"));
+		expect_status(&r, n != 0);
+		expect_in(&r, r.out, cases[n].say);
+		assert_int_equal(count(r.out, "! "), n != 0);
+		/* the controller's side of a command stands between the two of the host */
+		expect_in(&r, expect_in(&r, r.out, "  qemu"), "  nvt");
+		expect_in(&r, r.out, "1 commands in ");
+		done(&r);
+	}
+}
+
+/* ---- pictures ---- */
+
+static bool have(const char *program)
+{
+	char line[64];
+
+	snprintf(line, sizeof(line), "command -v %s >/dev/null 2>&1", program);
+	return system(line) == 0;
+}
+
+#define CHROMIUM                                                                                 \
+	"timeout 60 chromium --headless --no-sandbox --disable-gpu --user-data-dir=%s/chromium " \
+	"--dump-dom file://%s"
+
+static void test_html(void **state)
+{
+	const char *trace = record_hello_world();
+	struct result text, r;
+	char *page;
+	int commands;
+
+	(void)state;
+	run(&text, "%s -T json %s | grep -c '\"event\": *\"command\"'", nvtrace, trace);
+	commands = atoi(text.out);
+	assert_true(commands > 5);
+	done(&text);
+	run(&r, "%s -T html %s", nvtrace, trace);
+	expect_status(&r, 0);
+	assert_int_equal(count(r.out, "{\"lane\":"), commands + count(r.out, "\"cq\":"));
+	assert_int_equal(count(r.out, "</script"), 2);
+	assert_int_equal(count(r.out, "src="), 0);
+	assert_int_equal(count(r.out, "http"),
+	                 3); /* http-equiv, and the name of SVG, not an address */
+	page = strdup(r.out);
+	done(&r);
+	if (!have("chromium"))
+		fail_msg("chromium is not there: run tools/deps.sh");
+	write_at(new_image("h.html", 0), 0, page, strlen(page));
+	run(&r, CHROMIUM, dir, path("h.html"));
+	expect_status(&r, 0);
+	assert_int_equal(count(r.out, "class=\"bar "), commands);
+	assert_int_equal(count(r.out, "<td>OPC</td>"), 0);
+	done(&r);
+	/* a click on the last bar */
+	run(&r,
+	    "sed 's#</body>#<script>[...document.querySelectorAll(\".bar\")].pop().dispatchEvent("
+	    "new MouseEvent(\"click\",{bubbles:true}))</script></body>#' %s >%s",
+	    path("h.html"), path("click.html"));
+	expect_status(&r, 0);
+	done(&r);
+	run(&r, CHROMIUM, dir, path("click.html"));
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "<td>OPC</td><td>04h</td><td>DELETE IO CQ</td>");
+	expect_in(&r, r.out, "<td>SC</td><td>00h</td><td>SUCCESS</td>");
+	done(&r);
+	free(page);
+}
+
+static void test_svg(void **state)
+{
+	struct nvme_trace_data data = {.iova = 0x20000, .len = 4096, .cid = 0, .to_host = 1};
+	struct nvme_cpl cpl = {.sqid = 1, .cid = 0, .status = 1};
+	struct nvme_cmd cmd = {.opc = NVME_OPC_READ, .cid = 0, .nsid = 1};
+	struct result r;
+	struct trace t;
+	uint32_t i;
+
+	(void)state;
+	trace_open(&t, "a.nvt");
+	put_cmd(&t, 1, 0, NVME_OPC_READ, 0, 0, 7, 0x20000);
+	put_doorbell(&t, 1, 0, 0, 1);
+	put(&t, NVME_TRACE_DEV_FETCH, 1, &cmd, sizeof(cmd));
+	put(&t, NVME_TRACE_DEV_DATA, 1, &data, sizeof(data));
+	put(&t, NVME_TRACE_DEV_CQE, 1, &cpl, sizeof(cpl));
+	put_cpl(&t, 1, 0, 1);
+	put_doorbell(&t, 1, 1, 0, 1);
+	trace_close(&t);
+	run(&r, "%s -T svg %s", nvtrace, path("a.nvt"));
+	expect_status(&r, 0);
+	assert_int_equal(count(r.out, "class='arrow'"), 7);
+	expect_in(&r, expect_in(&r, r.out, "READ cid:0 nsid:1 lba:0 len:8"),
+	          "SQ 1 doorbell: tail 0 to 1");
+	expect_in(&r, expect_in(&r, r.out, "fetches cid:0"), "4096 bytes of data");
+	expect_in(&r, expect_in(&r, r.out, "posts completion"), "CQ 1 doorbell: head 0 to 1");
+	expect_in(&r, r.out, "prefers-color-scheme: dark");
+	assert_int_equal(count(r.out, "choose others"), 0);
+	done(&r);
+	trace_open(&t, "b.nvt");
+	put_start(&t);
+	for (i = 0; i < 50; i++)
+		put_io(&t, i, NVME_OPC_READ, i, 1);
+	trace_close(&t);
+	run(&r, "%s -T svg %s", nvtrace, path("b.nvt"));
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "The first 16 of 52 commands; choose others with -f.");
+	done(&r);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_summary), cmocka_unit_test(test_percentiles),
+		cmocka_unit_test(test_lint),    cmocka_unit_test(test_lint_never_rung),
+		cmocka_unit_test(test_diff),    cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_html),    cmocka_unit_test(test_svg),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, make_traces, remove_dir);
+}

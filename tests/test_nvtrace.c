@@ -1,0 +1,813 @@
+// SPDX-License-Identifier: MIT
+/*
+ * nvtrace: its text output is the live log, it copes with damaged files, it pairs and filters.
+ * The environment can name other programs: NVTRACE, RUN_IO.
+ */
+#define NVME_IMPLEMENTATION
+#include "nvme.h"
+#include "../trace/pair.c"
+#include "run.h"
+
+static const char *nvtrace(void)
+{
+	const char *name = getenv("NVTRACE");
+
+	return name != NULL ? name : "build/nvtrace";
+}
+
+static const char *run_io(void)
+{
+	const char *name = getenv("RUN_IO");
+
+	return name != NULL ? name : "build/tests/run_io";
+}
+
+/* ---- the same as the live log ---- */
+
+/* Leaves only lines of the log: what the program says by itself begins with its name. */
+static void keep_log(char *text)
+{
+	char *in = text, *out = text, *end;
+
+	while (*in != '\0') {
+		end = in + strcspn(in, "\n");
+		end += *end == '\n';
+		if (*in == '[') {
+			memmove(out, in, (size_t)(end - in));
+			out += end - in;
+		}
+		in = end;
+	}
+	*out = '\0';
+}
+
+/* Standard error of the program, and what nvtrace makes of its record. */
+static void expect_live_log(const char *env, const char *program, const char *args)
+{
+	const char *trace = image("live.nvt");
+	struct result live, decoded;
+
+	run(&live, "NVME_TRACE=%s NVME_TRACE_SLOTS=500000 NVME_LOG=debug %s %s %s", trace, env,
+	    program, args);
+	run(&decoded, "%s %s", nvtrace(), trace);
+	expect_status(&decoded, 0);
+	keep_log(live.err);
+	assert_true(strlen(live.err) > 1000);
+	if (strcmp(decoded.out, live.err) != 0)
+		fprintf(stderr, "%s %s %s: not the same\n", env, program, args);
+	assert_string_equal(decoded.out, live.err);
+	done(&live);
+	done(&decoded);
+}
+
+static void test_live_log(void **state)
+{
+	(void)state;
+	expect_live_log("", "build/hello_world", "soft");
+	expect_live_log("", "build/identify", "soft");
+	expect_live_log("", run_io(), "pattern soft 7");
+	expect_live_log("", run_io(), "async soft 7");
+	expect_live_log("", run_io(), "limits soft");
+}
+
+static void test_live_log_of_errors(void **state)
+{
+	(void)state;
+	expect_live_log("NVME_FAULTS='on read #2 status 2/81 dnr more'", run_io(),
+	                "pattern soft 7");
+	expect_live_log("NVME_FAULTS='on write #2 sqid 9'", "build/hello_world", "soft");
+	expect_live_log("NVME_FAULTS='on read #1 duplicate'", "build/hello_world", "soft");
+	expect_live_log("NVME_FAULTS='on read cid 4095'", "build/hello_world", "soft");
+	expect_live_log("NVME_FAULTS='identify strings'", "build/identify", "soft");
+}
+
+/* ---- files that are not as they should be ---- */
+
+/* The trace of hello_world, with so many slots. */
+static char *record(const char *name, int slots, size_t *size, struct result *live)
+{
+	run(live, "NVME_TRACE=%s NVME_TRACE_SLOTS=%d NVME_LOG=debug build/hello_world soft",
+	    image(name), slots);
+	expect_status(live, 0);
+	return read_file(image(name), size);
+}
+
+static const char *write_trace(const char *data, size_t size)
+{
+	const char *name = image("changed.nvt");
+	FILE *file = fopen(name, "wb");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(data, 1, size, file), size);
+	fclose(file);
+	return name;
+}
+
+static void test_wrap(void **state)
+{
+	struct result live, decoded, piped;
+	size_t size, n;
+	char *data = record("wrap.nvt", 64, &size, &live);
+
+	(void)state;
+	assert_int_equal(size, 65 * 128);
+	run(&decoded, "%s %s", nvtrace(), image("wrap.nvt"));
+	expect_status(&decoded, 0);
+	expect_in(&decoded, decoded.err, "events were overwritten");
+	n = strlen(decoded.out);
+	assert_true(n > 1000 && n < strlen(live.err));
+	assert_string_equal(decoded.out, live.err + strlen(live.err) - n);
+	run(&piped, "cat %s | %s -", image("wrap.nvt"), nvtrace());
+	expect_status(&piped, 0);
+	assert_string_equal(piped.out, decoded.out);
+	free(data);
+	done(&live);
+	done(&decoded);
+	done(&piped);
+}
+
+/* Whatever is cut off, what is left is the beginning of the log. */
+static void test_truncated(void **state)
+{
+	struct result live, r;
+	size_t size, len, lost = 0;
+	char *data = record("cut.nvt", 400, &size, &live);
+
+	(void)state;
+	for (len = 0; len <= size; len += len < 1024 ? 61 : 997) {
+		run(&r, "%s %s", nvtrace(), write_trace(data, len));
+		assert_true(r.status == 0 || r.status == 1);
+		assert_memory_equal(r.out, live.err, strlen(r.out));
+		if (strcmp(r.out, live.err) != 0) {
+			expect_status(&r, 1);
+			expect_in(&r, r.err, "nvtrace: ");
+			lost++;
+		}
+		done(&r);
+	}
+	assert_true(lost > 10);
+	free(data);
+	done(&live);
+}
+
+static void test_header(void **state)
+{
+	static const struct {
+		size_t at;
+		const char *bytes;
+		size_t len;
+		const char *says;
+	} cases[] = {
+		{0, "X", 1, "no trace that nvtrace knows"},
+		{8, "\2", 1, "version 2 of the format"},
+		{12, "\1\2\3\4", 4, "the other byte order"},
+		{12, "\1\1\1\1", 4, "is no byte order"},
+		{16, "\1", 1, "its header is damaged"},
+		{24, "\0\0\0\0\0\0\0\0", 8, "its header is damaged"},
+	};
+	struct result live, r;
+	size_t size, i;
+	char *data = record("head.nvt", 400, &size, &live), *copy = malloc(size);
+
+	(void)state;
+	assert_non_null(copy);
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		memcpy(copy, data, size);
+		memcpy(copy + cases[i].at, cases[i].bytes, cases[i].len);
+		run(&r, "%s %s", nvtrace(), write_trace(copy, size));
+		expect_status(&r, 1);
+		expect_in(&r, r.err, cases[i].says);
+		assert_string_equal(r.out, "");
+		done(&r);
+	}
+	free(copy);
+	free(data);
+	done(&live);
+}
+
+/* One slot is lost, the lines before and behind it are there. */
+static void test_damaged_slot(void **state)
+{
+	static const size_t at[] = {0, 120};
+	struct result live, r;
+	size_t size, i;
+	char *data = record("slot.nvt", 400, &size, &live), *line;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		data[3 * 128 + at[i]] = (char)(data[3 * 128 + at[i]] ^ 0x55);
+		run(&r, "%s %s", nvtrace(), write_trace(data, size));
+		expect_status(&r, 1);
+		expect_in(&r, r.err, "event 3 is lost");
+		line = strchr(live.err, '\n') + 1;
+		assert_memory_equal(r.out, live.err, (size_t)(line - live.err));
+		assert_true(strlen(r.out) > strlen(live.err) * 9 / 10);
+		assert_string_equal(r.out + strlen(r.out) - 200, live.err + strlen(live.err) - 200);
+		data[3 * 128 + at[i]] = (char)(data[3 * 128 + at[i]] ^ 0x55);
+		done(&r);
+	}
+	free(data);
+	done(&live);
+}
+
+/* Bytes changed at random, always the same ones: every output survives it. */
+static void test_random_damage(void **state)
+{
+	static const char *const outputs[] = {"-vH --explain --latency",
+	                                      "-T json",
+	                                      "-T csv",
+	                                      "-T perfetto",
+	                                      "-T html",
+	                                      "-T svg",
+	                                      "-c",
+	                                      "--lint",
+	                                      "-w /dev/null"};
+	struct result live, r;
+	size_t size[2], k;
+	char *data[2], *copy;
+	unsigned seed = 1, i, j;
+
+	(void)state;
+	data[0] = record("flip0.nvt", 400, &size[0], &live);
+	done(&live);
+	data[1] = record("flip1.nvt", 64, &size[1], &live);
+	done(&live);
+	for (i = 0; i < 200; i++) {
+		k = i % 2;
+		copy = malloc(size[k]);
+		assert_non_null(copy);
+		memcpy(copy, data[k], size[k]);
+		for (j = 0; j <= i % 20; j++) {
+			size_t pos;
+
+			seed = seed * 1664525u + 1013904223u;
+			pos = (seed >> 8) % size[k];
+			/* in the header, but for what test_header() tries, and in the slots */
+			if (pos < 32)
+				pos += 32;
+			seed = seed * 1664525u + 1013904223u;
+			copy[pos] = (char)(seed >> 16);
+		}
+		run(&r, "timeout 20 %s %s %s", nvtrace(), outputs[i % 9],
+		    write_trace(copy, size[k]));
+		if (r.status > 1)
+			show(&r);
+		assert_true(r.status <= 1);
+		done(&r);
+		free(copy);
+	}
+	free(data[0]);
+	free(data[1]);
+}
+
+/* ---- traces made by hand ---- */
+
+struct maker {
+	struct nvme_trace *trace;
+	struct nvme_log log;
+	uint64_t now;
+};
+
+static void make(struct maker *m, const char *name, uint64_t slots)
+{
+	memset(m, 0, sizeof(*m));
+	assert_int_equal(nvme_trace_open(image(name), slots, &m->trace), 0);
+	m->log.trace = m->trace;
+	m->now = UINT64_C(1800000000000000000);
+}
+
+static void put_cmd(struct maker *m, uint16_t qid, uint16_t cid, uint8_t opc, uint64_t lba)
+{
+	struct nvme_cmd cmd;
+
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = opc;
+	cmd.cid = cid;
+	cmd.nsid = 1;
+	cmd.cdw10 = (uint32_t)lba;
+	cmd.cdw11 = (uint32_t)(lba >> 32);
+	cmd.cdw12 = 7;
+	cmd.dptr.prp.prp1 = 0x1000;
+	nvme__trace_put(&m->log, m->now += 1000, NVME_TRACE_SQE, 1, qid, &cmd, sizeof(cmd));
+}
+
+static void put_cpl(struct maker *m, uint16_t qid, uint16_t cid, uint16_t status, uint64_t after)
+{
+	struct nvme_cpl cpl;
+
+	memset(&cpl, 0, sizeof(cpl));
+	cpl.cid = cid;
+	cpl.sqid = qid;
+	cpl.status = status;
+	nvme__trace_put(&m->log, m->now += after, NVME_TRACE_CQE, 1, qid, &cpl, sizeof(cpl));
+}
+
+/* Log lines and PRP lists of two threads, one slot of each in turn. */
+static void test_threads_interleaved(void **state)
+{
+	const struct nvme__log_place place = {"nvme.h", 7, "f"};
+	char text[2][401];
+	struct maker m;
+	struct result r;
+	struct nvme_trace_slot copy[12];
+	int i, parts;
+
+	(void)state;
+	make(&m, "threads.nvt", 64);
+	for (i = 0; i < 2; i++) {
+		memset(text[i], 'a' + i, 400);
+		text[i][400] = '\0';
+		nvme__trace_log(&m.log, m.now, &place, NVME_LOG_DEBUG, text[i]);
+	}
+	parts = (int)(m.trace->header->next - 1) / 2;
+	assert_true(parts > 2 && parts * 2 <= 12);
+	memcpy(copy, m.trace->slot, sizeof(copy));
+	for (i = 0; i < 2 * parts; i++) {
+		struct nvme_trace_slot *s = &m.trace->slot[i];
+
+		*s = copy[i % 2 * parts + i / 2];
+		s->tid = (uint32_t)(i % 2) + 1;
+		s->seq = (uint64_t)i + 1;
+		s->check = ~s->seq;
+	}
+	nvme_trace_close(m.trace);
+	run(&r, "%s --no-prefix %s", nvtrace(), image("threads.nvt"));
+	expect_status(&r, 0);
+	assert_int_equal(strlen(r.out), 802);
+	assert_memory_equal(r.out, text[0], 400);
+	assert_memory_equal(r.out + 401, text[1], 400);
+	done(&r);
+}
+
+/* A program that was killed while it wrote, or is still running, is no reason to complain. */
+static void test_unfinished(void **state)
+{
+	struct maker m;
+	struct result r;
+
+	(void)state;
+	make(&m, "open.nvt", 64);
+	put_cmd(&m, 1, 5, NVME_OPC_READ, 1);
+	put_cpl(&m, 1, 5, 1, 1000);
+	put_cmd(&m, 1, 6, NVME_OPC_READ, 1);
+	m.trace->slot[2].seq = 0;
+	run(&r, "%s --no-prefix %s | wc -l", nvtrace(), image("open.nvt"));
+	assert_string_equal(r.out, "2\n");
+	assert_string_equal(r.err, "");
+	done(&r);
+	put_cpl(&m, 1, 6, 1, 1000); /* but now an event is lost */
+	nvme_trace_close(m.trace);
+	run(&r, "%s --no-prefix %s", nvtrace(), image("open.nvt"));
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "event 3 is lost: its slot was not written to its end");
+	done(&r);
+}
+
+static void test_problems(void **state)
+{
+	struct maker m;
+	struct result r;
+
+	(void)state;
+	make(&m, "problems.nvt", 64);
+	put_cpl(&m, 1, 9, 1, 1000);
+	put_cmd(&m, 1, 5, NVME_OPC_READ, 1);
+	put_cmd(&m, 1, 5, NVME_OPC_READ, 2);
+	put_cpl(&m, 1, 5, 1, 60000);
+	put_cmd(&m, 2, 7, NVME_OPC_WRITE, 3);
+	nvme_trace_close(m.trace);
+	run(&r, "%s -v --latency --no-prefix %s", nvtrace(), image("problems.nvt"));
+	expect_status(&r, 0);
+	expect_in(&r, r.err,
+	          "completions without a command: 1, commands without a completion: 2, "
+	          "other oddities: 1");
+	expect_in(&r, r.out,
+	          "cid:9 cdw0:0 sqhd:0000 p:1 m:0 dnr:0  # 0 outstanding, no command "
+	          "with this CID is outstanding on its queue\n");
+	expect_in(&r, r.out,
+	          "lba:2 len:8 PRP1 0x1000 PRP2 0x0  # 1 outstanding, its CID is in "
+	          "use");
+	expect_in(&r, r.out, "cid:5 cdw0:0 sqhd:0000 p:1 m:0 dnr:0  # 60.000 us, 0 outstanding\n");
+	expect_in(&r, r.out,
+	          "WRITE sqid:2 cid:7 nsid:1 lba:3 len:8 PRP1 0x1000 PRP2 0x0  # it "
+	          "never completed\n");
+	done(&r);
+}
+
+/* ---- pairing, where no recorder of ours is involved ---- */
+
+static struct rec command(uint16_t qid, uint16_t cid, uint8_t opc)
+{
+	struct rec rec;
+
+	memset(&rec, 0, sizeof(rec));
+	rec.kind = REC_COMMAND;
+	rec.has = HAS_QID | HAS_TIME;
+	rec.cmd_have = HAVE_OPC | HAVE_DW(10) | HAVE_DW(11);
+	rec.qid = qid;
+	rec.cmd.cid = cid;
+	rec.cmd.opc = opc;
+	return rec;
+}
+
+static struct rec completion(uint16_t qid, uint16_t cid)
+{
+	struct rec rec;
+
+	memset(&rec, 0, sizeof(rec));
+	rec.kind = REC_COMPLETION;
+	rec.has = HAS_QID | HAS_TIME;
+	rec.qid = qid;
+	rec.cpl.cid = cid;
+	return rec;
+}
+
+/* Old kernels: the command's CID has a generation in its upper bits, the completion's has not. */
+static void test_pair_generation(void **state)
+{
+	struct pairing *p = pairing_new();
+	struct rec rec;
+
+	(void)state;
+	assert_non_null(p);
+	rec = command(1, 0x3007, NVME_OPC_READ);
+	rec.number = 1;
+	pairing_record(p, &rec);
+	rec = command(1, 0x1007, NVME_OPC_WRITE);
+	rec.number = 2;
+	pairing_record(p, &rec);
+	rec = completion(1, 7);
+	pairing_record(p, &rec);
+	assert_int_equal(rec.cmd_number, 2); /* the newest */
+	assert_int_equal(rec.of.opc, NVME_OPC_WRITE);
+	assert_null(rec.problem);
+	rec = completion(1, 7);
+	rec.has |= HAS_PHASE; /* no such kernel: no guessing */
+	pairing_record(p, &rec);
+	assert_non_null(rec.problem);
+	rec = completion(2, 7);
+	pairing_record(p, &rec);
+	assert_non_null(rec.problem);
+	pairing_free(p);
+}
+
+/* QEMU's log: the completion names its completion queue only. */
+static void test_pair_shared_cq(void **state)
+{
+	struct pairing *p = pairing_new();
+	struct rec rec;
+	uint16_t sq;
+
+	(void)state;
+	assert_non_null(p);
+	for (sq = 2; sq <= 3; sq++) {
+		rec = command(0, sq, NVME_OPC_CREATE_IO_SQ);
+		rec.cmd.cdw10 = sq;
+		rec.cmd.cdw11 = 1u << 16;
+		pairing_record(p, &rec);
+	}
+	rec = command(3, 4, NVME_OPC_READ);
+	rec.number = 9;
+	pairing_record(p, &rec);
+	rec = completion(1, 4);
+	pairing_record(p, &rec);
+	assert_int_equal(rec.cmd_number, 9);
+	assert_null(rec.problem);
+	for (sq = 2; sq <= 3; sq++) {
+		rec = command(sq, 5, NVME_OPC_READ);
+		rec.number = sq;
+		pairing_record(p, &rec);
+	}
+	rec = completion(1, 5);
+	pairing_record(p, &rec);
+	assert_int_equal(rec.cmd_number, 2);
+	assert_non_null(rec.problem);
+	pairing_free(p);
+}
+
+/* Nothing ever completes: memory stays bounded, the oldest are forgotten. */
+static void test_pair_bounded(void **state)
+{
+	struct pairing *p = pairing_new();
+	struct rec rec;
+	uint32_t i, left = 0;
+
+	(void)state;
+	assert_non_null(p);
+	for (i = 0; i < MAX_OPEN + 1000; i++) {
+		rec = command((uint16_t)(i >> 16), (uint16_t)i, NVME_OPC_READ);
+		rec.number = i + 1;
+		pairing_record(p, &rec);
+	}
+	assert_int_equal(p->count, MAX_OPEN);
+	while (pairing_next_open(p, &rec))
+		assert_int_equal(rec.number, 1001 + left++);
+	assert_int_equal(left, MAX_OPEN);
+	pairing_free(p);
+}
+
+/* ---- --hex ---- */
+
+static void test_hex(void **state)
+{
+	char *rows = read_file("tests/fixtures/spdk-v23.05-text-sample.tsv", NULL);
+	char *save = NULL, *row, *qid, *text;
+	const char *name = image("hex.in");
+	FILE *in = fopen(name, "w");
+	struct result r;
+	const char *at;
+	int n = 0;
+
+	(void)state;
+	assert_non_null(in);
+	for (row = rows; *row != '\0'; row = text + strlen(text) + 1, n++) {
+		text = row + strcspn(row, "\n");
+		*text = '\0';
+		save = strchr(row, '\t');
+		assert_non_null(save);
+		qid = save + 1;
+		fprintf(in, "%s %.*s %.*s\n", save - row == 128 ? "sqe" : "cqe",
+		        (int)strcspn(qid, "\t"), qid, (int)(save - row), row);
+	}
+	fclose(in);
+	assert_true(n > 100);
+	run(&r, "%s --hex <%s", nvtrace(), name);
+	expect_status(&r, 0);
+	at = r.out;
+	for (row = rows; n > 0; row += strlen(row) + 1, n--) {
+		text = strchr(strchr(row, '\t') + 1, '\t') + 1;
+		assert_memory_equal(at, text, strlen(text));
+		at += strlen(text);
+		assert_int_equal(*at++, '\n');
+	}
+	assert_string_equal(at, "");
+	done(&r);
+	free(rows);
+}
+
+#define ZERO_CQE "00000000000000000000000000000000"
+
+static void test_hex_bad_lines(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r,
+	    "printf 'cqe 1 " ZERO_CQE "\\nnonsense\\ncqe 70000 " ZERO_CQE "\\ncqe 1 " ZERO_CQE
+	    "00\\ncqe 1 0x\\nsqe 1 " ZERO_CQE "\\n\\ncqe 1 " ZERO_CQE " x\\nCQE 1 " ZERO_CQE
+	    "\\ncqe\\t2 " ZERO_CQE "\\r\\n%%05000d\\ncqe 3 " ZERO_CQE "' 1 | %s --hex",
+	    nvtrace());
+	expect_status(&r, 1);
+	assert_string_equal(r.out, "SUCCESS (00/00) qid:1 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0\n"
+	                           "SUCCESS (00/00) qid:2 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0\n"
+	                           "SUCCESS (00/00) qid:3 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0\n");
+	expect_in(&r, r.err, "line 2: it does not begin with sqe or cqe");
+	expect_in(&r, r.err, "line 3: a queue number from 0 to 65535");
+	expect_in(&r, r.err, "line 4: a CQE has 32");
+	expect_in(&r, r.err, "line 5: a CQE has 32");
+	expect_in(&r, r.err, "line 6: an SQE has 128");
+	expect_in(&r, r.err, "line 7: ");
+	expect_in(&r, r.err, "line 8: something follows");
+	expect_in(&r, r.err, "line 9: ");
+	expect_in(&r, r.err, "line 11: it is too long");
+	assert_null(strstr(r.err, "line 10:"));
+	assert_null(strstr(r.err, "line 12:"));
+	done(&r);
+}
+
+static void test_style(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r,
+	    "printf 'sqe 0 80000100ffffffff%%0112d\\ncqe 0 0100000000000000000000000100%%s\\n' 0 "
+	    "0100 | %s --hex --style v26",
+	    nvtrace());
+	expect_status(&r, 0);
+	assert_string_equal(r.out,
+	                    "FORMAT NVM (128) qid:0 cid:1 nsid:4294967295 cdw10:00000000 "
+	                    "cdw11:00000000 \n"
+	                    "SUCCESS (00/00) qid:0 cid:1 cdw0:00000001 sqhd:0000 p:1 m:0 dnr:0\n");
+	done(&r);
+}
+
+/* ---- filters ---- */
+
+static void expect_lines(const char *filter, int lines)
+{
+	struct result r;
+
+	run(&r, "%s --no-prefix -f '%s' %s | wc -l", nvtrace(), filter, image("filter.nvt"));
+	if (atoi(r.out) != lines)
+		fprintf(stderr, "filter %s\n", filter);
+	assert_int_equal(atoi(r.out), lines);
+	done(&r);
+}
+
+static void test_filter(void **state)
+{
+	struct maker m;
+
+	(void)state;
+	make(&m, "filter.nvt", 64);
+	put_cmd(&m, 1, 5, NVME_OPC_READ, 100);
+	put_cmd(&m, 1, 6, NVME_OPC_WRITE, 0x500000000);
+	put_cmd(&m, 2, 5, NVME_OPC_FLUSH, 0);
+	put_cpl(&m, 1, 5, NVME_CPL_SCT_SET(2) | NVME_CPL_SC_SET(0x81) | NVME_CPL_DNR_SET(1) | 1,
+	        100000);
+	put_cpl(&m, 1, 6, 1, 1000);
+	put_cpl(&m, 2, 5, 0, 1000);
+	put_cmd(&m, 0, 0, NVME_OPC_CREATE_IO_SQ, 1);
+	put_cpl(&m, 0, 0, 1, 1000000);
+	nvme_trace_close(m.trace);
+	expect_lines("qid>=0", 8);
+	expect_lines("qid==1", 4);
+	expect_lines("qid = 1 && cid==5", 2);
+	expect_lines("opc==read", 2);
+	expect_lines("opc==write", 2); /* not Create I/O SQ, which has the same number */
+	expect_lines("opc==1", 4);
+	expect_lines("opc==create-sq", 2);
+	expect_lines("opc!=read", 6);
+	expect_lines("lba in 100..200", 2);
+	expect_lines("lba==0x500000000", 2);
+	expect_lines("lba==0", 0); /* Flush has none */
+	expect_lines("nlb==8", 4);
+	expect_lines("len<8", 0);
+	expect_lines("status!=0", 1);
+	expect_lines("status==2/81", 1);
+	expect_lines("status in 2/00..2/ff", 1);
+	expect_lines("sct==2 && sc==0x81 && dnr", 1);
+	expect_lines("status==0", 3); /* commands have no status */
+	expect_lines("!(status==0)", 5);
+	expect_lines("lat>102us", 1);
+	expect_lines("lat>0.9ms || lat<=102us", 4);
+	expect_lines("lat > 100us && lat < 0.2ms", 3);
+	expect_lines("phase==0", 1);
+	expect_lines("kind==command", 4);
+	expect_lines("kind!=command&&!(qid==0)", 3);
+	expect_lines("time<=2us", 3);
+	expect_lines("prp1==0x1000", 8);
+	expect_lines("ctrlr==0 && nsid==1", 8);
+	expect_lines("sqhd==0", 4);
+	expect_lines("qid==1 && opc==read && lba in 100..200 && status!=0 && lat>50us", 1);
+	expect_lines("qid==1 && opc==read || qid==2 && opc==flush", 4);
+	expect_lines("qid==1 && (opc==read || qid==2) && kind==completion", 1);
+	expect_lines("((((!!!!(qid==1)))))", 4);
+}
+
+static void test_filter_errors(void **state)
+{
+	static const struct {
+		const char *filter;
+		int column;
+		const char *why;
+	} cases[] = {
+		{"", 1, "a comparison is missing"},
+		{"qid==1 &&", 10, "a comparison is missing"},
+		{"qid==1 & cid==2", 8, "&& or || must follow"},
+		{"quid==1", 1, "there is no field"},
+		{"qid=>1", 5, "a number is missing"},
+		{"qid 1", 5, "an operator is missing"},
+		{"qid==1x", 7, "does not belong to the value"},
+		{"qid==0x", 6, "hexadecimal digits must follow"},
+		{"qid==99999999999999999999", 6, "too large"},
+		{"opc==raed", 6, "a command of this name"},
+		{"lat>50", 7, "a unit is missing"},
+		{"lat>50m", 7, "a unit is missing"},
+		{"lba in 200..100", 13, "ends before it begins"},
+		{"lba in 200", 11, "must follow"},
+		{"(qid==1", 1, "is not closed"},
+		{"qid==1)", 7, "was not opened"},
+		{"status==2/", 11, "a status code must follow"},
+		{"status==9/00", 9, "a status goes from"},
+		{"==1", 1, "a field is missing"},
+	};
+	char deep[4096], want[64];
+	struct result r;
+	const char *at;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		run(&r, "%s -f '%s' /dev/null", nvtrace(), cases[i].filter);
+		expect_status(&r, 2);
+		expect_in(&r, r.err, cases[i].why);
+		at = strchr(r.err, '\n');
+		assert_non_null(at);
+		snprintf(want, sizeof(want), "\n  %.40s\n  %*s\n", cases[i].filter, cases[i].column,
+		         "^");
+		if (strcmp(at, want) != 0)
+			show(&r);
+		assert_string_equal(at, want);
+		done(&r);
+	}
+	memset(deep, '(', sizeof(deep));
+	deep[sizeof(deep) - 1] = '\0';
+	run(&r, "%s -f '%s' /dev/null", nvtrace(), deep);
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "nested too deep");
+	done(&r);
+}
+
+/* ---- the rest ---- */
+
+static void expect_output(const char *args, const char *what)
+{
+	struct result r;
+
+	run(&r, "%s %s %s", nvtrace(), args, image("out.nvt"));
+	expect_status(&r, 0);
+	expect_in(&r, r.out, what);
+	done(&r);
+}
+
+static void test_text_options(void **state)
+{
+	struct result live;
+	size_t size;
+
+	(void)state;
+	free(record("out.nvt", 400, &size, &live));
+	done(&live);
+	expect_output("--no-prefix", "\nIDENTIFY (06) qid:0 cid:0 nsid:0 cdw10:00000001 ");
+	expect_output("-t", "[0.000000000] nvme.h:");
+	expect_output("-d --no-prefix", " 0.000000000 [soft] attaching");
+	expect_output("-v", "doorbell SQ0TDBL = 1 (was 0)");
+	expect_output("-v", "write CC (14h) <- 0x460001");
+	expect_output("-H", "      [19:16] IOSQES : 0x6 64 bytes\n");
+	expect_output("-H", "      [7:0] CNS : 0x1 CONTROLLER\n");
+	expect_output("-H", "      [15:0] NLB : 0 1 block\n");
+	expect_output("-H", "      [24:17] SC : 0 SUCCESS\n");
+	expect_output("--explain", "[NVM 1.1 §3.3.4: Read command]");
+	expect_output("--explain", "[Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration]");
+	expect_output("--latency", " us, 0 outstanding\n");
+}
+
+static void test_usage(void **state)
+{
+	static const struct {
+		const char *args;
+		int status;
+		const char *says;
+	} cases[] = {
+		{"--input x", 2, "--input x: no such input"},
+		{"-T x", 2, "-T x: no such format"},
+		{"--style x", 2, "--style x: no such style"},
+		{"-c --lint", 2, "--lint does not go with -c"},
+		{"--hex x", 2, "'x' is one file too many"},
+		{"a b", 2, "'b' is one file too many"},
+		{"--diff a", 2, "--diff needs two files"},
+		{"--with a", 2, "--with needs a file"},
+		{"--hex -f qid", 2, "-f does not go with --hex"},
+		{"--nonsense", 2, "nonsense"},
+		{"/nonexistent", 1, "/nonexistent: No such file"},
+		{"/dev/null", 1, "it is empty"},
+		{"/", 1, "/: "},
+		{"tests/test_nvtrace.c", 1, "no trace that nvtrace knows"},
+		{"-o /nonexistent/x /dev/null", 1, "cannot write /nonexistent/x"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		run(&r, "%s %s", nvtrace(), cases[i].args);
+		expect_status(&r, cases[i].status);
+		expect_in(&r, r.err, cases[i].says);
+		assert_string_equal(r.out, "");
+		done(&r);
+	}
+	run(&r, "%s --help", nvtrace());
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "usage: nvtrace");
+	done(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_live_log),
+		cmocka_unit_test(test_live_log_of_errors),
+		cmocka_unit_test(test_wrap),
+		cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_header),
+		cmocka_unit_test(test_damaged_slot),
+		cmocka_unit_test(test_random_damage),
+		cmocka_unit_test(test_threads_interleaved),
+		cmocka_unit_test(test_unfinished),
+		cmocka_unit_test(test_problems),
+		cmocka_unit_test(test_pair_generation),
+		cmocka_unit_test(test_pair_shared_cq),
+		cmocka_unit_test(test_pair_bounded),
+		cmocka_unit_test(test_hex),
+		cmocka_unit_test(test_hex_bad_lines),
+		cmocka_unit_test(test_style),
+		cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_filter_errors),
+		cmocka_unit_test(test_text_options),
+		cmocka_unit_test(test_usage),
+	};
+
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}

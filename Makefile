@@ -95,13 +95,25 @@ check: all debug $(UNIT:%=$(B)/tests/%) $(B)/tests/run_io ## the quick tests, wi
 asan: all debug $(ASAN:%=$(B)/asan/%) $(B)/asan/run_io $(B)/asan/nvtrace ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
 	@set -e; export RUN_IO=$(B)/asan/run_io NVTRACE=$(B)/asan/nvtrace; for t in $(ASAN:%=$(B)/asan/%); do echo "== $$t"; $$t; done
 
-fuzz: $(B)/asan/fuzz_driver $(B)/asan/fuzz_soft ## a hostile device, a hostile driver: a fixed number of steps
+FUZZERS := driver soft trace
+
+fuzz: $(FUZZERS:%=$(B)/asan/fuzz_%) ## a hostile device, a hostile driver, hostile traces: a fixed number of steps
 	$(B)/asan/fuzz_driver
 	$(B)/asan/fuzz_soft
+	$(B)/asan/fuzz_trace
+
+# nvtrace with another main().
+FUZZ_TRACE := tests/fuzz_trace.c $(filter-out trace/nvtrace.c,$(TRACE))
+
+$(B)/asan/fuzz_trace: $(FUZZ_TRACE) $(wildcard trace/*.[ch] tests/*.h) nvme.h Makefile | $(B)/asan
+	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror $(INCLUDES) -Itrace -Itests $(FUZZ_TRACE) -o $@ $(LIBS)
 
 libfuzzer: | $(B)/asan ## the same fuzzers for clang's libFuzzer, in build/asan/
-	for f in driver soft; do clang -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -DNVME_LIBFUZZER \
-		$(INCLUDES) -Itests tests/fuzz_$$f.c -o $(B)/asan/libfuzzer_$$f $(LIBS) || exit 1; done
+	for f in driver soft trace; do \
+		case $$f in trace) more="$(filter-out trace/nvtrace.c,$(TRACE))" ;; *) more= ;; esac; \
+		clang -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -DNVME_LIBFUZZER $(INCLUDES) \
+			-Itrace -Itests tests/fuzz_$$f.c $$more -o $(B)/asan/libfuzzer_$$f $(LIBS) || exit 1; \
+	done
 
 tsan: $(B)/tests/test_matrix $(B)/tsan/run_io ## the I/O tests with ThreadSanitizer
 	RUN_IO=$(B)/tsan/run_io $(B)/tests/test_matrix
@@ -109,8 +121,9 @@ tsan: $(B)/tests/test_matrix $(B)/tsan/run_io ## the I/O tests with ThreadSaniti
 vmtest: all $(B)/tests/test_vm $(B)/tests/run_io $(B)/tests/readme_tool ## the driver over VFIO, in the VM lab
 	$(B)/tests/test_vm
 
-bench: $(B)/tests/bench ## what a read costs, as ratios and (with valgrind) instructions
+bench: all $(B)/tests/bench $(B)/tests/run_io ## what a read costs and how fast nvtrace is, as ratios
 	$(B)/tests/bench
+	tests/bench_trace.sh
 	@for kib in 4 128; do \
 		for f in submit reap; do \
 			valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect="$$f*" \

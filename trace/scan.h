@@ -152,7 +152,9 @@ static inline void scan_copy(char *to, size_t size, const char *from, size_t len
 	size_t i;
 
 	for (i = 0; i < len && i + 1 < size; i++)
-		to[i] = (unsigned char)from[i] < ' ' && from[i] != '\t' ? '?' : from[i];
+		to[i] = ((unsigned char)from[i] < ' ' && from[i] != '\t') || from[i] == 0x7f
+		                ? '?'
+		                : from[i];
 	to[i] = '\0';
 }
 

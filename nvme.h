@@ -3116,6 +3116,8 @@ static void nvme__trace_log(const struct nvme_log *log, uint64_t now,
 	len = 1 + (size_t)snprintf(all + 1, 33, "%.32s", place->file) + 1;
 	len += (size_t)snprintf(all + len, 64, "%.63s", place->func) + 1;
 	len += (size_t)snprintf(all + len, sizeof(all) - len, "%s", text);
+	if (len >= sizeof(all))
+		len = sizeof(all) - 1; /* cut */
 	for (at = 0; at <= len; at += NVME_TRACE_PAYLOAD) {
 		part = len - at < NVME_TRACE_PAYLOAD ? len - at : NVME_TRACE_PAYLOAD;
 		nvme__trace_put(log, now, kind, place->line, 0, all + at, part);

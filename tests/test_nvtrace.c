@@ -784,9 +784,27 @@ static void test_usage(void **state)
 	done(&r);
 }
 
+/* What a source holds beyond printable characters does not reach the terminal. */
+static void test_control_characters(void **state)
+{
+	struct result r;
+	const char *c;
+
+	(void)state;
+	run(&r,
+	    "printf 'x-1 [000] 1.0: nvme_setup_cmd: \\177\\033[31mbad\\n' | %s --input ftrace -",
+	    getenv("NVTRACE") != NULL ? getenv("NVTRACE") : "build/nvtrace");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "bad");
+	for (c = r.err; *c != '\0'; c++)
+		assert_true(*c == '\n' || (*c >= ' ' && *c != 0x7f));
+	done(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_control_characters),
 		cmocka_unit_test(test_live_log),
 		cmocka_unit_test(test_live_log_of_errors),
 		cmocka_unit_test(test_wrap),

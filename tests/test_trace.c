@@ -218,6 +218,30 @@ static void test_killed(void **state)
 	free(t.data);
 }
 
+/* A line longer than any that the log prints is cut, and nothing behind it is recorded. */
+static void test_long_line(void **state)
+{
+	const struct nvme__log_place place = {"nvme.h", 1, "test_long_line"};
+	const char *path = image("long.nvt");
+	char text[5000];
+	struct nvme_log log;
+	struct trace_file t;
+	uint64_t seq, bytes = 0;
+
+	(void)state;
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	memset(&log, 0, sizeof(log));
+	assert_int_equal(nvme_trace_open(path, 100, &log.trace), 0);
+	nvme__trace_log(&log, nvme__log_now(&log), &place, NVME_LOG_ERROR, text);
+	nvme_trace_close(log.trace);
+	t = load(path);
+	for (seq = 1; seq < t.header.next; seq++)
+		bytes += slot(&t, seq)->len;
+	assert_int_equal(bytes, NVME__LOG_LINE_MAX - 1);
+	free(t.data);
+}
+
 /* A recorder that cannot be had is said, and the program goes on without. */
 static void test_cannot(void **state)
 {
@@ -241,7 +265,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_events),  cmocka_unit_test(test_wrap),
 		cmocka_unit_test(test_threads), cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_cannot),
+		cmocka_unit_test(test_cannot),  cmocka_unit_test(test_long_line),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

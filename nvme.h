@@ -4712,13 +4712,16 @@ static inline void nvme__rmb(void)
 NVME__COLD void nvme__trace_reg(const struct nvme_dev *dev, enum nvme_trace_kind kind,
                                 uint32_t offset, uint32_t val)
 {
+	static __thread const struct nvme_dev *last_dev;
 	static __thread uint32_t last_offset, last_val;
 	struct nvme_trace_reg reg;
 
 	if (!NVME__TRACING(dev->log) || offset >= NVME_REG_DOORBELLS)
 		return;
-	if (kind == NVME_TRACE_REG_READ && offset == last_offset && val == last_val)
+	if (kind == NVME_TRACE_REG_READ && dev == last_dev && offset == last_offset &&
+	    val == last_val)
 		return;
+	last_dev = dev;
 	last_offset = offset;
 	last_val = val;
 	reg.offset = offset;
@@ -4821,8 +4824,9 @@ static int nvme__ctrlr_read_cc(struct nvme_ctrlr *ctrlr, uint32_t *cc)
 /* ============================================================================================
  * >>queue
  *
- * A queue is a ring of slots in host memory [Base 2.1 §3.3.3: Queue memory]. The producer owns
- * the tail, the consumer the head; head == tail means empty, so one slot always stays free.
+ * A queue is a ring of slots in host memory [Base 2.1 §3.3.3.1, §3.3.3.2: Queue memory]. The
+ * producer owns the tail, the consumer the head; head == tail means empty, so one slot always stays
+ * free.
  *
  *	SQ: the driver writes a 64-byte command at the tail and announces the new tail with the SQ
  *	    tail doorbell; the controller tells how far it has read in the SQHD field of each CQE.

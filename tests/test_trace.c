@@ -242,6 +242,40 @@ static void test_long_line(void **state)
 	free(t.data);
 }
 
+/* What one controller's register reads as says nothing about another's. */
+static void test_two_controllers(void **state)
+{
+	const char *path = image("two.nvt");
+	struct nvme_ctrlr *ctrlr[2];
+	struct nvme_ctrlr_opts opts;
+	struct nvme_trace *trace;
+	struct trace_file t;
+	uint64_t before;
+	int i;
+
+	(void)state;
+	memset(&opts, 0, sizeof(opts));
+	opts.dev_ops = nvme_soft_dev_ops("soft");
+	opts.log_level = NVME_LOG_ERROR;
+	assert_int_equal(nvme_trace_open(path, 0, &trace), 0);
+	opts.trace = trace;
+	for (i = 0; i < 2; i++)
+		assert_int_equal(nvme_attach("soft", &opts, &ctrlr[i]), 0);
+	before = trace->header->next;
+	for (i = 0; i < 4; i++) /* twice from each: the second time in a row is no news */
+		(void)nvme_ctrlr_get_reg_4(ctrlr[i / 2], NVME_REG_VS);
+	assert_int_equal(trace->header->next, before + 2);
+	for (i = 0; i < 2; i++)
+		assert_int_equal(nvme_detach(ctrlr[i]), 0);
+	nvme_trace_close(trace);
+	t = load(path);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(slot(&t, before + (uint64_t)i)->kind, NVME_TRACE_REG_READ);
+		assert_int_equal(slot(&t, before + (uint64_t)i)->ctrlr, i);
+	}
+	free(t.data);
+}
+
 /* A recorder that cannot be had is said, and the program goes on without. */
 static void test_cannot(void **state)
 {
@@ -263,9 +297,10 @@ static void test_cannot(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_events),  cmocka_unit_test(test_wrap),
-		cmocka_unit_test(test_threads), cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_cannot),  cmocka_unit_test(test_long_line),
+		cmocka_unit_test(test_events),          cmocka_unit_test(test_wrap),
+		cmocka_unit_test(test_threads),         cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_cannot),          cmocka_unit_test(test_long_line),
+		cmocka_unit_test(test_two_controllers),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

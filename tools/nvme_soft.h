@@ -687,7 +687,7 @@ static uint16_t nvme_soft_transfer(struct nvme_soft *s, struct nvme_soft__job *j
  * >>soft-queue
  *
  * The same rings as in nvme.h, from the other side: here the SQ is read at its head and the CQ
- * written at its tail [Base 2.1 §3.3.3: Queue memory].
+ * written at its tail [Base 2.1 §3.3.3.1, §3.3.3.2: Queue memory].
  * ============================================================================================ */
 
 /* Where the rings are in host memory: looked up once, not for every command. */
@@ -976,7 +976,7 @@ static uint16_t nvme_soft_abort(struct nvme_soft *s, struct nvme_soft__job *job)
  * find these checked, and in the job what they stand for.
  * ============================================================================================ */
 
-/* Is it one of ours? FFFFFFFFh is not. [Base 2.1 §3.2.1: Namespace identifiers] */
+/* Is it one of ours? FFFFFFFFh is not. [Base 2.1 §3.2.1.1: Namespace identifiers] */
 static uint16_t nvme_soft__check_nsid(const struct nvme_soft *s, uint32_t nsid)
 {
 	return nsid >= 1 && nsid <= s->cfg.ns

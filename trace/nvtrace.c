@@ -161,7 +161,8 @@ int reader_start(struct reader *rd, const char *name, enum input input)
 	rd->in = strcmp(name, "-") == 0 ? stdin : fopen(name, "rb");
 	if (rd->in == NULL) {
 		rc = -errno;
-		reader_complain(rd, "%s", strerror(-rc));
+		reader_complain(rd, "%s: name a trace that is there and that you may read",
+		                strerror(-rc));
 		return rc;
 	}
 	rd->ops = choose_reader(rd, input);
@@ -499,6 +500,7 @@ static int take_text_option(struct arguments *a, int c)
 		a->options.prefix = false;
 		return 0;
 	default:
+		fputs("nvtrace: 'nvtrace --help' shows all options\n", stderr);
 		return 2; /* getopt has said what is wrong */
 	}
 }
@@ -635,7 +637,10 @@ int main(int argc, char **argv)
 		return rc;
 	if (a.out_file != NULL && strcmp(a.out_file, "-") != 0 &&
 	    freopen(a.out_file, "wb", stdout) == NULL) {
-		fprintf(stderr, "nvtrace: cannot write %s: %s\n", a.out_file, strerror(errno));
+		fprintf(stderr,
+		        "nvtrace: cannot write %s (%s): name a file in a directory that you may "
+		        "write to\n",
+		        a.out_file, strerror(errno));
 		return 1;
 	}
 	rc = run(&a);

@@ -275,7 +275,7 @@ static void put_initialize(struct state *s, struct packet *packet)
 	put_pdu(s, packet, PDU_ICRESP, sizeof(pdu), pdu, sizeof(pdu));
 }
 
-/* Connect tells Wireshark the queue's number. [Base 2.1 §6.3: Connect command] */
+/* Connect tells Wireshark the queue's number. [Base 2.1, Connect command] */
 static void put_connect(struct state *s, struct packet *packet, uint32_t ctrlr, uint16_t qid)
 {
 	uint8_t pdu[72 + CONNECT_LEN] = {0}, rsp[24] = {0}, *sqe = pdu + 8, *data = pdu + 72;

@@ -1019,6 +1019,20 @@ enum nvme_sc_path {
 #define NVME_NUM_QUEUES_NCQ_SET(x) NVME__PUT(x, 31, 16)
 
 /*
+ * Format NVM, CDW10. LBAFL and LBAFU together are the index of the LBA format.
+ * [Base 2.1: Format NVM command]
+ */
+#define NVME_FORMAT_LBAFL_SET(x) NVME__PUT(x, 3, 0)   /* LBA format index, bits 3:0 */
+#define NVME_FORMAT_MSET_SET(x)  NVME__PUT(x, 4, 4)   /* metadata at the end of each block */
+#define NVME_FORMAT_PI_SET(x)    NVME__PUT(x, 7, 5)   /* protection information, type 0 to 3 */
+#define NVME_FORMAT_PIL_SET(x)   NVME__PUT(x, 8, 8)   /* it is the first bytes of the metadata */
+#define NVME_FORMAT_SES_SET(x)   NVME__PUT(x, 11, 9)  /* secure erase, NVME_FORMAT_SES_* */
+#define NVME_FORMAT_LBAFU_SET(x) NVME__PUT(x, 13, 12) /* LBA format index, bits 5:4 */
+#define NVME_FORMAT_SES_NONE     0u
+#define NVME_FORMAT_SES_USER     1u /* user data is erased */
+#define NVME_FORMAT_SES_CRYPTO   2u /* the key to it is */
+
+/*
  * Get Log Page: numd is the number of dwords to return, 0-based, cut into a lower (CDW10) and an
  * upper half (CDW11). The byte offset into the page is CDW12 (low) and CDW13 (high). With RAE 0
  * reading the page acknowledges the asynchronous event that belongs to it.
@@ -1309,6 +1323,9 @@ NVME__AT(struct nvme_id_ctrlr, vs, 3072);
 #define NVME_OACS_DBBUF          0x0100u /* Doorbell Buffer Config */
 #define NVME_OACS_LBA_STATUS     0x0200u /* Get LBA Status */
 #define NVME_OACS_LOCKDOWN       0x0400u /* Lockdown */
+#define NVME_FNA_FORMAT_ALL      0x01u   /* bits of fna: Format NVM formats all namespaces */
+#define NVME_FNA_ERASE_ALL       0x02u   /* a secure erase erases all namespaces */
+#define NVME_FNA_CRYPTO_ERASE    0x04u   /* cryptographic erase is supported */
 #define NVME_ONCS_COMPARE        0x0001u /* bits of oncs: Compare */
 #define NVME_ONCS_WRITE_UNC      0x0002u /* Write Uncorrectable */
 #define NVME_ONCS_DSM            0x0004u /* Dataset Management */
@@ -1402,6 +1419,8 @@ NVME__AT(struct nvme_id_ns, lbaf, 128);
 NVME__AT(struct nvme_id_ns, vs, 384);
 
 /* Index into lbaf: low 4 bits in [3:0], upper 2 bits in [6:5]; never above 63. */
+#define NVME_FPI_SUPPORTED(fpi) NVME__GET(fpi, 7, 7) /* fpi: the percentage below means something */
+#define NVME_FPI_REMAINING(fpi) NVME__GET(fpi, 6, 0) /* per cent of a format still to be done */
 #define NVME_FLBAS_INDEX(flbas) (NVME__GET(flbas, 6, 5) << 4 | NVME__GET(flbas, 3, 0))
 #define NVME_FLBAS_EXT(flbas)   NVME__GET(flbas, 4, 4) /* metadata follows each block in the data */
 
@@ -1530,15 +1549,26 @@ NVME__AT(struct nvme_fw_slot_log, rsvd64, 64);
  *  - Functions with _cmd_ in their name submit a command and return at once; its callback runs
  *    inside a later nvme_qpair_process_completions(). The others wait.
  *  - Sizes are bytes, nlb counts blocks (1 means one block), addresses of blocks are LBAs.
- *  - One queue pair belongs to one thread. Different queue pairs may be used from different
- *    threads without locks. Everything that takes a struct nvme_ctrlr (attach, DMA memory, admin
- *    commands, creating and deleting queue pairs) belongs to one thread at a time.
- *  - Buffers of _cmd_ functions must be DMA memory (nvme_dma_alloc or nvme_dma_register) and
- *    belong to the controller until the callback has run. Blocking functions take any memory.
+ *  - Threads. One queue pair belongs to one thread at a time; different queue pairs may be used
+ *    from different threads at once, in asynchronous and in blocking calls, without a lock. DMA
+ *    memory (nvme_dma_*) may be used from any thread. Everything else that takes a struct nvme_ctrlr
+ *    (admin commands, creating and deleting queue pairs, Format, blocking calls without a queue
+ *    pair) belongs to one thread at a time, and nvme_detach() to the last.
+ *  - Buffers of _cmd_ functions must be DMA memory (nvme_dma_alloc or nvme_dma_register). A transfer
+ *    stays inside the buffer that it starts in, whole pages of it; what would leave it is refused
+ *    with -EFAULT. From submission to callback the buffer belongs to the controller, and no callback
+ *    runs while the controller can still reach it. Blocking functions take any memory.
+ *  - Callbacks. Each runs exactly once, at the latest inside nvme_detach(). A callback may submit
+ *    commands, use DMA memory and ask for what is known. It must not poll its own queue pair, nor
+ *    free it, nor make blocking calls on it: these are refused with -EBUSY, and so is in a callback
+ *    of an admin command whatever needs the admin queue (creating and deleting queue pairs, Format,
+ *    nvme_ctrlr_admin), in any callback nvme_detach(), and in one that nvme_detach() runs all of
+ *    them; submissions get -ESHUTDOWN there.
+ *  - A misuse that gets a negative errno is explained by one sentence in the log, at level error.
  * ============================================================================================ */
 
 struct nvme_ctrlr; /* one attached controller */
-struct nvme_ns;    /* one of its namespaces; lives as long as the controller */
+struct nvme_ns;    /* a namespace: lives as long as the controller, also when it is deleted */
 struct nvme_qpair; /* a submission queue with its completion queue */
 
 /* ---- log ---- */
@@ -1601,16 +1631,23 @@ struct nvme_dev {
 	size_t page_size;       /* granularity of dma_map(): a power of two */
 	struct nvme_iova_range iova[NVME_MAX_IOVA_RANGES]; /* usable for DMA, ascending */
 	unsigned int num_iova;
-	const struct nvme_log *log; /* set by the driver before open() */
+	const struct nvme_log *log; /* set by the driver before open(); NULL: standard error */
 };
 
 struct nvme_dev_ops {
 	const char *name; /* "vfio" */
-	/* Opens the device called addr and fills in *dev. Explains a failure in the log. */
+	/*
+	 * Opens the device called addr and fills in *dev. One that fails explains it in the log and
+	 * leaves nothing behind: there is no close() after it.
+	 */
 	int (*open)(struct nvme_dev *dev, const char *addr);
-	/* Undoes open(), also one that failed half-way. */
+	/* Undoes open(). */
 	void (*close)(struct nvme_dev *dev);
-	/* Lets the device reach len bytes at vaddr under the address iova (whole pages). */
+	/*
+	 * Lets the device reach len bytes at vaddr under the address iova (whole pages). Both are
+	 * called from any thread, but never two at a time. One dma_unmap() may cover several
+	 * mappings that follow each other.
+	 */
 	int (*dma_map)(struct nvme_dev *dev, void *vaddr, size_t len, uint64_t iova);
 	int (*dma_unmap)(struct nvme_dev *dev, uint64_t iova, size_t len);
 	/* Registers beyond bar0_mapped. */
@@ -1645,7 +1682,9 @@ struct nvme_ctrlr_opts {
  * and the log holds one sentence with the cause and the way out.
  * -EINVAL bad address or options, -ENODEV no such device or it is gone, -ENOTSUP not an NVMe
  * controller or one that this driver cannot use, -EBUSY in use by another driver or process,
- * -EACCES no permission, -ENOMEM no memory to lock, -ETIMEDOUT not ready in time, -EIO failed.
+ * -EACCES no permission, -EPERM the kernel does not let this device be used (no interrupt
+ * remapping, for instance), -ENOMEM no memory to lock, -ENOSPC no DMA addresses, -ETIMEDOUT not ready
+ * in time, -EIO failed. Other codes are those of an open() of one's own.
  */
 NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
                         struct nvme_ctrlr **ctrlr);
@@ -1653,10 +1692,12 @@ NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
 /*
  * Deletes the queue pairs that are left, shuts the controller down in an orderly way (so that its
  * cache is safe on the medium), disables it and releases everything. Callbacks of commands that
- * are still outstanding run with the status ABORTED - SQ DELETION. NULL is allowed. Returns 0, or
- * -EBUSY when called from a callback (nothing is released then), or
- * -ETIMEDOUT, -EIO or -ENODEV when the controller did not finish its shutdown: it is released then
- * too, but what it held in its cache may be lost.
+ * are still outstanding run with the status ABORTED - SQ DELETION, when the controller can reach their
+ * data no more: those of a queue when it is deleted, the rest when the controller is disabled and its
+ * DMA memory unmapped. NULL is allowed. Returns 0, or -EBUSY when called from a callback (nothing is
+ * released then), or -ETIMEDOUT, -EIO or -ENODEV when the controller did not finish its shutdown: it is
+ * released then too, but what it held in its cache may be lost. It waits for a shutdown as long as the
+ * controller asks (RTD3E), at least 10 seconds and at most 60.
  */
 NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr);
 
@@ -1671,7 +1712,13 @@ NVMEDEF uint32_t nvme_ctrlr_get_max_xfer_size(const struct nvme_ctrlr *ctrlr);
 /* I/O queue pairs that the controller granted. */
 NVMEDEF uint32_t nvme_ctrlr_get_num_io_queues(const struct nvme_ctrlr *ctrlr);
 
-/* Namespaces: walk them with first and next (0 ends), or get one by its NSID (NULL: not there). */
+/*
+ * Namespaces: walk them with first and next (0 ends), or get one by its NSID (NULL: not there). What
+ * is said of one follows a Format or a namespace management command of this driver's: from its
+ * submission until it is complete and the namespaces were identified again, reads and writes are
+ * refused with -EBUSY; those of a namespace that has gone with -ENOENT. What other hosts change is not
+ * noticed.
+ */
 NVMEDEF uint32_t nvme_ctrlr_get_first_active_ns(const struct nvme_ctrlr *ctrlr);
 NVMEDEF uint32_t nvme_ctrlr_get_next_active_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid);
 NVMEDEF struct nvme_ns *nvme_ctrlr_get_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid);
@@ -1693,6 +1740,8 @@ NVMEDEF const uint8_t *nvme_ns_get_uuid(const struct nvme_ns *ns);
 
 /* ---- DMA memory ---- */
 
+/* These functions may be called from any thread, at any time from attach to detach. */
+
 /* Zeroed memory that the controller can reach, whole pages. NULL: none left, the log says why. */
 NVMEDEF void *nvme_dma_alloc(struct nvme_ctrlr *ctrlr, size_t size);
 /* Gives memory of nvme_dma_alloc() back. No command may be using it. NULL is allowed. */
@@ -1700,13 +1749,17 @@ NVMEDEF void nvme_dma_free(struct nvme_ctrlr *ctrlr, void *buf);
 
 /*
  * Makes memory of the caller's own reachable: vaddr and len must be whole pages. The controller
- * can read and write all of it until it is unregistered. -EINVAL not whole pages or overlapping,
- * -ENOSPC too many regions, -ENOMEM not enough lockable memory.
+ * can read and write all of it until it is unregistered, which no command may be using it for.
+ * -EINVAL not whole pages or overlapping, -ENOSPC too many regions, -ENOMEM not enough lockable
+ * memory, -ESHUTDOWN in a callback that nvme_detach() runs.
  */
 NVMEDEF int nvme_dma_register(struct nvme_ctrlr *ctrlr, void *vaddr, size_t len);
 NVMEDEF int nvme_dma_unregister(struct nvme_ctrlr *ctrlr, void *vaddr);
 
-/* The address under which the controller sees len bytes at vaddr. -EFAULT: not DMA memory. */
+/*
+ * The address under which the controller sees len bytes at vaddr. -EFAULT: not DMA memory for data,
+ * or not all in one buffer.
+ */
 NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
                           uint64_t *iova);
 
@@ -1726,8 +1779,11 @@ NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
                                       const struct nvme_io_qpair_opts *opts,
                                       struct nvme_qpair **qp);
 /*
- * Deletes the submission queue, then the completion queue, and releases their memory. Commands
- * that are outstanding get their callback first. -EBUSY: called from a callback of this queue.
+ * Deletes the submission queue, then the completion queue, and releases their memory. Commands that
+ * are outstanding get their callback when the submission queue is deleted. -EBUSY: called where it
+ * must not be (see the rules for callbacks); the queue pair is still the caller's. After any other
+ * error it is not: the controller did not confirm the deletion and may still use rings and data, so
+ * these, and callbacks that did not run, wait for nvme_detach(). The handle is void either way.
  */
 NVMEDEF int nvme_ctrlr_free_io_qpair(struct nvme_qpair *qp);
 
@@ -1735,14 +1791,15 @@ NVMEDEF uint16_t nvme_qpair_get_id(const struct nvme_qpair *qp);
 NVMEDEF uint32_t nvme_qpair_get_entries(const struct nvme_qpair *qp);
 NVMEDEF uint32_t nvme_qpair_get_num_outstanding(const struct nvme_qpair *qp);
 
-/* Runs when the command is complete. cpl is valid during the call. It may submit commands. */
+/* Runs when the command is complete. cpl is valid during the call. See the rules for callbacks. */
 typedef void (*nvme_cmd_cb)(void *arg, const struct nvme_cpl *cpl);
 
 /*
  * Reaps at most max completions (0: all that are there, at most one lap of the ring) and runs
  * their callbacks. Returns how many; -ENXIO when the queue has failed (its controller sent
  * completions that make no sense), -EIO when the controller reports CSTS.CFS, -ENODEV when it is
- * gone. Never waits.
+ * gone, -EBUSY in a callback of the same queue pair. Never waits; but the function for the admin queue
+ * identifies namespaces again, with commands of its own, when a command that changed them is complete.
  */
 NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max);
 NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
@@ -1756,8 +1813,10 @@ NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
  * Submits one read or write of nlb blocks at slba. buf must hold nlb times
  * nvme_ns_get_extended_sector_size() bytes and be dword aligned.
  * -EINVAL nlb is 0 or a flag is unknown, -ERANGE past the end of the namespace, -EMSGSIZE more
- * than one command can carry (see nvme_ns_get_max_nlb), -EFAULT buf is not DMA memory or not
- * aligned, -EAGAIN the queue is full: process completions first, -ENXIO the queue has failed.
+ * than one command can carry (see nvme_ns_get_max_nlb), -EFAULT buf is not DMA memory, not aligned or
+ * too small, -ENOTSUP the metadata of the namespace is separate from its data, -EBUSY the namespace is
+ * being formatted, -ENOENT it is not there any more, -EAGAIN the queue is full: process completions
+ * first, -ENXIO, -EIO or -ENODEV the queue has failed, -ESHUTDOWN it is being deleted.
  */
 NVMEDEF int nvme_ns_cmd_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
                              uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags);
@@ -1767,7 +1826,9 @@ NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cm
 
 /*
  * Any command: the driver fills in the CID and, where len is not 0, PRP1 and PRP2 for buf. With
- * len 0 the data pointer is sent as the caller wrote it. Nothing else is looked at.
+ * len 0 the data pointer is sent as the caller wrote it. That len is what the command transfers is
+ * the caller's to know. -EINVAL for the deletion of a queue that the driver uses; Format and namespace
+ * management are noticed (see namespaces). Nothing else is looked at.
  */
 NVMEDEF int nvme_ctrlr_cmd_admin_raw(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd,
                                      void *buf, uint32_t len, nvme_cmd_cb cb, void *arg);
@@ -1781,7 +1842,14 @@ NVMEDEF int nvme_ctrlr_cmd_io_raw(struct nvme_ctrlr *ctrlr, struct nvme_qpair *q
  * driver's). Reads and writes of any length are sent as several commands, one after the other,
  * cut at the largest transfer and at NOIOB. qp NULL means a queue pair of the controller's own,
  * created on first use; then the call belongs to the controller's thread. cpl, where not NULL,
- * receives the last completion, the one with the error if there was one.
+ * receives the last completion, the one with the error if there was one. Where none came, which is so
+ * with every error but -EIO for a status, it has the status ABORTED BY HOST (03/71), CID FFFFh.
+ *
+ * -ETIMEDOUT: nothing came within io_timeout_ms or admin_timeout_ms. The command is still with the
+ * controller, which may use its data until the queue pair is freed or the controller detached: a buffer
+ * of DMA memory is not to be touched before; any other memory is, since the driver keeps its own copy.
+ * A queue pair keeps at most four buffers for such copies, each of at most its max_xfer_size bytes, for
+ * its next calls. -EBUSY: four commands with one have timed out and not come back.
  */
 NVMEDEF int nvme_ns_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
                          uint64_t nlb, struct nvme_cpl *cpl);
@@ -1793,6 +1861,28 @@ NVMEDEF int nvme_ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cm
 NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
                           const struct nvme_cmd *cmd, void *buf, uint32_t len,
                           struct nvme_cpl *cpl);
+
+/* What Format NVM is to do. Every field may be 0: LBA format 0, no metadata inside blocks, no PI. */
+struct nvme_format {
+	uint8_t lbaf;        /* index of an LBA format, 0..63: nvme_ns_get_data()->lbaf[] */
+	uint8_t mset;        /* 1: metadata, if any, at the end of each block; 0: separate */
+	uint8_t pi;          /* protection information: 0 none, or type 1 to 3 */
+	uint8_t pil;         /* 1: it is the first bytes of the metadata; 0: the last */
+	uint8_t ses;         /* NVME_FORMAT_SES_* */
+	uint32_t timeout_ms; /* default 600000 */
+};
+
+/*
+ * Formats a namespace, or all with NVME_NSID_ALL: ITS DATA IS LOST. Some controllers format all in any
+ * case (FNA). Waits, with the progress in the log at level info, then identifies the namespaces again:
+ * block size and number of blocks follow, pointers to struct nvme_ns stay. No thread may have commands
+ * outstanding on the namespace; new ones are refused with -EBUSY meanwhile. [Base 2.1: Format NVM
+ * command] -ENOTSUP the controller has no such command, -EINVAL no such format, -EIO refused by the
+ * controller, see cpl, or formatted but not identified, -ETIMEDOUT not complete in time: it goes on,
+ * and the namespace stays refused until nvme_ctrlr_process_admin_completions() has seen its end.
+ */
+NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
+                              const struct nvme_format *format, struct nvme_cpl *cpl);
 /* The piece that the helpers would send first of n blocks at slba: 1..n blocks. */
 NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
                                     uint64_t n);
@@ -1996,6 +2086,7 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/vfio.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -3237,7 +3328,7 @@ static uint8_t nvme__trace_next_ctrlr(struct nvme_trace *trace)
 NVMEDEF void nvme_trace_event(const struct nvme_dev *dev, enum nvme_trace_kind kind, uint16_t qid,
                               const void *payload, size_t len)
 {
-	if (NVME__TRACING(dev->log) && len <= NVME_TRACE_PAYLOAD)
+	if (dev->log != NULL && NVME__TRACING(dev->log) && len <= NVME_TRACE_PAYLOAD)
 		nvme__trace_put(dev->log, nvme__log_now(dev->log), (uint16_t)kind, 0, qid, payload,
 		                len);
 }
@@ -3258,12 +3349,21 @@ NVMEDEF void nvme_trace_event(const struct nvme_dev *dev, enum nvme_trace_kind k
 			                __VA_ARGS__);                                     \
 	} while (0)
 
-#define NVME__DEV_LOG(dev, lvl, ...)                                                         \
-	do {                                                                                 \
-		if (nvme__unlikely((dev)->log->level >= (lvl) || NVME__TRACING((dev)->log))) \
-			nvme__log_write((dev)->log, (lvl), "nvme.h", __LINE__, __func__,     \
-			                (dev)->name, __VA_ARGS__);                           \
+#define NVME__DEV_LOG(dev, lvl, ...)                                                               \
+	do {                                                                                       \
+		const struct nvme_log *nvme__l = nvme__log_of(dev);                                \
+		if (nvme__unlikely(nvme__l->level >= (lvl) || NVME__TRACING(nvme__l)))             \
+			nvme__log_write(nvme__l, (lvl), "nvme.h", __LINE__, __func__, (dev)->name, \
+			                __VA_ARGS__);                                              \
 	} while (0)
+
+/* A device table can be used without this driver: then nobody has set dev->log. */
+static const struct nvme_log *nvme__log_of(const struct nvme_dev *dev)
+{
+	static const struct nvme_log standard_error = {NVME_LOG_NOTICE, NULL, NULL, false, 0, NULL};
+
+	return dev->log != NULL ? dev->log : &standard_error;
+}
 
 static enum nvme_log_level nvme__log_level_from_env(void)
 {
@@ -4105,31 +4205,44 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  * controller reads and writes (rings, PRP lists, buffers) is in DMA memory and only pointed to.
  * ============================================================================================ */
 
-/* A piece of the DMA arena, free or handed out. The list is in the order of addresses. */
+/* Who has a piece of the DMA arena: nobody, the driver for rings and PRP lists, or data. */
+enum nvme__extent_use { NVME__EXTENT_FREE, NVME__EXTENT_RING, NVME__EXTENT_BUFFER };
+
+/* A piece of the DMA arena. The list is in the order of addresses. */
 struct nvme__extent {
 	struct nvme__extent *next;
 	size_t offset, len;
-	bool used;
+	enum nvme__extent_use use;
 };
 
 /*
  * The DMA arena: a window of addresses reserved once, in this process and in the IOMMU, and backed
  * with memory step by step. The IOVA of a byte is its offset in the window plus a constant.
+ *
+ * left[] tells for each page how many pages of the same buffer there are from it on, itself
+ * included; 0: no data may go there, since the page is free or holds a ring or PRP lists. A transfer
+ * is checked against it without a lock; everything else here is changed under ctrlr->dma_lock.
  */
 struct nvme__arena {
 	uint8_t *base;
 	uint64_t iova;
 	size_t window; /* bytes reserved */
 	size_t mapped; /* bytes that are memory and mapped for the device, from the start */
-	size_t page;   /* every piece starts and ends at a multiple of this */
+	size_t page;   /* every piece starts and ends at a multiple of this, a power of two */
+	unsigned int page_shift;
+	uint32_t *left;
 	struct nvme__extent *extents;
 };
 
-/* Memory of the caller's, registered for DMA. */
+/*
+ * Memory of the caller's, registered for DMA. A slot never moves. Its version is odd while it
+ * holds a region: other threads look for theirs meanwhile, without a lock.
+ */
 struct nvme__region {
+	uint32_t version;
 	uint8_t *vaddr;
 	size_t len;
-	uint64_t iova;
+	uint64_t iova __attribute__((aligned(8))); /* for atomic access on 32-bit machines, too */
 };
 
 #define NVME__MAX_REGIONS 64
@@ -4146,6 +4259,18 @@ struct nvme_tracker {
 	uint8_t unused[29]; /* 128 bytes: the address of a tracker is a shift */
 };
 NVME__SIZE(struct nvme_tracker, 128);
+
+/*
+ * Where the data of a blocking call is, when the caller's memory is no DMA memory. After a timeout it
+ * stays lent until the late completion, or until the controller is off.
+ */
+struct nvme__bounce {
+	uint8_t *buf;
+	size_t len;
+	bool lent;
+};
+
+#define NVME__BOUNCES 4 /* for one queue pair, each of at most its max_xfer_size bytes */
 
 struct nvme_qpair {
 	/* the submission queue: the driver writes at the tail, the controller reads at its head */
@@ -4173,7 +4298,7 @@ struct nvme_qpair {
 	uint32_t idle_polls;
 	uint32_t bad_cqes;
 	uint64_t logged_at; /* when the last command was logged or recorded */
-	uint32_t polling;   /* depth of nvme_qpair_process_completions() calls */
+	int polling;        /* not 0: callbacks of this queue pair are running */
 	int refuse;         /* 0, or the negative errno that submissions get */
 	int failed;         /* 0, or the negative errno that polls get: the queue is given up */
 	struct nvme_ctrlr *ctrlr;
@@ -4181,6 +4306,7 @@ struct nvme_qpair {
 	uint64_t sq_iova, cq_iova;
 	uint8_t *lists; /* DMA memory of all PRP lists */
 	uint32_t qprio;
+	struct nvme__bounce bounce[NVME__BOUNCES];
 };
 
 struct nvme_ns {
@@ -4189,12 +4315,16 @@ struct nvme_ns {
 	uint32_t sector_size;
 	uint32_t extended_sector_size;
 	uint32_t noiob;         /* preferred boundary in blocks, 0: none */
-	uint32_t max_nlb;       /* of one command; 0 where plain reads and writes cannot be used */
+	uint32_t max_nlb;       /* of one command; 0 while plain reads and writes are refused */
+	uint32_t limit;         /* what max_nlb is otherwise */
 	bool separate_metadata; /* needs MPTR: plain reads and writes cannot serve it */
+	int refuse;             /* 0, -EBUSY: it is being changed, -ENOENT: it was there once */
 	uint64_t nsze;          /* blocks */
 	struct nvme_id_ns data;
 	uint8_t eui64[8], nguid[16], uuid[16];
 };
+
+#define NVME__MAX_NS 1024u /* namespaces kept of what a device reports */
 
 /* The stations of bring-up, with the names that SPDK logs for them. */
 enum nvme_ctrlr_state {
@@ -4229,7 +4359,9 @@ struct nvme_ctrlr {
 	struct nvme_log log;
 	struct nvme_ctrlr_opts opts;
 	enum nvme_ctrlr_state state;
-	bool gone; /* registers read as all ones: nothing is written any more */
+	bool gone;    /* registers read as all ones: nothing is written any more */
+	bool closing; /* nvme_detach() is at work: callbacks can start nothing new */
+	bool cut_off; /* no memory is mapped for the device any more */
 
 	uint64_t cap;
 	uint32_t vs;
@@ -4241,14 +4373,17 @@ struct nvme_ctrlr {
 
 	struct nvme_qpair *adminq;
 	struct nvme_qpair *io_qpairs; /* a list, in no order */
+	struct nvme_qpair *zombies;   /* those that end when the controller is off */
 	struct nvme_qpair *sync_qp;   /* of the blocking helpers */
 
-	struct nvme_ns *ns;
+	struct nvme_ns *ns[NVME__MAX_NS]; /* ascending, with those that were there once */
 	uint32_t num_ns;
+	bool ns_changing; /* a command that changes namespaces was sent: identify them after it */
 
+	pthread_mutex_t dma_lock;
 	struct nvme__arena arena;
 	struct nvme__region regions[NVME__MAX_REGIONS];
-	uint32_t num_regions;
+	uint32_t num_regions; /* slots that were ever in use */
 };
 
 static uint64_t nvme__now_ms(struct nvme_ctrlr *ctrlr)
@@ -4309,6 +4444,59 @@ static uint64_t nvme__round_up(uint64_t n, uint64_t multiple)
 	return (n + multiple - 1) / multiple * multiple;
 }
 
+/* ---- what other threads may look at ---- */
+
+static void nvme__dma_lock(struct nvme_ctrlr *ctrlr)
+{
+	pthread_mutex_lock(&ctrlr->dma_lock);
+}
+
+static void nvme__dma_unlock(struct nvme_ctrlr *ctrlr)
+{
+	pthread_mutex_unlock(&ctrlr->dma_lock);
+}
+
+/* A slot that holds a region has an odd version. */
+static bool nvme__region_used(const struct nvme__region *r)
+{
+	return r->version % 2 == 1;
+}
+
+/*
+ * Copies a slot without the lock. false: it is empty or was changing, so it is not the region of
+ * somebody who has a command to submit. Each load is an acquire: the version is read last, too.
+ */
+static bool nvme__region_read(const struct nvme__region *r, struct nvme__region *copy)
+{
+	copy->version = __atomic_load_n(&r->version, __ATOMIC_ACQUIRE);
+	copy->vaddr = __atomic_load_n(&r->vaddr, __ATOMIC_ACQUIRE);
+	copy->len = __atomic_load_n(&r->len, __ATOMIC_ACQUIRE);
+	copy->iova = __atomic_load_n(&r->iova, __ATOMIC_ACQUIRE);
+	return nvme__region_used(copy) &&
+	       copy->version == __atomic_load_n(&r->version, __ATOMIC_RELAXED);
+}
+
+/* Fills a slot, with the lock held. Who sees a new field also sees that the version was even. */
+static void nvme__region_write(struct nvme__region *r, uint8_t *vaddr, size_t len, uint64_t iova)
+{
+	__atomic_store_n(&r->vaddr, vaddr, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->len, len, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->iova, iova, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->version, r->version + 1, __ATOMIC_RELEASE);
+}
+
+/* From page first on, of count pages: how many are left to the end of their buffer. 0: none. */
+static void nvme__arena_set_left(struct nvme__arena *a, const struct nvme__extent *e, bool buffer)
+{
+	size_t first = e->offset >> a->page_shift, count = e->len >> a->page_shift, i;
+
+	for (i = 0; i < count; i++)
+		__atomic_store_n(&a->left[first + i], buffer ? (uint32_t)(count - i) : 0,
+		                 __ATOMIC_RELAXED);
+}
+
+/* ---- addresses ---- */
+
 /* The end of what is mapped across [iova, iova + len), or 0 when that is free. */
 static uint64_t nvme__iova_conflict(const struct nvme_ctrlr *ctrlr, uint64_t iova, uint64_t len)
 {
@@ -4320,7 +4508,7 @@ static uint64_t nvme__iova_conflict(const struct nvme_ctrlr *ctrlr, uint64_t iov
 	for (i = 0; i < ctrlr->num_regions; i++) {
 		const struct nvme__region *r = &ctrlr->regions[i];
 
-		if (iova < r->iova + r->len && r->iova < iova + len)
+		if (nvme__region_used(r) && iova < r->iova + r->len && r->iova < iova + len)
 			return r->iova + r->len;
 	}
 	return 0;
@@ -4356,16 +4544,33 @@ static int nvme__iova_alloc(const struct nvme_ctrlr *ctrlr, uint64_t len, uint64
 	return -ENOSPC;
 }
 
+/* ---- the arena ---- */
+
+/* Addresses without memory behind them. NULL: there are not so many. */
+static void *nvme__reserve(struct nvme_ctrlr *ctrlr, size_t size, int prot)
+{
+	void *at = mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at != MAP_FAILED)
+		return at;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "cannot reserve %zu bytes of address space (%s): raise 'ulimit -v' or set a "
+	              "smaller dma_window in the options",
+	              size, strerror(errno));
+	return NULL;
+}
+
 /* Reserves the addresses. Memory comes later, in nvme__arena_grow(). */
 static int nvme__arena_init(struct nvme_ctrlr *ctrlr)
 {
 	struct nvme__arena *a = &ctrlr->arena;
-	size_t window = ctrlr->opts.dma_window;
-	void *base;
+	size_t window = ctrlr->opts.dma_window, pages;
 	int rc;
 
 	a->page = ctrlr->dev.page_size > ctrlr->page_size ? ctrlr->dev.page_size : ctrlr->page_size;
+	a->page_shift = (unsigned int)__builtin_ctzll(a->page);
 	window = (size_t)nvme__round_up(window, a->page);
+	pages = window >> a->page_shift;
 	rc = nvme__iova_alloc(ctrlr, window, &a->iova);
 	if (rc != 0) {
 		NVME__DEV_LOG(
@@ -4375,38 +4580,53 @@ static int nvme__arena_init(struct nvme_ctrlr *ctrlr)
 			window);
 		return rc;
 	}
-	base = mmap(NULL, window, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (base == MAP_FAILED) {
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "cannot reserve %zu bytes of address space (%s): raise 'ulimit -v' "
-		              "or set a "
-		              "smaller dma_window in the options",
-		              window, strerror(errno));
+	a->base = (uint8_t *)nvme__reserve(ctrlr, window, PROT_NONE);
+	if (a->base == NULL)
 		return -ENOMEM;
-	}
-	/* A fork would make the pages copy-on-write, and parent and device part ways. */
-	madvise(base, window, MADV_DONTFORK);
-	a->base = (uint8_t *)base;
 	a->window = window;
-	return 0;
+	/* A fork would make the pages copy-on-write, and parent and device part ways. */
+	madvise(a->base, window, MADV_DONTFORK);
+	a->left =
+		(uint32_t *)nvme__reserve(ctrlr, pages * sizeof(*a->left), PROT_READ | PROT_WRITE);
+	return a->left != NULL ? 0 : -ENOMEM;
 }
 
+/* Nothing of it is mapped for the device any more. */
 static void nvme__arena_fini(struct nvme_ctrlr *ctrlr)
 {
 	struct nvme__arena *a = &ctrlr->arena;
 	struct nvme__extent *e, *next;
 
-	if (a->base == NULL)
-		return;
 	for (e = a->extents; e != NULL; e = next) {
 		next = e->next;
-		/* one mapping for each step of growth, all unmapped by one call over the whole */
 		NVME_FREE(e);
 	}
-	if (a->mapped != 0)
-		nvme__dma_unmap(&ctrlr->dev, a->iova, a->mapped);
-	munmap(a->base, a->window);
+	if (a->left != NULL)
+		munmap(a->left, (a->window >> a->page_shift) * sizeof(*a->left));
+	if (a->base != NULL)
+		munmap(a->base, a->window);
 	memset(a, 0, sizeof(*a));
+}
+
+/*
+ * From here on the device reaches no memory of ours, whatever it does. What it was told to do with
+ * the memory ends here at the latest.
+ */
+static void nvme__dma_cut_off(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t i;
+
+	nvme__dma_lock(ctrlr);
+	for (i = 0; i < ctrlr->num_regions; i++) {
+		if (nvme__region_used(&ctrlr->regions[i]))
+			(void)nvme__dma_unmap(&ctrlr->dev, ctrlr->regions[i].iova,
+			                      ctrlr->regions[i].len);
+	}
+	if (ctrlr->arena.mapped !=
+	    0) /* one mapping for each step of growth, unmapped by one call */
+		(void)nvme__dma_unmap(&ctrlr->dev, ctrlr->arena.iova, ctrlr->arena.mapped);
+	ctrlr->cut_off = true;
+	nvme__dma_unlock(ctrlr);
 }
 
 /* Backs the next bytes of the window with memory and maps them for the device. */
@@ -4443,21 +4663,19 @@ static struct nvme__extent *nvme__extent_take(struct nvme__arena *a, size_t len)
 {
 	struct nvme__extent *e, *rest;
 
-	for (e = a->extents; e != NULL && (e->used || e->len < len); e = e->next)
+	for (e = a->extents; e != NULL && (e->use != NVME__EXTENT_FREE || e->len < len);
+	     e = e->next)
 		;
-	if (e == NULL)
+	if (e == NULL || e->len == len)
+		return e;
+	rest = (struct nvme__extent *)NVME_CALLOC(1, sizeof(*rest));
+	if (rest == NULL)
 		return NULL;
-	if (e->len > len) {
-		rest = (struct nvme__extent *)NVME_CALLOC(1, sizeof(*rest));
-		if (rest == NULL)
-			return NULL;
-		rest->next = e->next;
-		rest->offset = e->offset + len;
-		rest->len = e->len - len;
-		e->next = rest;
-		e->len = len;
-	}
-	e->used = true;
+	rest->next = e->next;
+	rest->offset = e->offset + len;
+	rest->len = e->len - len;
+	e->next = rest;
+	e->len = len;
 	return e;
 }
 
@@ -4468,7 +4686,7 @@ static int nvme__extent_append(struct nvme__arena *a, size_t offset, size_t len)
 
 	for (; *link != NULL; link = &(*link)->next)
 		last = *link;
-	if (last != NULL && !last->used) {
+	if (last != NULL && last->use == NVME__EXTENT_FREE) {
 		last->len += len;
 		return 0;
 	}
@@ -4488,16 +4706,34 @@ static size_t nvme__arena_missing(const struct nvme__arena *a, size_t len)
 
 	while (e != NULL && e->next != NULL)
 		e = e->next;
-	if (e == NULL || e->used)
+	if (e == NULL || e->use != NVME__EXTENT_FREE)
 		return len;
 	return e->len < len ? len - e->len : 0;
 }
 
-NVMEDEF void *nvme_dma_alloc(struct nvme_ctrlr *ctrlr, size_t size)
+/* len bytes, whole pages, from what is there or from what can be added. */
+static struct nvme__extent *nvme__extent_get(struct nvme_ctrlr *ctrlr, size_t len)
+{
+	struct nvme__arena *a = &ctrlr->arena;
+	struct nvme__extent *e = nvme__extent_take(a, len);
+	size_t missing, mapped = a->mapped;
+
+	if (e != NULL || ctrlr->cut_off)
+		return e;
+	missing = nvme__arena_missing(a, len);
+	if (missing == 0) /* there is room, but no memory to split an extent */
+		return NULL;
+	if (nvme__arena_grow(ctrlr, missing) != 0 ||
+	    nvme__extent_append(a, mapped, a->mapped - mapped) != 0)
+		return NULL;
+	return nvme__extent_take(a, len);
+}
+
+static void *nvme__dma_take(struct nvme_ctrlr *ctrlr, size_t size, enum nvme__extent_use use)
 {
 	struct nvme__arena *a = &ctrlr->arena;
 	struct nvme__extent *e;
-	size_t len, missing, mapped = a->mapped;
+	void *at = NULL;
 
 	if (size == 0 || size > a->window) {
 		NVME__DEV_LOG(
@@ -4507,21 +4743,18 @@ NVMEDEF void *nvme_dma_alloc(struct nvme_ctrlr *ctrlr, size_t size)
 			size, a->window);
 		return NULL;
 	}
-	len = (size_t)nvme__round_up(size, a->page);
-	e = nvme__extent_take(a, len);
-	if (e == NULL) {
-		missing = nvme__arena_missing(a, len);
-		if (missing == 0) /* there is room, but no memory to split an extent */
-			return NULL;
-		if (nvme__arena_grow(ctrlr, missing) != 0 ||
-		    nvme__extent_append(a, mapped, a->mapped - mapped) != 0)
-			return NULL;
-		e = nvme__extent_take(a, len);
-		if (e == NULL)
-			return NULL;
+	size = (size_t)nvme__round_up(size, a->page);
+	nvme__dma_lock(ctrlr);
+	e = nvme__extent_get(ctrlr, size);
+	if (e != NULL) {
+		e->use = use;
+		at = a->base + e->offset;
+		nvme__arena_set_left(a, e, use == NVME__EXTENT_BUFFER);
 	}
-	memset(a->base + e->offset, 0, e->len);
-	return a->base + e->offset;
+	nvme__dma_unlock(ctrlr);
+	if (at != NULL)
+		memset(at, 0, size);
+	return at;
 }
 
 /* Joins a free extent with the next one while that is free too. */
@@ -4529,7 +4762,8 @@ static void nvme__extent_merge(struct nvme__extent *e)
 {
 	struct nvme__extent *next;
 
-	while (e != NULL && !e->used && e->next != NULL && !e->next->used) {
+	while (e != NULL && e->use == NVME__EXTENT_FREE && e->next != NULL &&
+	       e->next->use == NVME__EXTENT_FREE) {
 		next = e->next;
 		e->len += next->len;
 		e->next = next->next;
@@ -4537,27 +4771,50 @@ static void nvme__extent_merge(struct nvme__extent *e)
 	}
 }
 
-NVMEDEF void nvme_dma_free(struct nvme_ctrlr *ctrlr, void *buf)
+/* The lock is held. false: nothing that was taken for this use begins there. */
+static bool nvme__extent_put(struct nvme__arena *a, const void *at, enum nvme__extent_use use)
 {
-	struct nvme__arena *a = &ctrlr->arena;
 	struct nvme__extent *e, *before = NULL;
 
-	if (buf == NULL)
-		return;
-	for (e = a->extents; e != NULL && a->base + e->offset != (uint8_t *)buf; e = e->next)
+	for (e = a->extents; e != NULL && a->base + e->offset != (const uint8_t *)at; e = e->next)
 		before = e;
-	if (e == NULL || !e->used) {
+	if (e == NULL || e->use != use)
+		return false;
+	e->use = NVME__EXTENT_FREE;
+	nvme__arena_set_left(a, e, false);
+	nvme__extent_merge(e);
+	nvme__extent_merge(before);
+	return true;
+}
+
+static void nvme__dma_give_back(struct nvme_ctrlr *ctrlr, void *at, enum nvme__extent_use use)
+{
+	bool found;
+
+	if (at == NULL)
+		return;
+	nvme__dma_lock(ctrlr);
+	found = nvme__extent_put(&ctrlr->arena, at, use);
+	nvme__dma_unlock(ctrlr);
+	if (!found)
 		NVME__DEV_LOG(
 			&ctrlr->dev, NVME_LOG_ERROR,
 			"%p is not a buffer of nvme_dma_alloc(), or was freed before: free each "
 			"buffer once",
-			buf);
-		return;
-	}
-	e->used = false;
-	nvme__extent_merge(e);
-	nvme__extent_merge(before);
+			at);
 }
+
+NVMEDEF void *nvme_dma_alloc(struct nvme_ctrlr *ctrlr, size_t size)
+{
+	return nvme__dma_take(ctrlr, size, NVME__EXTENT_BUFFER);
+}
+
+NVMEDEF void nvme_dma_free(struct nvme_ctrlr *ctrlr, void *buf)
+{
+	nvme__dma_give_back(ctrlr, buf, NVME__EXTENT_BUFFER);
+}
+
+/* ---- memory of the caller's own ---- */
 
 /* Is any of these bytes in the arena's window or registered already? */
 static bool nvme__dma_overlaps(const struct nvme_ctrlr *ctrlr, const uint8_t *at, size_t len)
@@ -4568,101 +4825,149 @@ static bool nvme__dma_overlaps(const struct nvme_ctrlr *ctrlr, const uint8_t *at
 	for (i = 0; i < ctrlr->num_regions; i++) {
 		const struct nvme__region *r = &ctrlr->regions[i];
 
-		if (at < r->vaddr + r->len && r->vaddr < at + len)
+		if (nvme__region_used(r) && at < r->vaddr + r->len && r->vaddr < at + len)
 			return true;
 	}
 	return at < a->base + a->window && a->base < at + len;
 }
 
-NVMEDEF int nvme_dma_register(struct nvme_ctrlr *ctrlr, void *vaddr, size_t len)
+/* The lowest slot that is empty. NULL: there is none. */
+static struct nvme__region *nvme__region_slot(struct nvme_ctrlr *ctrlr)
 {
-	size_t mask = ctrlr->dev.page_size - 1;
-	uint8_t *at = (uint8_t *)vaddr;
-	struct nvme__region *r;
+	uint32_t i;
+
+	for (i = 0; i < NVME__MAX_REGIONS; i++) {
+		if (!nvme__region_used(&ctrlr->regions[i]))
+			return &ctrlr->regions[i];
+	}
+	return NULL;
+}
+
+/* The lock is held. Maps the memory, then lets the threads that submit commands see it. */
+static int nvme__region_add(struct nvme_ctrlr *ctrlr, uint8_t *at, size_t len)
+{
+	struct nvme__region *r = nvme__region_slot(ctrlr);
 	uint64_t iova;
 	int rc;
 
-	if (at == NULL || len == 0 || ((uintptr_t)at & mask) != 0 || (len & mask) != 0) {
+	if (ctrlr->cut_off)
+		return -ESHUTDOWN;
+	if (nvme__dma_overlaps(ctrlr, at, len))
+		return -EINVAL;
+	if (r == NULL || nvme__iova_alloc(ctrlr, len, &iova) != 0)
+		return -ENOSPC;
+	rc = nvme__dma_map(&ctrlr->dev, at, len, iova);
+	if (rc != 0)
+		return rc;
+	nvme__region_write(r, at, len, iova);
+	if ((uint32_t)(r - ctrlr->regions) >= ctrlr->num_regions)
+		__atomic_store_n(&ctrlr->num_regions, (uint32_t)(r - ctrlr->regions) + 1,
+		                 __ATOMIC_RELEASE);
+	return 0;
+}
+
+NVMEDEF int nvme_dma_register(struct nvme_ctrlr *ctrlr, void *vaddr, size_t len)
+{
+	size_t mask = ctrlr->dev.page_size - 1;
+	int rc;
+
+	if (vaddr == NULL || len == 0 || ((uintptr_t)vaddr & mask) != 0 || (len & mask) != 0) {
 		NVME__DEV_LOG(
 			&ctrlr->dev, NVME_LOG_ERROR,
 			"%zu bytes at %p are not whole pages: align address and length to %zu", len,
 			vaddr, mask + 1);
 		return -EINVAL;
 	}
-	if (nvme__dma_overlaps(ctrlr, at, len)) {
+	nvme__dma_lock(ctrlr);
+	rc = nvme__region_add(ctrlr, (uint8_t *)vaddr, len);
+	nvme__dma_unlock(ctrlr);
+	if (rc == -EINVAL)
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 		              "%zu bytes at %p are DMA memory already: register memory once", len,
 		              vaddr);
-		return -EINVAL;
-	}
-	if (ctrlr->num_regions == NVME__MAX_REGIONS || nvme__iova_alloc(ctrlr, len, &iova) != 0) {
+	else if (rc == -ENOSPC)
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "no room for another region (%" PRIu32
-		              " are registered): unregister some, or "
+		              "no room for another region (%d are possible): unregister some, or "
 		              "register fewer and larger ones",
-		              ctrlr->num_regions);
-		return -ENOSPC;
-	}
-	rc = nvme__dma_map(&ctrlr->dev, at, len, iova);
-	if (rc != 0)
+		              NVME__MAX_REGIONS);
+	return rc;
+}
+
+/* The lock is held. */
+static int nvme__region_remove(struct nvme_ctrlr *ctrlr, const uint8_t *at)
+{
+	uint32_t i;
+	int rc = 0;
+
+	for (i = 0; i < ctrlr->num_regions; i++) {
+		struct nvme__region *r = &ctrlr->regions[i];
+
+		if (!nvme__region_used(r) || r->vaddr != at)
+			continue;
+		if (!ctrlr->cut_off)
+			rc = nvme__dma_unmap(&ctrlr->dev, r->iova, r->len);
+		if (rc == 0)
+			__atomic_store_n(&r->version, r->version + 1, __ATOMIC_RELEASE);
 		return rc;
-	r = &ctrlr->regions[ctrlr->num_regions++];
-	r->vaddr = at;
-	r->len = len;
-	r->iova = iova;
-	return 0;
+	}
+	return -ENOENT;
 }
 
 NVMEDEF int nvme_dma_unregister(struct nvme_ctrlr *ctrlr, void *vaddr)
 {
-	uint32_t i;
 	int rc;
 
-	for (i = 0; i < ctrlr->num_regions; i++) {
-		if (ctrlr->regions[i].vaddr == (uint8_t *)vaddr)
-			break;
-	}
-	if (i == ctrlr->num_regions) {
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_ERROR,
-			"%p is not the start of a registered region: give the address that was "
-			"registered",
-			vaddr);
-		return -EINVAL;
-	}
-	rc = nvme__dma_unmap(&ctrlr->dev, ctrlr->regions[i].iova, ctrlr->regions[i].len);
-	if (rc == 0)
-		ctrlr->regions[i] = ctrlr->regions[--ctrlr->num_regions];
-	return rc;
+	nvme__dma_lock(ctrlr);
+	rc = nvme__region_remove(ctrlr, (const uint8_t *)vaddr);
+	nvme__dma_unlock(ctrlr);
+	if (rc != -ENOENT)
+		return rc;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "%p is not the start of a registered region: give the address that was "
+	              "registered",
+	              vaddr);
+	return -EINVAL;
 }
+
+/* ---- translation, in any thread and without a lock ---- */
 
 /* The slow half of nvme_dma_iova(): the few regions of the caller's own. */
 NVME__COLD int nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
                                  uint64_t *iova)
 {
-	uint32_t i;
+	uint32_t i, count = __atomic_load_n(&ctrlr->num_regions, __ATOMIC_ACQUIRE);
+	struct nvme__region r;
 
-	for (i = 0; i < ctrlr->num_regions; i++) {
-		const struct nvme__region *r = &ctrlr->regions[i];
-		size_t offset = (size_t)((uintptr_t)vaddr - (uintptr_t)r->vaddr);
+	for (i = 0; i < count; i++) {
+		size_t offset;
 
-		if (offset < r->len && len <= r->len - offset) {
-			*iova = r->iova + offset;
+		if (!nvme__region_read(&ctrlr->regions[i], &r))
+			continue;
+		offset = (size_t)((uintptr_t)vaddr - (uintptr_t)r.vaddr);
+		if (offset < r.len && len <= r.len - offset) {
+			*iova = r.iova + offset;
 			return 0;
 		}
 	}
 	return -EFAULT;
 }
 
-/* Translation is a subtraction: below the window the difference wraps and fails the same test. */
+/*
+ * Translation is a subtraction: below the window the difference wraps and fails the same test. What
+ * would leave the buffer that it starts in is refused: behind it there are rings, or other buffers.
+ */
 NVME__HOT int nvme__dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
                              uint64_t *iova)
 {
 	const struct nvme__arena *a = &ctrlr->arena;
-	size_t offset = (size_t)((uintptr_t)vaddr - (uintptr_t)a->base);
+	size_t offset = (size_t)((uintptr_t)vaddr - (uintptr_t)a->base), room;
 
-	if (nvme__unlikely(offset >= a->mapped || len > a->mapped - offset))
+	if (nvme__unlikely(offset >= a->window))
 		return nvme__region_iova(ctrlr, vaddr, len, iova);
+	room = (size_t)__atomic_load_n(&a->left[offset >> a->page_shift], __ATOMIC_RELAXED)
+	       << a->page_shift;
+	if (nvme__unlikely(len > room || (offset & (a->page - 1)) > room - len))
+		return -EFAULT;
 	*iova = a->iova + offset;
 	return 0;
 }
@@ -4670,7 +4975,13 @@ NVME__HOT int nvme__dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, 
 NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
                           uint64_t *iova)
 {
-	return nvme__dma_iova(ctrlr, vaddr, len, iova);
+	return nvme__dma_iova(ctrlr, vaddr, len > 0 ? len : 1, iova);
+}
+
+/* Of memory of the driver's own, which has no room for data. */
+static uint64_t nvme__ring_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr)
+{
+	return ctrlr->arena.iova + (uint64_t)((const uint8_t *)vaddr - ctrlr->arena.base);
 }
 
 /* ============================================================================================
@@ -4910,43 +5221,53 @@ static void nvme__qpair_reset(struct nvme_qpair *qp)
 	}
 }
 
+/* All that the controller could reach. It must have let go of the queues. */
 static void nvme__qpair_free_memory(struct nvme_qpair *qp)
 {
-	nvme_dma_free(qp->ctrlr, qp->lists);
-	nvme_dma_free(qp->ctrlr, qp->cq);
-	nvme_dma_free(qp->ctrlr, qp->sq);
-	qp->lists = NULL;
-	qp->cq = NULL;
-	qp->sq = NULL;
+	uint32_t i;
+
+	for (i = 0; i < NVME__BOUNCES; i++)
+		nvme_dma_free(qp->ctrlr, qp->bounce[i].buf);
+	nvme__dma_give_back(qp->ctrlr, qp->lists, NVME__EXTENT_RING);
+	nvme__dma_give_back(qp->ctrlr, qp->cq, NVME__EXTENT_RING);
+	nvme__dma_give_back(qp->ctrlr, qp->sq, NVME__EXTENT_RING);
 }
 
 static void nvme__qpair_destroy(struct nvme_qpair *qp)
 {
+	nvme__qpair_free_memory(qp);
 	NVME_FREE(qp->trackers);
 	NVME_FREE(qp->free_cids);
 	NVME_FREE(qp);
+}
+
+/* Rings and PRP lists: whole pages that no data may be read into. */
+static void *nvme__ring_alloc(struct nvme_ctrlr *ctrlr, size_t size)
+{
+	return nvme__dma_take(ctrlr, size, NVME__EXTENT_RING);
 }
 
 static int nvme__qpair_alloc_memory(struct nvme_qpair *qp)
 {
 	struct nvme_ctrlr *ctrlr = qp->ctrlr;
 	uint32_t i, bytes;
-	uint64_t iova = 0;
 
 	bytes = nvme__prp_list_bytes(qp->max_xfer_size, ctrlr->page_size, &qp->list_pages);
 	qp->trackers = (struct nvme_tracker *)NVME_CALLOC(qp->num_trackers, sizeof(*qp->trackers));
 	qp->free_cids = (uint16_t *)NVME_CALLOC(qp->num_trackers, sizeof(*qp->free_cids));
-	qp->sq = (struct nvme_cmd *)nvme_dma_alloc(ctrlr, qp->entries * sizeof(*qp->sq));
-	qp->cq = (struct nvme_cpl *)nvme_dma_alloc(ctrlr, qp->entries * sizeof(*qp->cq));
-	qp->lists = (uint8_t *)nvme_dma_alloc(ctrlr, (size_t)qp->num_trackers * bytes);
+	qp->sq = (struct nvme_cmd *)nvme__ring_alloc(ctrlr, qp->entries * sizeof(*qp->sq));
+	qp->cq = (struct nvme_cpl *)nvme__ring_alloc(ctrlr, qp->entries * sizeof(*qp->cq));
+	qp->lists = (uint8_t *)nvme__ring_alloc(ctrlr, (size_t)qp->num_trackers * bytes);
 	if (qp->trackers == NULL || qp->free_cids == NULL || qp->sq == NULL || qp->cq == NULL ||
-	    qp->lists == NULL || nvme_dma_iova(ctrlr, qp->sq, 1, &qp->sq_iova) != 0 ||
-	    nvme_dma_iova(ctrlr, qp->cq, 1, &qp->cq_iova) != 0 ||
-	    nvme_dma_iova(ctrlr, qp->lists, 1, &iova) != 0)
+	    qp->lists == NULL)
 		return -ENOMEM;
+	qp->sq_iova = nvme__ring_iova(ctrlr, qp->sq);
+	qp->cq_iova = nvme__ring_iova(ctrlr, qp->cq);
 	for (i = 0; i < qp->num_trackers; i++) {
-		qp->trackers[i].prp_list = (uint64_t *)(void *)(qp->lists + (size_t)i * bytes);
-		qp->trackers[i].prp_list_iova = iova + (uint64_t)i * bytes;
+		uint8_t *list = qp->lists + (size_t)i * bytes;
+
+		qp->trackers[i].prp_list = (uint64_t *)(void *)list;
+		qp->trackers[i].prp_list_iova = nvme__ring_iova(ctrlr, list);
 	}
 	return 0;
 }
@@ -4970,7 +5291,6 @@ static int nvme_qpair_construct(struct nvme_ctrlr *ctrlr, uint16_t id, uint32_t 
 	qp->cq_hdbl = NVME_CQ_HDBL(id, dstrd);
 	rc = nvme__qpair_alloc_memory(qp);
 	if (rc != 0) {
-		nvme__qpair_free_memory(qp);
 		nvme__qpair_destroy(qp);
 		return rc;
 	}
@@ -5274,6 +5594,13 @@ NVME__COLD void nvme_qpair_print_completion(struct nvme_qpair *qp, const struct 
 	nvme__log_print(log, now, &place, NVME_LOG_NOTICE, text);
 }
 
+static void nvme__cmd_init(struct nvme_cmd *cmd, uint8_t opc, uint32_t nsid)
+{
+	memset(cmd, 0, sizeof(*cmd));
+	cmd->opc = opc;
+	cmd->nsid = nsid;
+}
+
 /* The 64 bytes of the SQE, from the tracker to the slot at the tail of the ring. */
 NVME__HOT void nvme_copy_command(struct nvme_cmd *dst, const struct nvme_cmd *src)
 {
@@ -5299,9 +5626,10 @@ NVME__COLD int nvme__refuse_buffer(const struct nvme_qpair *qp, const void *buf,
 	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
 	              "%" PRIu32 " bytes at %p cannot be transferred (%s): use %s", len, buf,
 	              rc == -EMSGSIZE ? "too long for one PRP list"
-	                              : "not DMA memory, or not dword aligned",
-	              rc == -EMSGSIZE ? "a larger max_xfer_size for the queue pair"
-	                              : "nvme_dma_alloc() or nvme_dma_register()");
+	                              : "not DMA memory of one buffer, or not dword aligned",
+	              rc == -EMSGSIZE
+	                      ? "a larger max_xfer_size for the queue pair"
+	                      : "nvme_dma_alloc() or nvme_dma_register(), with room for all");
 	return rc;
 }
 
@@ -5359,10 +5687,116 @@ static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, v
 	return 0;
 }
 
+/* Format NVM and namespace management change what reads and writes go by. */
+static bool nvme__cmd_changes_ns(const struct nvme_cmd *cmd)
+{
+	return cmd->opc == NVME_OPC_FORMAT_NVM || cmd->opc == NVME_OPC_NS_MANAGEMENT ||
+	       cmd->opc == NVME_OPC_NS_ATTACHMENT || cmd->opc == NVME_OPC_CAPACITY_MANAGEMENT;
+}
+
+/* 0: reads and writes may come. Other threads see it, and what was written before, in their next. */
+static void nvme__ns_set_refuse(struct nvme_ns *ns, int refuse)
+{
+	__atomic_store_n(&ns->refuse, refuse, __ATOMIC_RELEASE);
+	__atomic_store_n(&ns->max_nlb, refuse != 0 ? 0 : ns->limit, __ATOMIC_RELEASE);
+}
+
+/*
+ * From the submission of a command that changes namespaces until they were identified again, I/O to
+ * them is refused: it would go by sizes that hold no longer.
+ */
+static void nvme__ctrlr_expect_ns_change(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd)
+{
+	bool all = cmd->nsid == NVME_NSID_ALL || cmd->opc == NVME_OPC_CAPACITY_MANAGEMENT ||
+	           (cmd->opc == NVME_OPC_FORMAT_NVM &&
+	            (ctrlr->data.fna & (NVME_FNA_FORMAT_ALL | NVME_FNA_ERASE_ALL)) != 0);
+	uint32_t i;
+
+	if (!nvme__cmd_changes_ns(cmd))
+		return;
+	ctrlr->ns_changing = true;
+	for (i = 0; i < ctrlr->num_ns; i++) {
+		if (ctrlr->ns[i]->refuse != 0 || (!all && ctrlr->ns[i]->id != cmd->nsid))
+			continue;
+		nvme__ns_set_refuse(ctrlr->ns[i], -EBUSY);
+	}
+}
+
+/* Is such a command still on its way? */
+static bool nvme__ctrlr_ns_change_pending(const struct nvme_ctrlr *ctrlr)
+{
+	const struct nvme_qpair *qp = ctrlr->adminq;
+	uint32_t i;
+
+	for (i = 0; i < qp->num_trackers; i++) {
+		if (qp->trackers[i].outstanding && nvme__cmd_changes_ns(&qp->trackers[i].cmd))
+			return true;
+	}
+	return false;
+}
+
+/* It was not submitted after all. */
+static void nvme__ctrlr_forget_ns_change(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t i;
+
+	if (!ctrlr->ns_changing || nvme__ctrlr_ns_change_pending(ctrlr))
+		return;
+	ctrlr->ns_changing = false;
+	for (i = 0; i < ctrlr->num_ns; i++) {
+		if (ctrlr->ns[i]->refuse == -EBUSY)
+			nvme__ns_set_refuse(ctrlr->ns[i], 0);
+	}
+}
+
+/* A queue pair of ours with this id, living or not yet let go of. */
+static bool nvme__ctrlr_owns_qid(const struct nvme_ctrlr *ctrlr, uint32_t qid)
+{
+	const struct nvme_qpair *qp;
+
+	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next) {
+		if (qp->id == qid)
+			return true;
+	}
+	for (qp = ctrlr->zombies; qp != NULL; qp = qp->next) {
+		if (qp->id == qid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What an admin command of the caller's means for the driver. It may not delete a queue that the
+ * driver uses, and what it does to namespaces makes what is known of them old.
+ */
+static int nvme__ctrlr_admin_check(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd)
+{
+	if (cmd == NULL)
+		return -EINVAL;
+	if (ctrlr->closing)
+		return -ESHUTDOWN;
+	if ((cmd->opc == NVME_OPC_DELETE_IO_SQ || cmd->opc == NVME_OPC_DELETE_IO_CQ) &&
+	    nvme__ctrlr_owns_qid(ctrlr, NVME_DELETE_IO_Q_QID(cmd->cdw10))) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "queue %" PRIu32 " belongs to a queue pair of this driver: delete it "
+		              "with nvme_ctrlr_free_io_qpair()",
+		              NVME_DELETE_IO_Q_QID(cmd->cdw10));
+		return -EINVAL;
+	}
+	nvme__ctrlr_expect_ns_change(ctrlr, cmd);
+	return 0;
+}
+
 NVMEDEF int nvme_ctrlr_cmd_admin_raw(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd,
                                      void *buf, uint32_t len, nvme_cmd_cb cb, void *arg)
 {
-	return nvme__submit_raw(ctrlr->adminq, cmd, buf, len, cb, arg);
+	int rc = nvme__ctrlr_admin_check(ctrlr, cmd);
+
+	if (rc == 0)
+		rc = nvme__submit_raw(ctrlr->adminq, cmd, buf, len, cb, arg);
+	if (rc != 0)
+		nvme__ctrlr_forget_ns_change(ctrlr);
+	return rc;
 }
 
 NVMEDEF int nvme_ctrlr_cmd_io_raw(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
@@ -5384,6 +5818,16 @@ NVMEDEF int nvme_ctrlr_cmd_io_raw(struct nvme_ctrlr *ctrlr, struct nvme_qpair *q
 
 #define NVME__BAD_CQE_LIMIT 8     /* senseless CQEs before a queue is given up */
 #define NVME__IDLE_POLLS    65536 /* empty polls between two looks at CSTS */
+
+/* A callback called what it must not: it would end in itself, or below the feet of its caller. */
+NVME__COLD int nvme__refuse_in_callback(const struct nvme_qpair *qp, const char *what)
+{
+	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+	              "%s was called from a callback of queue pair %u: set a flag in the callback "
+	              "and call it from where the queue is polled",
+	              what, qp->id);
+	return -EBUSY;
+}
 
 /* Nothing goes in or comes out any more; what is outstanding ends when the queue is freed. */
 static int nvme__qpair_fail(struct nvme_qpair *qp, int rc)
@@ -5477,13 +5921,12 @@ NVME__COLD int nvme__qpair_watch(struct nvme_qpair *qp)
 	return rc != 0 ? nvme__qpair_fail(qp, rc) : 0;
 }
 
-NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max)
+/* Takes what is there, in turns with the callbacks, which may submit. */
+NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 {
 	struct nvme_cpl cpl;
 	uint32_t count = 0;
 
-	if (nvme__unlikely(qp->failed != 0))
-		return qp->failed;
 	if (max == 0 || max > qp->entries)
 		max = qp->entries; /* a controller that floods the ring does not keep us here for ever */
 	qp->polling++;
@@ -5509,27 +5952,29 @@ NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max)
 	return nvme__unlikely(qp->failed != 0) ? qp->failed : (int)count;
 }
 
-NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr)
+NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max)
 {
-	return nvme_qpair_process_completions(ctrlr->adminq, 0);
+	if (nvme__unlikely(qp->polling != 0))
+		return nvme__refuse_in_callback(qp, "nvme_qpair_process_completions()");
+	if (nvme__unlikely(qp->failed != 0))
+		return qp->failed;
+	return nvme__qpair_reap(qp, max);
 }
 
-/* Ends what the controller will not end: the queue is deleted, or the controller disabled. */
-static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp)
+/* What the controller has completed, of a queue that it does not look at any more: no doorbell. */
+static void nvme__qpair_drain(struct nvme_qpair *qp)
 {
 	struct nvme_cpl cpl;
-	uint32_t i;
+	uint32_t count;
 
-	qp->refuse = -ESHUTDOWN;
-	for (i = 0; i < qp->num_trackers; i++) {
-		if (!qp->trackers[i].outstanding)
-			continue;
-		memset(&cpl, 0, sizeof(cpl));
-		cpl.sqid = qp->id;
-		cpl.cid = qp->trackers[i].cid;
-		cpl.status = (uint16_t)(NVME_SC_ABORTED_SQ_DELETION << 1);
-		NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "aborting outstanding command");
-		nvme_complete_request(qp, &qp->trackers[i], &cpl);
+	for (count = 0; count < qp->entries && nvme__qpair_read_cqe(qp, &cpl); count++) {
+		if (++qp->cq_head == qp->entries) {
+			qp->cq_head = 0;
+			qp->phase ^= 1;
+		}
+		if (cpl.cid < qp->num_trackers && qp->trackers[cpl.cid].outstanding &&
+		    cpl.sqid == qp->id)
+			nvme_complete_request(qp, &qp->trackers[cpl.cid], &cpl);
 	}
 }
 
@@ -5552,6 +5997,7 @@ NVMEDEF uint32_t nvme_qpair_get_num_outstanding(const struct nvme_qpair *qp)
 
 struct nvme__sync {
 	struct nvme_cpl cpl;
+	struct nvme__bounce *bounce; /* where its data is, or NULL */
 	bool done;
 };
 
@@ -5563,10 +6009,40 @@ static void nvme__sync_done(void *arg, const struct nvme_cpl *cpl)
 	sync->done = true;
 }
 
-static void nvme__sync_ignore(void *arg, const struct nvme_cpl *cpl)
+/* Nobody waits for it any more, but the controller has now let go of the bounce buffer. */
+static void nvme__sync_late(void *arg, const struct nvme_cpl *cpl)
 {
-	(void)arg;
+	struct nvme__bounce *bounce = (struct nvme__bounce *)arg;
+
 	(void)cpl;
+	if (bounce != NULL)
+		bounce->lent = false;
+}
+
+/* Ends what the controller will not end. It must not be able to reach the data any more. */
+static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data)
+{
+	struct nvme_cpl cpl;
+	uint32_t i;
+
+	qp->refuse = -ESHUTDOWN;
+	for (i = 0; i < qp->num_trackers; i++) {
+		struct nvme_tracker *tr = &qp->trackers[i];
+
+		if (!tr->outstanding || (!with_data && tr->cmd.dptr.prp.prp1 != 0))
+			continue;
+		if (tr->cb == nvme__sync_late) { /* told already, by -ETIMEDOUT */
+			nvme__tracker_put(qp, tr);
+			nvme__sync_late(tr->cb_arg, NULL);
+			continue;
+		}
+		memset(&cpl, 0, sizeof(cpl));
+		cpl.sqid = qp->id;
+		cpl.cid = tr->cid;
+		cpl.status = (uint16_t)(NVME_SC_ABORTED_SQ_DELETION << 1);
+		NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "aborting outstanding command");
+		nvme_complete_request(qp, tr, &cpl);
+	}
 }
 
 /* Nobody waits any longer: a completion that comes late must not find the waiter's stack. */
@@ -5576,10 +6052,25 @@ static void nvme__sync_abandon(struct nvme_qpair *qp, struct nvme__sync *sync)
 
 	for (i = 0; i < qp->num_trackers; i++) {
 		if (qp->trackers[i].outstanding && qp->trackers[i].cb_arg == sync) {
-			qp->trackers[i].cb = nvme__sync_ignore;
-			qp->trackers[i].cb_arg = NULL;
+			qp->trackers[i].cb = nvme__sync_late;
+			qp->trackers[i].cb_arg = sync->bounce;
+			if (sync->bounce != NULL)
+				sync->bounce->lent = true;
 		}
 	}
+}
+
+/*
+ * What a blocking call hands out when no completion came: "aborted by host" (3/71h), which no
+ * controller sends and which does not read as success [Base 2.1 §4.2.3, Fig. 100: Status Field].
+ */
+static void nvme__cpl_set_none(struct nvme_cpl *cpl, uint16_t qid)
+{
+	memset(cpl, 0, sizeof(*cpl));
+	cpl->sqid = qid;
+	cpl->cid = UINT16_MAX;
+	cpl->status = (uint16_t)(NVME_CPL_SCT_SET(NVME_SCT_PATH) |
+	                         NVME_CPL_SC_SET(NVME_SC_ABORTED_BY_HOST));
 }
 
 static uint32_t nvme__qpair_timeout_ms(const struct nvme_qpair *qp)
@@ -5589,27 +6080,27 @@ static uint32_t nvme__qpair_timeout_ms(const struct nvme_qpair *qp)
 	return qp->id == 0 ? opts->admin_timeout_ms : opts->io_timeout_ms;
 }
 
-/* Polls until something has come, for a while at most. 0: look again. */
+/*
+ * Polls until something has come, for a while at most. 1: the time was up before that. The clock is
+ * read first, so that a completion which is there has the last word, however late one looks.
+ */
 static int nvme__wait_a_little(struct nvme_qpair *qp, uint64_t deadline)
 {
-	int rc, polls;
+	int late = nvme__now_ms(qp->ctrlr) > deadline, rc = 0, polls;
 
-	for (polls = 0; polls < 256; polls++) {
+	for (polls = 0; polls < 256 && rc == 0; polls++)
 		rc = nvme_qpair_process_completions(qp, 0);
-		if (rc < 0)
-			return rc;
-		if (rc > 0)
-			break; /* but time passes on a busy queue, too */
-	}
-	if (nvme__now_ms(qp->ctrlr) <= deadline) {
-		if (rc == 0)
-			sched_yield();
-		return 0;
-	}
+	if (rc == 0 && !late)
+		sched_yield();
+	return rc < 0 ? rc : late;
+}
+
+NVME__COLD int nvme__explain_timeout(const struct nvme_qpair *qp, uint32_t timeout_ms)
+{
 	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
 	              "a command on queue %u did not complete within %" PRIu32
 	              " ms: detach the controller, which resets it, and attach it again",
-	              qp->id, nvme__qpair_timeout_ms(qp));
+	              qp->id, timeout_ms);
 	return -ETIMEDOUT;
 }
 
@@ -5620,69 +6111,147 @@ static int nvme__wait_a_little(struct nvme_qpair *qp, uint64_t deadline)
 static int nvme_wait_for_completion(struct nvme_qpair *qp, struct nvme__sync *sync,
                                     uint64_t deadline)
 {
-	int rc = 0;
+	int late = 0;
 
-	while (!sync->done && rc == 0)
-		rc = nvme__wait_a_little(qp, deadline);
+	while (!sync->done && late == 0)
+		late = nvme__wait_a_little(qp, deadline);
 	if (sync->done)
 		return nvme_cpl_is_error(&sync->cpl) ? -EIO : 0;
 	nvme__sync_abandon(qp, sync);
-	return rc;
+	return late < 0 ? late : nvme__explain_timeout(qp, nvme__qpair_timeout_ms(qp));
+}
+
+/* Submits a command; where the queue is full of the caller's own, when one of them is complete. */
+static int nvme__submit_sync(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
+                             uint32_t len, struct nvme__sync *sync, uint64_t deadline)
+{
+	int rc, late = 0;
+
+	for (;;) {
+		rc = nvme__submit_raw(qp, cmd, buf, len, nvme__sync_done, sync);
+		if (rc != -EAGAIN || late != 0)
+			break;
+		late = nvme__wait_a_little(qp, deadline);
+		if (late < 0)
+			return late;
+	}
+	return rc == -EAGAIN ? nvme__explain_timeout(qp, nvme__qpair_timeout_ms(qp)) : rc;
 }
 
 /* Submits a command whose data, if any, is in DMA memory, and waits for it. */
 static int nvme__submit_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
-                                 uint32_t len, struct nvme_cpl *cpl)
+                                 uint32_t len, struct nvme__bounce *bounce, struct nvme_cpl *cpl)
 {
 	uint64_t deadline = nvme__now_ms(qp->ctrlr) + nvme__qpair_timeout_ms(qp);
 	struct nvme__sync sync;
 	int rc;
 
 	memset(&sync, 0, sizeof(sync));
-	while ((rc = nvme__submit_raw(qp, cmd, buf, len, nvme__sync_done, &sync)) == -EAGAIN) {
-		rc = nvme__wait_a_little(qp, deadline); /* full of the caller's own commands */
-		if (rc != 0)
-			return rc;
-	}
+	sync.bounce = bounce;
+	rc = nvme__submit_sync(qp, cmd, buf, len, &sync, deadline);
 	if (rc == 0)
 		rc = nvme_wait_for_completion(qp, &sync, deadline);
-	*cpl = sync.cpl;
+	if (sync.done)
+		*cpl = sync.cpl;
 	return rc;
 }
 
+/* A buffer of this queue pair's own of at least len bytes. NULL: *rc says why not. */
+static struct nvme__bounce *nvme__bounce_get(struct nvme_qpair *qp, uint32_t len, int *rc)
+{
+	struct nvme__bounce *b = NULL;
+	int i;
+
+	for (i = 0; i < NVME__BOUNCES && (b == NULL || b->len < len); i++) {
+		if (!qp->bounce[i].lent)
+			b = &qp->bounce[i];
+	}
+	*rc = b == NULL ? -EBUSY : 0;
+	if (b == NULL)
+		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+		              "%d commands of queue pair %u timed out and may still use its bounce "
+		              "buffers: detach the controller, which resets it, or use DMA memory",
+		              NVME__BOUNCES, qp->id);
+	if (b == NULL || b->len >= len)
+		return b;
+	nvme_dma_free(qp->ctrlr, b->buf);
+	b->buf = (uint8_t *)nvme_dma_alloc(qp->ctrlr, len);
+	b->len = b->buf != NULL ? len : 0;
+	*rc = b->buf != NULL ? 0 : -ENOMEM;
+	return b->buf != NULL ? b : NULL;
+}
+
 /*
- * The same for data in any memory: what is not DMA memory goes through a bounce buffer. The lowest
- * bits of an opcode tell which way the data flows [Base 2.1 §4.1.1, Fig. 91: data transfer].
+ * Can the controller reach this memory as it is (1), or does it take a copy (0)? What begins in a
+ * DMA buffer and leaves it is neither: the copy would run over rings and other buffers.
+ */
+static int nvme__is_dma_memory(const struct nvme_ctrlr *ctrlr, const void *buf, uint32_t len)
+{
+	const struct nvme__arena *a = &ctrlr->arena;
+	const uint8_t *at = (const uint8_t *)buf;
+	uint64_t iova;
+
+	if (nvme_dma_iova(ctrlr, buf, len, &iova) == 0)
+		return ((uintptr_t)buf & 3) == 0;
+	return at < a->base + a->window && a->base < at + len ? -EFAULT : 0;
+}
+
+/*
+ * Any command, with data in any memory: what is not DMA memory goes through a bounce buffer. The
+ * lowest bits of an opcode tell which way the data flows [Base 2.1 §4.1.1, Fig. 91: data transfer].
  */
 static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
                                   uint32_t len, struct nvme_cpl *cpl)
 {
+	struct nvme__bounce *bounce;
 	struct nvme_cpl local;
-	uint64_t iova;
-	void *bounce;
-	int rc;
+	int rc, direct;
 
 	if (cpl == NULL)
 		cpl = &local;
-	memset(cpl, 0, sizeof(*cpl));
+	nvme__cpl_set_none(cpl, qp->id);
+	if (qp->polling != 0)
+		return nvme__refuse_in_callback(qp, "a blocking function");
 	if (cmd == NULL || (len != 0 && buf == NULL))
 		return -EINVAL;
 	if (len > qp->max_xfer_size)
 		return -EMSGSIZE;
-	if (len == 0 ||
-	    (((uintptr_t)buf & 3) == 0 && nvme_dma_iova(qp->ctrlr, buf, len, &iova) == 0))
-		return nvme__submit_and_wait(qp, cmd, buf, len, cpl);
-	bounce = nvme_dma_alloc(qp->ctrlr, len);
+	direct = len == 0 ? 1 : nvme__is_dma_memory(qp->ctrlr, buf, len);
+	if (direct < 0)
+		return nvme__refuse_buffer(qp, buf, len, direct);
+	if (direct)
+		return nvme__submit_and_wait(qp, cmd, buf, len, NULL, cpl);
+	bounce = nvme__bounce_get(qp, len, &rc);
 	if (bounce == NULL)
-		return -ENOMEM;
+		return rc;
 	if ((cmd->opc & 1) != 0)
-		memcpy(bounce, buf, len);
-	rc = nvme__submit_and_wait(qp, cmd, bounce, len, cpl);
+		memcpy(bounce->buf, buf, len);
+	rc = nvme__submit_and_wait(qp, cmd, bounce->buf, len, bounce, cpl);
 	if (rc == 0 && (cmd->opc & 2) != 0)
-		memcpy(buf, bounce, len);
-	if (rc == 0 || nvme_cpl_is_error(cpl)) /* otherwise the controller may still write to it */
-		nvme_dma_free(qp->ctrlr, bounce);
+		memcpy(buf, bounce->buf, len);
 	return rc;
+}
+
+/* What needs the admin queue cannot be done while its callbacks run, or while all ends. */
+static int nvme__ctrlr_refuse_call(struct nvme_ctrlr *ctrlr, const char *what)
+{
+	if (ctrlr->adminq->polling != 0)
+		return nvme__refuse_in_callback(ctrlr->adminq, what);
+	if (!ctrlr->closing)
+		return 0;
+	NVME__DEV_LOG(
+		&ctrlr->dev, NVME_LOG_ERROR,
+		"%s was called while the controller is being detached: callbacks that run then "
+		"can start nothing new",
+		what);
+	return -EBUSY;
+}
+
+/* The driver's own admin commands: those of the caller's are looked at first. */
+static int nvme__ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd, void *buf,
+                             uint32_t len, struct nvme_cpl *cpl)
+{
+	return nvme__command_and_wait(ctrlr->adminq, cmd, buf, len, cpl);
 }
 
 /* ============================================================================================
@@ -5696,12 +6265,13 @@ static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *
 #define NVME__NUM_IO_QUEUES       8u
 #define NVME__IO_QUEUE_SIZE       256u
 #define NVME__TIMEOUT_MS          30000u
+#define NVME__FORMAT_MS           600000u
 #define NVME__SHUTDOWN_MS         10000u
+#define NVME__SHUTDOWN_MAX_MS     60000u
 #define NVME__MAX_PAGE_SIZE       ((uint32_t)1 << 20)
 #define NVME__MAX_XFER_SIZE       ((uint32_t)32 << 20)  /* where MDTS sets no limit: 65536 x 512 */
 #define NVME__IO_MAX_XFER_SIZE    ((uint32_t)2 << 20)   /* default of a queue pair's PRP lists */
 #define NVME__ADMIN_MAX_XFER_SIZE ((uint32_t)128 << 10) /* of an admin command */
-#define NVME__MAX_NS              1024u /* namespaces kept of what a device reports */
 #define NVME__NO_TIMEOUT          UINT64_MAX
 
 static const char *nvme__ctrlr_state_name(enum nvme_ctrlr_state state)
@@ -5799,6 +6369,12 @@ static int nvme_ctrlr_read_cap(struct nvme_ctrlr *ctrlr)
 
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READ_CAP, NVME__NO_TIMEOUT);
 	ctrlr->cap = nvme_mmio_read_8(dev, NVME_REG_CAP);
+	if ((uint32_t)ctrlr->cap == UINT32_MAX || ctrlr->cap >> 32 == UINT32_MAX) {
+		uint32_t csts; /* a device that went since VS was read, or just a wrong CAP? */
+
+		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
+			return -ENODEV;
+	}
 	nvme__trace_attach(ctrlr);
 	to = NVME_CAP_TO(ctrlr->cap);
 	ctrlr->ready_timeout = (to > 0 ? to : 1) * 500;
@@ -6023,7 +6599,7 @@ static int nvme_ctrlr_cmd_identify(struct nvme_ctrlr *ctrlr, uint32_t cns, uint3
 	cmd.opc = NVME_OPC_IDENTIFY;
 	cmd.nsid = nsid;
 	cmd.cdw10 = NVME_IDENTIFY_CNS_SET(cns);
-	return nvme_ctrlr_admin(ctrlr, &cmd, data, 4096, NULL);
+	return nvme__ctrlr_admin(ctrlr, &cmd, data, 4096, NULL);
 }
 
 /*
@@ -6093,7 +6669,7 @@ static int nvme_ctrlr_set_num_queues(struct nvme_ctrlr *ctrlr)
 	cmd.opc = NVME_OPC_SET_FEATURES;
 	cmd.cdw10 = NVME_FEAT_NUMBER_OF_QUEUES;
 	cmd.cdw11 = NVME_NUM_QUEUES_NSQ_SET(want - 1) | NVME_NUM_QUEUES_NCQ_SET(want - 1);
-	rc = nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
+	rc = nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
 	if (rc == -EIO && nvme_cpl_is_error(&cpl)) {
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
 		              "the controller grants no I/O queues: only admin commands will work");
@@ -6202,22 +6778,22 @@ static int nvme__ns_parse(struct nvme_ns *ns)
 	ns->noiob = data->noiob;
 	if (ns->extended_sector_size > ns->ctrlr->max_xfer_size)
 		return -EINVAL;
-	ns->max_nlb = ns->separate_metadata ? 0 : nvme_ns_get_max_nlb(ns, NULL);
-	if (ns->max_nlb > ns->nsze)
-		ns->max_nlb = (uint32_t)ns->nsze;
+	ns->limit = ns->separate_metadata ? 0 : nvme_ns_get_max_nlb(ns, NULL);
+	if (ns->limit > ns->nsze)
+		ns->limit = (uint32_t)ns->nsze;
 	return 0;
 }
 
-/* Identify Namespace; -ENODATA for an NSID that is not active or cannot be used. */
-static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns, uint32_t nsid)
+/*
+ * Identify Namespace, which makes what is known of it true again; -ENODATA for an NSID that is not
+ * active or cannot be used. Reads and writes are refused until all of it is known.
+ */
+static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns)
 {
-	uint32_t timeout = ctrlr->opts.admin_timeout_ms;
+	uint32_t timeout = ctrlr->opts.admin_timeout_ms, nsid = ns->id;
 	uint8_t descs[4096];
 	int rc;
 
-	memset(ns, 0, sizeof(*ns));
-	ns->ctrlr = ctrlr;
-	ns->id = nsid;
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_NS, timeout);
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_NS, timeout);
 	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, nsid, &ns->data);
@@ -6236,14 +6812,79 @@ static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns, 
 	}
 	memcpy(ns->nguid, ns->data.nguid, sizeof(ns->nguid));
 	memcpy(ns->eui64, ns->data.eui64, sizeof(ns->eui64));
-	if (ctrlr->vs < NVME_VS_SET(1, 3, 0))
+	memset(ns->uuid, 0, sizeof(ns->uuid));
+	if (ctrlr->vs >= NVME_VS_SET(1, 3, 0)) {
+		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_ID_DESCS, timeout);
+		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ID_DESCS, timeout);
+		rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS_ID_DESC, nsid, descs);
+		if (rc == 0)
+			nvme__ns_parse_id_descs(ns, descs);
+		if (ctrlr->adminq->failed != 0) /* the names are a courtesy: else no failure */
+			return ctrlr->adminq->failed;
+	}
+	nvme__ns_set_refuse(ns, 0);
+	return 0;
+}
+
+/* The structure of a namespace, known or new. NULL: no memory. They stay until the detach. */
+static struct nvme_ns *nvme__ctrlr_ns_slot(struct nvme_ctrlr *ctrlr, uint32_t nsid)
+{
+	uint32_t at = ctrlr->num_ns, i;
+	struct nvme_ns *ns;
+
+	while (at > 0 && ctrlr->ns[at - 1]->id >= nsid)
+		at--;
+	if (at < ctrlr->num_ns && ctrlr->ns[at]->id == nsid)
+		return ctrlr->ns[at];
+	if (ctrlr->num_ns == NVME__MAX_NS)
+		return NULL;
+	ns = (struct nvme_ns *)NVME_CALLOC(1, sizeof(*ns));
+	if (ns == NULL)
+		return NULL;
+	ns->ctrlr = ctrlr;
+	ns->id = nsid;
+	ns->refuse = -ENOENT;
+	for (i = ctrlr->num_ns++; i > at; i--)
+		ctrlr->ns[i] = ctrlr->ns[i - 1];
+	ctrlr->ns[at] = ns;
+	return ns;
+}
+
+/* One namespace of the list: identified, unless it is known well enough. */
+static int nvme__ctrlr_add_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid)
+{
+	struct nvme_ns *ns = nvme__ctrlr_ns_slot(ctrlr, nsid);
+	int rc;
+
+	if (ns == NULL)
+		return -ENOMEM;
+	if (ns->refuse == 0)
 		return 0;
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_ID_DESCS, timeout);
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ID_DESCS, timeout);
-	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS_ID_DESC, nsid, descs);
+	rc = nvme_ctrlr_identify_ns(ctrlr, ns);
+	if (rc == -ENODATA)
+		nvme__ns_set_refuse(ns, -ENOENT);
 	if (rc == 0)
-		nvme__ns_parse_id_descs(ns, descs);
-	return ctrlr->adminq->failed; /* the names are a courtesy: an error status is no failure */
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Namespace %" PRIu32 " was added", nsid);
+	return rc == -ENODATA ? 0 : rc;
+}
+
+/* Those that the list does not name any more. Both are ascending. */
+static void nvme__ctrlr_remove_ns(struct nvme_ctrlr *ctrlr, const uint32_t *nsids, int found)
+{
+	uint32_t i;
+	int at = 0;
+
+	for (i = 0; i < ctrlr->num_ns; i++) {
+		struct nvme_ns *ns = ctrlr->ns[i];
+
+		while (at < found && nsids[at] < ns->id)
+			at++;
+		if (ns->refuse == -ENOENT || (at < found && nsids[at] == ns->id))
+			continue;
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Namespace %" PRIu32 " was removed",
+		              ns->id);
+		nvme__ns_set_refuse(ns, -ENOENT);
+	}
 }
 
 static int nvme_ctrlr_identify_active_ns(struct nvme_ctrlr *ctrlr)
@@ -6260,20 +6901,137 @@ static int nvme_ctrlr_identify_active_ns(struct nvme_ctrlr *ctrlr)
 	found = ctrlr->vs >= NVME_VS_SET(1, 1, 0) ? nvme__ctrlr_list_active_ns(ctrlr, nsids) : -EIO;
 	if (found == -EIO && ctrlr->adminq->failed == 0)
 		found = nvme__ctrlr_guess_active_ns(ctrlr, nsids);
-	if (found <= 0)
+	if (found < 0)
 		return found;
-	ctrlr->ns = (struct nvme_ns *)NVME_CALLOC((size_t)found, sizeof(*ctrlr->ns));
-	if (ctrlr->ns == NULL)
-		return -ENOMEM;
-	for (i = 0; i < found && (rc == 0 || rc == -ENODATA); i++) {
-		rc = nvme_ctrlr_identify_ns(ctrlr, &ctrlr->ns[ctrlr->num_ns], nsids[i]);
-		if (rc == 0) {
-			NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG,
-			              "Namespace %" PRIu32 " was added", nsids[i]);
-			ctrlr->num_ns++;
+	nvme__ctrlr_remove_ns(ctrlr, nsids, found);
+	for (i = 0; i < found && rc == 0; i++)
+		rc = nvme__ctrlr_add_ns(ctrlr, nsids[i]);
+	return rc;
+}
+
+/* ---- namespaces that change ---- */
+
+/* A command that changes namespaces is complete, well or not: what holds for them now? */
+NVME__COLD int nvme__ctrlr_settle_namespaces(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	if (ctrlr->closing || nvme__ctrlr_ns_change_pending(ctrlr))
+		return 0;
+	ctrlr->ns_changing = false;
+	rc = nvme_ctrlr_identify_active_ns(ctrlr);
+	if (rc != 0)
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_ERROR,
+			"the namespaces could not be identified again (%s): reads and writes of "
+			"those that changed are refused; detach the controller and attach it "
+			"again",
+			strerror(-rc));
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READY, NVME__NO_TIMEOUT);
+	return rc;
+}
+
+NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr)
+{
+	int rc = nvme_qpair_process_completions(ctrlr->adminq, 0);
+
+	if (nvme__unlikely(ctrlr->ns_changing) && rc >= 0)
+		(void)nvme__ctrlr_settle_namespaces(ctrlr);
+	return rc;
+}
+
+/* Refuses what the controller would refuse, before anything is erased. */
+static int nvme__ctrlr_check_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
+                                    const struct nvme_format *format)
+{
+	const struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, nsid);
+
+	if ((ctrlr->data.oacs & NVME_OACS_FORMAT) == 0) {
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_ERROR,
+			"the controller has no Format NVM command (OACS bit 1): overwrite the "
+			"blocks instead");
+		return -ENOTSUP;
+	}
+	if (nsid == 0 || format->lbaf > 63 || format->mset > 1 || format->pi > 3 ||
+	    format->pil > 1 || format->ses > 2 ||
+	    (ns != NULL && format->lbaf > ns->data.nlbaf + ns->data.nulbaf)) {
+		NVME__DEV_LOG(
+			&ctrlr->dev, NVME_LOG_ERROR,
+			"a format of namespace %" PRIu32 " with lbaf %u, mset %u, pi %u, pil %u, "
+			"ses %u was asked for: see nvme_ns_get_data()->lbaf for the formats, and "
+			"struct nvme_format for the rest",
+			nsid, format->lbaf, format->mset, format->pi, format->pil, format->ses);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* How far it is, from the one field of Identify Namespace that is for this. */
+static void nvme__ctrlr_log_format_progress(struct nvme_ctrlr *ctrlr, uint32_t nsid)
+{
+	const struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, nsid);
+	struct nvme_id_ns data;
+
+	if (ns == NULL || NVME_FPI_SUPPORTED(ns->data.fpi) == 0 || ctrlr->adminq->num_free == 0)
+		return;
+	if (nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, nsid, &data) == 0)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
+		              "Format NVM of namespace %" PRIu32 ": %u %% remain", nsid,
+		              NVME_FPI_REMAINING(data.fpi));
+}
+
+/* Waits as nvme_wait_for_completion() does, and says once a second how far the format is. */
+static int nvme__ctrlr_wait_for_format(struct nvme_ctrlr *ctrlr, struct nvme__sync *sync,
+                                       uint32_t nsid, uint32_t timeout_ms)
+{
+	uint64_t start = nvme__now_ms(ctrlr), next = start + 1000;
+	int late = 0;
+
+	while (!sync->done && late == 0) {
+		late = nvme__wait_a_little(ctrlr->adminq, start + timeout_ms);
+		if (!sync->done && late == 0 && nvme__now_ms(ctrlr) >= next) {
+			nvme__ctrlr_log_format_progress(ctrlr, nsid);
+			next = nvme__now_ms(ctrlr) + 1000;
 		}
 	}
-	return rc == -ENODATA ? 0 : rc;
+	if (sync->done)
+		return nvme_cpl_is_error(&sync->cpl) ? -EIO : 0;
+	nvme__sync_abandon(ctrlr->adminq, sync);
+	return late < 0 ? late : nvme__explain_timeout(ctrlr->adminq, timeout_ms);
+}
+
+NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
+                              const struct nvme_format *format, struct nvme_cpl *cpl)
+{
+	uint32_t timeout = format->timeout_ms != 0 ? format->timeout_ms : NVME__FORMAT_MS;
+	struct nvme__sync sync;
+	struct nvme_cmd cmd;
+	int rc, settled;
+
+	memset(&sync, 0, sizeof(sync));
+	nvme__cpl_set_none(&sync.cpl, 0);
+	rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_ctrlr_format()");
+	if (rc == 0)
+		rc = nvme__ctrlr_check_format(ctrlr, nsid, format);
+	if (rc == 0) {
+		nvme__cmd_init(&cmd, NVME_OPC_FORMAT_NVM, nsid);
+		cmd.cdw10 = NVME_FORMAT_LBAFL_SET(format->lbaf & 15u) |
+		            NVME_FORMAT_LBAFU_SET(format->lbaf >> 4) |
+		            NVME_FORMAT_MSET_SET(format->mset) | NVME_FORMAT_PI_SET(format->pi) |
+		            NVME_FORMAT_PIL_SET(format->pil) | NVME_FORMAT_SES_SET(format->ses);
+		nvme__ctrlr_expect_ns_change(ctrlr, &cmd);
+		rc = nvme__submit_sync(ctrlr->adminq, &cmd, NULL, 0, &sync,
+		                       nvme__now_ms(ctrlr) + timeout);
+		if (rc != 0)
+			nvme__ctrlr_forget_ns_change(ctrlr);
+		else
+			rc = nvme__ctrlr_wait_for_format(ctrlr, &sync, nsid, timeout);
+	}
+	if (cpl != NULL)
+		*cpl = sync.cpl;
+	settled = ctrlr->ns_changing ? nvme__ctrlr_settle_namespaces(ctrlr) : 0;
+	return rc != 0 ? rc : settled;
 }
 
 /* ---- the whole bring-up ---- */
@@ -6313,7 +7071,7 @@ static int nvme_ctrlr_cmd_create_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpa
 	cmd.dptr.prp.prp1 = qp->cq_iova;
 	cmd.cdw10 = NVME_CREATE_IO_Q_QID_SET(qp->id) | NVME_CREATE_IO_Q_QSIZE_SET(qp->entries - 1);
 	cmd.cdw11 = NVME_CREATE_IO_CQ_PC_SET(1);
-	return nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
+	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
 }
 
 /* [Base 2.1 §5.2.2, Fig. 478 and 479: Create I/O Submission Queue] */
@@ -6328,7 +7086,7 @@ static int nvme_ctrlr_cmd_create_io_sq(struct nvme_ctrlr *ctrlr, struct nvme_qpa
 	cmd.cdw10 = NVME_CREATE_IO_Q_QID_SET(qp->id) | NVME_CREATE_IO_Q_QSIZE_SET(qp->entries - 1);
 	cmd.cdw11 = NVME_CREATE_IO_SQ_PC_SET(1) | NVME_CREATE_IO_SQ_QPRIO_SET(qp->qprio) |
 	            NVME_CREATE_IO_SQ_CQID_SET(qp->id);
-	return nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
+	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
 }
 
 static int nvme__ctrlr_cmd_delete_queue(struct nvme_ctrlr *ctrlr, uint8_t opc, uint16_t qid)
@@ -6338,7 +7096,7 @@ static int nvme__ctrlr_cmd_delete_queue(struct nvme_ctrlr *ctrlr, uint8_t opc, u
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = opc;
 	cmd.cdw10 = NVME_DELETE_IO_Q_QID_SET(qid);
-	return nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, NULL);
+	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, NULL);
 }
 
 static int nvme_ctrlr_cmd_delete_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
@@ -6354,16 +7112,29 @@ static int nvme_ctrlr_cmd_delete_io_sq(struct nvme_ctrlr *ctrlr, struct nvme_qpa
 /* The lowest queue id that is free. 0: the controller granted no more. */
 static uint16_t nvme__ctrlr_free_qid(const struct nvme_ctrlr *ctrlr)
 {
-	const struct nvme_qpair *qp;
 	uint32_t qid;
 
 	for (qid = 1; qid <= ctrlr->num_io_queues; qid++) {
-		for (qp = ctrlr->io_qpairs; qp != NULL && qp->id != qid; qp = qp->next)
-			;
-		if (qp == NULL)
+		if (!nvme__ctrlr_owns_qid(ctrlr, qid))
 			return (uint16_t)qid;
 	}
 	return 0;
+}
+
+/*
+ * The controller may still use it (rc): rings, data and callbacks wait until the controller is off.
+ * Or nvme_detach() deleted it: callbacks that it runs later must find a queue pair that refuses.
+ */
+static void nvme__qpair_bury(struct nvme_qpair *qp, int rc)
+{
+	qp->refuse = -ESHUTDOWN;
+	qp->next = qp->ctrlr->zombies;
+	qp->ctrlr->zombies = qp;
+	if (rc != 0)
+		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_WARNING,
+		              "the controller did not let go of queue pair %u (%s): its memory and "
+		              "%" PRIu32 " callbacks are kept until nvme_detach()",
+		              qp->id, strerror(-rc), nvme_qpair_get_num_outstanding(qp));
 }
 
 /* Fills in defaults and refuses what cannot be. */
@@ -6443,7 +7214,9 @@ NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
 	memset(&opts, 0, sizeof(opts));
 	if (user_opts != NULL)
 		opts = *user_opts;
-	rc = nvme__ctrlr_check_qpair_opts(ctrlr, &opts);
+	rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_ctrlr_alloc_io_qpair()");
+	if (rc == 0)
+		rc = nvme__ctrlr_check_qpair_opts(ctrlr, &opts);
 	if (rc != 0)
 		return rc;
 	qid = nvme__ctrlr_free_qid(ctrlr);
@@ -6460,11 +7233,12 @@ NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
 		return rc;
 	qp->qprio = opts.qprio;
 	rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
-	if (rc != 0) {
-		if (rc == -EIO &&
-		    ctrlr->adminq->failed == 0) /* refused: the memory is not in use */
-			nvme__qpair_free_memory(qp);
+	if (rc == -EIO && ctrlr->adminq->failed == 0) { /* refused: the rings are not in use */
 		nvme__qpair_destroy(qp);
+		return rc;
+	}
+	if (rc != 0) {
+		nvme__qpair_bury(qp, rc);
 		return rc;
 	}
 	qp->next = ctrlr->io_qpairs;
@@ -6474,36 +7248,47 @@ NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
 }
 
 /*
- * The memory goes back only when the controller has confirmed that it lets go of it. Where it does
- * not, the memory stays mapped until the controller is disabled.
+ * Deletes the submission queue, then the completion queue. When the first is deleted the controller
+ * is done with all commands and their data [Base 2.1: Delete I/O Submission Queue command], so that
+ * their callbacks may run. One that is not deleted is buried: it ends when the controller is off.
  */
-NVMEDEF int nvme_ctrlr_free_io_qpair(struct nvme_qpair *qp)
+static int nvme__qpair_delete(struct nvme_qpair *qp)
 {
-	struct nvme_ctrlr *ctrlr;
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
 	struct nvme_qpair **link;
 	int rc;
 
-	if (qp == NULL)
-		return 0;
-	if (qp->polling != 0)
-		return -EBUSY;
-	ctrlr = qp->ctrlr;
-	qp->polling++; /* callbacks run from here on, and they may not free it once more */
 	qp->refuse = -ESHUTDOWN;
+	qp->polling++; /* callbacks run from here on, and they may not free it once more */
 	rc = nvme_ctrlr_cmd_delete_io_sq(ctrlr, qp);
-	(void)nvme_qpair_process_completions(qp, 0); /* what came before the queue was gone */
-	if (rc == 0)
+	if (rc == 0) {
+		if (qp->failed == 0)
+			(void)nvme__qpair_reap(qp, 0); /* what came before the queue was gone */
 		rc = nvme_ctrlr_cmd_delete_io_cq(ctrlr, qp);
-	nvme__qpair_abort_outstanding(qp);
-	if (rc == 0)
-		nvme__qpair_free_memory(qp);
+		nvme__qpair_abort_outstanding(qp, true);
+	}
 	for (link = &ctrlr->io_qpairs; *link != qp; link = &(*link)->next)
 		;
 	*link = qp->next;
 	if (ctrlr->sync_qp == qp)
 		ctrlr->sync_qp = NULL;
-	nvme__qpair_destroy(qp);
+	if (rc == 0 && !ctrlr->closing)
+		nvme__qpair_destroy(qp);
+	else
+		nvme__qpair_bury(qp, rc);
 	return rc;
+}
+
+NVMEDEF int nvme_ctrlr_free_io_qpair(struct nvme_qpair *qp)
+{
+	int rc;
+
+	if (qp == NULL)
+		return 0;
+	if (qp->polling != 0)
+		return nvme__refuse_in_callback(qp, "nvme_ctrlr_free_io_qpair()");
+	rc = nvme__ctrlr_refuse_call(qp->ctrlr, "nvme_ctrlr_free_io_qpair()");
+	return rc != 0 ? rc : nvme__qpair_delete(qp);
 }
 
 /* ---- shutdown ---- */
@@ -6535,6 +7320,8 @@ static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
 	if (ctrlr->data.rtd3e / 1000 + 1 > timeout)
 		timeout = ctrlr->data.rtd3e / 1000 + 1;
+	if (timeout > NVME__SHUTDOWN_MAX_MS) /* the field goes up to 71 minutes */
+		timeout = NVME__SHUTDOWN_MAX_MS;
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "shutdown timeout = %" PRIu64 " ms", timeout);
 
 	start = nvme__now_ms(ctrlr);
@@ -6594,8 +7381,8 @@ NVMEDEF uint32_t nvme_ctrlr_get_next_active_ns(const struct nvme_ctrlr *ctrlr, u
 	uint32_t i;
 
 	for (i = 0; i < ctrlr->num_ns; i++) { /* ascending */
-		if (ctrlr->ns[i].id > nsid)
-			return ctrlr->ns[i].id;
+		if (ctrlr->ns[i]->id > nsid && ctrlr->ns[i]->refuse != -ENOENT)
+			return ctrlr->ns[i]->id;
 	}
 	return 0;
 }
@@ -6605,8 +7392,8 @@ NVMEDEF struct nvme_ns *nvme_ctrlr_get_ns(const struct nvme_ctrlr *ctrlr, uint32
 	uint32_t i;
 
 	for (i = 0; i < ctrlr->num_ns; i++) {
-		if (ctrlr->ns[i].id == nsid)
-			return &ctrlr->ns[i];
+		if (ctrlr->ns[i]->id == nsid && ctrlr->ns[i]->refuse != -ENOENT)
+			return ctrlr->ns[i];
 	}
 	return NULL;
 }
@@ -6655,20 +7442,37 @@ static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrl
 	return 0;
 }
 
+/* A queue pair's last hour: what was completed, then what never will be. */
+static void nvme__qpair_end(struct nvme_qpair *qp)
+{
+	qp->polling++; /* callbacks run here */
+	nvme__qpair_drain(qp);
+	nvme__qpair_abort_outstanding(qp, true);
+}
+
 /* Releases everything, in the reverse order of its coming. The controller is off, or gone. */
 static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
 {
-	if (ctrlr->adminq != NULL)
-		nvme__qpair_destroy(ctrlr->adminq); /* its memory goes with the arena */
-	NVME_FREE(ctrlr->ns);
-	while (ctrlr->num_regions > 0) {
-		struct nvme__region *r = &ctrlr->regions[--ctrlr->num_regions];
+	struct nvme_qpair *qp;
 
-		(void)nvme__dma_unmap(&ctrlr->dev, r->iova, r->len);
+	ctrlr->closing = true;
+	nvme__dma_cut_off(ctrlr); /* before the callbacks: their buffers are the caller's again */
+	for (qp = ctrlr->zombies; qp != NULL; qp = qp->next)
+		nvme__qpair_end(qp);
+	if (ctrlr->adminq != NULL)
+		nvme__qpair_end(ctrlr->adminq);
+	while ((qp = ctrlr->zombies) != NULL) { /* no callback can come that asks for one of them */
+		ctrlr->zombies = qp->next;
+		nvme__qpair_destroy(qp);
 	}
+	if (ctrlr->adminq != NULL)
+		nvme__qpair_destroy(ctrlr->adminq);
+	while (ctrlr->num_ns > 0)
+		NVME_FREE(ctrlr->ns[--ctrlr->num_ns]);
 	nvme__arena_fini(ctrlr);
 	nvme_trace_event(&ctrlr->dev, NVME_TRACE_DETACH, 0, "", 0);
 	ctrlr->dev.ops->close(&ctrlr->dev);
+	pthread_mutex_destroy(&ctrlr->dma_lock);
 	NVME_FREE(ctrlr);
 }
 
@@ -6685,8 +7489,10 @@ NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
 	if (ctrlr == NULL)
 		return -ENOMEM;
 	snprintf(ctrlr->dev.name, sizeof(ctrlr->dev.name), "%s", addr);
+	pthread_mutex_init(&ctrlr->dma_lock, NULL);
 	if ((rc = nvme__ctrlr_set_opts(ctrlr, opts)) != 0 ||
 	    (rc = ctrlr->dev.ops->open(&ctrlr->dev, addr)) != 0) {
+		pthread_mutex_destroy(&ctrlr->dma_lock);
 		NVME_FREE(ctrlr);
 		return rc;
 	}
@@ -6703,23 +7509,33 @@ NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
 	return 0;
 }
 
+/*
+ * Callbacks with data wait until the controller cannot reach the data any more: each queue's until it
+ * is deleted, the rest until the controller is disabled and its DMA memory unmapped. Commands without
+ * data, such as Asynchronous Event Requests, end before the shutdown.
+ */
 NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
 {
-	const struct nvme_qpair *qp;
-	bool busy = false;
+	struct nvme_qpair *qp;
 	int rc;
 
 	if (ctrlr == NULL)
 		return 0;
+	rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_detach()");
+	for (qp = ctrlr->io_qpairs; qp != NULL && rc == 0; qp = qp->next) {
+		if (qp->polling != 0)
+			rc = nvme__refuse_in_callback(qp, "nvme_detach()");
+	}
+	if (rc != 0)
+		return rc;
+	ctrlr->closing = true;
 	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next)
-		busy = busy || qp->polling != 0;
-	if (busy || ctrlr->adminq->polling != 0)
-		return -EBUSY; /* called from a callback: nothing was touched */
+		qp->refuse = -ESHUTDOWN;
 	while (ctrlr->io_qpairs != NULL)
-		(void)nvme_ctrlr_free_io_qpair(ctrlr->io_qpairs);
-	ctrlr->adminq->polling++; /* its callbacks run below */
+		(void)nvme__qpair_delete(ctrlr->io_qpairs);
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Prepare to destruct SSD");
-	nvme__qpair_abort_outstanding(ctrlr->adminq);
+	ctrlr->adminq->polling++; /* its callbacks run from here on */
+	nvme__qpair_abort_outstanding(ctrlr->adminq, false);
 	rc = nvme_ctrlr_shutdown(ctrlr);
 	nvme__ctrlr_destroy(ctrlr);
 	return rc;
@@ -6734,28 +7550,74 @@ NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
 
 #define NVME__IO_FLAGS (NVME_IO_FLAGS_FUA | NVME_IO_FLAGS_LIMITED_RETRY)
 
+/* Why no read or write of these blocks is possible, whatever the queue. 0: it is. */
+static int nvme__refuse_blocks(const struct nvme_ns *ns, uint64_t slba, uint64_t nlb)
+{
+	int rc = __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
+	const char *why = NULL;
+
+	if (rc == -ENOENT) {
+		why = "it is not there any more: get it again with nvme_ctrlr_get_ns()";
+	} else if (rc != 0) {
+		why = "it is being formatted or changed: try again when that is complete";
+	} else if (nlb == 0) {
+		rc = -EINVAL;
+		why = "no blocks were asked for: nlb is 1 for one block";
+	} else if (slba >= ns->nsze || nlb > ns->nsze - slba) {
+		rc = -ERANGE;
+		why = "the namespace ends before: see nvme_ns_get_num_sectors()";
+	} else if (ns->separate_metadata) {
+		rc = -ENOTSUP;
+		why = "its metadata is separate from the data, which only raw commands can serve "
+		      "(MPTR): format it with metadata at the end of each block, or without any";
+	}
+	if (rc != 0)
+		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+		              "%" PRIu64 " blocks at %" PRIu64 " of namespace %" PRIu32
+		              " are refused: %s",
+		              nlb, slba, ns->id, why);
+	return rc;
+}
+
 /* Why a read or write is refused. */
 NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
                                uint32_t nlb, uint32_t io_flags, nvme_cmd_cb cb)
 {
+	int rc;
+
 	if (qp->refuse != 0)
 		return qp->refuse;
 	if (nvme__ctrlr_is_gone(qp->ctrlr))
 		return -ENODEV;
-	if (cb == NULL || nlb == 0 || (io_flags & ~NVME__IO_FLAGS) != 0 || qp->ctrlr != ns->ctrlr)
+	if (cb == NULL || (io_flags & ~NVME__IO_FLAGS) != 0 || qp->ctrlr != ns->ctrlr) {
+		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+		              "a read or write is refused (%s): see >>api in nvme.h",
+		              cb == NULL               ? "it has no callback"
+		              : qp->ctrlr != ns->ctrlr ? "the queue pair is another controller's"
+		                                       : "a flag is unknown");
 		return -EINVAL;
-	if (slba >= ns->nsze || nlb > ns->nsze - slba)
-		return -ERANGE;
-	return ns->separate_metadata ? -ENOTSUP : -EMSGSIZE;
+	}
+	rc = nvme__refuse_blocks(ns, slba, nlb);
+	if (rc != 0)
+		return rc;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "%" PRIu32 " blocks are too many for one command on queue pair %u: send at "
+	              "most %" PRIu32 ", see nvme_ns_get_max_nlb()",
+	              nlb, qp->id, nvme_ns_get_max_nlb(ns, qp));
+	return -EMSGSIZE;
 }
 
 /* Nothing that the namespace cannot hold or one command cannot carry. max_nlb is at most nsze. */
 NVME__HOT bool nvme__check_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
-                              uint32_t nlb, uint64_t len, uint32_t io_flags, nvme_cmd_cb cb)
+                              uint32_t nlb, uint32_t io_flags, nvme_cmd_cb cb)
 {
+	/* acquire: sizes are read after it, so they are those that it came with */
+	uint32_t max_nlb = __atomic_load_n(&ns->max_nlb, __ATOMIC_ACQUIRE);
+
 	return nvme__likely(qp->refuse == 0 && qp->ctrlr == ns->ctrlr &&
-	                    !nvme__ctrlr_is_gone(qp->ctrlr) && nlb - 1 < ns->max_nlb &&
-	                    slba <= ns->nsze - nlb && len <= qp->max_xfer_size &&
+	                    !nvme__ctrlr_is_gone(qp->ctrlr) && nlb - 1 < max_nlb &&
+	                    slba <= ns->nsze - nlb &&
+	                    (uint64_t)nlb * ns->extended_sector_size <= qp->max_xfer_size &&
 	                    (io_flags & ~NVME__IO_FLAGS) == 0 && cb != NULL);
 }
 
@@ -6763,11 +7625,10 @@ NVME__HOT int nvme__ns_cmd_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t
                               uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
                               uint32_t io_flags)
 {
-	uint64_t len = (uint64_t)nlb * ns->extended_sector_size;
 	struct nvme_tracker *tr;
 	int rc;
 
-	if (!nvme__check_rw(ns, qp, slba, nlb, len, io_flags, cb))
+	if (!nvme__check_rw(ns, qp, slba, nlb, io_flags, cb))
 		return nvme__refuse_rw(ns, qp, slba, nlb, io_flags, cb);
 	tr = nvme__tracker_get(qp, cb, arg);
 	if (nvme__unlikely(tr == NULL))
@@ -6778,7 +7639,7 @@ NVME__HOT int nvme__ns_cmd_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t
 	tr->cmd.cdw10 = (uint32_t)slba;
 	tr->cmd.cdw11 = (uint32_t)(slba >> 32);
 	tr->cmd.cdw12 = (nlb - 1) | io_flags;
-	rc = nvme__build_prps(qp, tr, buf, (uint32_t)len);
+	rc = nvme__build_prps(qp, tr, buf, nlb * ns->extended_sector_size);
 	if (nvme__unlikely(rc != 0)) {
 		nvme__tracker_put(qp, tr);
 		return rc;
@@ -6797,13 +7658,6 @@ NVMEDEF int nvme_ns_cmd_write(struct nvme_ns *ns, struct nvme_qpair *qp, void *b
                               uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags)
 {
 	return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
-}
-
-static void nvme__cmd_init(struct nvme_cmd *cmd, uint8_t opc, uint32_t nsid)
-{
-	memset(cmd, 0, sizeof(*cmd));
-	cmd->opc = opc;
-	cmd->nsid = nsid;
 }
 
 /* What the controller holds in a volatile cache goes to the medium [Base 2.1 §7.2: Flush]. */
@@ -6857,14 +7711,12 @@ static int nvme__ns_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, v
 	int rc;
 
 	if (cpl != NULL)
-		memset(cpl, 0, sizeof(*cpl));
-	if (buf == NULL || nlb == 0)
+		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	if (buf == NULL)
 		return -EINVAL;
-	if (slba >= ns->nsze || nlb > ns->nsze - slba)
-		return -ERANGE;
-	if (ns->separate_metadata)
-		return -ENOTSUP;
-	rc = nvme__ctrlr_sync_qpair(ns->ctrlr, &qp);
+	rc = nvme__refuse_blocks(ns, slba, nlb);
+	if (rc == 0)
+		rc = nvme__ctrlr_sync_qpair(ns->ctrlr, &qp);
 	while (rc == 0 && nlb != 0) {
 		piece = nvme_ns_next_piece(ns, nvme_ns_get_max_nlb(ns, qp), slba, nlb);
 		if (piece == 0)
@@ -6904,14 +7756,25 @@ NVMEDEF int nvme_ns_flush(struct nvme_ns *ns, struct nvme_qpair *qp, struct nvme
 NVMEDEF int nvme_ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd, void *buf,
                              uint32_t len, struct nvme_cpl *cpl)
 {
-	return nvme__command_and_wait(ctrlr->adminq, cmd, buf, len, cpl);
+	int rc = nvme__ctrlr_admin_check(ctrlr, cmd);
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, 0);
+	if (rc == 0)
+		rc = nvme__ctrlr_admin(ctrlr, cmd, buf, len, cpl);
+	if (ctrlr->ns_changing && ctrlr->adminq->polling == 0)
+		(void)nvme__ctrlr_settle_namespaces(ctrlr);
+	return rc;
 }
 
 NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
                           const struct nvme_cmd *cmd, void *buf, uint32_t len, struct nvme_cpl *cpl)
 {
-	int rc = nvme__ctrlr_sync_qpair(ctrlr, &qp);
+	int rc;
 
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	rc = nvme__ctrlr_sync_qpair(ctrlr, &qp);
 	return rc != 0 ? rc : nvme__command_and_wait(qp, cmd, buf, len, cpl);
 }
 

@@ -1102,18 +1102,20 @@ static void use_queues(struct user *u)
 	uint32_t i = fuzz_below(u->d.in, MAX_QPS);
 	struct nvme_io_qpair_opts opts;
 	const struct nvme_qpair *old = u->qp[i];
+	int rc;
 
 	driver_call(u);
 	if (old != NULL) {
 		fuzz_check(nvme_qpair_get_id(old) != 0 && nvme_qpair_get_num_outstanding(old) <
 		                                                  nvme_qpair_get_entries(old),
 		           "more commands are outstanding than the queue has slots");
-		(void)nvme_ctrlr_free_io_qpair(u->qp[i]);
+		rc = nvme_ctrlr_free_io_qpair(u->qp[i]);
 		u->qp[i] = NULL;
-		check_callbacks(u, old);
+		if (rc == 0) /* else the rest comes when the controller is detached */
+			check_callbacks(u, old);
 		for (i = 0; i < u->num_cmds; i++) { /* its address may come back */
 			if (u->cmd[i].qp == old)
-				u->cmd[i].qp = (struct nvme_qpair *)(void *)u;
+				u->cmd[i].qp = NULL;
 		}
 		return;
 	}

@@ -647,8 +647,7 @@ static void test_separate_metadata(void **state)
 	qp = fake_qpair(ctrlr, 4);
 	buf = nvme_dma_alloc(ctrlr, 4096);
 	assert_int_equal(nvme_ns_read(ns, qp, buf, 0, 1, NULL), -ENOTSUP);
-	assert_int_equal(nvme_ns_cmd_write(ns, qp, buf, 0, 1, nvme__sync_ignore, NULL, 0),
-	                 -ENOTSUP);
+	assert_int_equal(nvme_ns_cmd_write(ns, qp, buf, 0, 1, nvme__sync_late, NULL, 0), -ENOTSUP);
 	stop(ctrlr);
 }
 

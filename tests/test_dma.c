@@ -57,9 +57,10 @@ static size_t used_bytes(const struct nvme_ctrlr *ctrlr)
 	for (e = ctrlr->arena.extents; e != NULL; e = e->next) {
 		assert_int_equal(e->offset, at);
 		assert_true(e->len > 0 && e->len % ctrlr->arena.page == 0);
-		assert_true(e->used || e->next == NULL || e->next->used);
+		assert_true(e->use != NVME__EXTENT_FREE || e->next == NULL ||
+		            e->next->use != NVME__EXTENT_FREE);
 		at += e->len;
-		used += e->used ? e->len : 0;
+		used += e->use != NVME__EXTENT_FREE ? e->len : 0;
 	}
 	assert_int_equal(at, ctrlr->arena.mapped);
 	return used;
@@ -509,28 +510,56 @@ static void test_regions_narrow_space(void **state)
 	free(mine);
 }
 
+/* What lies in one buffer has an address; what leaves it, was freed or is a ring has none. */
 static void test_iova_bounds(void **state)
 {
 	struct nvme_ctrlr *ctrlr = start();
 	const struct nvme__arena *a = &ctrlr->arena;
+	struct nvme_qpair *qp = fake_qpair(ctrlr, 8);
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 3 * 4096 - 100);
+	uint8_t *next = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	const void *const rings[] = {qp->sq, qp->cq, qp->lists, ctrlr->adminq->sq};
 	uint64_t iova = 0;
 	uint8_t local;
+	size_t i;
 
 	(void)state;
-	assert_int_equal(nvme_dma_iova(ctrlr, a->base, a->mapped, &iova), 0);
-	assert_true(iova == a->iova);
-	assert_int_equal(nvme_dma_iova(ctrlr, a->base + a->mapped - 1, 1, &iova), 0);
-	assert_true(iova == a->iova + a->mapped - 1);
+	assert_true(next == buf + 3 * 4096);
+	assert_int_equal(nvme_dma_iova(ctrlr, buf, 3 * 4096, &iova), 0);
+	assert_true(iova == a->iova + (uint64_t)(buf - a->base));
+	assert_int_equal(nvme_dma_iova(ctrlr, buf + 3 * 4096 - 1, 1, &iova), 0);
+	assert_int_equal(nvme_dma_iova(ctrlr, buf + 4100, 2 * 4096 - 4, &iova), 0);
+	assert_true(iova == a->iova + (uint64_t)(buf + 4100 - a->base));
 	iova = 0x55;
-	assert_int_equal(nvme_dma_iova(ctrlr, a->base, a->mapped + 1, &iova), -EFAULT);
+	assert_int_equal(nvme_dma_iova(ctrlr, buf, 3 * 4096 + 1, &iova), -EFAULT);
+	assert_int_equal(nvme_dma_iova(ctrlr, buf + 4100, 2 * 4096 - 3, &iova), -EFAULT);
+	assert_int_equal(nvme_dma_iova(ctrlr, buf + 8, SIZE_MAX, &iova), -EFAULT);
+	assert_int_equal(nvme_dma_iova(ctrlr, buf + 8, SIZE_MAX - 7, &iova), -EFAULT);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(nvme_dma_iova(ctrlr, rings[i], 1, &iova), -EFAULT);
+	nvme_dma_free(ctrlr, next);
+	assert_int_equal(nvme_dma_iova(ctrlr, next, 1, &iova), -EFAULT);
 	assert_int_equal(nvme_dma_iova(ctrlr, a->base - 1, 1, &iova), -EFAULT);
 	assert_int_equal(nvme_dma_iova(ctrlr, a->base - 1, 2, &iova), -EFAULT);
 	assert_int_equal(nvme_dma_iova(ctrlr, a->base + a->mapped, 1, &iova), -EFAULT);
-	assert_int_equal(nvme_dma_iova(ctrlr, a->base + a->mapped - 1, 2, &iova), -EFAULT);
-	assert_int_equal(nvme_dma_iova(ctrlr, a->base + 8, SIZE_MAX, &iova), -EFAULT);
+	assert_int_equal(nvme_dma_iova(ctrlr, a->base + a->window, 1, &iova), -EFAULT);
 	assert_int_equal(nvme_dma_iova(ctrlr, NULL, 1, &iova), -EFAULT);
 	assert_int_equal(nvme_dma_iova(ctrlr, &local, 1, &iova), -EFAULT);
 	assert_true(iova == 0x55);
+	stop(ctrlr);
+}
+
+/* A ring is not the caller's to free, even if he knows where it is. */
+static void test_free_ring(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = fake_qpair(ctrlr, 8);
+	size_t used = used_bytes(ctrlr);
+
+	(void)state;
+	nvme_dma_free(ctrlr, qp->sq);
+	assert_int_equal(used_bytes(ctrlr), used);
+	assert_int_equal(fake_logged(&fake, "is not a buffer of nvme_dma_alloc()"), 1);
 	stop(ctrlr);
 }
 
@@ -866,7 +895,8 @@ static void test_bounce(void **state)
 
 	(void)state;
 	memset(stack, 0, sizeof(stack));
-	assert_int_equal(nvme_ns_flush(ns, NULL, NULL), 0);
+	/* creates the helpers' queue pair and its bounce buffer, which are kept */
+	assert_int_equal(nvme_ns_read(ns, NULL, stack, 0, 2, NULL), 0);
 	used = used_bytes(ctrlr);
 	for (i = 0; i < 7; i++) {
 		uint8_t *mem[] = {stack, dma};
@@ -885,7 +915,7 @@ static void test_bounce(void **state)
 			assert_true(all_bytes(mem[k], o, 0xb1));
 			assert_true(all_bytes(mem[k] + o, 1024, 0x5a));
 			assert_true(all_bytes(mem[k] + o + 1024, 8192 - 1024 - o, 0xb1));
-			assert_int_equal(used_bytes(ctrlr), used); /* given back */
+			assert_int_equal(used_bytes(ctrlr), used); /* the same one again */
 		}
 	}
 	/* aligned DMA memory is used as it is */
@@ -915,7 +945,7 @@ static void test_bounce_error(void **state)
 	size_t used;
 
 	(void)state;
-	assert_int_equal(nvme_ns_flush(ns, NULL, NULL), 0);
+	assert_int_equal(nvme_ns_read(ns, NULL, stack, 0, 2, NULL), 0);
 	used = used_bytes(ctrlr);
 	memset(fake.disk, 0x66, 4096);
 	memset(stack, 0x11, sizeof(stack));
@@ -1002,6 +1032,7 @@ int main(void)
 		cmocka_unit_test(test_too_many_regions),
 		cmocka_unit_test(test_regions_narrow_space),
 		cmocka_unit_test(test_iova_bounds),
+		cmocka_unit_test(test_free_ring),
 		cmocka_unit_test(test_io_in_region),
 		cmocka_unit_test(test_split),
 		cmocka_unit_test(test_range),

@@ -1823,7 +1823,7 @@ static int nvme_soft__open(struct nvme_dev *dev, const char *addr)
 	if (s == NULL)
 		return -ENOMEM;
 	pthread_mutex_init(&s->lock, NULL);
-	s->log = dev->log;
+	s->log = nvme__log_of(dev);
 	snprintf(dev->name, sizeof(dev->name), "soft");
 	rc = nvme_soft__parse(addr, &s->cfg, &s->plan, why);
 	s->cfg.plan = NULL; /* points into the caller's text */

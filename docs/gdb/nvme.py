@@ -612,6 +612,8 @@ def driver_address(ctrlr, iova):
     if start <= iova < start + int(arena["mapped"]):
         return int(arena["base"]) + iova - start, start + int(arena["mapped"]) - iova
     for i in range(int(ctrlr["num_regions"])):
+        if int(ctrlr["regions"][i]["version"]) % 2 == 0:
+            continue
         region = ctrlr["regions"][i]
         start = int(region["iova"])
         if start <= iova < start + int(region["len"]):

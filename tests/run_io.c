@@ -4,7 +4,8 @@
  *
  *	pattern DEVICE SEED	write the extents of pattern.h with the blocking helpers, read them back
  *	async DEVICE SEED		the same through asynchronous commands, many at a time, two queues
- *	threads DEVICE SEED	two threads with a queue pair each
+ *	threads DEVICE SEED	four threads with a queue pair each: blocking calls, commands, DMA memory
+ *	soak DEVICE SEED	the same, fifty times as long
  *	depth DEVICE ENTRIES	1000 commands through a queue of that many entries
  *	limits DEVICE		what must be refused is refused, what the device refuses is reported
  *	vfio DEVICE		what VFIO gives: IOVA ranges, function reset, registers without a mapping
@@ -180,54 +181,111 @@ static void run_async(struct nvme_ctrlr *ctrlr, uint32_t seed)
 
 /* ---- threads ---- */
 
+enum { WORKERS = 4, WORKER_BLOCKS = 1000 };
+
 struct worker {
+	struct nvme_ctrlr *ctrlr;
 	struct nvme_ns *ns;
 	struct nvme_qpair *qp;
-	uint8_t *buf;
-	uint64_t first; /* its blocks are first to first + 99 */
+	uint64_t first; /* its blocks are first to first + WORKER_BLOCKS - 1 */
 	uint32_t seed;
+	int rounds, checks;
 	pthread_t thread;
 };
+
+/* Several blocks in ordinary memory at an odd address: each call goes through a copy. */
+static void work_blocking(struct worker *w, uint8_t *buf, int round)
+{
+	uint32_t block = nvme_ns_get_sector_size(w->ns), nlb = 1 + (uint32_t)round % 15;
+	uint64_t slba = w->first + (uint64_t)round * 7 % (WORKER_BLOCKS - 16);
+	uint32_t seed = w->seed + (uint32_t)round * 16;
+
+	pattern_fill(buf, (size_t)nlb * block, slba * block, seed);
+	CHECK(nvme_ns_write(w->ns, w->qp, buf, slba, nlb, NULL) == 0);
+	memset(buf, 0, (size_t)nlb * block);
+	CHECK(nvme_ns_read(w->ns, w->qp, buf, slba, nlb, NULL) == 0);
+	CHECK(pattern_check(buf, (size_t)nlb * block, slba * block, seed) == -1);
+	w->checks++;
+}
+
+/* Three reads at once into memory that came just now and goes again. */
+static void work_async(struct worker *w, uint8_t *own, int round)
+{
+	uint32_t block = nvme_ns_get_sector_size(w->ns), seed = w->seed + (uint32_t)round;
+	uint64_t slba = w->first + (uint64_t)round % (WORKER_BLOCKS - 3);
+	uint8_t *dma = nvme_dma_alloc(w->ctrlr, (size_t)3 * block);
+	struct slot slots[3];
+	int i;
+
+	CHECK(dma != NULL && nvme_dma_register(w->ctrlr, own, 65536) == 0);
+	pattern_fill(own, (size_t)3 * block, slba * block, seed);
+	CHECK(nvme_ns_write(w->ns, w->qp, own, slba, 3, NULL) == 0);
+	for (i = 0; i < 3; i++) {
+		slots[i].buf = dma + (size_t)i * block;
+		slots[i].done = 0;
+		CHECK(nvme_ns_cmd_read(w->ns, w->qp, slots[i].buf, slba + (uint64_t)i, 1, slot_done,
+		                       &slots[i], 0) == 0);
+	}
+	while (slots[0].done + slots[1].done + slots[2].done < 3)
+		CHECK(nvme_qpair_process_completions(w->qp, 0) >= 0);
+	CHECK(pattern_check(dma, (size_t)3 * block, slba * block, seed) == -1);
+	CHECK(nvme_dma_unregister(w->ctrlr, own) == 0);
+	nvme_dma_free(w->ctrlr, dma);
+	w->checks++;
+}
 
 static void *work(void *arg)
 {
 	struct worker *w = arg;
-	uint32_t block = nvme_ns_get_sector_size(w->ns);
-	uint64_t slba;
+	uint8_t *memory = malloc((size_t)16 * nvme_ns_get_sector_size(w->ns));
+	uint8_t *own = aligned_alloc(65536, 65536);
+	int round;
 
-	for (slba = w->first; slba < w->first + 100; slba++) {
-		pattern_fill(w->buf, block, slba * block, w->seed);
-		CHECK(nvme_ns_write(w->ns, w->qp, w->buf, slba, 1, NULL) == 0);
-		memset(w->buf, 0, block);
-		CHECK(nvme_ns_read(w->ns, w->qp, w->buf, slba, 1, NULL) == 0);
-		CHECK(pattern_check(w->buf, block, slba * block, w->seed) == -1);
+	CHECK(memory != NULL && own != NULL);
+	for (round = 0; round < w->rounds; round++) {
+		work_blocking(w, memory + 1, round);
+		work_async(w, own, round);
 	}
+	free(memory);
+	free(own);
 	return NULL;
 }
 
-/* Each thread has a queue pair and a buffer, and nothing else is shared that changes. */
-static void run_threads(struct nvme_ctrlr *ctrlr, uint32_t seed)
+/* Each thread has a queue pair; everything else is the controller's, and used by all at once. */
+static void work_together(struct nvme_ctrlr *ctrlr, uint32_t seed, int rounds)
 {
-	struct worker workers[2];
+	struct worker workers[WORKERS];
 	size_t i;
 
-	for (i = 0; i < 2; i++) {
+	memset(workers, 0, sizeof(workers));
+	for (i = 0; i < WORKERS; i++) {
 		struct worker *w = &workers[i];
 
+		w->ctrlr = ctrlr;
 		w->ns = nvme_ctrlr_get_ns(ctrlr, 1);
-		w->first = i * 1000;
-		w->seed = seed + (uint32_t)i;
-		w->buf = nvme_dma_alloc(ctrlr, nvme_ns_get_sector_size(w->ns));
-		CHECK(w->buf != NULL);
+		w->first = i * WORKER_BLOCKS;
+		w->seed = seed + (uint32_t)i * 1000003;
+		w->rounds = rounds;
 		CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &w->qp) == 0);
 	}
-	for (i = 0; i < 2; i++)
+	for (i = 0; i < WORKERS; i++)
 		CHECK(pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0);
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < WORKERS; i++) {
 		CHECK(pthread_join(workers[i].thread, NULL) == 0);
 		CHECK(nvme_ctrlr_free_io_qpair(workers[i].qp) == 0);
-		checks += 100;
+		checks += workers[i].checks;
 	}
+}
+
+static void run_threads(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	work_together(ctrlr, seed, 60);
+}
+
+/* The same for longer, where no sanitizer slows it down. */
+static void run_soak(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	work_together(ctrlr, seed, 3000);
 }
 
 /* ---- depth ---- */
@@ -412,7 +470,7 @@ int main(int argc, char **argv)
 	} commands[] = {
 		{"pattern", run_pattern}, {"async", run_async},   {"threads", run_threads},
 		{"depth", run_depth},     {"limits", run_limits}, {"hold", run_hold},
-		{"vfio", run_vfio},
+		{"vfio", run_vfio},       {"soak", run_soak},
 	};
 	struct nvme_ctrlr *ctrlr;
 	size_t i;
@@ -428,7 +486,8 @@ int main(int argc, char **argv)
 		printf("%s: %d checks passed\n", argv[1], checks);
 		return 0;
 	}
-	fprintf(stderr, "usage: run_io list | pattern|async|threads|depth|limits|vfio|hold DEVICE "
-	                "[NUMBER]\n");
+	fprintf(stderr,
+	        "usage: run_io list | pattern|async|threads|soak|depth|limits|vfio|hold DEVICE "
+	        "[NUMBER]\n");
 	return 2;
 }

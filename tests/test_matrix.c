@@ -33,6 +33,21 @@ static void test_sync(void **state)
 	run_list("sync");
 }
 
+/* Long enough for threads to meet everywhere; with a sanitizer it would take minutes. */
+static void test_soak(void **state)
+{
+	struct result r;
+
+	(void)state;
+	if (getenv("RUN_IO") != NULL)
+		return;
+	run(&r, "%s soak soft:size=16M 50", run_io);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "soak: 24000 checks passed");
+	assert_string_equal(r.err, "");
+	done(&r);
+}
+
 static void test_thread(void **state)
 {
 	(void)state;
@@ -44,6 +59,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sync),
 		cmocka_unit_test(test_thread),
+		cmocka_unit_test(test_soak),
 	};
 
 	run_io = getenv("RUN_IO") != NULL ? getenv("RUN_IO") : "build/tests/run_io";

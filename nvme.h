@@ -1893,8 +1893,17 @@ NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, 
  * PRP lists, doorbells, register accesses, DMA mappings, states and log lines. The file is memory
  * that is mapped, so what was recorded is there when the program is killed. When it is full the
  * oldest slots are overwritten. NVME_TRACE=FILE in the environment records every controller of the
- * program, in 65536 slots or as many as NVME_TRACE_SLOTS says; a recorder of one's own goes into
- * the options. docs/trace-format.md describes the file, build/nvtrace prints it.
+ * program, in 65536 slots or as many as NVME_TRACE_SLOTS says; %p in FILE becomes the process id.
+ * A recorder of one's own goes into the options. docs/trace-format.md describes the file,
+ * build/nvtrace prints it.
+ *
+ * Where the recorder cannot record, it says so once, and the program goes on without. All room is
+ * taken at the start, and the file is locked against other recorders. One thing cannot be caught
+ * without a signal handler: when somebody cuts the file off while it is mapped, or its disk fails,
+ * or a file system that copies on write is full, the next event there raises SIGBUS.
+ *
+ * A child of fork() records on into the file of its parent, whatever %p is. When the parent had no
+ * recorder yet, each child opens its own, and only with %p are these different files.
  */
 #define NVME_TRACE_MAGIC      "NVMEHTRC"
 #define NVME_TRACE_VERSION    1u
@@ -2003,8 +2012,11 @@ struct nvme_trace_data {
 struct nvme_trace; /* a recorder; several controllers and threads may use it at once */
 
 /*
- * Creates FILE, or empties it, for a recorder of so many slots (0: 65536). -EINVAL too many slots,
- * otherwise what open(), ftruncate() or mmap() say; the reason goes to standard error.
+ * Creates FILE, or empties it if it is a trace, for a recorder of so many slots (0: 65536) of 128
+ * bytes. The name is taken as it is. -EINVAL too many slots, -EBUSY another recorder writes to
+ * FILE, -EEXIST it is no trace, -EFBIG beyond RLIMIT_FSIZE, -ENOSPC no room for all slots,
+ * otherwise what open(), flock(), posix_fallocate() or mmap() say; the reason goes to standard
+ * error, and an older trace stays as it was.
  */
 NVMEDEF int nvme_trace_open(const char *file, uint64_t slots, struct nvme_trace **trace);
 /* All controllers that use it must be detached. NULL is allowed. */
@@ -2093,6 +2105,7 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -3078,6 +3091,9 @@ struct nvme_log {
 #define NVME__LOG_LINE_MAX 1024
 #define NVME__TRACE_SLOTS  65536
 
+/* 512 GiB, or with 32 bits 1 GiB: what can be mapped, and what an off_t can say. */
+#define NVME__TRACE_MAX_SLOTS (UINT64_C(1) << (sizeof(size_t) > 4 ? 32 : 23))
+
 /* Where a line comes from. */
 struct nvme__log_place {
 	const char *file;
@@ -3165,13 +3181,27 @@ static uint64_t nvme__log_now(const struct nvme_log *log)
 	return nvme__clock_ns(CLOCK_MONOTONIC) + log->trace->clock_zero;
 }
 
+static __thread uint32_t nvme__known_tid;
+
 static uint32_t nvme__tid(void)
 {
-	static __thread uint32_t tid;
+	if (nvme__known_tid == 0)
+		nvme__known_tid = (uint32_t)syscall(SYS_gettid);
+	return nvme__known_tid;
+}
 
-	if (tid == 0)
-		tid = (uint32_t)syscall(SYS_gettid);
-	return tid;
+/* A child of fork() records on into the same file, but not as the thread that it was before. */
+static void nvme__tid_forget(void)
+{
+	nvme__known_tid = 0;
+}
+
+static void nvme__tid_watch_forks(void)
+{
+	static bool watched;
+
+	if (!__atomic_exchange_n(&watched, true, __ATOMIC_RELAXED))
+		(void)pthread_atfork(NULL, NULL, nvme__tid_forget);
 }
 
 static void nvme__trace_put(const struct nvme_log *log, uint64_t now, uint16_t kind, int line,
@@ -3216,12 +3246,17 @@ static void nvme__trace_log(const struct nvme_log *log, uint64_t now,
 	}
 }
 
-static int nvme__trace_fail(const char *file, const char *what, int rc)
+/* Why nothing is recorded, and what to do about it: one sentence. */
+static int __attribute__((format(printf, 3, 4)))
+nvme__trace_fail(const char *file, int rc, const char *fmt, ...)
 {
-	fprintf(stderr,
-	        "nvme.h: cannot record to '%.256s' (%s: %s): name a file in a directory that "
-	        "you may write to, with room for it\n",
-	        file, what, strerror(-rc));
+	char why[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "nvme.h: cannot record to '%.256s' %s\n", file, why);
 	return rc;
 }
 
@@ -3255,41 +3290,145 @@ static void nvme__trace_init(struct nvme_trace *t, void *base, uint64_t slots)
 	memcpy(h->magic, NVME_TRACE_MAGIC, sizeof(h->magic)); /* last: now it is a trace */
 }
 
+/* Nothing there, or a trace: only that may be overwritten. */
+static bool nvme__trace_may_replace(int fd)
+{
+	char magic[sizeof(NVME_TRACE_MAGIC) - 1];
+	struct stat st;
+
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+		return false;
+	return st.st_size == 0 || (pread(fd, magic, sizeof(magic), 0) == (ssize_t)sizeof(magic) &&
+	                           memcmp(magic, NVME_TRACE_MAGIC, sizeof(magic)) == 0);
+}
+
+/* For this recorder alone. */
+static int nvme__trace_lock(const char *file, int fd)
+{
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		return nvme__trace_fail(file, -EBUSY,
+		                        "(another recorder writes to it): give each program its "
+		                        "own, as NVME_TRACE=trace.%%p.nvt does");
+	return nvme__trace_fail(file, -errno, "(flock: %s): name a file on a local file system",
+	                        strerror(errno));
+}
+
+/* Opens and locks the file, and refuses what is no trace. Returns its descriptor. */
+static int nvme__trace_claim(const char *file)
+{
+	int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0644), rc;
+
+	if (fd < 0)
+		return nvme__trace_fail(file, -errno,
+		                        "(open: %s): name a file in a directory that you may "
+		                        "write to",
+		                        strerror(errno));
+	rc = nvme__trace_lock(file, fd);
+	if (rc == 0 && !nvme__trace_may_replace(fd))
+		rc = nvme__trace_fail(file, -EEXIST,
+		                      "(it is there and is no trace): name another file, or remove "
+		                      "this one if nobody needs it");
+	if (rc == 0)
+		return fd;
+	close(fd);
+	return rc;
+}
+
+static int nvme__trace_allocate(int fd, size_t size)
+{
+	int rc;
+
+	do
+		rc = posix_fallocate(fd, 0, (off_t)size);
+	while (rc == EINTR);
+	return -rc;
+}
+
+/*
+ * The room for all slots, at once: a page of the mapping that finds no room later means SIGBUS, a
+ * file beyond the limit SIGXFSZ. An old trace is emptied when it is known that a new one fits.
+ */
+static int nvme__trace_reserve(int fd, const char *file, size_t size)
+{
+	struct rlimit limit;
+	struct stat st;
+	int rc;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < size)
+		return nvme__trace_fail(file, -EFBIG,
+		                        "(its %zu KiB are more than the limit of %zu KiB for a "
+		                        "file): raise that with 'ulimit -f unlimited', or set "
+		                        "NVME_TRACE_SLOTS to fewer slots of 128 bytes",
+		                        (size + 1023) >> 10, (size_t)limit.rlim_cur >> 10);
+	if (fstat(fd, &st) != 0)
+		return nvme__trace_fail(file, -errno, "(fstat: %s): name another file",
+		                        strerror(errno));
+	rc = nvme__trace_allocate(fd, size);
+	if (rc == 0 && st.st_size > 0) {
+		rc = ftruncate(fd, 0) != 0 ? -errno : nvme__trace_allocate(fd, size);
+		st.st_size = 0;
+	}
+	if (rc == 0)
+		return 0;
+	if (ftruncate(fd, st.st_size) != 0) /* what was taken is given back */
+		rc = -errno;
+	return nvme__trace_fail(file, rc,
+	                        "(no room for its %zu KiB: %s): make room there, name a file on "
+	                        "another file system, or set NVME_TRACE_SLOTS to fewer slots of "
+	                        "128 bytes",
+	                        (size + 1023) >> 10, strerror(-rc));
+}
+
+/* The file is as large as it will ever be when the first slot is written. */
+static int nvme__trace_map(struct nvme_trace *t, const char *file, int fd, uint64_t slots)
+{
+	void *base;
+	int rc;
+
+	t->size = (size_t)(slots + 1) * sizeof(struct nvme_trace_slot);
+	base = mmap(NULL, t->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED)
+		return nvme__trace_fail(file, -errno,
+		                        "(mmap of %zu KiB: %s): set NVME_TRACE_SLOTS to fewer "
+		                        "slots of 128 bytes, or name a file on another file "
+		                        "system",
+		                        (t->size + 1023) >> 10, strerror(errno));
+	rc = nvme__trace_reserve(fd, file, t->size);
+	if (rc != 0) {
+		munmap(base, t->size);
+		return rc;
+	}
+	nvme__trace_init(t, base, slots);
+	return 0;
+}
+
 NVMEDEF int nvme_trace_open(const char *file, uint64_t slots, struct nvme_trace **trace)
 {
 	struct nvme_trace *t;
-	void *base;
 	int fd, rc;
 
 	*trace = NULL;
 	if (slots == 0)
 		slots = NVME__TRACE_SLOTS;
-	if (slots > (UINT64_C(1) << 32)) {
-		fprintf(stderr,
-		        "nvme.h: a trace of %" PRIu64 " slots is too large: use at most 2^32\n",
-		        slots);
-		return -EINVAL;
-	}
+	if (slots > NVME__TRACE_MAX_SLOTS)
+		return nvme__trace_fail(file, -EINVAL,
+		                        "(%" PRIu64 " slots are too many): use at most %" PRIu64,
+		                        slots, NVME__TRACE_MAX_SLOTS);
 	t = (struct nvme_trace *)NVME_CALLOC(1, sizeof(*t));
 	if (t == NULL)
-		return -ENOMEM;
-	t->size = (size_t)(slots + 1) * sizeof(struct nvme_trace_slot);
-	fd = open(file, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0 || ftruncate(fd, (off_t)t->size) != 0) {
-		rc = nvme__trace_fail(file, fd < 0 ? "open" : "ftruncate", -errno);
-		if (fd >= 0)
-			close(fd);
+		return nvme__trace_fail(file, -ENOMEM, "(%s): end other programs",
+		                        strerror(ENOMEM));
+	fd = nvme__trace_claim(file);
+	rc = fd < 0 ? fd : nvme__trace_map(t, file, fd, slots);
+	if (fd >= 0)
+		close(fd); /* the mapping keeps the file open, and with it the lock */
+	if (rc != 0) {
 		NVME_FREE(t);
 		return rc;
 	}
-	base = mmap(NULL, t->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	rc = -errno;
-	close(fd);
-	if (base == MAP_FAILED) {
-		NVME_FREE(t);
-		return nvme__trace_fail(file, "mmap", rc);
-	}
-	nvme__trace_init(t, base, slots);
+	nvme__tid_watch_forks();
 	*trace = t;
 	return 0;
 }
@@ -3302,19 +3441,77 @@ NVMEDEF void nvme_trace_close(struct nvme_trace *trace)
 	NVME_FREE(trace);
 }
 
+/* NVME_TRACE with the process id for each %p. */
+static int nvme__trace_name_from_env(const char *env, char *name, size_t size)
+{
+	const char *at = env;
+	size_t len = 0;
+
+	for (; *at != '\0' && len < size; at++) {
+		if (at[0] == '%' && at[1] == 'p') {
+			len += (size_t)snprintf(name + len, size - len, "%ld", (long)getpid());
+			at++;
+		} else {
+			name[len++] = *at;
+		}
+	}
+	if (len >= size)
+		return nvme__trace_fail(env, -ENAMETOOLONG, "(%s): name a shorter one",
+		                        strerror(ENAMETOOLONG));
+	name[len] = '\0';
+	return 0;
+}
+
+static int nvme__trace_slots_from_env(uint64_t *slots)
+{
+	const char *env = getenv("NVME_TRACE_SLOTS");
+	char *end;
+
+	*slots = 0;
+	if (env == NULL || *env == '\0')
+		return 0;
+	errno = 0;
+	*slots = strtoull(env, &end, 10);
+	if (isdigit((unsigned char)*env) && *end == '\0' && errno == 0 && *slots > 0 &&
+	    *slots <= NVME__TRACE_MAX_SLOTS)
+		return 0;
+	fprintf(stderr,
+	        "nvme.h: nothing is recorded, because NVME_TRACE_SLOTS=%.32s is no number of "
+	        "slots: use 1 to %" PRIu64 ", or unset it for %d\n",
+	        env, NVME__TRACE_MAX_SLOTS, NVME__TRACE_SLOTS);
+	return -EINVAL;
+}
+
+static struct nvme_trace *nvme__trace_open_env(const char *env)
+{
+	struct nvme_trace *trace = NULL;
+	char name[4096];
+	uint64_t slots;
+
+	if (nvme__trace_slots_from_env(&slots) == 0 &&
+	    nvme__trace_name_from_env(env, name, sizeof(name)) == 0)
+		(void)nvme_trace_open(name, slots, &trace);
+	return trace;
+}
+
 /* The recorder that NVME_TRACE asks for: one for the program, opened once and never closed. */
 static struct nvme_trace *nvme__trace_from_env(void)
 {
+	enum { UNTRIED, BUSY, TRIED };
 	static struct nvme_trace *trace;
-	static bool tried;
-	const char *file = getenv("NVME_TRACE"), *slots = getenv("NVME_TRACE_SLOTS");
+	static int state = UNTRIED;
+	const char *env = getenv("NVME_TRACE");
+	int expected = UNTRIED;
 
-	if (file == NULL || *file == '\0')
+	if (env == NULL || *env == '\0')
 		return NULL;
-	if (!tried) {
-		tried = true;
-		(void)nvme_trace_open(file, slots != NULL ? strtoull(slots, NULL, 0) : 0, &trace);
+	if (__atomic_compare_exchange_n(&state, &expected, BUSY, false, __ATOMIC_ACQUIRE,
+	                                __ATOMIC_RELAXED)) {
+		trace = nvme__trace_open_env(env);
+		__atomic_store_n(&state, TRIED, __ATOMIC_RELEASE);
 	}
+	while (__atomic_load_n(&state, __ATOMIC_ACQUIRE) != TRIED)
+		sched_yield(); /* another thread is at it */
 	return trace;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * The flight recorder: what is in the file, when it is there, and what becomes of it when it is
- * full, shared by threads, or left by a program that was killed.
+ * full, shared by threads, or left by a program that was killed; and that a program whose recorder
+ * cannot record goes on without. RUN_IO in the environment names another build of run_io.
  */
 #define _GNU_SOURCE
 #define NVME_IMPLEMENTATION
@@ -10,6 +11,8 @@
 #include "run.h"
 #include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 
 struct trace_file {
 	struct nvme_trace_header header;
@@ -198,24 +201,389 @@ static void test_threads(void **state)
 	free(t.data);
 }
 
+/*
+ * A slot is published last. A child is stepped through the recording of an event, instruction by
+ * instruction, over the slot of an earlier one: whenever a reader would take the slot for whole, it
+ * holds all of the one event or all of the other.
+ */
+enum { OLD_EVENT = 1, NEW_EVENT = 2 };
+
+static __attribute__((noinline)) void put_event(const struct nvme_log *log, int event)
+{
+	uint8_t payload[NVME_TRACE_PAYLOAD];
+
+	memset(payload, event, sizeof(payload));
+	nvme__trace_put(log, (uint64_t)event, (uint16_t)event, event, (uint16_t)event, payload,
+	                sizeof(payload));
+}
+
+static struct nvme_trace_slot whole_event(int event, uint32_t tid)
+{
+	struct nvme_trace_slot s;
+
+	memset(&s, 0, sizeof(s));
+	s.seq = s.time_ns = (uint64_t)event;
+	s.tid = tid;
+	s.kind = s.line = s.qid = (uint16_t)event;
+	s.ctrlr = 7;
+	s.len = sizeof(s.payload);
+	memset(s.payload, event, sizeof(s.payload));
+	s.check = ~s.seq;
+	return s;
+}
+
+static void test_published_last(void **state)
+{
+	const volatile struct nvme_trace_slot *live;
+	unsigned long steps[3] = {0, 0, 0}; /* while the slot holds nothing whole, old, new */
+	struct nvme_trace_slot want[3], now;
+	struct nvme_log log;
+	int status, event;
+	pid_t pid;
+
+	(void)state;
+	memset(&log, 0, sizeof(log));
+	log.ctrlr = 7;
+	assert_int_equal(nvme_trace_open(image("order.nvt"), 1, &log.trace), 0);
+	put_event(&log, OLD_EVENT);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0)
+			raise(SIGSTOP);
+		put_event(&log, NEW_EVENT);
+		_exit(0);
+	}
+	want[OLD_EVENT] = whole_event(OLD_EVENT, (uint32_t)getpid());
+	want[NEW_EVENT] = whole_event(NEW_EVENT, (uint32_t)pid);
+	live = log.trace->slot;
+	while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+		now = *live; /* the child stands still */
+		event = now.check == ~now.seq && now.seq != 0 ? (int)now.seq : 0;
+		assert_in_range(event, 0, NEW_EVENT);
+		if (event != 0)
+			assert_memory_equal(&now, &want[event], sizeof(now));
+		steps[event]++;
+		assert_int_equal(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+	}
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	assert_true(steps[0] > 0 && steps[OLD_EVENT] > 0 && steps[NEW_EVENT] > 0);
+	nvme_trace_close(log.trace);
+}
+
+static void ignore(void *arg, const struct nvme_cpl *cpl)
+{
+	(void)arg, (void)cpl;
+}
+
+/* A doorbell goes on where its last value ended, on a ring that wraps, one slot or several on. */
+static void ring_doorbells(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_io_qpair_opts opts;
+	struct nvme_qpair *qp;
+	uint8_t *buf = nvme_dma_alloc(ctrlr, 512);
+	unsigned int i, n;
+
+	memset(&opts, 0, sizeof(opts));
+	opts.entries = 8;
+	assert_non_null(buf);
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp), 0);
+	for (n = 1; n < 8; n++) {
+		for (i = 0; i < n; i++)
+			assert_int_equal(nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, buf, 0,
+			                                  1, ignore, NULL, 0),
+			                 0);
+		assert_int_equal(nvme_qpair_process_completions(qp, 0), n);
+	}
+	assert_int_equal(nvme_ctrlr_free_io_qpair(qp), 0);
+	nvme_dma_free(ctrlr, buf);
+}
+
+static void test_doorbells(void **state)
+{
+	const char *path = image("doorbells.nvt");
+	uint32_t last[2][2] = {{0, 0}, {0, 0}}; /* of each queue: SQ tail, CQ head */
+	unsigned int rung[2][2] = {{0, 0}, {0, 0}};
+	struct nvme_trace_doorbell db;
+	struct nvme_ctrlr_opts opts;
+	struct nvme_ctrlr *ctrlr;
+	struct trace_file t;
+	uint64_t seq;
+
+	(void)state;
+	memset(&opts, 0, sizeof(opts));
+	opts.dev_ops = nvme_soft_dev_ops("soft");
+	opts.log_level = NVME_LOG_ERROR;
+	assert_int_equal(nvme_trace_open(path, 0, &opts.trace), 0);
+	assert_int_equal(nvme_attach("soft", &opts, &ctrlr), 0);
+	ring_doorbells(ctrlr);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	nvme_trace_close(opts.trace);
+	t = load(path);
+	for (seq = 1; seq < t.header.next; seq++) {
+		const struct nvme_trace_slot *s = slot(&t, seq);
+
+		if (s->kind != NVME_TRACE_DOORBELL)
+			continue;
+		memcpy(&db, s->payload, sizeof(db));
+		assert_in_range(s->qid, 0, 1);
+		assert_in_range(db.cq, 0, 1);
+		assert_int_equal(db.offset, 0x1000 + (2 * s->qid + db.cq) * 4);
+		assert_int_equal(db.old_value, last[s->qid][db.cq]);
+		assert_int_not_equal(db.new_value, db.old_value);
+		last[s->qid][db.cq] = db.new_value;
+		rung[s->qid][db.cq]++;
+	}
+	assert_int_equal(rung[1][0], 28); /* once for each command, */
+	assert_true(rung[1][1] >= 7);     /* for completions at least once for each time reaped */
+	assert_int_equal(last[1][0], 28 % 8);
+	assert_int_equal(last[1][1], 28 % 8);
+	free(t.data);
+}
+
+/* ---- other programs ---- */
+
+static const char *run_io(void)
+{
+	return getenv("RUN_IO") != NULL ? getenv("RUN_IO") : "build/tests/run_io";
+}
+
+/* A program that records until it is killed. */
+static pid_t start_recording(const char *path)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid != 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when this test fails */
+	setenv("NVME_TRACE", path, 1);
+	setenv("NVME_LOG", "error", 1);
+	if (freopen("/dev/null", "w", stdout) != NULL)
+		execl(run_io(), run_io(), "hold", "soft", (char *)NULL);
+	perror(run_io());
+	_exit(127);
+}
+
+static uint64_t events_so_far(const char *path)
+{
+	struct nvme_trace_header h;
+	FILE *file = fopen(path, "rb");
+	uint64_t n = 0;
+
+	if (file == NULL)
+		return 0;
+	if (fread(&h, sizeof(h), 1, file) == 1 && memcmp(h.magic, NVME_TRACE_MAGIC, 8) == 0)
+		n = h.next - 1;
+	fclose(file);
+	return n;
+}
+
+static void wait_for_events(pid_t pid, const char *path, uint64_t n)
+{
+	int i;
+
+	for (i = 0; events_so_far(path) < n; i++) {
+		if (waitpid(pid, NULL, WNOHANG) != 0)
+			fail_msg("%s has ended: build it with 'make %s'", run_io(), run_io());
+		if (i == 60000 / 5)
+			fail_msg("%s has recorded too little to %s in a minute", run_io(), path);
+		usleep(5000);
+	}
+}
+
+static void stop(pid_t pid)
+{
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 /* What was recorded before a program was killed is in the file. */
 static void test_killed(void **state)
 {
 	const char *path = image("killed.nvt");
 	struct trace_file t;
+	pid_t pid;
+
+	(void)state;
+	pid = start_recording(path);
+	wait_for_events(pid, path, 100);
+	stop(pid);
+	t = load(path);
+	assert_true(t.header.next > 100);
+	assert_int_equal(t.header.pid, pid);
+	assert_string_equal(t.header.program, "run_io");
+	slot(&t, t.header.next > t.header.slots ? t.header.next - t.header.slots + 8 : 1);
+	free(t.data);
+}
+
+/* hello_world has done its work, and the recorder has said in one line why it does not record. */
+static void expect_unrecorded(const struct result *r, const char *why)
+{
+	expect_status(r, 0);
+	expect_in(r, r->out, "Hello world!");
+	expect_in(r, r->err, why);
+	if (strchr(r->err, '\n') != strrchr(r->err, '\n'))
+		show(r);
+	assert_ptr_equal(strchr(r->err, '\n'), strrchr(r->err, '\n'));
+}
+
+/* Two programs with the same NVME_TRACE: the second one leaves the file to the first. */
+static void test_two_programs(void **state)
+{
+	const char *path = image("twice.nvt");
+	struct trace_file t;
+	struct result r;
+	pid_t pid;
+
+	(void)state;
+	pid = start_recording(path);
+	wait_for_events(pid, path, 100);
+	run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS=64 NVME_LOG=error build/hello_world", path);
+	expect_unrecorded(&r, "(another recorder writes to it): give each program its own, as "
+	                      "NVME_TRACE=trace.%p.nvt does");
+	done(&r);
+	wait_for_events(pid, path, events_so_far(path) + 100);
+	stop(pid);
+	t = load(path);
+	assert_int_equal(t.header.pid, pid);
+	free(t.data);
+	/* a lock ends with its program */
+	run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS=64 NVME_LOG=error build/hello_world", path);
+	expect_status(&r, 0);
+	assert_string_equal(r.err, "");
+	done(&r);
+	t = load(path);
+	assert_int_equal(t.header.slots, 64);
+	free(t.data);
+}
+
+/* %p is the process id, as often as it stands there. */
+static void test_pid_in_name(void **state)
+{
+	char name[128];
+	struct trace_file t;
 	struct result r;
 
 	(void)state;
 	run(&r,
-	    "NVME_TRACE=%s NVME_LOG=error build/tests/run_io hold soft & "
-	    "while ! [ -s %s ]; do sleep 0.05; done; sleep 0.3; kill -9 $!; wait $!; true",
-	    path, path);
-	t = load(path);
-	assert_true(t.header.next > 100);
-	assert_string_equal(t.header.program, "run_io");
-	slot(&t, t.header.next > t.header.slots ? t.header.next - t.header.slots + 8 : 1);
-	done(&r);
+	    "NVME_TRACE=%s/%%p-100%%-%%p.nvt NVME_LOG=error sh -c 'echo $$; exec "
+	    "build/hello_world'",
+	    dir);
+	expect_status(&r, 0);
+	assert_string_equal(r.err, "");
+	snprintf(name, sizeof(name), "%s/%d-100%%-%d.nvt", dir, atoi(r.out), atoi(r.out));
+	t = load(name);
+	assert_int_equal(t.header.pid, atoi(r.out));
 	free(t.data);
+	done(&r);
+	run(&r, "NVME_TRACE=%s/$(printf %%05000d 0) NVME_LOG=error build/hello_world", dir);
+	expect_unrecorded(&r, "(File name too long): name a shorter one");
+	done(&r);
+}
+
+/* A child records on into the file of its parent, as a thread of its own. */
+static void test_fork(void **state)
+{
+	const char *path = image("fork.nvt");
+	struct nvme_trace *second;
+	struct nvme_log log;
+	struct trace_file t;
+	int status, i;
+	pid_t pid;
+
+	(void)state;
+	memset(&log, 0, sizeof(log));
+	assert_int_equal(nvme_trace_open(path, 10, &log.trace), 0);
+	for (i = 1; i <= 3; i++) {
+		if (i != 2) {
+			put_event(&log, i);
+			continue;
+		}
+		pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			put_event(&log, i);
+			nvme_trace_close(log.trace);
+			_exit(0);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	/* the child has closed it, but for the parent it is still locked */
+	assert_int_equal(nvme_trace_open(path, 10, &second), -EBUSY);
+	nvme_trace_close(log.trace);
+	t = load(path);
+	assert_int_equal(t.header.next, 4);
+	assert_int_equal(slot(&t, 1)->tid, getpid());
+	assert_int_equal(slot(&t, 2)->tid, pid);
+	assert_int_equal(slot(&t, 3)->tid, getpid());
+	free(t.data);
+}
+
+/* ---- one recorder for the program ---- */
+
+#define ATTACHERS 8
+
+static pthread_barrier_t at_once;
+
+static void *attach_and_detach(void *arg)
+{
+	struct nvme_ctrlr_opts opts;
+	struct nvme_ctrlr *ctrlr;
+
+	(void)arg;
+	memset(&opts, 0, sizeof(opts));
+	opts.dev_ops = nvme_soft_dev_ops("soft");
+	opts.log_level = NVME_LOG_ERROR;
+	pthread_barrier_wait(&at_once);
+	if (nvme_attach("soft", &opts, &ctrlr) != 0 || nvme_detach(ctrlr) != 0)
+		_exit(1);
+	return NULL;
+}
+
+/* A program of its own, for NVME_TRACE is looked at once, that attaches in so many threads. */
+static void attach_in_threads(const char *trace, const char *err, int n)
+{
+	pthread_t thread[ATTACHERS];
+	int status, i;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		setenv("NVME_TRACE", trace, 1);
+		if (freopen(err, "w", stderr) == NULL ||
+		    pthread_barrier_init(&at_once, NULL, (unsigned int)n) != 0)
+			_exit(2);
+		for (i = 0; i < n; i++)
+			if (pthread_create(&thread[i], NULL, attach_and_detach, NULL) != 0)
+				_exit(3);
+		for (i = 0; i < n; i++)
+			pthread_join(thread[i], NULL);
+		fflush(stderr);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void test_one_for_all(void **state)
+{
+	const char *path = image("all.nvt"), *err = image("all.err");
+	struct trace_file t;
+	char *text;
+
+	(void)state;
+	attach_in_threads(path, err, ATTACHERS);
+	t = load(path);
+	assert_int_equal(t.header.ctrlrs, ATTACHERS);
+	assert_int_equal(count_kind(&t, NVME_TRACE_DETACH), ATTACHERS);
+	free(t.data);
+	attach_in_threads("/nonexistent/x.nvt", err, ATTACHERS);
+	text = read_file(err, NULL);
+	assert_non_null(strstr(text, "cannot record to '/nonexistent/x.nvt'"));
+	assert_ptr_equal(strchr(text, '\n'), strrchr(text, '\n')); /* said once */
+	free(text);
 }
 
 /* A line longer than any that the log prints is cut, and nothing behind it is recorded. */
@@ -276,17 +644,17 @@ static void test_two_controllers(void **state)
 	free(t.data);
 }
 
-/* A recorder that cannot be had is said, and the program goes on without. */
+/* ---- a recorder that cannot be had is said, and the program goes on without ---- */
+
 static void test_cannot(void **state)
 {
 	struct nvme_trace *trace;
 	struct result r;
 
 	(void)state;
-	run(&r, "NVME_TRACE=/nonexistent/x.nvt build/hello_world");
-	expect_status(&r, 0);
-	expect_in(&r, r.out, "Hello world!");
-	expect_in(&r, r.err, "cannot record to '/nonexistent/x.nvt' (open: No such file");
+	run(&r, "NVME_TRACE=/nonexistent/x.nvt NVME_LOG=error build/hello_world");
+	expect_unrecorded(&r, "cannot record to '/nonexistent/x.nvt' (open: No such file or "
+	                      "directory): name a file in a directory that you may write to");
 	done(&r);
 	assert_int_equal(nvme_trace_open("/nonexistent/x", 0, &trace), -ENOENT);
 	assert_null(trace);
@@ -294,12 +662,178 @@ static void test_cannot(void **state)
 	nvme_trace_close(NULL);
 }
 
+/* NVME_TRACE_SLOTS is a number of slots or a mistake, and by mistake no file is touched. */
+static void test_bad_slots(void **state)
+{
+	static const char *const bad[] = {
+		"abc", "-1", "0", "+5", " 5", "64k", "0x40", "4294967297", "99999999999999999999"};
+	const char *path = image("slots.nvt");
+	struct trace_file t;
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		char why[128];
+
+		run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS='%s' NVME_LOG=error build/hello_world",
+		    path, bad[i]);
+		snprintf(why, sizeof(why),
+		         "because NVME_TRACE_SLOTS=%s is no number of slots: use 1 to 4294967296, "
+		         "or unset it for 65536\n",
+		         bad[i]);
+		expect_unrecorded(&r, why);
+		assert_int_equal(access(path, F_OK), -1);
+		done(&r);
+	}
+	for (i = 0; i < 2; i++) {
+		run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS=%s NVME_LOG=error build/hello_world", path,
+		    i == 0 ? "" : "0100");
+		expect_status(&r, 0);
+		assert_string_equal(r.err, "");
+		done(&r);
+		t = load(path);
+		assert_int_equal(t.header.slots, i == 0 ? 65536 : 100);
+		free(t.data);
+	}
+}
+
+/* What is no trace stays as it is. */
+static void test_no_trace(void **state)
+{
+	static const char *const texts[] = {"precious", "x", "a file that is longer than a header"};
+	const char *path = image("precious"), *fifo = image("fifo");
+	const char *others[] = {"/dev/null", fifo};
+	struct nvme_trace *trace;
+	struct result r;
+	char *now;
+	size_t i;
+
+	(void)state;
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		unlink(path);
+		run(&r, "printf '%s' >%s; NVME_TRACE=%s NVME_LOG=error build/hello_world", texts[i],
+		    path, path);
+		expect_unrecorded(&r, "(it is there and is no trace): name another file, or remove "
+		                      "this one if nobody needs it\n");
+		done(&r);
+		now = read_file(path, NULL);
+		assert_string_equal(now, texts[i]);
+		free(now);
+	}
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_int_equal(nvme_trace_open(others[i], 0, &trace), -EEXIST);
+	assert_int_equal(nvme_trace_open(dir, 0, &trace), -EISDIR);
+}
+
+static void expect_same_file(const char *path, const char *data, size_t size)
+{
+	size_t size_now;
+	char *now = read_file(path, &size_now);
+
+	assert_int_equal(size_now, size);
+	assert_memory_equal(now, data, size);
+	free(now);
+}
+
+/* Limits of the process, with an older trace that is not lost for a newer one that cannot be. */
+static void test_limits(void **state)
+{
+	const char *path = image("limits.nvt");
+	struct trace_file t;
+	struct result r;
+	size_t size;
+	char *old;
+
+	(void)state;
+	record(path, 64, 1);
+	old = read_file(path, &size);
+	run(&r, "ulimit -f 100; NVME_TRACE=%s NVME_LOG=error build/hello_world", path);
+	expect_unrecorded(&r, "(its 8193 KiB are more than the limit of ");
+	expect_in(&r, r.err,
+	          "for a file): raise that with 'ulimit -f unlimited', or set "
+	          "NVME_TRACE_SLOTS to fewer slots of 128 bytes\n");
+	expect_same_file(path, old, size);
+	done(&r);
+	run(&r,
+	    "ulimit -v 8000000; NVME_TRACE=%s NVME_TRACE_SLOTS=100000000 NVME_LOG=error "
+	    "build/hello_world",
+	    path);
+	expect_unrecorded(&r, "(mmap of 12500001 KiB: Cannot allocate memory): set "
+	                      "NVME_TRACE_SLOTS to fewer slots of 128 bytes, or name a file on "
+	                      "another file system\n");
+	expect_same_file(path, old, size);
+	free(old);
+	done(&r);
+	run(&r,
+	    "ulimit -f 100; NVME_TRACE=%s NVME_TRACE_SLOTS=100 NVME_LOG=error build/hello_world",
+	    path);
+	expect_status(&r, 0);
+	assert_string_equal(r.err, "");
+	done(&r);
+	t = load(path);
+	assert_int_equal(t.header.slots, 100);
+	free(t.data);
+}
+
+/*
+ * A file system with room for an older trace and three pages more, fewer than hello_world fills:
+ * mounted where nobody else sees it. (test_vm does this in a guest, where nothing can forbid it.)
+ */
+static void test_full(void **state)
+{
+	const char *mnt = image("full");
+	struct result r, ns;
+
+	(void)state;
+	run(&ns,
+	    "mkdir -p %s; for ns in 'unshare -rm' 'unshare -m'; do "
+	    "$ns mount -t tmpfs none %s && { echo $ns; exit 0; }; done; exit 1",
+	    mnt, mnt);
+	if (ns.status != 0) {
+		print_message("no file system may be mounted here: only test_vm does it\n%s",
+		              ns.err);
+		done(&ns);
+		skip();
+	}
+	ns.out[strcspn(ns.out, "\n")] = '\0';
+	run(&r,
+	    "%s sh -c 'export NVME_LOG=error; cd %s; mount -t tmpfs -o size=24k none . && cd . && "
+	    "NVME_TRACE=%s/old.nvt NVME_TRACE_SLOTS=64 $0 && cp old.nvt .. && "
+	    "NVME_TRACE=%s/new.nvt $0 && NVME_TRACE=%s/old.nvt $0 && cmp old.nvt ../old.nvt && "
+	    "mount -o remount,ro . && NVME_TRACE=%s/ro.nvt $0' $PWD/build/hello_world",
+	    ns.out, mnt, mnt, mnt, mnt, mnt);
+	expect_status(&r, 0);
+	expect_in(&r, r.err,
+	          "new.nvt' (no room for its 8193 KiB: No space left on device): make room there, "
+	          "name a file on another file system, or set NVME_TRACE_SLOTS to fewer slots of "
+	          "128 bytes\n");
+	expect_in(&r, r.err, "old.nvt' (no room for its 8193 KiB: No space left on device)");
+	expect_in(&r, r.err, "ro.nvt' (open: Read-only file system): name a file in a directory");
+	done(&r);
+	done(&ns);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_events),          cmocka_unit_test(test_wrap),
-		cmocka_unit_test(test_threads),         cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_cannot),          cmocka_unit_test(test_long_line),
+		cmocka_unit_test(test_events),
+		cmocka_unit_test(test_wrap),
+		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_published_last),
+		cmocka_unit_test(test_doorbells),
+		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_two_programs),
+		cmocka_unit_test(test_pid_in_name),
+		cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_one_for_all),
+		cmocka_unit_test(test_cannot),
+		cmocka_unit_test(test_bad_slots),
+		cmocka_unit_test(test_no_trace),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_long_line),
 		cmocka_unit_test(test_two_controllers),
 	};
 

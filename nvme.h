@@ -1898,9 +1898,9 @@ NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, 
  * build/nvtrace prints it.
  *
  * Where the recorder cannot record, it says so once, and the program goes on without. All room is
- * taken at the start, and the file is locked against other recorders. One thing cannot be caught
- * without a signal handler: when somebody cuts the file off while it is mapped, or its disk fails,
- * or a file system that copies on write is full, the next event there raises SIGBUS.
+ * taken at the start, and the file is locked against other recorders. What would need a signal
+ * handler is not caught: when somebody cuts the file off while it is mapped, or its disk fails, or
+ * a file system that writes to a new place each time is full, the next event raises SIGBUS.
  *
  * A child of fork() records on into the file of its parent, whatever %p is. When the parent had no
  * recorder yet, each child opens its own, and only with %p are these different files.
@@ -3290,7 +3290,7 @@ static void nvme__trace_init(struct nvme_trace *t, void *base, uint64_t slots)
 	memcpy(h->magic, NVME_TRACE_MAGIC, sizeof(h->magic)); /* last: now it is a trace */
 }
 
-/* Nothing there, or a trace: only that may be overwritten. */
+/* An empty file or a trace: nothing else may be overwritten. */
 static bool nvme__trace_may_replace(int fd)
 {
 	char magic[sizeof(NVME_TRACE_MAGIC) - 1];
@@ -3400,6 +3400,8 @@ static int nvme__trace_map(struct nvme_trace *t, const char *file, int fd, uint6
 		munmap(base, t->size);
 		return rc;
 	}
+	/* a touched page is one page: reading ahead, 8 MiB on some disks, would hold up the writer */
+	(void)madvise(base, t->size, MADV_RANDOM);
 	nvme__trace_init(t, base, slots);
 	return 0;
 }

@@ -410,6 +410,43 @@ static void test_merge(void **state)
 	done(&r);
 }
 
+/* A real disk that is too full for the recorder: it takes nothing of it, and the program goes on. */
+static void test_trace_on_full_disk(void **state)
+{
+	static const char refused[] = "(no room for its 8193 KiB: No space left on device)";
+	const char *disk = new_image("small.img", 1 << 20);
+	const struct guest_case cases[] = {
+		{"mount",
+	         "mount -t ext4 /dev/nvme0n1 /mnt && df /mnt | tail -n 1 >/tmp/df",
+	         0,
+	         {NULL}},
+		{"new", "NVME_TRACE=/mnt/new.nvt hello_world", 0, {refused, "Hello world!"}},
+		{"no more used", "df /mnt | tail -n 1 | cmp - /tmp/df", 0, {NULL}},
+		{"fits",
+	         "NVME_TRACE=/mnt/old.nvt NVME_TRACE_SLOTS=3000 hello_world && cp /mnt/old.nvt "
+	         "/tmp",
+	         0,
+	         {"Hello world!"}},
+		{"old", "NVME_TRACE=/mnt/old.nvt hello_world", 0, {refused, "Hello world!"}},
+		{"old is there", "cmp /mnt/old.nvt /tmp/old.nvt", 0, {NULL}},
+		{"few pages left",
+	         "dd if=/dev/zero of=/mnt/fill bs=1k 2>/dev/null; rm /mnt/old.nvt; "
+	         "dd if=/dev/zero of=/mnt/fill2 bs=1k count=366 2>/dev/null; "
+	         "NVME_TRACE=/mnt/new.nvt hello_world",
+	         0,
+	         {refused, "Hello world!"}},
+	};
+	char args[256];
+	struct result r;
+
+	(void)state;
+	run(&r, "/sbin/mke2fs -q -t ext4 %s 2>&1", disk);
+	expect_status(&r, 0);
+	done(&r);
+	snprintf(args, sizeof(args), "--disk %s", disk);
+	run_cases(args, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
 static void test_enumerate(void **state)
 {
 	char args[256];
@@ -642,6 +679,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_pattern_4k_namespaces),
 		cmocka_unit_test(test_vfio),
 		cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_trace_on_full_disk),
 		cmocka_unit_test(test_enumerate),
 		cmocka_unit_test(test_killed_and_busy),
 		cmocka_unit_test(test_bind_round_trip),

@@ -3499,20 +3499,20 @@ static struct nvme_trace *nvme__trace_open_env(const char *env)
 /* The recorder that NVME_TRACE asks for: one for the program, opened once and never closed. */
 static struct nvme_trace *nvme__trace_from_env(void)
 {
-	enum { UNTRIED, BUSY, TRIED };
+	enum { NVME__UNTRIED, NVME__TRYING, NVME__TRIED };
 	static struct nvme_trace *trace;
-	static int state = UNTRIED;
+	static int state = NVME__UNTRIED;
 	const char *env = getenv("NVME_TRACE");
-	int expected = UNTRIED;
+	int expected = NVME__UNTRIED;
 
 	if (env == NULL || *env == '\0')
 		return NULL;
-	if (__atomic_compare_exchange_n(&state, &expected, BUSY, false, __ATOMIC_ACQUIRE,
+	if (__atomic_compare_exchange_n(&state, &expected, NVME__TRYING, false, __ATOMIC_ACQUIRE,
 	                                __ATOMIC_RELAXED)) {
 		trace = nvme__trace_open_env(env);
-		__atomic_store_n(&state, TRIED, __ATOMIC_RELEASE);
+		__atomic_store_n(&state, NVME__TRIED, __ATOMIC_RELEASE);
 	}
-	while (__atomic_load_n(&state, __ATOMIC_ACQUIRE) != TRIED)
+	while (__atomic_load_n(&state, __ATOMIC_ACQUIRE) != NVME__TRIED)
 		sched_yield(); /* another thread is at it */
 	return trace;
 }

@@ -17,7 +17,7 @@ UNIT     := $(filter-out test_vm,$(patsubst tests/%.c,%,$(wildcard tests/test_*.
 # Not again with sanitizers: the test that only drives gdb.
 ASAN     := $(filter-out test_gdb,$(UNIT))
 
-.PHONY: all debug help demo pictures gdb vm check test asan tsan fuzz libfuzzer vmtest bench lint lint-header lint-format lint-cppcheck clean
+.PHONY: all debug help demo docs gdb vm check test asan tsan fuzz libfuzzer vmtest bench lint lint-header lint-format lint-cppcheck clean
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES:%=$(B)/%) $(B)/nvtrace ## build the examples and nvtrace into build/
@@ -74,10 +74,8 @@ $(B) $(B)/debug $(B)/tests $(B)/asan $(B)/tsan $(B)/lint:
 demo: $(B)/hello_world ## hello_world with the debug log, on the software controller
 	NVME_LOG=debug $(B)/hello_world soft
 
-pictures: all ## the pictures of the documents, drawn anew from a real trace
-	@mkdir -p docs/pictures
-	NVME_TRACE=$(B)/pictures.nvt $(B)/hello_world
-	$(B)/nvtrace -f 'qid==1' -T svg -o docs/pictures/hello_world.svg $(B)/pictures.nvt
+docs: all debug ## what the documents quote, printed anew: outputs, line numbers, the picture
+	docs/renew
 
 gdb: debug ## gdb at the first doorbell, with the ring drawn
 	gdb -q -x docs/gdb/start.gdb

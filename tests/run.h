@@ -157,55 +157,6 @@ static inline void expect_pattern(const char *path, uint32_t block, uint32_t see
 	free(data);
 }
 
-/* Replaces by # what differs from run to run: time, line numbers, addresses of memory. */
-static inline char *mask_line(char *line)
-{
-	char *in = line, *out = line, *at;
-
-	if (*in == '[' && (at = strstr(in, ": *")) != NULL)
-		in = at; /* the prefix */
-	while (*in != '\0') {
-		*out++ = *in++;
-		if (out - line >= 2 && out[-2] == '0' && out[-1] == 'x' &&
-		    strncmp(in, "0 ", 2) != 0) {
-			in += strspn(in, "0123456789abcdef");
-			*out++ = '#';
-		}
-	}
-	*out = '\0';
-	return line;
-}
-
-/* The log in the README is one that is really printed: its lines are there, in that order. */
-static inline void expect_readme_log(const struct result *r)
-{
-	char *readme = read_file("README.md", NULL), *log = strdup(r->err);
-	char *want, *have, *save_want = NULL, *save_have = NULL, *end;
-	int lines = 0;
-
-	want = strstr(readme, "```text\n");
-	assert_non_null(want);
-	want += strlen("```text\n");
-	end = strstr(want, "```");
-	assert_non_null(end);
-	*end = '\0';
-	have = strtok_r(log, "\n", &save_have);
-	have = have != NULL ? mask_line(have) : NULL;
-	for (want = strtok_r(want, "\n", &save_want); want != NULL;
-	     want = strtok_r(NULL, "\n", &save_want)) {
-		mask_line(want);
-		while (have != NULL && strcmp(have, want) != 0)
-			if ((have = strtok_r(NULL, "\n", &save_have)) != NULL)
-				mask_line(have);
-		if (have == NULL)
-			fail_msg("the README shows a log line that is not printed: %s", want);
-		lines++;
-	}
-	assert_true(lines > 10);
-	free(readme);
-	free(log);
-}
-
 static inline int make_dir(void **state)
 {
 	(void)state;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the documents say is so: commands and paths exist, the log in the README is printed, CI runs
- * what the README says. (The README's program is run in test_vm.)
+ * What the documents say is so: commands and paths exist, what is quoted is what is printed today,
+ * line numbers included, and CI runs what the README says. (The README's program is run in test_vm,
+ * the walkthroughs for gdb in test_gdb.)
  */
 #include "run.h"
 
@@ -95,18 +96,12 @@ static void test_header_contents(void **state)
 	free(header);
 }
 
-/* The log in the README, and what it says of the commands that break things. */
-static void test_readme_shows(void **state)
+/* What the README says of the commands that break things. */
+static void test_readme_faults(void **state)
 {
 	struct result r;
 
 	(void)state;
-	run(&r, "NVME_LOG=debug build/debug/hello_world");
-	expect_status(&r, 0);
-	assert_string_equal(r.out, "Hello world!\n");
-	expect_readme_log(&r);
-	done(&r);
-
 	run(&r, "NVME_FAULTS='on write #1 status 2/80 dnr' build/hello_world");
 	expect_status(&r, 1);
 	expect_in(&r, r.err, "WRITE FAULTS (02/80)");
@@ -152,21 +147,239 @@ static void test_readme_nvtrace(void **state)
 	free(readme);
 }
 
-/* The picture in the repository is what is drawn today, but for the times in it. */
-static void test_picture_is_fresh(void **state)
+/* ---- quotes ---- */
+
+/* What the documents quote, pictures included, is printed today. */
+static void test_quotes_are_fresh(void **state)
 {
-	static const char mask[] = "sed -E 's/[0-9.]+ (ns|us|ms|s)/T/g'";
 	struct result r;
 
 	(void)state;
-	run(&r,
-	    "cd %s && %s h.svg >new && %s $OLDPWD/docs/pictures/hello_world.svg >old && "
-	    "diff old new",
-	    dir, mask, mask);
-	if (r.status != 0)
-		fprintf(stderr, "run 'make pictures' and commit the result\n");
+	run(&r, "docs/renew --check README.md docs/*.md docs/*/*.md");
 	expect_status(&r, 0);
 	done(&r);
+}
+
+/* A copy of the documents beside the programs, to spoil it. */
+static void copy_documents(void)
+{
+	struct result r;
+
+	run(&r,
+	    "rm -rf %s/copy && mkdir %s/copy && cp -r README.md docs %s/copy && "
+	    "for f in Makefile build nvme.h examples tools trace; do "
+	    "ln -s $PWD/$f %s/copy; done",
+	    dir, dir, dir, dir);
+	expect_status(&r, 0);
+	done(&r);
+}
+
+/* docs/renew sees what is spoilt, mends it, and has nothing to do the second time. */
+static void test_renewal(void **state)
+{
+	static const struct {
+		const char *file, *spoil; /* with sed */
+	} spoilt[] = {
+		{"README.md", "s/nvme.h:[0-9]*:nvme_detach/nvme.h:1:nvme_detach/"},
+		{"README.md", "s/:nvme_qpair_print_command:/:nvme_detach:/"},
+		{"README.md", "/CREATE IO SQ/d"},
+		{"docs/pictures/hello_world.svg", "s/>WRITE cid:0/>WRITE cid:1/"},
+		{"docs/nvtrace.md", "s/^    SUCCESS (00.00) qid:1/    SUCCESS (00\\/00) qid:2/"},
+		{"docs/gdb/README.md", "s/CNS:01h CONTROLLER/CNS:02h CONTROLLER/"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	copy_documents();
+	for (i = 0; i < sizeof(spoilt) / sizeof(spoilt[0]); i++) {
+		run(&r, "cd %s/copy && sed -i '%s' %s && ! cmp -s %s $OLDPWD/%s", dir,
+		    spoilt[i].spoil, spoilt[i].file, spoilt[i].file, spoilt[i].file);
+		expect_status(&r, 0);
+		done(&r);
+		run(&r, "cd %s/copy && docs/renew --check README.md docs/*.md docs/*/*.md", dir);
+		expect_status(&r, 1);
+		expect_in(&r, r.out, "prints something else now");
+		expect_in(&r, r.out, "make docs");
+		done(&r);
+		run(&r, "cd %s/copy && docs/renew README.md docs/*.md docs/*/*.md", dir);
+		expect_status(&r, 0);
+		expect_in(&r, expect_in(&r, r.out, "updated "), spoilt[i].file);
+		done(&r);
+		run(&r,
+		    "cd %s/copy && cp -r README.md docs .. && docs/renew README.md docs/*.md "
+		    "docs/*/*.md && cmp README.md ../README.md && diff -r docs ../docs",
+		    dir);
+		expect_status(&r, 0);
+		assert_null(strstr(r.out, "updated "));
+		done(&r);
+	}
+}
+
+/* A quote that cannot be printed is not replaced by nothing. */
+static void test_renewal_that_fails(void **state)
+{
+	static const struct {
+		const char *spoil, *says;
+	} bad[] = {
+		{"s/shows: .*hello_world .* -->/shows: build\\/nonesuch -->/", "nonesuch"},
+		{"s/shows: .*hello_world .* -->/shows: true -->/", "prints:"},
+		{"/^<!-- shows: .*hello_world/a\\\\n", "must follow"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		copy_documents();
+		run(&r,
+		    "cd %s/copy && sed -i '%s' README.md && cp README.md spoilt && "
+		    "docs/renew README.md 2>&1; r=$?; cmp README.md spoilt && exit $r",
+		    dir, bad[i].spoil);
+		expect_status(&r, 1);
+		expect_in(&r, r.out, bad[i].says);
+		done(&r);
+	}
+	run(&r, "docs/renew --frob");
+	expect_status(&r, 2);
+	done(&r);
+	run(&r, "docs/renew docs/nonesuch.md");
+	expect_status(&r, 2);
+	done(&r);
+}
+
+/* Is the line in the function, in a source that clang-format has been over? */
+static bool line_is_in(const char *source, long line, const char *function)
+{
+	char *text = read_file(source, NULL), *save = text, *at, call[80];
+	bool is_header = false, inside = false, found = false;
+	long n;
+
+	snprintf(call, sizeof(call), "%s(", function);
+	for (n = 1; !found && (at = strsep(&save, "\n")) != NULL; n++) {
+		if (strcmp(at, "}") == 0) {
+			found = inside && n == line;
+			is_header = inside = false;
+		} else if (strcmp(at, "{") == 0) {
+			inside = is_header;
+		} else if (*at != '\t' && *at != ' ' && *at != '\0' && *at != '#' && !inside) {
+			char *name = strstr(at, call);
+
+			is_header = name != NULL && (name == at || strchr(" *", name[-1]) != NULL);
+		}
+		found = found || (inside && n == line);
+	}
+	free(text);
+	return found;
+}
+
+#define SOURCE "([a-z_0-9./]+\\.[ch])"
+
+/* If the regular expression matches, its first three subexpressions go to part. */
+static bool parts(const char *expression, const char *text, char part[4][128])
+{
+	regmatch_t at[4] = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+	regex_t regex;
+	bool found;
+	int i;
+
+	assert_int_equal(regcomp(&regex, expression, REG_EXTENDED), 0);
+	found = regexec(&regex, text, 4, at, 0) == 0;
+	for (i = 0; found && i < 4; i++)
+		snprintf(part[i], 128, "%.*s", (int)(at[i].rm_eo - at[i].rm_so),
+		         text + at[i].rm_so);
+	regfree(&regex);
+	return found;
+}
+
+/* Does the text quote a line of a source? Then function is what it names beside the line: in a log,
+ * in gdb's description of a place, or in the command that sets a breakpoint. */
+static bool quoted_line(const char *text, const char *command, char *source, long *line,
+                        char *function)
+{
+	char part[4][128], at[4][128];
+
+	if (!parts(SOURCE "(:|, line )([0-9]+)", text, part))
+		return false;
+	memcpy(source, part[1], sizeof(part[1]));
+	*line = strtol(part[3], NULL, 10);
+	*function = '\0';
+	if (parts(SOURCE ":([0-9]+):([a-z_0-9]+): ", text, at))
+		memcpy(function, at[3], sizeof(at[3]));
+	else if (parts("([a-z_0-9]+) (\\(.*\\) )?at " SOURCE, text, at))
+		memcpy(function, at[1], sizeof(at[1]));
+	else if (parts("reakpoint [0-9]+ at 0x[0-9a-f]+: file ", text, at) &&
+	         parts("break ([a-z_0-9]+)", command, at))
+		memcpy(function, at[1], sizeof(at[1]));
+	return true;
+}
+
+/* Every line of a source that a document quotes is in the function that is named with it: another
+ * look at the same numbers, without gdb. Returns how many there are. */
+static int check_quoted_lines(const char *document)
+{
+	char *text = read_file(document, NULL), *save = text, *at;
+	char command[128] = "", source[128], function[128];
+	int count = 0, n;
+	long line;
+
+	for (n = 1; (at = strsep(&save, "\n")) != NULL; n++) {
+		if (strncmp(at, "#>", 2) != 0)
+			snprintf(command, sizeof(command), "%.127s", at);
+		if (!quoted_line(at, command, source, &line, function))
+			continue;
+		if (*function == '\0')
+			fail_msg("%s:%d names line %ld of %s, which nothing will renew: name the "
+			         "function instead",
+			         document, n, line, source);
+		if (!line_is_in(source, line, function))
+			fail_msg("%s:%d: line %ld of %s is not in %s(): run 'make docs'", document,
+			         n, line, source, function);
+		count++;
+	}
+	free(text);
+	return count;
+}
+
+static void test_quoted_lines(void **state)
+{
+	struct result r;
+	char *name, *save = NULL;
+	int count = 0;
+
+	(void)state;
+	run(&r, "ls README.md docs/*.md docs/*/*.md docs/gdb/*.gdb");
+	expect_status(&r, 0);
+	for (name = strtok_r(r.out, "\n", &save); name != NULL; name = strtok_r(NULL, "\n", &save))
+		count += check_quoted_lines(name);
+	done(&r);
+	assert_true(count > 100);
+}
+
+/* And that look can tell right from wrong; its own source is the example. */
+static void test_quoted_lines_can_fail(void **state)
+{
+	char source[128], function[128];
+	long line = 0;
+
+	(void)state;
+	assert_true(line_is_in("tests/test_docs.c", __LINE__, __func__));
+	assert_false(line_is_in("tests/test_docs.c", __LINE__, "test_quoted_lines"));
+	assert_false(line_is_in("tests/test_docs.c", 1, __func__));
+	assert_true(quoted_line("see nvme.h:4868 for that", "", source, &line, function));
+	assert_string_equal(source, "nvme.h");
+	assert_int_equal(line, 4868);
+	assert_string_equal(function, "");
+	assert_true(quoted_line("#> Breakpoint 5 at 0xc: file ./nvme.h, line 9.", "break a_b if c",
+	                        source, &line, function));
+	assert_string_equal(function, "a_b");
+	assert_true(quoted_line("#> #1  0x0c in f_2 (s=0x1 \"(\", i=2) at tools/a.h:3", "", source,
+	                        &line, function));
+	assert_string_equal(function, "f_2");
+	assert_true(quoted_line("[x] nvme.h:5:g: *DEBUG*: y", "", source, &line, function));
+	assert_string_equal(function, "g");
+	assert_int_equal(line, 5);
+	assert_false(quoted_line("#include \"nvme.h\"", "", source, &line, function));
 }
 
 /* A device text or a fault plan that is wrong: the part is named, and the status is 2. */
@@ -238,10 +451,14 @@ int main(void)
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_header_contents),
 		cmocka_unit_test(test_breakpoints),
-		cmocka_unit_test(test_readme_shows),
+		cmocka_unit_test(test_readme_faults),
 		cmocka_unit_test(test_bad_device),
 		cmocka_unit_test(test_readme_nvtrace),
-		cmocka_unit_test(test_picture_is_fresh),
+		cmocka_unit_test(test_quotes_are_fresh),
+		cmocka_unit_test(test_renewal),
+		cmocka_unit_test(test_renewal_that_fails),
+		cmocka_unit_test(test_quoted_lines),
+		cmocka_unit_test(test_quoted_lines_can_fail),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -63,8 +64,8 @@ static void walk(const char *name)
 {
 	if (run("docs/gdb/run %s 2>&1", name) != 0)
 		fail_msg("docs/gdb/%s.gdb does not show what gdb prints:\n%s"
-		         "If that is as it should be, run 'docs/gdb/run --update' and read the "
-		         "difference.",
+		         "If that is as it should be, run 'make docs' and read what 'git diff' "
+		         "shows.",
 		         name, output);
 	if (strncmp(output, "pass ", 5) != 0 || strstr(output, name) == NULL)
 		fail_msg("docs/gdb/run %s says: %s", name, output);
@@ -87,17 +88,67 @@ WALKTHROUGH(test_phase, "7-phase")
 WALKTHROUGH(test_error, "8-error")
 WALKTHROUGH(test_shutdown, "9-shutdown")
 
+static void copy_walkthroughs(const char *dir)
+{
+	assert_int_equal(run("rm -rf %s && mkdir -p %s/docs %s/build && "
+	                     "cp -rp docs/gdb docs/volatile.sed %s/docs && "
+	                     "ln -s \"$PWD/build/debug\" %s/build/debug && "
+	                     "ln -s \"$PWD/Makefile\" \"$PWD/nvme.h\" \"$PWD/examples\" "
+	                     "\"$PWD/tools\" %s 2>&1",
+	                     dir, dir, dir, dir, dir, dir),
+	                 0);
+}
+
+/* A stale line number or name of a function is seen and mended; what differs between any two runs
+ * is not a difference, and stays as it is written. */
+static void test_checker_sees_lines(void **state)
+{
+	static const struct {
+		const char *walkthrough, *spoil; /* with sed */
+		bool stale;
+	} spoilt[] = {
+		{"1-bring-up", "s/(at \\.\\/nvme\\.h:)[0-9]+$/\\11/", true},
+		{"1-bring-up", "s/(file \\.\\/nvme\\.h, line )[0-9]+/\\11/", true},
+		{"1-bring-up", "s/^#> [0-9]+\t/#> 1\t/", true},
+		{"1-bring-up", "s/in nvme_ctrlr_enable/in nvme_ctrlr_disable/", true},
+		{"6-one-write", "s/(nvme_soft\\.h:)[0-9]+$/\\11/", true},
+		{"2-sq-doorbell", "s/(hello_world\\.c:)[0-9]+$/\\11/", true},
+		{"8-error", "s/nvme\\.h:[0-9]+:nvme/nvme.h:1:nvme/", true},
+		{"9-shutdown", "s/0x[0-9a-f]{12}/0x7fffffffffff/", false},
+		{"9-shutdown", "s/process [0-9]+/process 1/", false},
+		{"9-shutdown", "s/^#> .[0-9-]+ [0-9:.]+]/#> [2001-01-01 00:00:00.000000]/", false},
+	};
+	const char *dir = "build/debug/walk-lines";
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(spoilt) / sizeof(spoilt[0]); i++) {
+		const char *name = spoilt[i].walkthrough;
+
+		copy_walkthroughs(dir);
+		assert_int_equal(run("cd %s && sed -Ei '/^#>/{%s}' docs/gdb/%s.gdb && "
+		                     "cp docs/gdb/%s.gdb spoilt && "
+		                     "! cmp -s spoilt ../../../docs/gdb/%s.gdb",
+		                     dir, spoilt[i].spoil, name, name, name),
+		                 0);
+		if (run("cd %s && docs/gdb/run %s 2>&1", dir, name) != spoilt[i].stale)
+			fail_msg("%s after %s: %s", name, spoilt[i].spoil, output);
+		assert_int_equal(run("cd %s && docs/gdb/run --update %s 2>&1", dir, name), 0);
+		assert_int_equal(strncmp(output, "updated", 7) == 0, spoilt[i].stale);
+		assert_int_equal(run("cd %s && cmp -s spoilt docs/gdb/%s.gdb", dir, name),
+		                 spoilt[i].stale);
+		assert_int_equal(run("cd %s && docs/gdb/run %s 2>&1", dir, name), 0);
+	}
+	assert_int_equal(run("rm -rf %s", dir), 0);
+}
+
 /* The checker must see a difference, or all of the above says nothing. */
 static void test_checker_sees_differences(void **state)
 {
 	const char *dir = "build/debug/walk";
 
 	(void)state;
-	assert_int_equal(run("rm -rf %s && mkdir -p %s/docs %s/build && cp -r docs/gdb %s/docs && "
-	                     "ln -s \"$PWD/build/debug\" %s/build/debug && "
-	                     "ln -s \"$PWD/nvme.h\" \"$PWD/examples\" \"$PWD/tools\" %s 2>&1",
-	                     dir, dir, dir, dir, dir, dir),
-	                 0);
+	copy_walkthroughs(dir);
 	assert_int_equal(run("cd %s && sed -i 's/^#> CC = 00464060h/#> CC = 00464061h/' "
 	                     "docs/gdb/1-bring-up.gdb && docs/gdb/run 1 2>&1",
 	                     dir),
@@ -113,7 +164,16 @@ static void test_checker_sees_differences(void **state)
 	                     "docs/gdb/1-bring-up.gdb && docs/gdb/run 1 2>&1",
 	                     dir),
 	                 1);
+	assert_non_null(strstr(output, "at line "));
+	assert_non_null(strstr(output, ": nvme regs CSTX\n"));
 	assert_non_null(strstr(output, "There is no register 'CSTX'"));
+	/* and one that stops at a function that is gone, which must not be written down */
+	assert_int_equal(run("cd %s && sed -i 's/^tbreak nvme_ring_sq_doorbell/tbreak nonesuch/' "
+	                     "docs/gdb/1-bring-up.gdb && "
+	                     "docs/gdb/run --update 1 2>&1",
+	                     dir),
+	                 1);
+	assert_non_null(strstr(output, "Function \"nonesuch\" not defined"));
 	assert_int_equal(run("cd %s && docs/gdb/run nonesuch 2>&1", dir), 2);
 	assert_int_equal(run("rm -rf %s", dir), 0);
 }
@@ -251,6 +311,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_phase),
 		cmocka_unit_test(test_error),
 		cmocka_unit_test(test_shutdown),
+		cmocka_unit_test(test_checker_sees_lines),
 		cmocka_unit_test(test_checker_sees_differences),
 		cmocka_unit_test(test_readme),
 		cmocka_unit_test(test_errors_without_program),

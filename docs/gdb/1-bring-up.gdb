@@ -11,8 +11,8 @@
 # from nvme_ctrlr_process_init() at its end back to nvme_ctrlr_disable() and nvme_ctrlr_enable().
 #
 # How to use this file: start gdb at the top of the repository and type the lines that do not begin
-# with '#'. Lines that begin with '#>' are what gdb prints; addresses and line numbers may differ
-# on your machine. Or let it run by itself: gdb -batch -x docs/gdb/1-bring-up.gdb
+# with '#'. Lines that begin with '#>' are what gdb prints; addresses may differ on your machine. Or
+# let it run by itself: gdb -batch -x docs/gdb/1-bring-up.gdb
 
 source docs/gdb/setup.gdb
 file build/debug/hello_world

@@ -111,11 +111,8 @@ nvme last
 # ---- Third place: the program polls ----------------------------------------------------------
 
 disable 1
-tbreak write_and_read
-#> Temporary breakpoint 4 at 0x555555575649: file examples/hello_world.c, line 49.
+tbreak nvme_ns_cmd_write
 continue
-#> Temporary breakpoint 4, write_and_read (ns=0x55555559a920, qp=0x55555559b9e0, buf=0x7fff77c8b000 "") at examples/hello_world.c:49
-#> 49		uint32_t size = nvme_ns_get_extended_sector_size(ns);
 enable 1
 continue
 #> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x55555559b9e0) at ./nvme.h:4864

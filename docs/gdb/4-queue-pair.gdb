@@ -126,14 +126,8 @@ print/x tr->cmd.cdw11
 # ---- Ready -----------------------------------------------------------------------------------
 
 delete
+frame function nvme_ctrlr_alloc_io_qpair
 finish
-#> nvme__submit_raw (qp=0x555555597330, cmd=0x7fffffffe380, buf=0x0, len=0, cb=0x55555556182a <nvme__sync_done>, arg=0x7fffffffe260) at ./nvme.h:4747
-#> 4747		return 0;
-tbreak find_signature
-#> Temporary breakpoint 4 at 0x555555573e7f: file examples/signature.h, line 67.
-continue
-#> Temporary breakpoint 4, find_signature (ns=0x5555555988e0, qp=0x5555555999a0, greeting=0x55555557a634 "Hello world!\n", what=0x7fffffffe450) at examples/signature.h:67
-#> 67		uint32_t block = nvme_ns_get_extended_sector_size(ns);
 nvme ring 1
 #> Queue pair 1 of 'soft': 0 commands outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x206000, tail 0, head 0 (SQHD of the last completion taken)

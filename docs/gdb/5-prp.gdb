@@ -37,36 +37,21 @@ print/x iova
 #> $2 = 0x28e000
 
 # The function gets an IOVA: the program's address has been translated already (a subtraction, see
-# nvme__dma_iova). First it computes how many pages the bytes touch. Line by line:
+# nvme__dma_iova). First it computes how many pages the bytes touch. Go on line by line, until PRP1
+# is written; the loop types 'next' for you:
 
+while prp->prp_index == 0
 next
-#> 4588		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
-next
-#> 4591		rc = nvme__prp_check(prp, iova, len);
+end
 print pages
-#> $3 = 1
 
 # One page. 'mask' is FFFh; the formula rounds up the end and counts from the start of the first
-# page, so a buffer that starts inside a page is counted rightly too.
+# page, so a buffer that starts inside a page is counted rightly too. And until the page is done:
 
+while pages != 0
 next
-#> 4592		if (nvme__unlikely(rc != 0))
-next
-#> 4594		prp->last_end = (uint32_t)((iova + len) & mask);
-next
-#> 4595		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
-next
-#> 4596			prp->prp1 = iova;
-next
-#> 4597			prp->prp_index = 1;
-next
-#> 4598			iova = (iova & ~mask) + page_size;
-next
-#> 4599			pages--;
+end
 print *prp
-#> $4 = PRPs for 1 page, PRP1 only = {
-#>   prp1 = 0x28e000
-#> }
 
 # The first entry went to PRP1, and 'pages' is 0 now, so nothing is left to do. This is what the
 # command says in the end:

@@ -1148,7 +1148,7 @@ static void test_vfio_refuses(void **state)
 	assert_null(ctrlr);
 }
 
-/* C50: identify data is parsed once, from a copy that the device cannot reach. */
+/* Identify data is parsed once, from a copy that the device cannot reach. */
 static void test_identify_is_a_copy(void **state)
 {
 	struct nvme_ctrlr *ctrlr = NULL;

@@ -382,6 +382,19 @@ static void test_quoted_lines_can_fail(void **state)
 	assert_false(quoted_line("#include \"nvme.h\"", "", source, &line, function));
 }
 
+/* Nobody is sent to a list that is not here: no case goes by a number, such as the C of "C" 42. */
+static void test_no_case_numbers(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "grep -nwE 'C[0-9]{2,3}' README.md CHANGELOG.md docs/*.md docs/gdb/* tests/*.[ch] "
+	        "tools/* trace/* examples/* nvme.h | grep -vwE 'C11|C17|C23'");
+	assert_string_equal(r.out, "");
+	expect_status(&r, 1);
+	done(&r);
+}
+
 /* A device text or a fault plan that is wrong: the part is named, and the status is 2. */
 static void test_bad_device(void **state)
 {
@@ -454,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_readme_faults),
 		cmocka_unit_test(test_bad_device),
 		cmocka_unit_test(test_readme_nvtrace),
+		cmocka_unit_test(test_no_case_numbers),
 		cmocka_unit_test(test_quotes_are_fresh),
 		cmocka_unit_test(test_renewal),
 		cmocka_unit_test(test_renewal_that_fails),

@@ -506,7 +506,7 @@ static void test_flood(void **state)
 	assert_int_equal(seen.calls, 1);
 }
 
-/* C49: the device goes on writing to a CQE that was read already; the callback sees the copy. */
+/* The device goes on writing to a CQE that was read already; the callback sees the copy. */
 struct scribble {
 	struct nvme_qpair *qp;
 	int calls;
@@ -536,7 +536,7 @@ static void test_cqe_changes_later(void **state)
 	stop(ctrlr);
 }
 
-/* C26: what an earlier use left in the memory of a ring does not look like a completion. */
+/* What an earlier use left in the memory of a ring does not look like a completion. */
 static void test_stale_memory(void **state)
 {
 	struct nvme_ctrlr *ctrlr = start();
@@ -581,7 +581,7 @@ static void submit_again(void *arg, const struct nvme_cpl *cpl)
 	}
 }
 
-/* C30: a CID may be used again in the callback of the command that had it. */
+/* A CID may be used again in the callback of the command that had it. */
 static void test_submit_in_callback(void **state)
 {
 	static const uint32_t depths[] = {2, 3, 4, 16};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The software controller of tools/nvme_soft.h: by itself, through its registers, and under the
- * driver. C01, C02, ... are the names of cases in the catalogue of faults.
+ * driver.
  */
 #define NVME_IMPLEMENTATION
 #include "nvme.h"
@@ -276,7 +276,7 @@ static void test_device_options(void **state)
 	assert_int_equal(NVME_CAP_MPSMIN(cap), 1);
 	assert_int_equal(NVME_CAP_MPSMAX(cap), 2);
 	assert_int_equal(nvme_ctrlr_get_max_xfer_size(ctrlr), 8192u << 5);
-	assert_int_equal(nvme_ctrlr_get_num_io_queues(ctrlr), 4); /* C19: asked for 8 */
+	assert_int_equal(nvme_ctrlr_get_num_io_queues(ctrlr), 4); /* asked for 8 */
 	assert_int_equal(nvme_ctrlr_get_first_active_ns(ctrlr), 1);
 	assert_int_equal(nvme_ctrlr_get_next_active_ns(ctrlr, 2), 3);
 	assert_int_equal(nvme_ns_get_num_sectors(nvme_ctrlr_get_ns(ctrlr, 3)), 1024);
@@ -307,19 +307,19 @@ static void write_and_read(struct nvme_ctrlr *ctrlr, uint32_t nsid, struct nvme_
 	free(in);
 }
 
-/* Shapes of controllers: C01, C12 to C16, C19, C105. */
+/* Shapes of controllers: pages, doorbells, queues and addresses. */
 static void test_shapes(void **state)
 {
 	static const char *const devices[] = {
-		"soft",                   /* C01 */
-		"soft:mpsmin=4",          /* C12 */
-		"soft:dstrd=3",           /* C13 */
+		"soft",
+		"soft:mpsmin=4",          /* pages of 64 KiB */
+		"soft:dstrd=3",           /* 32 bytes apart */
 		"soft:dstrd=15,queues=1", /* the largest stride */
-		"soft:mqes=1",            /* C14: one command in flight */
-		"soft:mqes=63",           /* C15 */
-		"soft:queues=4",          /* C19 */
-		"soft:iova=39",           /* C105 */
-		"soft:iova=31",           /* C105 */
+		"soft:mqes=1",            /* one command in flight */
+		"soft:mqes=63",
+		"soft:queues=4", /* fewer than are asked for */
+		"soft:iova=39",  /* addresses of 39 bits */
+		"soft:iova=31",
 		"soft:ns=4,lbs=65536,size=16M",
 		"soft:mdts=0",
 		"soft:mdts=1,lbs=512,size=1M",
@@ -336,7 +336,7 @@ static void test_shapes(void **state)
 		detach(ctrlr);
 		assert_int_equal(last.strays + last.bad_doorbells, 0);
 	}
-	ctrlr = attach("soft:css=0x80"); /* C16: only the admin command set */
+	ctrlr = attach("soft:css=0x80"); /* only the admin command set */
 	assert_int_equal(nvme_ctrlr_get_num_io_queues(ctrlr), 0);
 	assert_int_equal(NVME_CC_CSS(nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CC)), NVME_CC_CSS_ADMIN);
 	detach(ctrlr);
@@ -600,7 +600,7 @@ static void test_registers(void **state)
 	assert_true(bare_wait(&b, 1));
 	wr(&b, NVME_REG_CC, CC_GOOD | NVME_CC_EN_SET(1) | NVME_CC_MPS_SET(3)); /* fixed now */
 	assert_int_equal(NVME_CC_MPS(rd(&b, NVME_REG_CC)), 0);
-	wr(&b, NVME_REG_CC, CC_GOOD | NVME_CC_EN_SET(1) | NVME_CC_SHN_SET(1)); /* C86 */
+	wr(&b, NVME_REG_CC, CC_GOOD | NVME_CC_EN_SET(1) | NVME_CC_SHN_SET(1)); /* normal */
 	assert_int_equal(NVME_CSTS_SHST(rd(&b, NVME_REG_CSTS)), NVME_CSTS_SHST_OCCURRING);
 	assert_true(bare_wait(&b, 0x9));
 	wr(&b, NVME_REG_CC, CC_GOOD);
@@ -610,16 +610,16 @@ static void test_registers(void **state)
 
 	bare_enable(&b, CC_GOOD);
 	assert_true(bare_wait(&b, 1));
-	wr(&b, NVME_REG_CC, CC_GOOD | NVME_CC_EN_SET(1) | NVME_CC_SHN_SET(2)); /* C87: abrupt */
+	wr(&b, NVME_REG_CC, CC_GOOD | NVME_CC_EN_SET(1) | NVME_CC_SHN_SET(2)); /* abrupt */
 	assert_true(bare_wait(&b, 0x9));
-	assert_int_equal(b.dev.ops->reset(&b.dev), 0); /* C83: function reset */
+	assert_int_equal(b.dev.ops->reset(&b.dev), 0); /* function reset */
 	assert_int_equal(rd(&b, NVME_REG_CC), 0);
 	assert_int_equal(rd(&b, NVME_REG_AQA), 0);
 	assert_int_equal(rd(&b, NVME_REG_ACQ), 0);
 	bare_close(&b);
 }
 
-/* C09: what CC.EN = 1 does not accept. CSTS is 2 at once, and 0 after EN = 0. */
+/* What CC.EN = 1 does not accept. CSTS is 2 at once, and 0 after EN = 0. */
 static void test_refuses_to_enable(void **state)
 {
 	static const struct {
@@ -656,7 +656,7 @@ static void test_refuses_to_enable(void **state)
 	assert_true(bare_wait(&b, 1));
 	wr(&b, NVME_REG_CC, 0);
 
-	/* C10: admin queues where no memory is; the first doorbell tells */
+	/* admin queues where no memory is; the first doorbell tells */
 	wr(&b, NVME_REG_ASQ, 0x40000000);
 	wr(&b, NVME_REG_CC, CC_GOOD | NVME_CC_EN_SET(1));
 	assert_true(bare_wait(&b, 1));
@@ -674,7 +674,7 @@ static void test_refuses_to_enable(void **state)
 	bare_close(&b);
 }
 
-/* Maps: whole pages, inside the ranges, once; cutting; C103 in between. */
+/* Maps: whole pages, inside the ranges, once; cutting; failures in between. */
 static void test_maps(void **state)
 {
 	struct nvme_soft_stats stats;
@@ -698,25 +698,25 @@ static void test_maps(void **state)
 	bare_close(&b);
 }
 
-/* ---- bringing up: C02 to C11, C17, C18, C83 to C88, C97 ---- */
+/* ---- bringing up ---- */
 
 static void test_start_states(void **state)
 {
 	static const char *const good[] = {
-		"soft:plan=start en=1 rdy=1",       /* C02 */
-		"soft:plan=start en=1 rdy=0",       /* C03 */
-		"soft:plan=start en=0 rdy=1",       /* C04 */
-		"soft:plan=start en=0 rdy=0",       /* C01 */
-		"soft:to=1,plan=ready after 499ms", /* C06 */
-		"soft:to=0,plan=ready after 499ms", /* C08 */
-		"soft:plan=cfs at enable once",     /* C09 */
-		"soft:plan=vs=1.0.0",               /* C17 */
+		"soft:plan=start en=1 rdy=1",
+		"soft:plan=start en=1 rdy=0",
+		"soft:plan=start en=0 rdy=1",
+		"soft:plan=start en=0 rdy=0",
+		"soft:to=1,plan=ready after 499ms", /* CAP.TO is kept */
+		"soft:to=0,plan=ready after 499ms", /* as if CAP.TO were 1 */
+		"soft:plan=cfs at enable once",     /* the second attempt works */
+		"soft:plan=vs=1.0.0",
 		"soft:plan=vs=1.2.1",
-		"soft:plan=on identify #2 status 0/2", /* C17: no list */
-		"soft:ns=3,plan=nslist 1,2,2",         /* C18 */
+		"soft:plan=on identify #2 status 0/2", /* no list */
+		"soft:ns=3,plan=nslist 1,2,2",         /* one twice */
 		"soft:ns=3,plan=nslist 1,9",
 		"soft:plan=nn=4294967295",
-		"soft:plan=identify strings", /* C51 */
+		"soft:plan=identify strings", /* control characters */
 		"soft:plan=identify mdts=255",
 		"soft:plan=shutdown after 300ms",
 		"soft:plan=on set-features #1 status 0/0 delay 20ms",
@@ -726,19 +726,19 @@ static void test_start_states(void **state)
 		int rc;
 		const char *part;
 	} bad[] = {
-		{"soft:to=1,plan=ready never", -ETIMEDOUT, "timed out"},            /* C05 */
-		{"soft:plan=ready never", -ETIMEDOUT, "after 10000 ms"},            /* C05 */
-		{"soft:to=1,plan=ready after 502ms", -ETIMEDOUT, "after 500 ms"},   /* C07 */
-		{"soft:to=0,plan=ready after 502ms", -ETIMEDOUT, "after 500 ms"},   /* C08 */
-		{"soft:plan=start en=0 rdy=1; ready never", -ETIMEDOUT, "RDY = 0"}, /* C04 */
-		{"soft:plan=cfs at enable", -EIO, "CSTS.CFS"},                      /* C09 */
-		{"soft:plan=cfs on admin #1", -EIO, "CSTS.CFS"},                    /* C10 */
-		{"soft:plan=gone at attach", -ENODEV, "is gone"},                   /* C11 */
-		{"soft:plan=gone on identify #2", -ENODEV, "is gone"},              /* C11 */
+		{"soft:to=1,plan=ready never", -ETIMEDOUT, "timed out"},
+		{"soft:plan=ready never", -ETIMEDOUT, "after 10000 ms"},
+		{"soft:to=1,plan=ready after 502ms", -ETIMEDOUT, "after 500 ms"},
+		{"soft:to=0,plan=ready after 502ms", -ETIMEDOUT, "after 500 ms"},
+		{"soft:plan=start en=0 rdy=1; ready never", -ETIMEDOUT, "RDY = 0"},
+		{"soft:plan=cfs at enable", -EIO, "CSTS.CFS"},
+		{"soft:plan=cfs on admin #1", -EIO, "CSTS.CFS"},
+		{"soft:plan=gone at attach", -ENODEV, "is gone"},
+		{"soft:plan=gone on identify #2", -ENODEV, "is gone"},
 		{"soft:plan=on identify #1 drop", -ETIMEDOUT, "30000 ms"},
 		{"soft:plan=identify sqes=0x77", -ENOTSUP, "larger queue entries"},
-		{"soft:mpsmin=15", -ENOTSUP, "CAP.MPSMIN"},       /* C12 */
-		{"soft:plan=map fail #1", -ENOMEM, "as planned"}, /* C103 */
+		{"soft:mpsmin=15", -ENOTSUP, "CAP.MPSMIN"},
+		{"soft:plan=map fail #1", -ENOMEM, "as planned"},
 	};
 	struct nvme_ctrlr *ctrlr;
 	size_t i;
@@ -761,7 +761,7 @@ static void test_start_states(void **state)
 		assert_int_equal(last.bytes_mapped, 0); /* nothing leaked */
 		assert_int_equal(last.writes_after_gone, 0);
 	}
-	ctrlr = attach("soft:plan=shutdown never"); /* C88 */
+	ctrlr = attach("soft:plan=shutdown never");
 	assert_int_equal(nvme_detach(ctrlr), -ETIMEDOUT);
 	assert_int_equal(last.bytes_mapped, 0);
 }
@@ -783,14 +783,14 @@ static void test_hostile_namespaces(void **state)
 		assert_int_equal(nvme_ctrlr_get_first_active_ns(ctrlr), 0);
 		detach(ctrlr);
 	}
-	ctrlr = attach("soft:ns=3,plan=nslist 3,2,2"); /* C18: not ascending */
+	ctrlr = attach("soft:ns=3,plan=nslist 3,2,2"); /* not ascending */
 	assert_int_equal(nvme_ctrlr_get_first_active_ns(ctrlr), 3);
 	assert_int_equal(nvme_ctrlr_get_next_active_ns(ctrlr, 3), 0);
 	assert_log("out of order");
 	detach(ctrlr);
 }
 
-/* C103: one dma_map() after the other fails. */
+/* One dma_map() after the other fails. */
 static void test_map_fails(void **state)
 {
 	struct nvme_ctrlr *ctrlr;
@@ -809,7 +809,7 @@ static void test_map_fails(void **state)
 	detach(ctrlr);
 }
 
-/* ---- queues: C21 to C25, C31 to C41 ---- */
+/* ---- queues ---- */
 
 static uint32_t create_cq(struct nvme_ctrlr *ctrlr, uint32_t qid, uint32_t size, uint64_t addr,
                           uint32_t cdw11)
@@ -847,16 +847,16 @@ static void test_queue_commands(void **state)
 
 	(void)state;
 	assert_int_equal(nvme_dma_iova(ctrlr, mem, 65536, &a), 0);
-	assert_int_equal(create_sq(ctrlr, 1, 3, a, on1), SPEC(0x00)); /* C31 */
+	assert_int_equal(create_sq(ctrlr, 1, 3, a, on1), SPEC(0x00)); /* no such CQ */
 	assert_int_equal(create_sq(ctrlr, 1, 3, a, 1), SPEC(0x01));
 	assert_int_equal(create_sq(ctrlr, 1, 3, a, 1 | 99u << 16), SPEC(0x01));
-	assert_int_equal(create_cq(ctrlr, 0, 3, a, pc), SPEC(0x01)); /* C32 */
+	assert_int_equal(create_cq(ctrlr, 0, 3, a, pc), SPEC(0x01)); /* no such id */
 	assert_int_equal(create_cq(ctrlr, 9, 3, a, pc), SPEC(0x01));
-	assert_int_equal(create_cq(ctrlr, 1, 0, a, pc), SPEC(0x02)); /* C33 */
+	assert_int_equal(create_cq(ctrlr, 1, 0, a, pc), SPEC(0x02)); /* size */
 	assert_int_equal(create_cq(ctrlr, 1, 256, a, pc), SPEC(0x02));
-	assert_int_equal(create_cq(ctrlr, 1, 3, a + 8, pc), GEN(0x13));             /* C34 */
-	assert_int_equal(create_cq(ctrlr, 1, 3, a, 0), GEN(0x02));                  /* C35 */
-	assert_int_equal(create_cq(ctrlr, 1, 3, a, pc | 2 | 9u << 16), SPEC(0x08)); /* C36 */
+	assert_int_equal(create_cq(ctrlr, 1, 3, a + 8, pc), GEN(0x13));             /* alignment */
+	assert_int_equal(create_cq(ctrlr, 1, 3, a, 0), GEN(0x02));                  /* PC = 0 */
+	assert_int_equal(create_cq(ctrlr, 1, 3, a, pc | 2 | 9u << 16), SPEC(0x08)); /* vector */
 	assert_int_equal(NVME_CPL_DNR(cpl.status), 1);
 	assert_int_equal(NVME_CPL_M(cpl.status), 1);
 	assert_int_equal(create_cq(ctrlr, 1, 3, a, pc), 0);
@@ -869,22 +869,22 @@ static void test_queue_commands(void **state)
 	assert_int_equal(create_sq(ctrlr, 1, 3, a + 4096, on1), 0);
 	assert_int_equal(create_sq(ctrlr, 1, 3, a + 4096, on1), SPEC(0x01));
 	assert_int_equal(create_sq(ctrlr, 2, 3, a + 8192, on1), 0);              /* two on one CQ */
-	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_CQ, 1), SPEC(0x0c)); /* C37 */
+	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_CQ, 1), SPEC(0x0c)); /* SQs use it */
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_SQ, 2), 0);
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_CQ, 1), SPEC(0x0c));
-	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_SQ, 2), SPEC(0x01)); /* C38 */
+	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_SQ, 2), SPEC(0x01)); /* it is gone */
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_SQ, 0), SPEC(0x01));
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_SQ, 999), SPEC(0x01));
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_CQ, 0), SPEC(0x01));
 	assert_int_equal(
 		admin(ctrlr, NVME_OPC_SET_FEATURES, 0, NVME_FEAT_NUMBER_OF_QUEUES, 0, NULL, 0),
-		GEN(0x0c)); /* C41 */
+		GEN(0x0c)); /* too late: there are queues */
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_SQ, 1), 0);
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_CQ, 1), 0);
 	assert_int_equal(admin(ctrlr, NVME_OPC_SET_FEATURES, 0, NVME_FEAT_NUMBER_OF_QUEUES,
 	                       0x00030063, NULL, 0),
 	                 0);
-	assert_int_equal(cpl.cdw0, 0x00030007); /* C19 */
+	assert_int_equal(cpl.cdw0, 0x00030007); /* fewer than asked for */
 	assert_int_equal(
 		admin(ctrlr, NVME_OPC_SET_FEATURES, 0, NVME_FEAT_NUMBER_OF_QUEUES, 0xffff, NULL, 0),
 		GEN(0x02));
@@ -920,7 +920,7 @@ static void ring_tail(struct ring *r)
 	ring_write(r->ctrlr, NVME_SQ_TDBL(r->qid, 0), r->tail);
 }
 
-/* C23: the device stops when the CQ is full, and goes on when its head moves. C40: bad doorbells. */
+/* The device stops when the CQ is full, and goes on when its head moves. Bad doorbells. */
 static void test_rings(void **state)
 {
 	struct nvme_ctrlr *ctrlr = attach("soft");
@@ -960,13 +960,13 @@ static void test_rings(void **state)
 	assert_int_equal(cq[3].cid, 3);
 	assert_int_equal(cq[0].cid, 100);
 	assert_int_equal(cq[0].sqid, 21);
-	assert_int_equal(NVME_CPL_P(cq[0].status), 0); /* C21: the phase of the second lap */
+	assert_int_equal(NVME_CPL_P(cq[0].status), 0); /* the phase of the second lap */
 	ring_write(ctrlr, NVME_CQ_HDBL(20, 0), 1);
 	assert_int_equal(stats_of(ctrlr).io_cmds - before, 8);
 	assert_int_equal(nvme_soft_get_doorbells(dev_of(ctrlr), 20, true), 2);
 	assert_int_equal(nvme_soft_get_doorbells(dev_of(ctrlr), 21, false), 1);
 
-	assert_int_equal(stats_of(ctrlr).bad_doorbells, 0); /* C40 */
+	assert_int_equal(stats_of(ctrlr).bad_doorbells, 0);
 	ring_write(ctrlr, NVME_SQ_TDBL(20, 0), 16);
 	ring_write(ctrlr, NVME_SQ_TDBL(20, 0), a.tail); /* the same as before */
 	ring_write(ctrlr, NVME_CQ_HDBL(20, 0), 4);
@@ -983,7 +983,7 @@ static void test_rings(void **state)
 	detach(ctrlr);
 }
 
-/* C21 phase wrap, C22 queue full, C25 one head doorbell for several completions. */
+/* Phase wrap, queue full, one head doorbell for several completions. */
 static void test_driver_queues(void **state)
 {
 	struct nvme_ctrlr *ctrlr = attach("soft");
@@ -1013,7 +1013,7 @@ static void test_driver_queues(void **state)
 	detach(ctrlr);
 }
 
-/* C39: a queue is deleted with commands in flight; C38 abort on the way. */
+/* A queue is deleted with commands in flight; abort on the way. */
 static void test_delete_in_flight(void **state)
 {
 	struct nvme_ctrlr *ctrlr =
@@ -1227,7 +1227,7 @@ static void test_logs(void **state)
 	uint32_t *dma = (uint32_t *)nvme_dma_alloc(ctrlr, 4096);
 	dma[1] = 99;
 	assert_int_equal(get_log(ctrlr, NVME_LOG_PAGE_SMART, 0, 508, dma, 8, false), 0);
-	assert_int_equal(dma[1], 0); /* C52: past the end there is nothing */
+	assert_int_equal(dma[1], 0); /* past the end there is nothing */
 	nvme_dma_free(ctrlr, dma);
 	assert_int_equal(get_log(ctrlr, NVME_LOG_PAGE_SMART, 0, 516, words, 8, false), GEN(0x02));
 	assert_int_equal(get_log(ctrlr, NVME_LOG_PAGE_SMART, 0, 2, words, 8, false), GEN(0x02));
@@ -1264,11 +1264,11 @@ static void test_events(void **state)
 	for (i = 0; i < 5; i++)
 		submit_admin(ctrlr, NVME_OPC_ASYNC_EVENT_REQUEST, 0, &d[i]);
 	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 1);
-	assert_int_equal(code(&d[4].cpl), SPEC(0x05)); /* C91: AERL + 1 are outstanding */
+	assert_int_equal(code(&d[4].cpl), SPEC(0x05)); /* AERL + 1 are outstanding */
 	assert_int_equal(nvme_soft_set_plan(dev, "aer smart"), 0);
 	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 1);
 	assert_int_equal(d[3].count, 1);
-	assert_int_equal(d[3].cpl.cdw0, 0x00020101); /* C92 */
+	assert_int_equal(d[3].cpl.cdw0, 0x00020101); /* the temperature */
 	nvme_soft_inject_aer(dev, NVME_AER_TYPE_SMART, 0, NVME_LOG_PAGE_SMART);
 	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 0); /* the type is masked */
 	assert_int_equal(get_log(ctrlr, NVME_LOG_PAGE_SMART, 0, 0, page, 512, true), 0); /* RAE */
@@ -1279,7 +1279,7 @@ static void test_events(void **state)
 	nvme_soft_inject_aer(dev, NVME_AER_TYPE_SMART, 0, NVME_LOG_PAGE_SMART);
 	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 1);
 	assert_int_equal(d[2].cpl.cdw0, 0x00020001);
-	ring_write(ctrlr, NVME_SQ_TDBL(50, 0), 1); /* C40: no such queue; no such value */
+	ring_write(ctrlr, NVME_SQ_TDBL(50, 0), 1); /* no such queue; no such value */
 	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 1);
 	assert_int_equal(d[1].cpl.cdw0, 0x00010000);
 	assert_int_equal(get_log(ctrlr, NVME_LOG_PAGE_ERROR, 0, 0, page, 64, false), 0);
@@ -1287,17 +1287,17 @@ static void test_events(void **state)
 	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 1);
 	assert_int_equal(d[0].cpl.cdw0, 0x00010100);
 
-	assert_int_equal(set_feature(ctrlr, NVME_FEAT_ASYNC_EVENT_CONFIG, 0, 0), 0); /* C93 */
+	assert_int_equal(set_feature(ctrlr, NVME_FEAT_ASYNC_EVENT_CONFIG, 0, 0), 0);
 	submit_admin(ctrlr, NVME_OPC_ASYNC_EVENT_REQUEST, 0, &d[0]);
 	assert_int_equal(nvme_soft_set_plan(dev, "aer namespace; aer firmware; aer smart"), 0);
 	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 0);
 	assert_int_equal(set_feature(ctrlr, NVME_FEAT_ASYNC_EVENT_CONFIG, 0, 0x31f), 0);
 	nvme_soft_inject_aer(dev, NVME_AER_TYPE_NOTICE, 0, NVME_LOG_PAGE_CHANGED_NS_LIST);
 	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 1);
-	assert_int_equal(d[0].cpl.cdw0, 0x00040002); /* C94 */
+	assert_int_equal(d[0].cpl.cdw0, 0x00040002); /* a namespace has changed */
 	assert_int_equal(get_log(ctrlr, NVME_LOG_PAGE_CHANGED_NS_LIST, 0, 0, page, 512, false), 0);
 	assert_int_equal(page[0], 1);
-	submit_admin(ctrlr, NVME_OPC_ASYNC_EVENT_REQUEST, 0, &d[0]); /* C96: drops at detach */
+	submit_admin(ctrlr, NVME_OPC_ASYNC_EVENT_REQUEST, 0, &d[0]); /* drops at detach */
 	detach(ctrlr);
 	assert_int_equal(d[0].count, 1);
 
@@ -1336,11 +1336,11 @@ static void test_abort(void **state)
 	                       NVME_ABORT_SQID_SET(sent.qid) | NVME_ABORT_CID_SET(cid + 1), 0, NULL,
 	                       0),
 	                 0);
-	assert_int_equal(cpl.cdw0, 1); /* C75: no such command */
+	assert_int_equal(cpl.cdw0, 1); /* no such command */
 	assert_int_equal(admin(ctrlr, NVME_OPC_ABORT, 0,
 	                       NVME_ABORT_SQID_SET(sent.qid) | NVME_ABORT_CID_SET(cid), 0, NULL, 0),
 	                 0);
-	assert_int_equal(cpl.cdw0, 0); /* C73 */
+	assert_int_equal(cpl.cdw0, 0); /* aborted */
 	assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
 	assert_int_equal(code(&d.cpl), GEN(0x07));
 
@@ -1351,10 +1351,10 @@ static void test_abort(void **state)
 	assert_int_equal(cpl.cdw0, 0);
 	assert_int_equal(code(&a.cpl), GEN(0x07));
 
-	assert_int_equal(nvme_soft_set_plan(dev_of(ctrlr), "on abort dw0 1 times 1"), 0); /* C74 */
+	assert_int_equal(nvme_soft_set_plan(dev_of(ctrlr), "on abort dw0 1 times 1"), 0);
 	assert_int_equal(admin(ctrlr, NVME_OPC_ABORT, 0, 0, 0, NULL, 0), 0);
 	assert_int_equal(cpl.cdw0, 1);
-	/* C76: four aborts that do not end; the fifth is one too many */
+	/* four aborts that do not end; the fifth is one too many */
 	assert_int_equal(nvme_soft_set_plan(dev_of(ctrlr), "on abort drop times 4"), 0);
 	for (i = 0; i < 5; i++)
 		submit_admin(ctrlr, NVME_OPC_ABORT, 0, &aborts[i]);
@@ -1385,14 +1385,14 @@ static void test_format_and_rest(void **state)
 	assert_int_equal(admin(ctrlr, NVME_OPC_FORMAT_NVM, 1, 0x20, 0, NULL, 0), SPEC(0x0a));
 	assert_int_equal(admin(ctrlr, NVME_OPC_FORMAT_NVM, 1, 0x400, 0, NULL, 0), GEN(0x02));
 	assert_int_equal(admin(ctrlr, NVME_OPC_FORMAT_NVM, 3, 0, 0, NULL, 0), GEN(0x0b));
-	assert_int_equal(admin(ctrlr, 0x7e, 0, 0, 0, NULL, 0), GEN(0x01)); /* C55 */
+	assert_int_equal(admin(ctrlr, 0x7e, 0, 0, 0, NULL, 0), GEN(0x01)); /* opcode */
 	struct nvme_cmd cmd = command(NVME_OPC_IDENTIFY, 0); /* admin commands have no SGLs */
 	cmd.flags = NVME_CMD_PSDT_SET(NVME_PSDT_SGL);
 	assert_int_equal(run(ctrlr, true, &cmd, NULL, 0), GEN(0x02));
 	detach(ctrlr);
 }
 
-/* ---- the NVM command set: C55 to C61 ---- */
+/* ---- the NVM command set ---- */
 
 static void test_nvm_commands(void **state)
 {
@@ -1410,25 +1410,25 @@ static void test_nvm_commands(void **state)
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 10, 15, back, 8192), 0);
 	assert_memory_equal(back, buf, 8192);
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 0, 16, back, 8192), GEN(0x02));  /* MDTS */
-	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 2048, 0, back, 512), GEN(0x80)); /* C57 */
+	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 2048, 0, back, 512), GEN(0x80)); /* the end */
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 2047, 1, back, 1024), GEN(0x80));
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, UINT64_MAX, 1, back, 1024), GEN(0x80));
 	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, 1, UINT64_MAX, 0, back, 512), GEN(0x80));
-	assert_int_equal(io(ctrlr, NVME_OPC_READ, 0, 0, 0, back, 512), GEN(0x0b)); /* C56 */
+	assert_int_equal(io(ctrlr, NVME_OPC_READ, 0, 0, 0, back, 512), GEN(0x0b)); /* nsid */
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 2, 0, 0, back, 512), GEN(0x0b));
 	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, NVME_NSID_ALL, 0, 0, back, 512), GEN(0x0b));
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 0, NVME_RW_PRINFO_SET(7), back, 512),
 	                 SPEC(0x81));
-	assert_int_equal(io(ctrlr, 0x7f - 1, 1, 0, 0, NULL, 0), GEN(0x01)); /* C55 */
+	assert_int_equal(io(ctrlr, 0x7f - 1, 1, 0, 0, NULL, 0), GEN(0x01)); /* opcode */
 	assert_int_equal(io(ctrlr, NVME_OPC_FLUSH, 1, 0, 0, NULL, 0), 0);
 	assert_int_equal(io(ctrlr, NVME_OPC_FLUSH, NVME_NSID_ALL, 0, 0, NULL, 0), 0);
 	assert_int_equal(io(ctrlr, NVME_OPC_FLUSH, 9, 0, 0, NULL, 0), GEN(0x0b));
 
-	assert_int_equal(io(ctrlr, NVME_OPC_COMPARE, 1, 10, 15, buf, 8192), 0); /* C61 */
+	assert_int_equal(io(ctrlr, NVME_OPC_COMPARE, 1, 10, 15, buf, 8192), 0);
 	buf[8191] = 0;
 	assert_int_equal(io(ctrlr, NVME_OPC_COMPARE, 1, 10, 15, buf, 8192), MED(0x85));
 
-	assert_int_equal(io(ctrlr, NVME_OPC_WRITE_UNCORRECTABLE, 1, 12, 1, NULL, 0), 0); /* C58 */
+	assert_int_equal(io(ctrlr, NVME_OPC_WRITE_UNCORRECTABLE, 1, 12, 1, NULL, 0), 0);
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 10, 2, back, 1536), MED(0x81));
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 10, 1, back, 1024), 0);
 	assert_int_equal(io(ctrlr, NVME_OPC_VERIFY, 1, 13, 0, NULL, 0), MED(0x81));
@@ -1471,7 +1471,7 @@ static void test_nvm_commands(void **state)
 	detach(ctrlr);
 }
 
-/* ---- data pointers: C54, C68, C69 ---- */
+/* ---- data pointers ---- */
 
 static uint32_t raw_read(struct nvme_ctrlr *ctrlr, uint8_t flags, uint32_t nlb, uint64_t d0,
                          uint64_t d1)
@@ -1504,7 +1504,7 @@ static void test_prps(void **state)
 	assert_int_equal(raw_read(ctrlr, 0, 8, iova + 4096 - 512, iova + 16384), 0); /* two */
 	assert_memory_equal(buf + 4096 - 512, mem, 512);
 	assert_memory_equal(buf + 16384, mem + 512, 4096 - 512);
-	assert_int_equal(raw_read(ctrlr, 0, 8, iova + 512, iova + 8200), GEN(0x13)); /* C69 */
+	assert_int_equal(raw_read(ctrlr, 0, 8, iova + 512, iova + 8200), GEN(0x13));
 	for (i = 0; i < 32; i++)
 		list[i] = iova + (31 - i) * 8192; /* backwards, with holes */
 	assert_int_equal(raw_read(ctrlr, 0, 32, iova + (300 << 10), iova + (512 << 10)), 0);
@@ -1527,7 +1527,7 @@ static void test_prps(void **state)
 	list[511] += 8; /* a link is page aligned */
 	assert_int_equal(raw_read(ctrlr, 0, 32, iova, iova + (512 << 10) + 510 * 8), GEN(0x13));
 
-	/* C54: where nothing is mapped */
+	/* where nothing is mapped */
 	assert_int_equal(stats_of(ctrlr).strays, 0);
 	assert_int_equal(raw_read(ctrlr, 0, 1, UINT64_C(1) << 40, 0), GEN(0x04));
 	assert_log("a bug of the driver: writing data, 512 bytes at IOVA 0000010000000000h");
@@ -1595,7 +1595,7 @@ static void test_sgls(void **state)
 		mem[i] = (uint8_t)(i * 31 / 7);
 	assert_int_equal(sgl_command(ctrlr, NVME_OPC_READ, 2, sgl(DATA, a + 1, 1024)), 0);
 	assert_memory_equal(buf + 1, mem, 1024); /* any alignment */
-	/* C68 */
+	/* wrong lengths and types */
 	assert_int_equal(sgl_command(ctrlr, NVME_OPC_READ, 2, sgl(DATA, a, 1023)), GEN(0x0f));
 	assert_int_equal(sgl_command(ctrlr, NVME_OPC_READ, 2, sgl(DATA, a, 1025)), GEN(0x0f));
 	assert_int_equal(sgl_command(ctrlr, NVME_OPC_READ, 2, sgl(KEYED, a, 1024)), GEN(0x11));
@@ -1705,19 +1705,19 @@ static void test_status_faults(void **state)
 	int i;
 
 	(void)state;
-	for (i = 1; i <= 5; i++) { /* C58 */
+	for (i = 1; i <= 5; i++) { /* the third read fails */
 		assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 0, 0, block, 512),
 		                 i == 3 ? MED(0x81) : 0);
 		assert_int_equal(NVME_CPL_DNR(cpl.status), i == 3);
 		assert_int_equal(NVME_CPL_M(cpl.status), 0);
 	}
 	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, 1, 98, 1, block, 1024), 0);
-	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, 1, 99, 1, block, 1024), MED(0x80)); /* C59 */
+	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, 1, 99, 1, block, 1024), MED(0x80));
 	assert_int_equal(NVME_CPL_M(cpl.status), 1);
 	assert_int_equal(NVME_CPL_CRD(cpl.status), 2);
 	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, 1, 200, 0, block, 512), MED(0x80));
 	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, 1, 201, 0, block, 512), 0);
-	assert_int_equal(io(ctrlr, NVME_OPC_FLUSH, 1, 0, 0, NULL, 0), MED(0x80)); /* C60: once */
+	assert_int_equal(io(ctrlr, NVME_OPC_FLUSH, 1, 0, 0, NULL, 0), MED(0x80)); /* once */
 	assert_int_equal(io(ctrlr, NVME_OPC_FLUSH, 1, 0, 0, NULL, 0), 0);
 	assert_int_equal(io(ctrlr, NVME_OPC_VERIFY, 1, 0, 0, NULL, 0), GEN(0x82));
 	assert_int_equal(io(ctrlr, NVME_OPC_COMPARE, 1, 0, 0, block, 512), 0);
@@ -1727,14 +1727,14 @@ static void test_status_faults(void **state)
 	assert_int_equal(cpl.cdw0, 0);
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 0, 0, block, 512), 0);
 	assert_int_equal(cpl.cdw0, 0x55);
-	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 0, 0, block, 512), GEN(0x04)); /* C54 */
+	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 0, 0, block, 512), GEN(0x04));
 	assert_int_equal(stats_of(ctrlr).strays, 1);
 	assert_int_equal(nvme_soft_set_plan(dev, NULL), 0);
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 0, 0, block, 512), 0);
 	detach(ctrlr);
 }
 
-/* C28: out of order; delays in virtual time; C71: a command that never completes. */
+/* Out of order; delays in virtual time; a command that never completes. */
 static void test_delay_and_drop(void **state)
 {
 	struct nvme_ctrlr *ctrlr =
@@ -1776,18 +1776,18 @@ static void test_delay_and_drop(void **state)
 	detach(ctrlr);
 }
 
-/* C43 to C48: completions that make no sense. The caller sees each command end at most once. */
+/* Completions that make no sense. The caller sees each command end at most once. */
 static void test_hostile_completions(void **state)
 {
 	static const struct {
 		const char *plan, *part;
 		bool completes; /* the command itself */
 	} cases[] = {
-		{"on cmd cid 4095 times 1", "does not map to outstanding", false}, /* C43 */
-		{"on cmd cid 200 times 1", "does not map to outstanding", false},  /* C44 */
-		{"on cmd duplicate times 1", "does not map to outstanding", true}, /* C45 */
-		{"on cmd sqid 9 times 1", "sqid 9", false},                        /* C46 */
-		{"on cmd sqhd 65535 times 1", "SQHD is not a slot", true},         /* C47 */
+		{"on cmd cid 4095 times 1", "does not map to outstanding", false},
+		{"on cmd cid 200 times 1", "does not map to outstanding", false},
+		{"on cmd duplicate times 1", "does not map to outstanding", true},
+		{"on cmd sqid 9 times 1", "sqid 9", false},
+		{"on cmd sqhd 65535 times 1", "SQHD is not a slot", true},
 		{"on cmd phase-stuck times 1", "", false},
 	};
 	struct nvme_ctrlr *ctrlr;
@@ -1812,7 +1812,7 @@ static void test_hostile_completions(void **state)
 		assert_int_equal(d.count, 1);
 		detach(ctrlr);
 	}
-	ctrlr = attach("soft:plan=flood on cmd #2"); /* C48 */
+	ctrlr = attach("soft:plan=flood on cmd #2"); /* the same without end */
 	struct nvme_io_qpair_opts opts;
 	memset(&opts, 0, sizeof(opts));
 	opts.entries = 32;
@@ -1826,7 +1826,7 @@ static void test_hostile_completions(void **state)
 	detach(ctrlr);
 }
 
-/* C81 and C97, C98: a fatal error, and a device that disappears, with four commands in flight. */
+/* A fatal error, and a device that disappears, with four commands in flight. */
 static void test_end_at_run_time(void **state)
 {
 	static const struct {
@@ -1899,7 +1899,7 @@ static void test_threads(void **state)
 	static const char *const devices[] = {
 		"soft:mode=thread,size=16M",
 		"soft",
-		"soft:mode=thread,size=16M,plan=torn", /* C27 */
+		"soft:mode=thread,size=16M,plan=torn", /* the CQE is written in pieces */
 		"soft:mode=thread,size=16M,plan=on write delay 0us..50us",
 	};
 	struct nvme_ctrlr_opts opts;

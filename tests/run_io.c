@@ -7,6 +7,7 @@
  *	threads DEVICE SEED	four threads with a queue pair each: blocking calls, commands, DMA memory
  *	soak DEVICE SEED	the same, fifty times as long
  *	depth DEVICE ENTRIES	1000 commands through a queue of that many entries
+ *	format DEVICE SEED	to 4096-byte blocks and back to 512, and what is said and done then
  *	limits DEVICE		what must be refused is refused, what the device refuses is reported
  *	vfio DEVICE		what VFIO gives: IOVA ranges, function reset, registers without a mapping
  *	list			the controllers that libpci finds
@@ -390,6 +391,70 @@ static void run_limits(struct nvme_ctrlr *ctrlr, uint32_t unused)
 	checks++;
 }
 
+/* ---- format ---- */
+
+/* The LBA format with blocks of so many bytes and no metadata. */
+static uint8_t find_format(struct nvme_ns *ns, uint32_t block)
+{
+	const struct nvme_id_ns *id = nvme_ns_get_data(ns);
+	uint8_t i;
+
+	for (i = 0; i <= id->nlbaf; i++) {
+		if (id->lbaf[i].ms == 0 && 1u << id->lbaf[i].lbads == block)
+			return i;
+	}
+	CHECK(!"there is such a format");
+	return 0;
+}
+
+/* What holds for the namespace now, tried with a write and a read of single blocks. */
+static void expect_block_size(struct nvme_ns *ns, struct nvme_qpair *qp, uint32_t block,
+                              uint64_t bytes, uint32_t seed)
+{
+	uint8_t *buf = nvme_dma_alloc(nvme_ns_get_ctrlr(ns), block);
+	uint64_t slba;
+
+	CHECK(buf != NULL);
+	CHECK(nvme_ns_get_sector_size(ns) == block);
+	CHECK(nvme_ns_get_num_sectors(ns) == bytes / block);
+	for (slba = 0; slba < 8; slba++) {
+		pattern_fill(buf, block, slba * block, seed);
+		CHECK(nvme_ns_write(ns, qp, buf, slba, 1, NULL) == 0);
+		memset(buf, 0, block);
+		CHECK(nvme_ns_read(ns, qp, buf, slba, 1, NULL) == 0);
+		check_extent(buf, block, slba * block, seed);
+	}
+	CHECK(nvme_ns_read(ns, qp, buf, bytes / block, 1, NULL) == -ERANGE);
+	nvme_dma_free(nvme_ns_get_ctrlr(ns), buf);
+}
+
+/* Through the function, through the raw command, and back, under a queue pair that stays. */
+static void run_format(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	uint64_t bytes = nvme_ns_get_num_sectors(ns) * nvme_ns_get_sector_size(ns);
+	struct nvme_format format;
+	struct nvme_qpair *qp;
+	struct nvme_cmd cmd;
+	struct nvme_cpl cpl;
+
+	memset(&format, 0, sizeof(format));
+	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp) == 0);
+	expect_block_size(ns, qp, 512, bytes, seed);
+	format.lbaf = find_format(ns, 4096);
+	CHECK(nvme_ctrlr_format(ctrlr, 1, &format, &cpl) == 0 && !nvme_cpl_is_error(&cpl));
+	expect_block_size(ns, qp, 4096, bytes, seed);
+	format.lbaf = (uint8_t)(nvme_ns_get_data(ns)->nlbaf + 1);
+	CHECK(nvme_ctrlr_format(ctrlr, 1, &format, &cpl) == -EINVAL);
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_FORMAT_NVM;
+	cmd.nsid = 1;
+	cmd.cdw10 = NVME_FORMAT_LBAFL_SET(find_format(ns, 512));
+	CHECK(nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, NULL) == 0);
+	expect_block_size(ns, qp, 512, bytes, seed);
+	CHECK(nvme_ctrlr_free_io_qpair(qp) == 0);
+}
+
 /* ---- vfio ---- */
 
 /* The lab's IOMMU has 39 address bits, and x86 keeps FEE00000h to FEEFFFFFh for interrupts. */
@@ -470,7 +535,7 @@ int main(int argc, char **argv)
 	} commands[] = {
 		{"pattern", run_pattern}, {"async", run_async},   {"threads", run_threads},
 		{"depth", run_depth},     {"limits", run_limits}, {"hold", run_hold},
-		{"vfio", run_vfio},       {"soak", run_soak},
+		{"vfio", run_vfio},       {"soak", run_soak},     {"format", run_format},
 	};
 	struct nvme_ctrlr *ctrlr;
 	size_t i;
@@ -486,8 +551,8 @@ int main(int argc, char **argv)
 		printf("%s: %d checks passed\n", argv[1], checks);
 		return 0;
 	}
-	fprintf(stderr,
-	        "usage: run_io list | pattern|async|threads|soak|depth|limits|vfio|hold DEVICE "
-	        "[NUMBER]\n");
+	fprintf(stderr, "usage: run_io list | "
+	                "pattern|async|threads|soak|format|depth|limits|vfio|hold DEVICE "
+	                "[NUMBER]\n");
 	return 2;
 }

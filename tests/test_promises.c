@@ -574,6 +574,34 @@ static void test_format_takes_long(void **state)
 	stop(ctrlr);
 }
 
+/* A format that takes a minute on the software controller, which tells how far it is. */
+static void test_format_progress(void **state)
+{
+	struct nvme_ctrlr_opts opts;
+	struct nvme_format format;
+	struct nvme_ctrlr *ctrlr;
+	unsigned int percent, last = 101, n = 0;
+	const char *at;
+
+	(void)state;
+	fake_init(&fake); /* its log is used, nothing else */
+	opts = fake_opts(&fake);
+	opts.dev_ops = nvme_soft_dev_ops("soft");
+	assert_int_equal(nvme_attach("soft:size=1M,plan=on format-nvm delay 60s", &opts, &ctrlr), 0);
+	memset(&format, 0, sizeof(format));
+	format.lbaf = 3;
+	assert_int_equal(nvme_ctrlr_format(ctrlr, 1, &format, NULL), 0);
+	assert_int_equal(nvme_ns_get_sector_size(nvme_ctrlr_get_ns(ctrlr, 1)), 4096);
+	for (at = fake.text; (at = strstr(at, "Format NVM of namespace 1: ")) != NULL; n++) {
+		at += strlen("Format NVM of namespace 1: ");
+		percent = (unsigned int)strtoul(at, NULL, 10);
+		assert_true(percent < last);
+		last = percent;
+	}
+	assert_true(n > 30 && last < 10);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
 /* The raw command, blocking: the driver sees what it sends. */
 static void test_format_raw(void **state)
 {
@@ -1333,6 +1361,7 @@ int main(void)
 		cmocka_unit_test(test_format_fields),
 		cmocka_unit_test(test_format_refused),
 		cmocka_unit_test(test_format_takes_long),
+		cmocka_unit_test(test_format_progress),
 		cmocka_unit_test(test_format_raw),
 		cmocka_unit_test(test_format_raw_async),
 		cmocka_unit_test(test_format_twice),

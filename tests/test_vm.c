@@ -342,6 +342,19 @@ static void test_io_list(void **state)
 	print_message("%zu I/O tests\n", i);
 }
 
+/* Four threads, blocking calls and DMA memory, for long enough to meet everywhere. */
+static void test_soak(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "tools/vm --size 16M --timeout 600 --bind -- run_io soak " ADDR " 50");
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "soak: 24000 checks passed");
+	assert_string_equal(r.err, "");
+	done(&r);
+}
+
 /* 4096-byte blocks and three namespaces of different sizes. */
 static void test_pattern_4k_namespaces(void **state)
 {
@@ -676,6 +689,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_identify),
 		cmocka_unit_test(test_identify_usage),
 		cmocka_unit_test(test_io_list),
+		cmocka_unit_test(test_soak),
 		cmocka_unit_test(test_pattern_4k_namespaces),
 		cmocka_unit_test(test_vfio),
 		cmocka_unit_test(test_merge),

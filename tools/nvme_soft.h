@@ -209,9 +209,9 @@ struct nvme_soft__ns {
 struct nvme_soft__job {
 	struct nvme_cmd cmd;
 	struct nvme_soft__sq *sq;
-	uint64_t due; /* a delayed one: when */
-	uint32_t dw0; /* of the completion */
-	bool to_host; /* where its data goes */
+	uint64_t since, due; /* a delayed one: from when to when it waits */
+	uint32_t dw0;        /* of the completion */
+	bool to_host;        /* where its data goes */
 	struct nvme_soft__fault fault;
 	struct nvme_soft__ns *ns; /* a command with SLBA and NLB: the blocks, and where they are */
 	uint64_t slba, nlb;
@@ -1241,6 +1241,7 @@ static void nvme_soft__wait(struct nvme_soft *s, const struct nvme_soft__job *jo
 	for (i = s->num_late++; i > 0 && s->late[i - 1].due > due; i--)
 		s->late[i] = s->late[i - 1];
 	s->late[i] = *job;
+	s->late[i].since = s->now;
 	s->late[i].due = due;
 }
 

@@ -216,6 +216,22 @@ static void nvme_soft__ns_names(const struct nvme_soft *s, uint32_t nsid, uint8_
 	memcpy(nguid + 8, eui64, 8);
 }
 
+/* Identify Namespace, FPI: how much of a Format that a fault plan delays is still to be done. */
+static uint8_t nvme_soft__format_progress(const struct nvme_soft *s, uint32_t nsid)
+{
+	uint32_t i;
+
+	for (i = 0; i < s->num_late; i++) {
+		const struct nvme_soft__job *job = &s->late[i];
+
+		if (job->sq->id == 0 && job->cmd.opc == NVME_OPC_FORMAT_NVM && job->due > s->now &&
+		    (job->cmd.nsid == nsid || job->cmd.nsid == NVME_NSID_ALL))
+			return (uint8_t)(0x80 |
+			                 (job->due - s->now) * 100 / (job->due - job->since));
+	}
+	return 0x80; /* the field is supported, and nothing remains */
+}
+
 /* [NVM 1.1 §4.1.5.1, Fig. 114: Identify Namespace Data Structure]. Format n: 512 << n bytes. */
 static void nvme_soft__id_ns(const struct nvme_soft *s, uint32_t nsid, struct nvme_id_ns *id)
 {
@@ -225,6 +241,7 @@ static void nvme_soft__id_ns(const struct nvme_soft *s, uint32_t nsid, struct nv
 	id->nsze = id->ncap = id->nuse = ns->nsze;
 	id->nlbaf = 7;
 	id->flbas = (uint8_t)(ns->lbads - 9);
+	id->fpi = nvme_soft__format_progress(s, nsid);
 	id->dlfeat = 0x01; /* deallocated blocks read as zeroes */
 	id->nvmcap[0] = s->cfg.size;
 	nvme_soft__ns_names(s, nsid, id->eui64, id->nguid);

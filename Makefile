@@ -116,7 +116,7 @@ libfuzzer: | $(B)/asan ## the same fuzzers for clang's libFuzzer, in build/asan/
 tsan: $(B)/tests/test_matrix $(B)/tsan/run_io ## the I/O tests with ThreadSanitizer
 	RUN_IO=$(B)/tsan/run_io $(B)/tests/test_matrix
 
-vmtest: all $(B)/tests/test_vm $(B)/tests/run_io $(B)/tests/readme_tool ## the driver over VFIO, in the VM lab
+vmtest: all $(B)/tests/test_vm $(B)/tests/run_io $(B)/tests/use_disk $(B)/tests/readme_tool ## the driver over VFIO, in the VM lab
 	$(B)/tests/test_vm
 
 bench: all $(B)/tests/bench $(B)/tests/run_io ## what a read costs and how fast nvtrace is, as ratios

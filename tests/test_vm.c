@@ -588,6 +588,171 @@ static void test_bind_refuses(void **state)
 	run_cases("", cases, sizeof(cases) / sizeof(cases[0]));
 }
 
+/* Uses that do not show as an open file called /dev/nvme0n1. "refused" ends the last user. */
+static void test_bind_hidden_uses(void **state)
+{
+	const struct guest_case cases[] = {
+		{"functions",
+	         "use() { use_disk $1 $2 >/tmp/up & until [ -s /tmp/up ]; do sleep 0.1; done; "
+	         "rm /tmp/up; }; "
+	         "refused() { nvme-bind bind " ADDR "; rc=$?; kill -9 $!; wait; return $rc; }; "
+	         "mknod /tmp/node b $(tr : \" \" </sys/block/nvme0n1/dev)",
+	         0,
+	         {NULL}},
+		{"other node",
+	         "use open /tmp/node; refused",
+	         1,
+	         {"(use_disk) has /dev/nvme0n1 open as /tmp/node; end it (\"kill "}},
+		{"mapped",
+	         "use map /dev/nvme0n1; refused",
+	         1,
+	         {"(use_disk) has /dev/nvme0n1 mapped;"}},
+		{"mapped elsewhere",
+	         "use map /tmp/node; refused",
+	         1,
+	         {"has /dev/nvme0n1 mapped as /tmp/node;"}},
+		{"of a thread", "use thread /dev/nvme0n1; refused", 1, {"has /dev/nvme0n1 open;"}},
+		{"exclusive",
+	         "use claim /dev/nvme0n1; refused",
+	         1,
+	         {"(use_disk) has /dev/nvme0n1 open"}},
+		{"deleted node",
+	         "cp -a /tmp/node /tmp/gone; use open /tmp/gone; rm /tmp/gone; refused",
+	         1,
+	         {"has /dev/nvme0n1 open as /tmp/gone (deleted)"}},
+		{"a /dev of its own",
+	         "unshare -m sh -c \"mount -t tmpfs none /dev && cp -a /tmp/node /dev/disk && "
+	         "exec use_disk open /dev/disk\" >/tmp/up & "
+	         "until [ -s /tmp/up ]; do sleep 0.1; done; rm /tmp/up; refused",
+	         1,
+	         {"has /dev/nvme0n1 open as /dev/disk"}},
+		{"controller", "use open /dev/nvme0; refused", 1, {"has /dev/nvme0 open;"}},
+		{"generic", "use open /dev/ng0n1; refused", 1, {"has /dev/ng0n1 open;"}},
+		{"partition",
+	         "printf \"n\\np\\n1\\n\\n\\nw\\n\" | fdisk /dev/nvme0n1 >/dev/null; "
+	         "mknod /tmp/part b $(tr : \" \" </sys/class/block/nvme0n1p1/dev); "
+	         "use map /tmp/part; refused",
+	         1,
+	         {"has /dev/nvme0n1p1 mapped as /tmp/part"}},
+		{"loop",
+	         "modprobe loop; losetup /dev/loop0 /tmp/part && rm /tmp/part && "
+	         "nvme-bind bind " ADDR,
+	         1,
+	         {"nvme0n1p1 is below the loop device loop0; run \"losetup -d /dev/loop0\""}},
+		{"loop gone", "losetup -d /dev/loop0", 0, {NULL}},
+		{"exported",
+	         "modprobe nvmet && mount -t configfs none /sys/kernel/config; "
+	         "ns=/sys/kernel/config/nvmet/subsystems/mine/namespaces/1; "
+	         "mkdir ${ns%%/namespaces*} $ns && echo /tmp/node >$ns/device_path && "
+	         "echo 1 >$ns/enable && nvme-bind bind " ADDR,
+	         1,
+	         {"nvme0n1 is exported by the NVMe target; run \"echo 0 "
+	          ">/sys/kernel/config/nvmet/subsystems/mine/namespaces/1/enable\""}},
+		{"exported under another name",
+	         "mv /tmp/node /tmp/moved; nvme-bind bind " ADDR,
+	         1,
+	         {"exports /tmp/node, which may be this disk"}},
+		{"no longer", "echo 0 >$ns/enable; mv /tmp/moved /tmp/node", 0, {NULL}},
+		{"container",
+	         "unshare -p -f --mount-proc nvme-bind bind " ADDR,
+	         1,
+	         {"outside of this container", "on the host"}},
+		{"nothing changed",
+	         "basename $(readlink /sys/bus/pci/devices/" ADDR "/driver); "
+	         "cat /sys/bus/pci/devices/" ADDR "/driver_override",
+	         0,
+	         {"nvme\n(null)\n"}},
+		{"free", "nvme-bind bind " ADDR, 0, {"is now bound to vfio-pci"}},
+	};
+
+	(void)state;
+	run_cases("", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+/* Nothing of this concerns the first disk. */
+static void test_bind_false_alarms(void **state)
+{
+	char args[256];
+	const struct guest_case cases[] = {
+		{"users of the other disk",
+	         "mkfs.ext4 -q /dev/nvme1n1 && mount -t ext4 /dev/nvme1n1 /mnt && "
+	         "mknod /mnt/node b $(tr : \" \" </sys/block/nvme1n1/dev) && "
+	         "mknod /mnt/char c $(tr : \" \" </sys/block/nvme0n1/dev) && "
+	         "dd if=/dev/zero of=/mnt/file bs=1M count=1 2>/dev/null; "
+	         "use_disk open /dev/nvme1n1 & use_disk map /mnt/node & use_disk open /dev/nvme1 & "
+	         "use_disk thread /dev/ng1n1 & use_disk map /bin/busybox & sleep 1",
+	         0,
+	         {"ready\nready\nready\nready\nready\n"}},
+		{"loop and export",
+	         "modprobe loop && losetup /dev/loop0 /mnt/node && losetup /dev/loop1 /mnt/file && "
+	         "modprobe nvmet && mount -t configfs none /sys/kernel/config && "
+	         "s=/sys/kernel/config/nvmet/subsystems/mine && mkdir $s && "
+	         "for i in 1 2 3; do mkdir $s/namespaces/$i; done && "
+	         "echo /mnt/file >$s/namespaces/1/device_path && "
+	         "echo /mnt/node >$s/namespaces/2/device_path && "
+	         "echo /dev/nvme0n1 >$s/namespaces/3/device_path && "
+	         "echo 1 >$s/namespaces/1/enable && echo 1 >$s/namespaces/2/enable",
+	         0,
+	         {NULL}},
+		{"status", "nvme-bind status | sed -n \"2,3p\"", 0, {"nvme0n1 64M\n0000:00:04.0"}},
+		{"bind", "nvme-bind bind " ADDR, 0, {"is now bound to vfio-pci (before: nvme)"}},
+		{"other", "nvme-bind bind 0000:00:04.0", 1, {"nvme1n1 is mounted on /mnt"}},
+		{"reset", "nvme-bind reset " ADDR, 0, {"back with the kernel"}},
+		{"again", "nvme-bind bind " ADDR, 0, {"is now bound to vfio-pci (before: nvme)"}},
+	};
+
+	(void)state;
+	snprintf(args, sizeof(args), "--size 64M --disk %s --disk %s", image("first.img"),
+	         image("second.img"));
+	run_cases(args, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+/* Mounts that come between the first look at the disk and the unbinding. */
+static void test_bind_races(void **state)
+{
+	const struct guest_case cases[] = {
+		{"mounted after the first look",
+	         "mkfs.ext4 -q /dev/nvme0n1; export PERL5OPT=\"-I/lab -MSlip\"; "
+	         "SLIP=between nvme-bind bind " ADDR,
+	         1,
+	         {"is in use: nvme0n1 is claimed by something in the kernel"}},
+		{"nothing changed",
+	         "cat /tmp/slip; umount /mnt; "
+	         "basename $(readlink /sys/bus/pci/devices/" ADDR "/driver); "
+	         "cat /sys/bus/pci/devices/" ADDR "/driver_override",
+	         0,
+	         {"mounted\nnvme\n(null)\n"}},
+		{"mounted during the last look",
+	         "SLIP=within nvme-bind bind " ADDR " && cat /tmp/slip",
+	         0,
+	         {"is now bound to vfio-pci", "\nnot mounted\n"}},
+	};
+
+	(void)state;
+	run_cases("--copy tests/fixtures/Slip.pm", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+/* A bad argument is refused before the disk leaves the kernel. */
+static void test_bind_user(void **state)
+{
+	const struct guest_case cases[] = {
+		{"option", "nvme-bind bind --user -n " ADDR, 2, {"\"-n\" is none"}},
+		{"option in one", "nvme-bind bind --user=-n " ADDR, 2, {"\"-n\" is none"}},
+		{"empty", "nvme-bind bind --user \"\" " ADDR, 2, {"\"\" is none"}},
+		{"unknown", "nvme-bind bind --user nobody " ADDR, 1, {"no user \"nobody\""}},
+		{"several", "nvme-bind bind --user \"root student\" " ADDR, 1, {"no user \"root"}},
+		{"nothing changed",
+	         "basename $(readlink /sys/bus/pci/devices/" ADDR "/driver)",
+	         0,
+	         {"nvme\n"}},
+		{"known", "nvme-bind bind --user student " ADDR, 0, {"which student may open"}},
+		{"can use it", "su student -c \"hello_world " ADDR "\"", 0, {"Hello world!"}},
+	};
+
+	(void)state;
+	run_cases("", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
 /* ---- what can go wrong with attach ---- */
 
 static void test_attach_failures(void **state)
@@ -698,6 +863,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_killed_and_busy),
 		cmocka_unit_test(test_bind_round_trip),
 		cmocka_unit_test(test_bind_refuses),
+		cmocka_unit_test(test_bind_hidden_uses),
+		cmocka_unit_test(test_bind_false_alarms),
+		cmocka_unit_test(test_bind_races),
+		cmocka_unit_test(test_bind_user),
 		cmocka_unit_test(test_attach_failures),
 		cmocka_unit_test(test_attach_no_type1),
 		cmocka_unit_test(test_attach_no_iommu),

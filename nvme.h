@@ -1632,6 +1632,7 @@ struct nvme_dev {
 	struct nvme_iova_range iova[NVME_MAX_IOVA_RANGES]; /* usable for DMA, ascending */
 	unsigned int num_iova;
 	const struct nvme_log *log; /* set by the driver before open(); NULL: standard error */
+	size_t dma_window;          /* bytes that nvme_dma_alloc() may come to map; set likewise */
 };
 
 struct nvme_dev_ops {
@@ -1683,8 +1684,9 @@ struct nvme_ctrlr_opts {
  * -EINVAL bad address or options, -ENODEV no such device or it is gone, -ENOTSUP not an NVMe
  * controller or one that this driver cannot use, -EBUSY in use by another driver or process,
  * -EACCES no permission, -EPERM the kernel does not let this device be used (no interrupt
- * remapping, for instance), -ENOMEM no memory to lock, -ENOSPC no DMA addresses, -ETIMEDOUT not ready
- * in time, -EIO failed. Other codes are those of an open() of one's own.
+ * remapping, for instance), -EMFILE too many open files, -ENOMEM no memory to lock, -ENOSPC no DMA
+ * addresses, -ETIMEDOUT not ready in time, -EIO failed. Other codes are those of an open() of one's
+ * own.
  */
 NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
                         struct nvme_ctrlr **ctrlr);
@@ -3711,8 +3713,8 @@ static int nvme__pci_scan(const char *addr, struct nvme_pci_info *list, int max)
 
 	access->error = nvme__pci_error;
 	access->warning = nvme__pci_quiet;
-	if (setjmp(nvme__pci_failed) != 0)
-		return -ENODEV; /* no PCI bus here, or no permission to look; libpci is half-way */
+	if (setjmp(nvme__pci_failed) != 0) /* no PCI bus here, or no way to look at it */
+		return errno == EMFILE ? -EMFILE : -ENODEV; /* libpci is half-way */
 	pci_init(access);
 	pci_scan_bus(access);
 	for (dev = access->devices; dev != NULL; dev = dev->next) {
@@ -3790,17 +3792,40 @@ static struct nvme__vfio *nvme__vfio_of(const struct nvme_dev *dev)
 	return (struct nvme__vfio *)dev->priv;
 }
 
+static int nvme__vfio_explain_no_group(struct nvme_dev *dev)
+{
+	NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+	              "the device is in no IOMMU group: switch on VT-d or AMD-Vi in the firmware "
+	              "and boot Linux with intel_iommu=on (Intel; AMD needs no option)");
+	return -ENODEV;
+}
+
+/* Raising the soft limit takes no privilege, unless the hard limit is in the way. */
+static int nvme__vfio_explain_files(struct nvme_dev *dev)
+{
+	struct rlimit limit;
+	unsigned long now, enough;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		limit.rlim_cur = limit.rlim_max = 0;
+	now = (unsigned long)limit.rlim_cur;
+	enough = now + 64; /* attaching takes a handful */
+	NVME__DEV_LOG(
+		dev, NVME_LOG_ERROR,
+		"all %lu files that this process may have open are in use: close some of them, or "
+		"run '%s%lu%s' in the shell that starts the program",
+		now, enough > limit.rlim_max ? "sudo prlimit --nofile=" : "ulimit -S -n ", enough,
+		enough > limit.rlim_max ? " --pid $$" : "");
+	return -EMFILE;
+}
+
 /* Refuses, with the step that helps, a device that vfio-pci does not hold. */
 static int nvme__vfio_check_driver(struct nvme_dev *dev, const struct nvme_pci_info *info)
 {
 	if (strcmp(info->driver, "vfio-pci") == 0)
 		return 0;
 	if (info->iommu_group < 0) {
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"the device is in no IOMMU group: switch on VT-d or AMD-Vi in the firmware "
-			"and boot Linux with intel_iommu=on (Intel) or amd_iommu=on (AMD)");
-		return -ENODEV;
+		return nvme__vfio_explain_no_group(dev);
 	}
 	if (info->driver[0] == '\0') {
 		NVME__DEV_LOG(
@@ -3821,6 +3846,7 @@ static int nvme__vfio_check_driver(struct nvme_dev *dev, const struct nvme_pci_i
 static int nvme__vfio_find_device(struct nvme_dev *dev, const char *addr)
 {
 	struct nvme_pci_info info;
+	int found;
 
 	if (nvme__pci_parse_addr(addr, dev->name, sizeof(dev->name)) != 0) {
 		NVME__DEV_LOG(
@@ -3830,7 +3856,10 @@ static int nvme__vfio_find_device(struct nvme_dev *dev, const char *addr)
 			addr);
 		return -EINVAL;
 	}
-	if (nvme__pci_scan(dev->name, &info, 1) != 1) {
+	found = nvme__pci_scan(dev->name, &info, 1);
+	if (found == -EMFILE)
+		return nvme__vfio_explain_files(dev);
+	if (found != 1) {
 		NVME__DEV_LOG(
 			dev, NVME_LOG_ERROR,
 			"there is no PCI device at this address: list the NVMe controllers with "
@@ -3856,16 +3885,14 @@ static int nvme__vfio_open_container(struct nvme_dev *dev)
 	struct nvme__vfio *v = nvme__vfio_of(dev);
 
 	if (v->group_id < 0) {
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"the device is in no IOMMU group: switch on VT-d or AMD-Vi in the firmware "
-			"and boot Linux with intel_iommu=on (Intel) or amd_iommu=on (AMD)");
-		return -ENODEV;
+		return nvme__vfio_explain_no_group(dev);
 	}
 	v->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	if (v->container < 0) {
 		int rc = -errno;
 
+		if (rc == -EMFILE)
+			return nvme__vfio_explain_files(dev);
 		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
 		              "cannot open /dev/vfio/vfio (%s): run '%s' as root", strerror(-rc),
 		              rc == -EACCES ? "chmod 0666 /dev/vfio/vfio"
@@ -3948,6 +3975,8 @@ static int nvme__vfio_explain_group(struct nvme_dev *dev, const char *path, int 
 			nvme__vfio_of(dev)->group_id,
 			opener[0] != '\0' ? opener : "another process", path);
 		break;
+	case -EMFILE:
+		return nvme__vfio_explain_files(dev);
 	default:
 		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
 		              "cannot open %s (%s): run 'tools/nvme-bind reset %s' and then "
@@ -4117,6 +4146,8 @@ static int nvme__vfio_open_device(struct nvme_dev *dev)
 	if (v->device >= 0)
 		return 0;
 	rc = -errno;
+	if (rc == -EMFILE)
+		return nvme__vfio_explain_files(dev);
 	NVME__DEV_LOG(
 		dev, NVME_LOG_ERROR,
 		"VFIO does not hand out the device (%s): run 'tools/nvme-bind reset %s' and then "
@@ -4284,29 +4315,46 @@ static int nvme__vfio_open(struct nvme_dev *dev, const char *addr)
 	return rc;
 }
 
-static void nvme__vfio_explain_memlock(struct nvme_dev *dev, size_t len)
+/* KiB of this process that count against its limit of locked memory. */
+static unsigned long nvme__locked_kib(void)
 {
-	unsigned long locked_kib = 0;
-	struct rlimit limit;
+	unsigned long kib = 0;
 	char line[128];
 	FILE *file;
 
 	file = fopen("/proc/self/status", "r");
 	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-		if (sscanf(line, "VmLck: %lu", &locked_kib) == 1)
+		if (sscanf(line, "VmLck: %lu", &kib) == 1)
 			break;
 	}
 	if (file != NULL)
 		fclose(file);
-	if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0)
-		limit.rlim_cur = 0;
+	return kib;
+}
+
+/*
+ * False if the limit is not what keeps len bytes from being mapped. The limit that is asked for
+ * holds all that nvme_dma_alloc() can come to need, so that nobody has to raise it step by step.
+ */
+static bool nvme__vfio_explain_memlock(struct nvme_dev *dev, size_t len)
+{
+	unsigned long locked_kib = nvme__locked_kib(), enough_kib;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+	    ((uint64_t)locked_kib << 10) + len <= limit.rlim_cur)
+		return false;
+	enough_kib = locked_kib + (unsigned long)((len + dev->dma_window) >> 10);
 	NVME__DEV_LOG(
 		dev, NVME_LOG_ERROR,
-		"cannot lock %zu KiB of memory for DMA: with the %lu KiB locked already this needs "
-		"a limit of %lu KiB and it is %lu KiB; run 'ulimit -l %lu' as root in the shell "
-		"that starts the program",
-		len >> 10, locked_kib, locked_kib + (unsigned long)(len >> 10),
-		(unsigned long)(limit.rlim_cur >> 10), locked_kib + (unsigned long)(len >> 10));
+		"cannot lock %zu KiB of memory for DMA, for the limit is %lu KiB and %lu KiB are "
+		"locked already: run 'sudo prlimit --memlock=%" PRIu64
+		" --pid $$' in the shell that "
+		"starts the program, which is enough for the whole dma_window, or put the line "
+		"'* - memlock %lu' into /etc/security/limits.conf and log in again",
+		len >> 10, (unsigned long)(limit.rlim_cur >> 10), locked_kib,
+		(uint64_t)enough_kib << 10, enough_kib);
+	return true;
 }
 
 static int nvme__vfio_dma_map(struct nvme_dev *dev, void *vaddr, size_t len, uint64_t iova)
@@ -4323,9 +4371,7 @@ static int nvme__vfio_dma_map(struct nvme_dev *dev, void *vaddr, size_t len, uin
 	if (ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_MAP_DMA, &map) == 0)
 		return 0;
 	rc = -errno;
-	if (rc == -ENOMEM)
-		nvme__vfio_explain_memlock(dev, len);
-	else
+	if (rc != -ENOMEM || !nvme__vfio_explain_memlock(dev, len))
 		NVME__DEV_LOG(
 			dev, NVME_LOG_ERROR,
 			"cannot map %zu bytes at %p for DMA (%s): only ordinary memory of this "
@@ -5454,11 +5500,15 @@ static int nvme__qpair_alloc_memory(struct nvme_qpair *qp)
 	bytes = nvme__prp_list_bytes(qp->max_xfer_size, ctrlr->page_size, &qp->list_pages);
 	qp->trackers = (struct nvme_tracker *)NVME_CALLOC(qp->num_trackers, sizeof(*qp->trackers));
 	qp->free_cids = (uint16_t *)NVME_CALLOC(qp->num_trackers, sizeof(*qp->free_cids));
+	if (qp->trackers == NULL || qp->free_cids == NULL)
+		return -ENOMEM;
+	/* one after the other: why there is no memory need be said once only */
 	qp->sq = (struct nvme_cmd *)nvme__ring_alloc(ctrlr, qp->entries * sizeof(*qp->sq));
-	qp->cq = (struct nvme_cpl *)nvme__ring_alloc(ctrlr, qp->entries * sizeof(*qp->cq));
-	qp->lists = (uint8_t *)nvme__ring_alloc(ctrlr, (size_t)qp->num_trackers * bytes);
-	if (qp->trackers == NULL || qp->free_cids == NULL || qp->sq == NULL || qp->cq == NULL ||
-	    qp->lists == NULL)
+	if (qp->sq != NULL)
+		qp->cq = (struct nvme_cpl *)nvme__ring_alloc(ctrlr, qp->entries * sizeof(*qp->cq));
+	if (qp->cq != NULL)
+		qp->lists = (uint8_t *)nvme__ring_alloc(ctrlr, (size_t)qp->num_trackers * bytes);
+	if (qp->lists == NULL)
 		return -ENOMEM;
 	qp->sq_iova = nvme__ring_iova(ctrlr, qp->sq);
 	qp->cq_iova = nvme__ring_iova(ctrlr, qp->cq);
@@ -7629,6 +7679,7 @@ static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrl
 		opts->io_timeout_ms = NVME__TIMEOUT_MS;
 	if (opts->dma_window == 0)
 		opts->dma_window = NVME__DMA_WINDOW;
+	ctrlr->dev.dma_window = opts->dma_window;
 	if (opts->admin_queue_size < 2 || opts->admin_queue_size > NVME_AQ_MAX_ENTRIES ||
 	    opts->num_io_queues > 65534 || opts->arb_mechanism > NVME_CC_AMS_WRR) {
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,

@@ -783,16 +783,56 @@ static void test_attach_failures(void **state)
 	         "su student -c \"ulimit -l 8192; hello_world " ADDR "\"",
 	         0,
 	         {"Hello world!"}},
-		{"memlock",
-	         "su student -c \"ulimit -l 64; hello_world " ADDR "\"",
-	         1,
-	         {"cannot lock 256 KiB", "it is 64 KiB", "ulimit -l 256"}},
 		{"no container",
 	         "mv /dev/vfio/vfio /dev/vfio/away; hello_world " ADDR,
 	         1,
 	         {"cannot open /dev/vfio/vfio", "modprobe vfio"}},
 		{"container", "mv /dev/vfio/away /dev/vfio/vfio; hello_world " ADDR, 0, {"Hello"}},
 		{"bad NVME_LOG", "NVME_LOG=loud hello_world " ADDR, 0, {"NVME_LOG=loud", "debug"}},
+	};
+
+	(void)state;
+	run_cases("", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+/* Following the advice once is enough, and it is printed once. */
+static void test_attach_limits(void **state)
+{
+	const struct guest_case cases[] = {
+		{"bind", "nvme-bind bind --user student " ADDR, 0, {NULL}},
+		{"memlock",
+	         "su student -c \"ulimit -l 64; hello_world " ADDR "\" 2>&1 | tee /tmp/log; "
+	         "[ $(wc -l </tmp/log) = 1 ]",
+	         0,
+	         {"cannot lock 256 KiB", "the limit is 64 KiB", "--memlock=1074003968 --pid $$",
+	          "- memlock 1048832"}},
+		{"memlock raised",
+	         "su student -c \"ulimit -l 64; echo \\$\\$ >/tmp/pid; until [ -e /tmp/go ]; do "
+	         "sleep 0.1; done; hello_world " ADDR " && run_io pattern " ADDR
+	         " 5 && run_io depth " ADDR " 64\" & "
+	         "until [ -s /tmp/pid ]; do sleep 0.1; done; "
+	         "$(grep -o \"prlimit --memlock=[0-9]* --pid\" /tmp/log) $(cat /tmp/pid) && "
+	         "touch /tmp/go && wait $!",
+	         0,
+	         {"Hello world!"}},
+		{"files",
+	         "for n in 4 5 6 7 8; do "
+	         "su student -c \"ulimit -S -n $n; hello_world --force " ADDR
+	         "\" >/tmp/log 2>&1 || "
+	         "{ grep \"ulimit -S -n $((n + 64))\" /tmp/log && [ $(wc -l </tmp/log) = 1 ]; } || "
+	         "{ cat /tmp/log; false; } || exit; done",
+	         0,
+	         {"all 4 files that this process may have open are in use: close some of them, or "
+	          "run 'ulimit -S -n 68' in the shell",
+	          "all 5 files"}},
+		{"files raised",
+	         "su student -c \"ulimit -S -n 4; ulimit -S -n 68; hello_world --force " ADDR "\"",
+	         0,
+	         {"Hello world!"}},
+		{"files, hard limit",
+	         "su student -c \"ulimit -n 5; hello_world " ADDR "\"",
+	         1,
+	         {"run 'sudo prlimit --nofile=69 --pid $$' in the shell"}},
 	};
 
 	(void)state;
@@ -817,7 +857,10 @@ static void test_attach_no_type1(void **state)
 static void test_attach_no_iommu(void **state)
 {
 	const struct guest_case cases[] = {
-		{"driver", "hello_world " ADDR, 1, {"in no IOMMU group", "intel_iommu=on"}},
+		{"driver",
+	         "hello_world " ADDR,
+	         1,
+	         {"in no IOMMU group", "(Intel; AMD needs no option)"}},
 		{"bind", "nvme-bind bind " ADDR, 1, {"no IOMMU group", "intel_iommu=on"}},
 	};
 
@@ -868,6 +911,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_bind_races),
 		cmocka_unit_test(test_bind_user),
 		cmocka_unit_test(test_attach_failures),
+		cmocka_unit_test(test_attach_limits),
 		cmocka_unit_test(test_attach_no_type1),
 		cmocka_unit_test(test_attach_no_iommu),
 		cmocka_unit_test(test_attach_group),

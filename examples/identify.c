@@ -8,7 +8,9 @@
  *
  *	identify [--json] [--all] [DEVICE]		for example: identify 0000:01:00.0
  *
- * Without a device it asks the software controller.  * Text is "key : value  title: meaning", with a line below it for each bit that is set. --all
+ * Without a device it asks the software controller.
+ *
+ * Text is "key : value  title: meaning", with a line below it for each bit that is set. --all
  * adds the bits that are 0 and the optional registers that are 0.
  *
  * --json prints one object: pci, driver, registers, controller, smart, firmware, namespaces. The
@@ -683,23 +685,26 @@ static void print_array(const char *name, const struct field *fields, size_t n, 
 
 /* ---- sections ---- */
 
-static void print_pci(const char *addr)
+static void print_pci(const struct nvme_dev *dev)
 {
-	struct pci pci;
+	/* What is known without sysfs, where the software controller does not stand. */
+	struct pci pci = {.vendor = dev->vendor_id,
+	                  .device = dev->device_id,
+	                  .class = {0x02, 0x08, 0x01}}; /* the class of all NVMe controllers */
 
-	memset(&pci, 0, sizeof(pci));
 	for (size_t i = 0; i < sizeof(pci_fields) / sizeof(pci_fields[0]); i++) {
 		const struct field *f = &pci_fields[i];
 		char path[96], line[32] = "";
 		uint32_t value;
 		FILE *file;
 
-		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", addr, f->key);
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", dev->name, f->key);
 		file = fopen(path, "r");
-		if (file != NULL && fgets(line, sizeof(line), file) != NULL)
+		if (file == NULL)
+			continue;
+		if (fgets(line, sizeof(line), file) != NULL)
 			line[strcspn(line, "\n")] = '\0';
-		if (file != NULL)
-			fclose(file);
+		fclose(file);
 		value = (uint32_t)strtoul(line, NULL, 0);
 		memcpy((char *)&pci + f->off, f->how == STR ? (void *)line : &value, f->size);
 	}
@@ -828,7 +833,7 @@ static void identify(struct nvme_ctrlr *ctrlr)
 	uint32_t nsid = nvme_ctrlr_get_first_active_ns(ctrlr);
 
 	json_open(NULL, '{');
-	print_pci(nvme_ctrlr_get_dev(ctrlr)->name);
+	print_pci(nvme_ctrlr_get_dev(ctrlr));
 	print_driver(ctrlr);
 	print_registers(ctrlr);
 	print_ctrlr(ctrlr);
@@ -844,24 +849,36 @@ static void identify(struct nvme_ctrlr *ctrlr)
 	printf(out.json ? "\n" : "");
 }
 
-int main(int argc, char **argv)
+/* Options and the device, in any order. Returns NULL when an argument is wrong. */
+static const char *parse_arguments(int argc, char **argv)
 {
-	const char *device = "soft";
-	struct nvme_ctrlr *ctrlr;
-	int i, rc = 0, status;
+	const char *device = NULL;
 
-	for (i = 1; i < argc && argv[i][0] == '-'; i++) {
+	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--json") == 0)
 			out.json = true;
 		else if (strcmp(argv[i], "--all") == 0)
 			out.all = true;
-		else
-			break;
+		else if (argv[i][0] != '-' && device == NULL)
+			device = argv[i];
+		else {
+			fprintf(stderr,
+			        argv[i][0] == '-' ? "identify: there is no option '%s'\n"
+			                          : "identify: '%s' is a second device: name one\n",
+			        argv[i]);
+			return NULL;
+		}
 	}
-	if (i == argc - 1 && argv[i][0] != '-')
-		device = argv[i++];
-	if (i < argc) {
-		fprintf(stderr, "identify: there is no place for '%s'\n", argv[i]);
+	return device != NULL ? device : "soft";
+}
+
+int main(int argc, char **argv)
+{
+	const char *device = parse_arguments(argc, argv);
+	struct nvme_ctrlr *ctrlr;
+	int rc = 0, status;
+
+	if (device == NULL) {
 		fprintf(stderr, "usage: identify [--json] [--all] [DEVICE]\n" DEVICE_USAGE);
 		return 2;
 	}

@@ -311,7 +311,13 @@ static void test_identify_usage(void **state)
 {
 	const struct guest_case cases[] = {
 		{"no argument", "identify", 0, {"== Registers =="}},
-		{"bad option", "identify --frob " ADDR, 2, {"--frob"}},
+		{"bad option", "identify --frob " ADDR, 2, {"no option", "--frob"}},
+		{"two devices", "identify soft " ADDR, 2, {"second device"}},
+		{"option behind the device", "identify soft --json", 0, {"\"vendor\": 28278,"}},
+		{"PCI identity of soft",
+	         "identify soft | grep -e ^vendor -e ^device -e ^class",
+	         0,
+	         {"vendor ", ": 0x6e76 ", ": 0x736f ", ": 0x010802 "}},
 		{"no device", "identify 0000:00:1e.0", 1, {"no PCI device"}},
 	};
 

@@ -79,6 +79,15 @@
  *	NVME_LOG(level, line) where finished log lines go when the options hold no callback;
  *	                      default: standard error
  *	NVME_NO_TRACE         leave the flight recorder out
+ *	NVMEDEF               what stands before every function; default extern, or static. In a
+ *	                      shared library that is compiled with -fvisibility=hidden:
+ *	                      -D'NVMEDEF=extern __attribute__((visibility("default")))'
+ *	                      makes it export the functions of the driver
+ *
+ * LIVING TOGETHER WITH LIBNVME: some names of the API, nvme_ns_read() among them, are also functions
+ * of that library. A program that links with it, itself or through another library, must define
+ * NVME_STATIC, or else libnvme would call these functions instead of its own. For the same reason
+ * nvme.h and <libnvme.h> go into two different C files.
  * ============================================================================================ */
 #ifndef NVME_H
 #define NVME_H
@@ -86,6 +95,10 @@
 /* -std=c11 hides mmap() flags and clock_gettime() unless this stands before the first #include. */
 #if defined(NVME_IMPLEMENTATION) && !defined(_DEFAULT_SOURCE)
 #define _DEFAULT_SOURCE 1
+#endif
+/* VFIO numbers the parts of a device in the upper half of file offsets: off_t needs 64 bits. */
+#if defined(NVME_IMPLEMENTATION) && !defined(_FILE_OFFSET_BITS)
+#define _FILE_OFFSET_BITS 64
 #endif
 
 #include <stdbool.h>
@@ -96,10 +109,12 @@
 #define NVME_VERSION_MINOR 1
 #define NVME_VERSION_PATCH 0
 
+#ifndef NVMEDEF
 #ifdef NVME_STATIC
 #define NVMEDEF static __attribute__((unused))
 #else
 #define NVMEDEF extern
+#endif
 #endif
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -1668,7 +1683,8 @@ struct nvme_ctrlr_opts {
 	uint32_t io_timeout_ms;    /* for one command of the blocking helpers; default 30000 */
 	uint32_t arb_mechanism;    /* NVME_CC_AMS_RR, or NVME_CC_AMS_WRR for queue priorities */
 	size_t dma_window;         /* bytes nvme_dma_alloc() can give in all; default 1 GiB
-	                                    * of addresses, backed by memory only as it is used */
+	                                    * of addresses (128 MiB where they have 32 bits),
+	                                    * backed by memory only as it is used */
 	enum nvme_log_level log_level;
 	nvme_log_fn log; /* default: standard error */
 	void *log_arg;
@@ -1945,8 +1961,9 @@ struct nvme_trace_header {   /* the first slot */
 	uint32_t slot_size;  /* 128 */
 	uint32_t pid;
 	uint64_t slots; /* behind the header */
-	uint64_t next;  /* number of the next slot to be written, from 1: next - 1 were begun, and
-	                      * all but the last `slots` of them are overwritten */
+	/* number of the next slot to be written, from 1: next - 1 were begun, and all but the
+	 * last `slots` of them are overwritten; aligned, and atomic, on i386 too */
+	uint64_t next __attribute__((aligned(8)));
 	uint64_t
 		start_ns; /* time of slot times: nanoseconds since 1970, UTC, advancing monotonically */
 	uint32_t ctrlrs; /* controllers attached so far */
@@ -1955,7 +1972,8 @@ struct nvme_trace_header {   /* the first slot */
 };
 
 struct nvme_trace_slot {
-	uint64_t seq;     /* 1, 2, 3, ...: slot (seq - 1) % slots; 0: never written. Stored last */
+	/* 1, 2, 3, ...: slot (seq - 1) % slots; 0: never written. Stored last */
+	uint64_t seq __attribute__((aligned(8)));
 	uint64_t time_ns; /* nanoseconds since 1970, UTC */
 	uint32_t tid;     /* the thread, as the kernel numbers them */
 	uint16_t kind;    /* enum nvme_trace_kind */
@@ -2091,6 +2109,14 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
  * The implementation. From here on: how it works.
  * ============================================================================================ */
 #if defined(NVME_IMPLEMENTATION) && !defined(NVME__IMPLEMENTED)
+
+#include <sys/mman.h>
+#include <time.h>
+
+#if !defined(MAP_ANONYMOUS) || !defined(CLOCK_MONOTONIC)
+#error "nvme.h: include nvme.h before any other header where NVME_IMPLEMENTATION is defined, or compile with -D_GNU_SOURCE"
+#else /* without what follows, which would only add errors to this one */
+
 #define NVME__IMPLEMENTED /* once, even if another header includes this one again */
 
 #include <assert.h>
@@ -2109,11 +2135,9 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifdef __cplusplus
@@ -2121,9 +2145,7 @@ extern "C" {
 #endif
 #include <pci/pci.h>
 
-#if !defined(MAP_ANONYMOUS) || !defined(CLOCK_MONOTONIC)
-#error "nvme.h: include nvme.h before any other header where NVME_IMPLEMENTATION is defined, or compile with -D_GNU_SOURCE"
-#endif
+NVME_STATIC_ASSERT(sizeof(off_t) >= 8, "nvme.h: compile with -D_FILE_OFFSET_BITS=64");
 
 #ifndef NVME_ASSERT
 #define NVME_ASSERT(x) assert(x)
@@ -2149,6 +2171,11 @@ extern "C" {
 #define NVME__HOT static __attribute__((unused))
 #endif
 #define NVME__COLD static __attribute__((noinline))
+
+/* Bytes of a page of the host's memory: 4, 16 or 64 KiB. Tests put another number here. */
+#ifndef NVME__HOST_PAGE_SIZE
+#define NVME__HOST_PAGE_SIZE ((size_t)sysconf(_SC_PAGESIZE))
+#endif
 
 /* ============================================================================================
  * >>text
@@ -2571,7 +2598,7 @@ NVMEDEF const char *nvme_cns_name(uint8_t cns)
 
 /* ---- commands and completions, in the words of SPDK v23.05 ---------------------------------- */
 
-#define NVME__DPTR_TEXT 128 /* the longest, a keyed SGL, has 82 characters */
+#define NVME__DPTR_TEXT 96 /* the longest, a keyed SGL, has 82 characters */
 
 /*
  * The data pointer. Empty if the direction bits of the opcode say "no data", and for the value
@@ -3090,8 +3117,8 @@ struct nvme_log {
 	struct nvme_trace *trace; /* NULL: nothing is recorded */
 };
 
-#define NVME__LOG_LINE_MAX 1024
-#define NVME__TRACE_SLOTS  65536
+#define NVME__LOG_LINE_MAX    1024
+#define NVME__TRACE_SLOTS     65536
 
 /* 512 GiB, or with 32 bits 1 GiB: what can be mapped, and what an off_t can say. */
 #define NVME__TRACE_MAX_SLOTS (UINT64_C(1) << (sizeof(size_t) > 4 ? 32 : 23))
@@ -3709,7 +3736,7 @@ static int nvme__pci_scan(const char *addr, struct nvme_pci_info *list, int max)
 	struct pci_access *volatile access = pci_alloc();
 	struct nvme_pci_info info;
 	struct pci_dev *dev;
-	volatile int found = 0;
+	volatile int found = 0; /* volatile, as access, because of setjmp() */
 
 	access->error = nvme__pci_error;
 	access->warning = nvme__pci_quiet;
@@ -3724,7 +3751,7 @@ static int nvme__pci_scan(const char *addr, struct nvme_pci_info *list, int max)
 			continue;
 		if (found < max)
 			list[found] = info;
-		found++;
+		found = found + 1;
 	}
 	pci_cleanup(access);
 	return found;
@@ -4112,7 +4139,7 @@ static int nvme__vfio_get_iova_ranges(struct nvme_dev *dev)
 
 	memset(&head, 0, sizeof(head));
 	head.argsz = sizeof(head);
-	dev->page_size = (size_t)sysconf(_SC_PAGESIZE);
+	dev->page_size = NVME__HOST_PAGE_SIZE;
 	if (ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_GET_INFO, &head) != 0)
 		return -errno;
 	size = head.argsz; /* how much the kernel has to say */
@@ -4209,6 +4236,17 @@ static size_t nvme__vfio_mappable(struct nvme_dev *dev, const struct vfio_region
 	return len < bar0->size ? len : (size_t)bar0->size;
 }
 
+/*
+ * The same in whole pages. A BAR that is smaller than a page and stands alone on it can be mapped
+ * too: VFIO sets the flag then, and hands out the whole page. A part of a BAR is rounded down.
+ */
+static size_t nvme__vfio_map_len(struct nvme_dev *dev, const struct vfio_region_info *bar0)
+{
+	size_t len = nvme__vfio_mappable(dev, bar0), mask = NVME__HOST_PAGE_SIZE - 1;
+
+	return (len == bar0->size ? len + mask : len) & ~mask;
+}
+
 /* BAR0 (with BAR1 its upper half) holds the registers and, from 1000h on, the doorbells. */
 static int nvme__vfio_map_bar0(struct nvme_dev *dev)
 {
@@ -4228,9 +4266,18 @@ static int nvme__vfio_map_bar0(struct nvme_dev *dev)
 		return -ENODEV;
 	}
 	dev->bar0_size = (size_t)v->bar0.size;
-	v->bar0_map_len = nvme__vfio_mappable(dev, &v->bar0) & ~(dev->page_size - 1);
-	if (v->bar0_map_len == 0)
+	v->bar0_map_len = nvme__vfio_map_len(dev, &v->bar0);
+	if (v->bar0_map_len == 0) {
+		NVME__DEV_LOG(
+			dev, NVME_LOG_WARNING,
+			"BAR0 of %zu bytes cannot be mapped with pages of %zu bytes%s: every "
+			"doorbell is a system call; use a kernel with smaller pages for speed",
+			dev->bar0_size, NVME__HOST_PAGE_SIZE,
+			dev->bar0_size < NVME__HOST_PAGE_SIZE
+				? ", since something else may be on its page"
+				: ", says VFIO");
 		return 0; /* every access goes through pread() and pwrite() */
+	}
 	v->bar0_map = mmap(NULL, v->bar0_map_len, PROT_READ | PROT_WRITE, MAP_SHARED, v->device,
 	                   (off_t)v->bar0.offset);
 	if (v->bar0_map == MAP_FAILED) {
@@ -4242,7 +4289,7 @@ static int nvme__vfio_map_bar0(struct nvme_dev *dev)
 		return 0;
 	}
 	dev->bar0 = (volatile uint8_t *)v->bar0_map;
-	dev->bar0_mapped = v->bar0_map_len;
+	dev->bar0_mapped = v->bar0_map_len < dev->bar0_size ? v->bar0_map_len : dev->bar0_size;
 	return 0;
 }
 
@@ -4495,13 +4542,14 @@ struct nvme__region {
 /* One command on its way: who waits for it, and a copy of it for the log. */
 struct nvme_tracker {
 	struct nvme_cmd cmd;
+	uint64_t prp_list_iova;
+	uint64_t *prp_list; /* this tracker's own, in DMA memory */
 	nvme_cmd_cb cb;
 	void *cb_arg;
-	uint64_t *prp_list; /* this tracker's own, in DMA memory */
-	uint64_t prp_list_iova;
 	uint16_t cid;
 	bool outstanding;
-	uint8_t unused[29]; /* 128 bytes: the address of a tracker is a shift */
+	uint8_t unused[53 -
+	               3 * sizeof(void *)]; /* 128 bytes: the address of a tracker is a shift */
 };
 NVME__SIZE(struct nvme_tracker, 128);
 
@@ -4569,7 +4617,7 @@ struct nvme_ns {
 	uint8_t eui64[8], nguid[16], uuid[16];
 };
 
-#define NVME__MAX_NS 1024u /* namespaces kept of what a device reports */
+#define NVME__MAX_NS     1024u /* namespaces kept of what a device reports */
 
 /* The stations of bring-up, with the names that SPDK logs for them. */
 enum nvme_ctrlr_state {
@@ -4649,7 +4697,8 @@ static uint64_t nvme__now_ms(struct nvme_ctrlr *ctrlr)
  * Rings, PRP lists and buffers come from the arena in whole pages, so that no two of them share a
  * page and a device that strays from one does not fall into another.
  * ============================================================================================ */
-#define NVME__DMA_WINDOW ((size_t)1 << 30)
+/* The default: 1 GiB. Where addresses have 32 bits, a part of what there is: 128 MiB. */
+#define NVME__DMA_WINDOW ((size_t)1 << (sizeof(void *) > 4 ? 30 : 27))
 #define NVME__DMA_STEP   ((size_t)256 << 10)
 
 /* Into the record: what the device may reach from now on, or no longer (vaddr NULL). */
@@ -4874,6 +4923,16 @@ static void nvme__dma_cut_off(struct nvme_ctrlr *ctrlr)
 	nvme__dma_unlock(ctrlr);
 }
 
+NVME__COLD int nvme__arena_explain(struct nvme_ctrlr *ctrlr, size_t len, int rc)
+{
+	NVME__DEV_LOG(
+		&ctrlr->dev, NVME_LOG_ERROR,
+		"the kernel gives no %zu bytes of memory for DMA (%s): end other programs, or "
+		"raise 'ulimit -v'",
+		len, strerror(-rc));
+	return rc;
+}
+
 /* Backs the next bytes of the window with memory and maps them for the device. */
 static int nvme__arena_grow(struct nvme_ctrlr *ctrlr, size_t need)
 {
@@ -4893,7 +4952,7 @@ static int nvme__arena_grow(struct nvme_ctrlr *ctrlr, size_t need)
 		return -ENOMEM;
 	}
 	if (mprotect(at, step, PROT_READ | PROT_WRITE) != 0)
-		return -errno;
+		return nvme__arena_explain(ctrlr, step, -errno);
 	rc = nvme__dma_map(&ctrlr->dev, at, step, a->iova + a->mapped);
 	if (rc != 0) {
 		(void)mprotect(at, step, PROT_NONE);
@@ -5238,31 +5297,68 @@ static uint64_t nvme__ring_iova(const struct nvme_ctrlr *ctrlr, const void *vadd
  * ============================================================================================ */
 
 /*
- * What the host wrote to memory before must be visible to the device before what follows. x86
- * keeps the order of stores by itself, so there it is enough to stop the compiler.
+ * What the host wrote to memory must be there before the device hears of it by the next store, that
+ * of a doorbell. The barriers of C11 and __sync_synchronize() order memory among processors; a
+ * store to a device is another kind of store on some of them:
+ *	x86      keeps the order of all stores: it is enough to stop the compiler
+ *	aarch64  dmb oshst: stores before stores, as seen from the outer shareable domain, where
+ *	         devices are; C11 uses ish, that of the processors
+ *	armv7    dsb st: older than the rule that all observers see one order of stores, so this
+ *	         waits until the stores are complete
+ *	riscv    fence ow,ow: w is memory, o is output to a device; C11 uses rw,rw, without o
+ *	ppc64    sync: neither lwsync nor eieio orders memory against device
  */
 static inline void nvme__wmb(void)
 {
-#if defined(__aarch64__)
-	__asm__ volatile("dmb oshst" ::: "memory");
-#elif defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__) || defined(__i386__)
 	__asm__ volatile("" ::: "memory");
+#elif defined(__aarch64__)
+	__asm__ volatile("dmb oshst" ::: "memory");
+#elif defined(__ARM_ARCH) && __ARM_ARCH >= 7
+	__asm__ volatile("dsb st" ::: "memory");
+#elif defined(__riscv)
+	__asm__ volatile("fence ow, ow" ::: "memory");
+#elif defined(__powerpc__)
+	__asm__ volatile("sync" ::: "memory");
+#else
+	__sync_synchronize(); /* the strongest that the compiler knows */
+#endif
+}
+
+/*
+ * What the host reads next is not older than what it read before, both from memory that the device
+ * writes: the phase first, then the rest. x86 reads in order; aarch64: dmb oshld, loads before all
+ * that follows; armv7 has no such kind and uses dmb osh, for all; riscv: fence r,rw; ppc64: lwsync,
+ * since both are memory.
+ */
+static inline void nvme__rmb(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__asm__ volatile("" ::: "memory");
+#elif defined(__aarch64__)
+	__asm__ volatile("dmb oshld" ::: "memory");
+#elif defined(__ARM_ARCH) && __ARM_ARCH >= 7
+	__asm__ volatile("dmb osh" ::: "memory");
+#elif defined(__riscv)
+	__asm__ volatile("fence r, rw" ::: "memory");
+#elif defined(__powerpc__)
+	__asm__ volatile("lwsync" ::: "memory");
 #else
 	__sync_synchronize();
 #endif
 }
 
-/* The first read below sees what the device wrote before what was read above. */
-static inline void nvme__rmb(void)
-{
-#if defined(__aarch64__)
-	__asm__ volatile("dmb oshld" ::: "memory");
-#elif defined(__x86_64__) || defined(__i386__)
-	__asm__ volatile("" ::: "memory");
-#else
-	__sync_synchronize();
+/* How the phase is read before nvme__rmb(): ThreadSanitizer sees no barrier, but it sees acquire. */
+#define NVME__PHASE_ORDER __ATOMIC_RELAXED
+#if defined(__SANITIZE_THREAD__)
+#undef NVME__PHASE_ORDER
+#define NVME__PHASE_ORDER __ATOMIC_ACQUIRE
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#undef NVME__PHASE_ORDER
+#define NVME__PHASE_ORDER __ATOMIC_ACQUIRE
 #endif
-}
+#endif
 
 /* Register accesses as events; doorbells have their own. What reads as before is no news. */
 NVME__COLD void nvme__trace_reg(const struct nvme_dev *dev, enum nvme_trace_kind kind,
@@ -6065,8 +6161,8 @@ NVMEDEF int nvme_ctrlr_cmd_io_raw(struct nvme_ctrlr *ctrlr, struct nvme_qpair *q
  * hostile, may cost its caller the queue but not the process.
  * ============================================================================================ */
 
-#define NVME__BAD_CQE_LIMIT 8     /* senseless CQEs before a queue is given up */
-#define NVME__IDLE_POLLS    65536 /* empty polls between two looks at CSTS */
+#define NVME__BAD_CQE_LIMIT       8     /* senseless CQEs before a queue is given up */
+#define NVME__IDLE_POLLS          65536 /* empty polls between two looks at CSTS */
 
 /* A callback called what it must not: it would end in itself, or below the feet of its caller. */
 NVME__COLD int nvme__refuse_in_callback(const struct nvme_qpair *qp, const char *what)
@@ -6148,7 +6244,7 @@ typedef uint32_t __attribute__((may_alias)) nvme__u32_alias;
 NVME__HOT bool nvme__qpair_read_cqe(struct nvme_qpair *qp, struct nvme_cpl *cpl)
 {
 	const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
-	uint32_t dw3 = __atomic_load_n((const nvme__u32_alias *)&slot->cid, __ATOMIC_ACQUIRE);
+	uint32_t dw3 = __atomic_load_n((const nvme__u32_alias *)&slot->cid, NVME__PHASE_ORDER);
 
 	if (((dw3 >> 16) & 1) != qp->phase)
 		return false;
@@ -8099,6 +8195,7 @@ NVMEDEF const uint8_t *nvme_ns_get_uuid(const struct nvme_ns *ns)
 }
 #endif
 
+#endif /* the order of the includes */
 #endif /* NVME_IMPLEMENTATION */
 
 /* ============================================================================================

@@ -149,9 +149,10 @@ NVMEDEF uint32_t nvme_soft_get_last_cmds(const struct nvme_dev *dev, struct nvme
 #if defined(NVME_SOFT_IMPLEMENTATION) && !defined(NVME_SOFT__IMPLEMENTED)
 #define NVME_SOFT__IMPLEMENTED
 
-#ifndef NVME__IMPLEMENTED
+#ifndef NVME_IMPLEMENTATION
 #error "nvme_soft.h: its implementation needs that of nvme.h: define NVME_IMPLEMENTATION before"
 #endif
+#ifdef NVME__IMPLEMENTED /* or nvme.h has said what is wrong */
 
 #include <pthread.h>
 
@@ -276,7 +277,8 @@ struct nvme_soft {
 	pthread_t thread;
 	uint32_t waiting; /* host threads that want the lock */
 	uint32_t stop;
-	uint64_t mail[2 * NVME_SOFT__MAX_QUEUES + 3]; /* mode=thread: doorbells, last: bad ones */
+	/* mode=thread: doorbells, last: bad ones. Aligned: atomic on i386 too */
+	uint64_t mail[2 * NVME_SOFT__MAX_QUEUES + 3] __attribute__((aligned(8)));
 };
 
 static struct nvme_soft *nvme_soft__of(const struct nvme_dev *dev)
@@ -494,11 +496,12 @@ static uint16_t nvme_soft_walk_prp_list(struct nvme_soft *s, const struct nvme_s
 	while (len > 0) {
 		uint64_t need = (len + mask) / page, slots = (page - (list & mask)) / 8;
 		uint64_t take = need < slots ? need : slots, i;
-		const uint64_t *entry = (const uint64_t *)nvme_soft__host(s, list, take * 8);
+		const uint64_t *entry =
+			(const uint64_t *)nvme_soft__host(s, list, (size_t)take * 8);
 
 		s->stats.list_reads++;
 		if (entry == NULL)
-			return nvme_soft_report_stray(s, job, list, take * 8,
+			return nvme_soft_report_stray(s, job, list, (size_t)take * 8,
 			                              "fetching a PRP list");
 		for (i = 0; i < take; i++) {
 			size_t n = len < page ? len : (size_t)page;
@@ -1790,7 +1793,7 @@ static void nvme_soft__fill_dev(struct nvme_dev *dev, const struct nvme_soft *s)
 	dev->bar0 = NULL; /* nothing is mapped: every access is a call */
 	dev->bar0_mapped = 0;
 	dev->bar0_size = (NVME_REG_DOORBELLS + doorbells + 0x3fff) & ~(size_t)0x3fff;
-	dev->page_size = 4096;
+	dev->page_size = NVME__HOST_PAGE_SIZE;
 	dev->iova[0].start = 0; /* all but the window for interrupts, as on a PC */
 	dev->iova[0].last = s->cfg.iova > 31 ? 0xfedfffff : (UINT64_C(1) << s->cfg.iova) - 1;
 	dev->iova[1].start = 0xfef00000;
@@ -1917,4 +1920,5 @@ NVMEDEF const struct nvme_dev_ops *nvme_soft_dev_ops(const char *device)
 }
 #endif
 
+#endif /* NVME__IMPLEMENTED */
 #endif /* NVME_SOFT_IMPLEMENTATION */

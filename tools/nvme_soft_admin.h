@@ -757,7 +757,9 @@ static int nvme_soft__open_disk(struct nvme_soft *s)
 		flags = MAP_SHARED;
 	}
 	s->disk_size = s->cfg.size * s->cfg.ns;
-	mem = mmap(NULL, (size_t)s->disk_size, PROT_READ | PROT_WRITE, flags, fd, 0);
+	mem = MAP_FAILED;
+	if ((size_t)s->disk_size == s->disk_size) /* not so: addresses have 32 bits */
+		mem = mmap(NULL, (size_t)s->disk_size, PROT_READ | PROT_WRITE, flags, fd, 0);
 	if (fd >= 0)
 		close(fd);
 	if (mem == MAP_FAILED) {

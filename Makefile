@@ -17,7 +17,7 @@ UNIT     := $(filter-out test_vm,$(patsubst tests/%.c,%,$(wildcard tests/test_*.
 # Not again with sanitizers: the test that only drives gdb.
 ASAN     := $(filter-out test_gdb,$(UNIT))
 
-.PHONY: all debug help demo docs gdb vm check test asan tsan fuzz libfuzzer vmtest bench lint lint-header lint-format lint-cppcheck clean
+.PHONY: all debug help demo docs gdb vm check test asan tsan cross fuzz libfuzzer vmtest bench lint lint-header lint-format lint-cppcheck clean
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES:%=$(B)/%) $(B)/nvtrace ## build the examples and nvtrace into build/
@@ -64,7 +64,26 @@ $(B)/tests/readme_tool: README.md nvme.h Makefile | $(B)/tests
 	$(CC) -std=c11 -O2 $(WARN_C) -Werror -I. $@.c -o $@ $(LIBS)
 	g++ -x c++ -std=c++17 -O2 $(WARN) -Werror -I. -c $@.c -o $@.o
 
-$(B) $(B)/debug $(B)/tests $(B)/asan $(B)/tsan $(B)/lint:
+# For processors with addresses of 32 bits. libpci's headers are the same for all and come last, for
+# the sake of those of the C library beside them; its functions are missing there, and not called.
+CROSS_CC := -std=c11 -O1 -static $(WARN_C) -Werror $(INCLUDES) -Itests -Itests/cross \
+	-idirafter /usr/include/$(shell gcc -print-multiarch 2>/dev/null)
+CROSS_LD := -Wl,--unresolved-symbols=ignore-all -pthread
+CROSS_DEPS := nvme.h $(wildcard examples/*.h tools/*.h tests/*.h tests/cross/*.h) Makefile
+
+$(B)/i386/%: tests/%.c $(CROSS_DEPS) | $(B)/i386
+	i686-linux-gnu-gcc $(CROSS_CC) $< -o $@ $(CROSS_LD)
+
+$(B)/i386/%: examples/%.c $(CROSS_DEPS) | $(B)/i386
+	i686-linux-gnu-gcc $(CROSS_CC) $< -o $@ $(CROSS_LD)
+
+$(B)/armhf/%: tests/%.c $(CROSS_DEPS) | $(B)/armhf
+	arm-linux-gnueabihf-gcc $(CROSS_CC) $< -o $@ $(CROSS_LD)
+
+$(B)/armhf/%: examples/%.c $(CROSS_DEPS) | $(B)/armhf
+	arm-linux-gnueabihf-gcc $(CROSS_CC) $< -o $@ $(CROSS_LD)
+
+$(B) $(B)/debug $(B)/tests $(B)/asan $(B)/tsan $(B)/i386 $(B)/armhf $(B)/lint:
 	@mkdir -p $@
 
 -include $(wildcard $(B)/*.d $(B)/debug/*.d $(B)/tests/*.d $(B)/asan/*.d $(B)/tsan/*.d)
@@ -85,7 +104,7 @@ vm: all ## a shell in the VM lab, with the examples on its PATH
 
 # ---- testing ----
 
-test: check asan tsan fuzz lint vmtest ## every test there is; takes a few minutes
+test: check asan tsan cross fuzz lint vmtest ## every test there is; takes a few minutes
 
 check: all debug $(UNIT:%=$(B)/tests/%) $(B)/tests/run_io ## the quick tests, without a VM
 	@set -e; for t in $(UNIT:%=$(B)/tests/%); do echo "== $$t"; $$t; done
@@ -116,6 +135,14 @@ libfuzzer: | $(B)/asan ## the same fuzzers for clang's libFuzzer, in build/asan/
 tsan: $(B)/tests/test_matrix $(B)/tsan/run_io ## the I/O tests with ThreadSanitizer
 	RUN_IO=$(B)/tsan/run_io $(B)/tests/test_matrix
 
+CROSS := test_prp test_dma test_queue test_spec hello_world
+
+cross: $(CROSS:%=$(B)/i386/%) $(CROSS:%=$(B)/armhf/%) ## some tests with 32-bit addresses, in QEMU: i386 and armhf
+	@set -e; for t in $(CROSS); do \
+		echo "== $$t i386"; qemu-i386 $(B)/i386/$$t; \
+		echo "== $$t armhf"; qemu-arm $(B)/armhf/$$t; \
+	done
+
 vmtest: all $(B)/tests/test_vm $(B)/tests/run_io $(B)/tests/use_disk $(B)/tests/readme_tool ## the driver over VFIO, in the VM lab
 	$(B)/tests/test_vm
 
@@ -134,12 +161,15 @@ bench: all $(B)/tests/bench $(B)/tests/run_io ## what a read costs and how fast 
 
 lint: lint-format lint-header lint-cppcheck ## clang-format, strict warnings, cppcheck
 
-SOURCES := nvme.h $(wildcard examples/*.[ch] tests/*.[ch] tools/*.[ch] trace/*.[ch] docs/gdb/*.c)
+SOURCES := nvme.h $(wildcard examples/*.[ch] tests/*.[ch] tests/cross/*.h tools/*.[ch] trace/*.[ch] docs/gdb/*.c)
 
 lint-format: ## does every file look as clang-format would have it?
 	clang-format --dry-run --Werror $(SOURCES)
 
-# The headers alone and with their implementation, static and not, in both languages.
+# The headers alone and with their implementation, static and not, in both languages; newer C++ and
+# 32-bit processors; and static in a program that calls it, where gcc sees into more functions.
+LINT_32 = -x c -std=c11 -Wstrict-prototypes -idirafter /usr/include/$(shell gcc -print-multiarch)
+
 lint-header: | $(B)/lint ## the headers under gcc and clang, C11 and C++17, in every mode
 	@set -e; for mode in "" "-DNVME_IMPLEMENTATION" "-DNVME_IMPLEMENTATION -DNVME_STATIC" \
 		    "-include nvme_soft.h" "-DNVME_IMPLEMENTATION -DNVME_SOFT_IMPLEMENTATION" \
@@ -155,6 +185,17 @@ lint-header: | $(B)/lint ## the headers under gcc and clang, C11 and C++17, in e
 			done; \
 		done; \
 	done
+	@set -e; for c in "g++ -x c++ -std=c++20" "g++ -x c++ -std=c++23" "clang++ -x c++ -std=c++2b" \
+		    "i686-linux-gnu-gcc $(LINT_32)" "clang --target=i686-linux-gnu $(LINT_32)" \
+		    "arm-linux-gnueabihf-gcc $(LINT_32)" "clang --target=arm-linux-gnueabihf $(LINT_32)"; do \
+		echo "$$c -O2"; echo '#include "nvme_soft.h"' | $$c -O2 -DNVME_IMPLEMENTATION \
+			-DNVME_SOFT_IMPLEMENTATION $(WARN) -Werror $(INCLUDES) -c -o $(B)/lint/header.o -; \
+	done
+	@set -e; for c in gcc clang; do for opt in -O1 -O2 -O3 -Os; do \
+		echo "$$c $$opt -DNVME_STATIC, the tool of the README"; \
+		awk '/^```c$$/ { code = 1; next } /^```/ { code = 0 } code' README.md | \
+		$$c -x c -std=c11 $$opt -DNVME_STATIC $(WARN_C) -Werror -I. -c -o $(B)/lint/header.o -; \
+	done; done
 
 lint-cppcheck: ## cppcheck finds nothing
 	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr $(INCLUDES) -Itrace \

@@ -351,6 +351,8 @@ static void test_iova_ranges(void **state)
 		struct nvme_ctrlr_opts opts;
 		int rc;
 
+		if (sizeof(void *) < 8 && rows[i].window - 1 >= 2 * GIB)
+			continue; /* more than addresses of 32 bits can reach, or 2^32: 0 */
 		fake_init(&fake);
 		memcpy(fake.iova, rows[i].range, sizeof(rows[i].range));
 		fake.num_iova = rows[i].range[1].last == 0 ? 1 : rows[i].range[2].last == 0 ? 2 : 3;

@@ -17,6 +17,9 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#ifndef _FILE_OFFSET_BITS
+#define _FILE_OFFSET_BITS 64 /* long traces on 32-bit hosts */
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2108,7 +2108,8 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 /* ============================================================================================
  * The implementation. From here on: how it works.
  * ============================================================================================ */
-#if defined(NVME_IMPLEMENTATION) && !defined(NVME__IMPLEMENTED)
+#if defined(NVME_IMPLEMENTATION) && !defined(NVME__IMPLEMENTATION)
+#define NVME__IMPLEMENTATION /* once, even if another header includes this one again */
 
 #include <sys/mman.h>
 #include <time.h>
@@ -2117,7 +2118,7 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 #error "nvme.h: include nvme.h before any other header where NVME_IMPLEMENTATION is defined, or compile with -D_GNU_SOURCE"
 #else /* without what follows, which would only add errors to this one */
 
-#define NVME__IMPLEMENTED /* once, even if another header includes this one again */
+#define NVME__IMPLEMENTED
 
 #include <assert.h>
 #include <ctype.h>

@@ -25,9 +25,6 @@
 #include "nvme.h"
 #include "device.h"
 
-#ifndef __SIZEOF_INT128__
-#error "identify.c: the fields of 128 bits need a compiler for a 64-bit processor"
-#endif
 __extension__ typedef unsigned __int128 u128; /* capacities and SMART counters */
 
 enum how {

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The header in other people's programs: the order of includes, static, in a shared library, beside
+ * libnvme, and with newer C++. (test_barriers and 'make cross' are about processors, test_pages about
+ * large pages.)
+ */
+#include "run.h"
+
+static void write_text(const char *name, const char *text)
+{
+	FILE *file = fopen(image(name), "w");
+
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	fclose(file);
+}
+
+static int count(const char *text, const char *what)
+{
+	int n = 0;
+
+	while ((text = strstr(text, what)) != NULL) {
+		text += strlen(what);
+		n++;
+	}
+	return n;
+}
+
+/* Too late for _DEFAULT_SOURCE: one error, the one that says what to do. */
+static void test_include_order(void **state)
+{
+	static const char *const programs[] = {
+		"#include <stdio.h>\n#define NVME_IMPLEMENTATION\n#include \"nvme.h\"\n"
+		"int main(void) { struct nvme_ctrlr *c; return nvme_attach(\"soft\", NULL, &c); "
+		"}\n",
+		"#include <stdio.h>\n#define NVME_IMPLEMENTATION\n#include \"nvme.h\"\n"
+		"#define NVME_SOFT_IMPLEMENTATION\n#include \"nvme_soft.h\"\n"
+		"int main(void) { return nvme_soft_dev_ops(\"soft\") == NULL; }\n",
+	};
+	static const char *const compilers[] = {"gcc", "clang"};
+	struct result r;
+	size_t i, c;
+
+	(void)state;
+	for (i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
+		write_text("late.c", programs[i]);
+		for (c = 0; c < 2; c++) {
+			run(&r, "%s -std=c11 -Wall -Wextra -I. -Itools -c %s/late.c -o %s/late.o",
+			    compilers[c], dir, dir);
+			assert_int_not_equal(r.status, 0);
+			expect_in(&r, r.err,
+			          "nvme.h: include nvme.h before any other header where "
+			          "NVME_IMPLEMENTATION is defined, or compile with -D_GNU_SOURCE");
+			if (count(r.err, " error: ") != 1 || count(r.err, "warning: ") != 0)
+				show(&r);
+			assert_int_equal(count(r.err, " error: "), 1);
+			assert_int_equal(count(r.err, "warning: "), 0);
+			done(&r);
+			/* and what it says helps */
+			run(&r,
+			    "%s -std=c11 -Wall -Wextra -D_GNU_SOURCE -I. -Itools -c %s/late.c -o "
+			    "%s/late.o",
+			    compilers[c], dir, dir);
+			expect_status(&r, 0);
+			done(&r);
+		}
+	}
+	/* the software controller alone is another mistake, with its own sentence */
+	write_text("alone.c", "#define NVME_SOFT_IMPLEMENTATION\n#include \"nvme_soft.h\"\n");
+	run(&r, "gcc -std=c11 -I. -Itools -c %s/alone.c -o %s/alone.o", dir, dir);
+	assert_int_not_equal(r.status, 0);
+	expect_in(&r, r.err, "its implementation needs that of nvme.h");
+	assert_int_equal(count(r.err, " error: "), 1);
+	done(&r);
+}
+
+/* Where off_t has 32 bits the driver asks for 64, or says what to do when it is too late. */
+static void test_file_offsets(void **state)
+{
+	struct result r;
+
+	(void)state;
+	write_text("late.c",
+	           "#include <stdio.h>\n#define NVME_IMPLEMENTATION\n#include \"nvme.h\"\n");
+	run(&r,
+	    "i686-linux-gnu-gcc -std=gnu11 -I. -idirafter /usr/include/$(gcc -print-multiarch) -c "
+	    "%s/late.c -o %s/late.o",
+	    dir, dir);
+	assert_int_not_equal(r.status, 0);
+	expect_in(&r, r.err, "nvme.h: compile with -D_FILE_OFFSET_BITS=64");
+	assert_int_equal(count(r.err, " error: "), 1);
+	done(&r);
+}
+
+/* The tool of the README with everything static, at each level: gcc sees into more with each. */
+static void test_static_warnings(void **state)
+{
+	static const char *const options[] = {"-O1", "-O2", "-O3", "-Os",
+	                                      "-O2 -D_FORTIFY_SOURCE=2"};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		run(&r,
+		    "awk '/^```c$/ { code = 1; next } /^```/ { code = 0 } code' README.md | gcc -x "
+		    "c "
+		    "-std=c11 %s -DNVME_STATIC -Wall -Wextra -I. -c - -o %s/static.o",
+		    options[i], dir);
+		expect_status(&r, 0);
+		assert_string_equal(r.err, "");
+		done(&r);
+	}
+}
+
+static void test_newer_cxx(void **state)
+{
+	static const char *const compilers[] = {"g++ -std=c++20", "g++ -std=c++23",
+	                                        "clang++ -std=c++20", "clang++ -std=c++2b"};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	write_text("cxx.cc", "#define NVME_IMPLEMENTATION\n#define NVME_SOFT_IMPLEMENTATION\n"
+	                     "#include \"nvme_soft.h\"\n");
+	for (i = 0; i < sizeof(compilers) / sizeof(compilers[0]); i++) {
+		run(&r, "%s -Wall -Wextra -Wpedantic -I. -Itools -c %s/cxx.cc -o %s/cxx.o",
+		    compilers[i], dir, dir);
+		expect_status(&r, 0);
+		assert_string_equal(r.err, "");
+		done(&r);
+	}
+}
+
+/* The functions that a file offers to others, one in a line. */
+static void exported(struct result *r, const char *file)
+{
+	run(r, "nm -D --defined-only %s/%s | sed -n 's/.* T //p' | sort", dir, file);
+	expect_status(r, 0);
+}
+
+#define VISIBLE "-D'NVMEDEF=extern __attribute__((visibility(\"default\")))'"
+
+/* A shared library with hidden visibility exports the driver with the NVMEDEF of >>options. */
+static void test_shared_library(void **state)
+{
+	char *header = read_file("nvme.h", NULL);
+	struct result r;
+
+	(void)state;
+	write_text("lib.c", "#define NVME_IMPLEMENTATION\n#include \"nvme.h\"\n");
+	write_text("user.c", "#include \"nvme.h\"\n#include <stdio.h>\nint main(void) {\n"
+	                     "printf(\"%s\\n\", nvme_opc_name(1, 2)); return 0; }\n");
+	run(&r,
+	    "gcc -std=c11 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden " VISIBLE
+	    " -I. %s/lib.c -o %s/libtool.so -lpci && gcc -std=c11 -I. %s/user.c -o %s/user "
+	    "-L%s -ltool -lpci -Wl,-rpath,%s && %s/user",
+	    dir, dir, dir, dir, dir, dir, dir);
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "READ\n");
+	done(&r);
+	exported(&r, "libtool.so");
+	expect_in(&r, r.out, "nvme_attach\n");
+	expect_in(&r, r.out, "nvme_ns_read\n");
+	assert_int_equal(count(r.out, "nvme__"), 0);
+	done(&r);
+	assert_non_null(strstr(header, VISIBLE));
+	free(header);
+
+	run(&r,
+	    "gcc -std=c11 -fPIC -shared -fvisibility=hidden -I. %s/lib.c -o %s/libhidden.so -lpci",
+	    dir, dir);
+	expect_status(&r, 0);
+	done(&r);
+	exported(&r, "libhidden.so");
+	assert_string_equal(r.out, "");
+	done(&r);
+}
+
+/*
+ * Beside libnvme, as >>options says: the driver static in one file, <libnvme.h> in another. Both are
+ * used, each file sees its own nvme_ns_read(), and the program puts itself before nothing of the
+ * library's.
+ */
+static void test_libnvme(void **state)
+{
+	struct result r;
+
+	(void)state;
+	write_text(
+		"ours.c",
+		"#define NVME_IMPLEMENTATION\n#define NVME_STATIC\n#include \"nvme.h\"\n"
+		"#define NVME_SOFT_IMPLEMENTATION\n#include \"nvme_soft.h\"\n"
+		"void theirs(void **read_function);\n"
+		"int main(void) {\n"
+		"struct nvme_ctrlr_opts opts; struct nvme_ctrlr *c; void *lib; uint8_t b[512];\n"
+		"memset(&opts, 0, sizeof(opts)); opts.dev_ops = nvme_soft_dev_ops(\"soft\");\n"
+		"if (nvme_attach(\"soft\", &opts, &c) != 0) return 1;\n"
+		"if (nvme_ns_read(nvme_ctrlr_get_ns(c, 1), NULL, b, 0, 1, NULL) != 0) return 2;\n"
+		"nvme_detach(c);\n"
+		"theirs(&lib);\n"
+		"return lib == NULL || lib == (void *)(uintptr_t)nvme_ns_read ? 3 : 0; }\n");
+	write_text("theirs.c",
+	           "#include <libnvme.h>\n#include <stdio.h>\nvoid theirs(void **read_function);\n"
+	           "void theirs(void **read_function) {\n"
+	           "nvme_root_t root = nvme_create_root(stderr, 3);\n"
+	           "printf(\"%s\\n\", nvme_status_to_string(2, 0)); nvme_free_tree(root);\n"
+	           "*read_function = (void *)nvme_ns_read; }\n");
+	run(&r,
+	    "gcc -std=c11 -Wall -Wextra -Werror -I. -Itools -c %s/ours.c -o %s/ours.o && "
+	    "gcc -c %s/theirs.c -o %s/theirs.o && "
+	    "gcc -rdynamic %s/ours.o %s/theirs.o -o %s/both -lpci -lnvme -pthread && %s/both",
+	    dir, dir, dir, dir, dir, dir, dir, dir);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "Invalid Field in Command");
+	done(&r);
+	exported(&r, "both");
+	assert_int_equal(count(r.out, "nvme_"), 0);
+	done(&r);
+
+	/* without it the names do clash, or else the header's paragraph is out of date */
+	run(&r,
+	    "gcc -std=c11 -UNVME_STATIC -I. -c %s/lib.c -o %s/lib.o && "
+	    "nm --defined-only %s/lib.o | sed -n 's/.* T //p' | sort >%s/names && "
+	    "nm -D --defined-only $(gcc -print-file-name=libnvme.so) | sed -n 's/.* T //p' | "
+	    "sed 's/@.*//' | sort | comm -12 - %s/names",
+	    dir, dir, dir, dir, dir);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "nvme_ns_read\n");
+	done(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_include_order),   cmocka_unit_test(test_file_offsets),
+		cmocka_unit_test(test_static_warnings), cmocka_unit_test(test_newer_cxx),
+		cmocka_unit_test(test_shared_library),  cmocka_unit_test(test_libnvme),
+	};
+
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}

@@ -218,15 +218,13 @@ static void test_libnvme(void **state)
 	assert_int_equal(count(r.out, "nvme_"), 0);
 	done(&r);
 
-	/* without it the names do clash, or else the header's paragraph is out of date */
+	/* and why the header says so: without NVME_STATIC the other file gets this driver's */
 	run(&r,
-	    "gcc -std=c11 -UNVME_STATIC -I. -c %s/lib.c -o %s/lib.o && "
-	    "nm --defined-only %s/lib.o | sed -n 's/.* T //p' | sort >%s/names && "
-	    "nm -D --defined-only $(gcc -print-file-name=libnvme.so) | sed -n 's/.* T //p' | "
-	    "sed 's/@.*//' | sort | comm -12 - %s/names",
-	    dir, dir, dir, dir, dir);
-	expect_status(&r, 0);
-	expect_in(&r, r.out, "nvme_ns_read\n");
+	    "sed -i /NVME_STATIC/d %s/ours.c && gcc -std=c11 -I. -Itools -c %s/ours.c -o %s/ours.o "
+	    "&& "
+	    "gcc %s/ours.o %s/theirs.o -o %s/both -lpci -lnvme -pthread && %s/both",
+	    dir, dir, dir, dir, dir, dir, dir);
+	expect_status(&r, 3);
 	done(&r);
 }
 

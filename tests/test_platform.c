@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The header in other people's programs: the order of includes, static, in a shared library, beside
- * libnvme, and with newer C++. (test_barriers and 'make cross' are about processors, test_pages about
- * large pages.)
+ * The header in other people's programs: the order of includes, in a shared library, beside libnvme.
+ * ('make lint-header' is about warnings and newer C++, test_barriers and 'make cross' are about
+ * processors, test_pages about large pages.)
  */
 #include "run.h"
 
@@ -90,46 +90,6 @@ static void test_file_offsets(void **state)
 	expect_in(&r, r.err, "nvme.h: compile with -D_FILE_OFFSET_BITS=64");
 	assert_int_equal(count(r.err, " error: "), 1);
 	done(&r);
-}
-
-/* The tool of the README with everything static, at each level: gcc sees into more with each. */
-static void test_static_warnings(void **state)
-{
-	static const char *const options[] = {"-O1", "-O2", "-O3", "-Os",
-	                                      "-O2 -D_FORTIFY_SOURCE=2"};
-	struct result r;
-	size_t i;
-
-	(void)state;
-	for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
-		run(&r,
-		    "awk '/^```c$/ { code = 1; next } /^```/ { code = 0 } code' README.md | gcc -x "
-		    "c "
-		    "-std=c11 %s -DNVME_STATIC -Wall -Wextra -I. -c - -o %s/static.o",
-		    options[i], dir);
-		expect_status(&r, 0);
-		assert_string_equal(r.err, "");
-		done(&r);
-	}
-}
-
-static void test_newer_cxx(void **state)
-{
-	static const char *const compilers[] = {"g++ -std=c++20", "g++ -std=c++23",
-	                                        "clang++ -std=c++20", "clang++ -std=c++2b"};
-	struct result r;
-	size_t i;
-
-	(void)state;
-	write_text("cxx.cc", "#define NVME_IMPLEMENTATION\n#define NVME_SOFT_IMPLEMENTATION\n"
-	                     "#include \"nvme_soft.h\"\n");
-	for (i = 0; i < sizeof(compilers) / sizeof(compilers[0]); i++) {
-		run(&r, "%s -Wall -Wextra -Wpedantic -I. -Itools -c %s/cxx.cc -o %s/cxx.o",
-		    compilers[i], dir, dir);
-		expect_status(&r, 0);
-		assert_string_equal(r.err, "");
-		done(&r);
-	}
 }
 
 /* The functions that a file offers to others, one in a line. */
@@ -231,9 +191,10 @@ static void test_libnvme(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_include_order),   cmocka_unit_test(test_file_offsets),
-		cmocka_unit_test(test_static_warnings), cmocka_unit_test(test_newer_cxx),
-		cmocka_unit_test(test_shared_library),  cmocka_unit_test(test_libnvme),
+		cmocka_unit_test(test_include_order),
+		cmocka_unit_test(test_file_offsets),
+		cmocka_unit_test(test_shared_library),
+		cmocka_unit_test(test_libnvme),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

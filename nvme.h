@@ -131,9 +131,9 @@ extern "C" {
  * What the NVM Express specifications define: registers, queue entries, data structures and codes.
  * No policy and no state here, only names for bits and bytes.
  *
- * All multi-byte values are little-endian, in registers and in memory; the structures below
- * are used as they are, so the host must be little-endian too.
- * "0-based" [Base 2.1 §1.5: Conventions] means that the stored value is one less than the
+ * All multi-byte values are little-endian, in registers and in memory [Base 2.1 §1.4.3: Byte order];
+ * the structures below are used as they are, so the host must be little-endian too.
+ * "0-based" [Base 2.1 §1.4: Conventions] means that the stored value is one less than the
  * number meant: 0 is one entry, 2047 is 2048 entries.
  *
  * Packed values are plain integers. Each field has two macros with the name the spec gives it:
@@ -218,7 +218,7 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
  * the head of completion queue qid. They are (4 << CAP.DSTRD) bytes apart, so DSTRD is needed
  * for every address. A doorbell takes an index into the queue (not a count, not a byte offset).
  * The host writes doorbells and does not read them: what a read returns is not defined.
- * [PCIe 1.1 §3.1.2.1, §3.1.2.2: Submission Queue Tail Doorbell, Completion Queue Head Doorbell]
+ * [PCIe 1.1 §3.1.2.1: SQyTDBL], [PCIe 1.1 §3.1.2.2: CQyHDBL]
  */
 #define NVME_SQ_TDBL(qid, dstrd) (NVME_REG_DOORBELLS + (2u * (uint32_t)(qid)) * (4u << (dstrd)))
 #define NVME_CQ_HDBL(qid, dstrd) \
@@ -226,7 +226,8 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
 
 /*
  * CAP: what the controller can do, to be read first. TO is in units of 500 ms and bounds every
- * wait for CSTS.RDY. MQES is 0-based. MPSMIN and MPSMAX are exponents: a page is 2^(12+n) bytes.
+ * wait for CSTS.RDY, together with CRTO. MQES is 0-based. MPSMIN and MPSMAX are exponents: a page
+ * is 2^(12+n) bytes.
  * CSS and CRMS are sets of bits, not numbers.
  * [Base 2.1 §3.1.4.1, Fig. 36: Controller Capabilities]
  */
@@ -287,9 +288,11 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
 	(NVME_VS_MJR_SET(mjr) | NVME_VS_MNR_SET(mnr) | NVME_VS_TER_SET(ter))
 
 /*
- * CC: how the host wants the controller to work. Everything but EN and SHN is to be set while
- * EN is 0. IOSQES and IOCQES are exponents: 6 (64-byte commands) and 4 (16-byte completions),
- * easily swapped. Writing EN 0 to 1 enables, 1 to 0 resets; CSTS.RDY follows, see CAP.TO.
+ * CC: how the host wants the controller to work. CSS, MPS, AMS and CRIME are to be set while EN is
+ * 0. IOSQES and IOCQES are exponents: 6 (64-byte commands) and 4 (16-byte completions), easily
+ * swapped. They count from the first I/O queue on: a host may set them while EN is 1, when Identify
+ * has told the sizes (SQES, CQES), but not change them while there are I/O queues. Writing EN 0 to
+ * 1 enables, 1 to 0 resets; CSTS.RDY follows, see CAP.TO.
  * [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration]
  */
 #define NVME_CC_EN(cc)        NVME__GET(cc, 0, 0)   /* enable */
@@ -321,7 +324,8 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
 
 /*
  * CSTS: what the controller is doing. RDY follows CC.EN. CFS set means a fatal error that only
- * a reset (CC.EN 1 to 0) can clear: a wait loop has to look at it, or it waits for nothing.
+ * a controller level reset can clear, of which CC.EN 1 to 0 is one, a reset of the PCI function
+ * another: a wait loop has to look at it, or it waits for nothing.
  * FFFFFFFFh means that the device is gone.
  * [Base 2.1 §3.1.4.6, Fig. 42: Controller Status]
  */
@@ -387,8 +391,11 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
 #define NVME_CMBMSC_CBA(v)     NVME__GET64(v, 63, 12) /* controller base address, 4096 bytes */
 
 /*
- * CRTO: how long becoming ready may take when CAP.CRMS is not 0; it then replaces CAP.TO, which
- * has too few bits for slow media. Both in units of 500 ms.
+ * CRTO: how long becoming ready may take, for media that need more than the 127.5 s that CAP.TO can
+ * say. CRWMT is valid if CAP.CRMS has CRWMS and bounds the wait of a host that leaves CC.CRIME 0;
+ * it should not be less than CAP.TO, and where it is, the larger of both is safe. CRIMT is valid if
+ * CAP.CRMS has CRIMS and bounds the wait of a host that sets CC.CRIME: commands that need the medium
+ * may then fail until CRWMT is over. Both in units of 500 ms.
  * [Base 2.1: Controller Ready Timeouts]
  */
 #define NVME_CRTO_CRWMT(v)     NVME__GET(v, 15, 0)  /* ready with media timeout, 500 ms */
@@ -528,7 +535,8 @@ NVME__AT(struct nvme_cpl, status, 14);
 
 /*
  * The status word. SC alone says nothing: 02h is Invalid Field for SCT 0 and Invalid Queue Size
- * for SCT 1. CRD picks one of the delays CRDT1 to CRDT3 (100 ms units) before a retry.
+ * for SCT 1. CRD picks one of the delays CRDT1 to CRDT3 (100 ms units) before a retry, but only
+ * for a host that has set ACRE in the feature Host Behavior Support (16h); for others it is 0.
  * [Base 2.1 §4.2.3, Fig. 100: Status Field]
  */
 #define NVME_CPL_P(status)   NVME__GET(status, 0, 0)   /* phase tag */
@@ -598,7 +606,10 @@ enum nvme_admin_opc {
 	NVME_OPC_SECURITY_SEND = 0x81,
 	NVME_OPC_SECURITY_RECEIVE = 0x82,
 	NVME_OPC_SANITIZE = 0x84,
+	NVME_OPC_LOAD_PROGRAM = 0x85, /* 85h, 88h, 89h: Computational Programs command set */
 	NVME_OPC_GET_LBA_STATUS = 0x86,
+	NVME_OPC_PROGRAM_ACTIVATION_MANAGEMENT = 0x88,
+	NVME_OPC_MEMORY_RANGE_SET_MANAGEMENT = 0x89,
 	NVME_OPC_OCSSD_GEOMETRY = 0xe2, /* Open-Channel SSD, vendor specific range */
 };
 
@@ -609,13 +620,16 @@ enum nvme_io_opc {
 	NVME_OPC_READ = 0x02,
 	NVME_OPC_WRITE_UNCORRECTABLE = 0x04,
 	NVME_OPC_COMPARE = 0x05,
+	NVME_OPC_KV_LIST = 0x06, /* 06h, 10h, 14h: Key Value; 01h is Store there, 02h Retrieve */
 	NVME_OPC_WRITE_ZEROES = 0x08,
 	NVME_OPC_DATASET_MANAGEMENT = 0x09,
 	NVME_OPC_VERIFY = 0x0c,
 	NVME_OPC_RESERVATION_REGISTER = 0x0d,
 	NVME_OPC_RESERVATION_REPORT = 0x0e,
+	NVME_OPC_KV_DELETE = 0x10,
 	NVME_OPC_RESERVATION_ACQUIRE = 0x11,
 	NVME_OPC_IO_MANAGEMENT_RECEIVE = 0x12,
+	NVME_OPC_KV_EXIST = 0x14,
 	NVME_OPC_RESERVATION_RELEASE = 0x15,
 	NVME_OPC_CANCEL = 0x18,
 	NVME_OPC_COPY = 0x19,
@@ -911,7 +925,9 @@ enum nvme_sc_command_specific {
 	NVME_SC_FAST_COPY_NOT_POSSIBLE = 0x86,
 	NVME_SC_OVERLAPPING_IO_RANGE = 0x87,
 	NVME_SC_INSUFFICIENT_RESOURCES = 0x89,
-	NVME_SC_ZONED_BOUNDARY_ERROR = 0xb8, /* B8h to BFh: Zoned Namespaces */
+	NVME_SC_INVALID_ZONE_OPERATION = 0xb6, /* B6h to BFh: Zoned Namespaces */
+	NVME_SC_ZRWA_RESOURCES_UNAVAILABLE = 0xb7,
+	NVME_SC_ZONED_BOUNDARY_ERROR = 0xb8,
 	NVME_SC_ZONE_IS_FULL = 0xb9,
 	NVME_SC_ZONE_IS_READ_ONLY = 0xba,
 	NVME_SC_ZONE_IS_OFFLINE = 0xbb,
@@ -928,6 +944,7 @@ enum nvme_sc_fabrics {
 	NVME_SC_FABRICS_INVALID_PARAM = 0x82,
 	NVME_SC_FABRICS_RESTART_DISCOVERY = 0x83,
 	NVME_SC_FABRICS_INVALID_HOST = 0x84,
+	NVME_SC_FABRICS_INVALID_QUEUE_TYPE = 0x85, /* Disconnect on the admin queue */
 	NVME_SC_FABRICS_LOG_RESTART_DISCOVERY = 0x90,
 	NVME_SC_FABRICS_AUTH_REQUIRED = 0x91,
 };
@@ -1083,6 +1100,7 @@ enum nvme_sc_path {
 #define NVME_AER_TYPE_SMART     1u /* info 00h reliability, 01h temperature, 02h spare */
 #define NVME_AER_TYPE_NOTICE    2u /* info 00h namespaces changed, 01h firmware activation */
 #define NVME_AER_TYPE_IMMEDIATE 3u /* info 00h normal NVM subsystem shutdown */
+#define NVME_AER_TYPE_ONE_SHOT  4u /* info 00h controller data queue */
 #define NVME_AER_TYPE_IO        6u /* specific to the I/O command set */
 #define NVME_AER_TYPE_VS        7u /* vendor specific */
 
@@ -1404,7 +1422,7 @@ struct nvme_id_ns {
 	uint32_t mcl;       /* Maximum Copy Length, logical blocks */
 	uint8_t msrc;       /* Maximum Source Range Count (Copy), 0-based */
 	uint8_t kpios;      /* Key Per I/O Status */
-	uint8_t nulbaf;     /* Number of Unique Attribute LBA Formats */
+	uint8_t nulbaf;     /* Number of Unique Attribute LBA Formats, behind the others in lbaf */
 	uint8_t rsvd83;
 	uint32_t kpiodaag; /* Key Per I/O Data Access Alignment and Granularity */
 	uint8_t rsvd88[4];
@@ -1415,7 +1433,7 @@ struct nvme_id_ns {
 	uint16_t endgid;           /* Endurance Group Identifier */
 	uint8_t nguid[16];         /* Namespace Globally Unique Identifier, big-endian, 0: none */
 	uint8_t eui64[8];          /* IEEE Extended Unique Identifier, big-endian, 0: none */
-	struct nvme_lbaf lbaf[64]; /* LBA Formats, the first nlbaf + 1 are valid */
+	struct nvme_lbaf lbaf[64]; /* LBA Formats, the first nlbaf + 1 + nulbaf are valid */
 	uint8_t vs[3712];          /* Vendor Specific */
 };
 NVME__SIZE(struct nvme_id_ns, 4096);
@@ -1440,7 +1458,7 @@ NVME__AT(struct nvme_id_ns, vs, 384);
 #define NVME_FLBAS_EXT(flbas)   NVME__GET(flbas, 4, 4) /* metadata follows each block in the data */
 
 /* List of namespace identifiers, ascending, ended by the first 0 if it is not full.
- * [Base 2.1 §3.2.1.1: Namespace Identifiers] */
+ * [Base 2.1: Namespace List] */
 struct nvme_ns_list {
 	uint32_t nsid[1024];
 };
@@ -1517,8 +1535,8 @@ NVME__AT(struct nvme_smart_log, tttmt2, 228);
 /*
  * One entry of the Error Information log (log page 01h), 64 bytes, newest first. ecnt counts
  * errors over the life of the controller; 0 marks an unused entry. sts is laid out like the
- * status of a completion, phase in bit 0.
- * [Base 2.1 §5.1.12: Error Information]
+ * status of a completion, phase in bit 0. csi and opc are valid only if lpver is 1.
+ * [Base 2.1 §5.1.12.1.2, Fig. 205: Error Information]
  */
 struct nvme_error_log_entry {
 	uint64_t ecnt;   /* Error Count, 0: entry not used */
@@ -1530,12 +1548,12 @@ struct nvme_error_log_entry {
 	uint32_t nsid;   /* Namespace Identifier */
 	uint8_t vsia;    /* Vendor Specific Information Available: log page, 0: none */
 	uint8_t trtype;  /* Transport Type */
-	uint8_t csi;     /* Command Set Indicator */
+	uint8_t csi;     /* Command Set Indicator, enum nvme_csi */
 	uint8_t opc;     /* Opcode */
 	uint64_t csinfo; /* Command Specific Information */
 	uint16_t ttsi;   /* Transport Type Specific Information */
 	uint8_t rsvd42[21];
-	uint8_t lpver; /* Log Page Version */
+	uint8_t lpver; /* Log Page Version: 1; controllers of older revisions have 0 */
 };
 NVME__SIZE(struct nvme_error_log_entry, 64);
 NVME__AT(struct nvme_error_log_entry, lba, 16);
@@ -2060,6 +2078,19 @@ NVMEDEF const char *nvme_sgl_type_name(uint8_t type);
 NVMEDEF const char *nvme_sgl_subtype_name(uint8_t subtype);
 NVMEDEF const char *nvme_log_page_name(uint8_t lid);
 NVMEDEF const char *nvme_cns_name(uint8_t cns);
+NVMEDEF const char *nvme_csi_name(uint8_t csi);
+/* SCT 1 as the answer to a fabrics command (opcode 7Fh). */
+NVMEDEF const char *nvme_fabrics_status_name(uint8_t sc);
+
+/*
+ * The same where a log need not be compared: also the codes that SPDK has no word for, such as the
+ * feature 16h, HOST BEHAVIOR SUPPORT; "VENDOR SPECIFIC" or "RESERVED" for the others. opc is that
+ * of the command that the status answers, 0 if it is not known.
+ */
+NVMEDEF const char *nvme_opc_full_name(uint16_t qid, uint8_t opc);
+NVMEDEF const char *nvme_feat_full_name(uint8_t fid);
+NVMEDEF const char *nvme_fabrics_full_name(uint8_t fctype);
+NVMEDEF const char *nvme_status_full_name(uint8_t sct, uint8_t sc, uint8_t opc);
 
 /*
  * All nvme_format_* functions work like snprintf: at most size bytes are written, the text is
@@ -2188,7 +2219,8 @@ NVME_STATIC_ASSERT(sizeof(off_t) >= 8, "nvme.h: compile with -D_FILE_OFFSET_BITS
 
 /*
  * One table per list of codes. The last row has the code NVME__ANY_OTHER and the name for all
- * codes that are not listed; a search stops there at the latest.
+ * codes that are not listed; a search stops there at the latest. Where SPDK does not know all codes
+ * the others follow behind that row, up to NVME__END: only a search for the full name goes on there.
  */
 struct nvme__name {
 	uint32_t code;
@@ -2196,12 +2228,23 @@ struct nvme__name {
 };
 
 #define NVME__ANY_OTHER 0xffffffffu
+#define NVME__END       0xfffffffeu
 
 static const char *nvme__lookup(const struct nvme__name *table, uint32_t code)
 {
 	while (table->code != code && table->code != NVME__ANY_OTHER)
 		table++;
 	return table->text;
+}
+
+/* Codes from vendor on are left to the vendors, if no list says otherwise. */
+static const char *nvme__lookup_full(const struct nvme__name *table, uint32_t code, uint32_t vendor)
+{
+	while (table->code != code && table->code != NVME__END)
+		table++;
+	if (table->code == code)
+		return table->text;
+	return code >= vendor ? "VENDOR SPECIFIC" : "RESERVED";
 }
 
 static const struct nvme__name nvme__admin_opc_names[] = {
@@ -2235,6 +2278,27 @@ static const struct nvme__name nvme__admin_opc_names[] = {
 	{NVME_OPC_GET_LBA_STATUS, "GET LBA STATUS"},
 	{NVME_OPC_OCSSD_GEOMETRY, "OCSSD / GEOMETRY"},
 	{NVME__ANY_OTHER, "ADMIN COMMAND"},
+	{NVME_OPC_CAPACITY_MANAGEMENT, "CAPACITY MANAGEMENT"},
+	{NVME_OPC_DISCOVERY_INFO_MANAGEMENT, "DISCOVERY INFORMATION MANAGEMENT"},
+	{NVME_OPC_FABRIC_ZONING_RECEIVE, "FABRIC ZONING RECEIVE"},
+	{NVME_OPC_LOCKDOWN, "LOCKDOWN"},
+	{NVME_OPC_FABRIC_ZONING_LOOKUP, "FABRIC ZONING LOOKUP"},
+	{NVME_OPC_CLEAR_EXPORTED_CONFIG, "CLEAR EXPORTED NVM RESOURCE CONFIGURATION"},
+	{NVME_OPC_FABRIC_ZONING_SEND, "FABRIC ZONING SEND"},
+	{NVME_OPC_CREATE_EXPORTED_SUBSYSTEM, "CREATE EXPORTED NVM SUBSYSTEM"},
+	{NVME_OPC_MANAGE_EXPORTED_SUBSYSTEM, "MANAGE EXPORTED NVM SUBSYSTEM"},
+	{NVME_OPC_MANAGE_EXPORTED_NS, "MANAGE EXPORTED NAMESPACE"},
+	{NVME_OPC_MANAGE_EXPORTED_PORT, "MANAGE EXPORTED PORT"},
+	{NVME_OPC_SEND_DISCOVERY_LOG_PAGE, "SEND DISCOVERY LOG PAGE"},
+	{NVME_OPC_TRACK_SEND, "TRACK SEND"},
+	{NVME_OPC_TRACK_RECEIVE, "TRACK RECEIVE"},
+	{NVME_OPC_MIGRATION_SEND, "MIGRATION SEND"},
+	{NVME_OPC_MIGRATION_RECEIVE, "MIGRATION RECEIVE"},
+	{NVME_OPC_CONTROLLER_DATA_QUEUE, "CONTROLLER DATA QUEUE"},
+	{NVME_OPC_LOAD_PROGRAM, "LOAD PROGRAM"},
+	{NVME_OPC_PROGRAM_ACTIVATION_MANAGEMENT, "PROGRAM ACTIVATION MANAGEMENT"},
+	{NVME_OPC_MEMORY_RANGE_SET_MANAGEMENT, "MEMORY RANGE SET MANAGEMENT"},
+	{NVME__END, NULL},
 };
 
 static const struct nvme__name nvme__io_opc_names[] = {
@@ -2254,6 +2318,18 @@ static const struct nvme__name nvme__io_opc_names[] = {
 	{NVME_OPC_OCSSD_VECTOR_READ, "OCSSD / VECTOR READ"},
 	{NVME_OPC_OCSSD_VECTOR_COPY, "OCSSD / VECTOR COPY"},
 	{NVME__ANY_OTHER, "IO COMMAND"},
+	{NVME_OPC_KV_LIST, "KV LIST"},
+	{NVME_OPC_VERIFY, "VERIFY"},
+	{NVME_OPC_KV_DELETE, "KV DELETE"},
+	{NVME_OPC_IO_MANAGEMENT_RECEIVE, "IO MANAGEMENT RECEIVE"},
+	{NVME_OPC_KV_EXIST, "KV EXIST"},
+	{NVME_OPC_CANCEL, "CANCEL"},
+	{NVME_OPC_COPY, "COPY"},
+	{NVME_OPC_IO_MANAGEMENT_SEND, "IO MANAGEMENT SEND"},
+	{NVME_OPC_ZONE_MANAGEMENT_SEND, "ZONE MANAGEMENT SEND"},
+	{NVME_OPC_ZONE_MANAGEMENT_RECEIVE, "ZONE MANAGEMENT RECEIVE"},
+	{NVME_OPC_ZONE_APPEND, "ZONE APPEND"},
+	{NVME__END, NULL},
 };
 
 static const struct nvme__name nvme__fabrics_names[] = {
@@ -2263,6 +2339,8 @@ static const struct nvme__name nvme__fabrics_names[] = {
 	{NVME_FABRICS_AUTHENTICATION_SEND, "AUTHENTICATION SEND"},
 	{NVME_FABRICS_AUTHENTICATION_RECEIVE, "AUTHENTICATION RECV"},
 	{NVME__ANY_OTHER, "RESERVED / VENDOR SPECIFIC"},
+	{NVME_FABRICS_DISCONNECT, "DISCONNECT"},
+	{NVME__END, NULL},
 };
 
 static const struct nvme__name nvme__feat_names[] = {
@@ -2288,6 +2366,30 @@ static const struct nvme__name nvme__feat_names[] = {
 	{NVME_FEAT_HOST_RESERVE_MASK, "HOST RESERVE MASK"},
 	{NVME_FEAT_HOST_RESERVE_PERSIST, "HOST RESERVE PERSIST"},
 	{NVME__ANY_OTHER, "RESERVED"},
+	{NVME_FEAT_READ_RECOVERY_LEVEL, "READ RECOVERY LEVEL CONFIG"},
+	{NVME_FEAT_PREDICTABLE_LATENCY_CONFIG, "PREDICTABLE LATENCY MODE CONFIG"},
+	{NVME_FEAT_PREDICTABLE_LATENCY_WINDOW, "PREDICTABLE LATENCY MODE WINDOW"},
+	{NVME_FEAT_LBA_STATUS_INTERVAL, "LBA STATUS INFORMATION REPORT INTERVAL"},
+	{NVME_FEAT_HOST_BEHAVIOR, "HOST BEHAVIOR SUPPORT"},
+	{NVME_FEAT_SANITIZE_CONFIG, "SANITIZE CONFIG"},
+	{NVME_FEAT_ENDURANCE_GROUP_EVENT, "ENDURANCE GROUP EVENT CONFIGURATION"},
+	{NVME_FEAT_IO_COMMAND_SET_PROFILE, "IO COMMAND SET PROFILE"},
+	{NVME_FEAT_SPINUP_CONTROL, "SPINUP CONTROL"},
+	{NVME_FEAT_POWER_LOSS_SIGNALING, "POWER LOSS SIGNALING CONFIG"},
+	{NVME_FEAT_PERFORMANCE_CHARACTERISTICS, "PERFORMANCE CHARACTERISTICS"},
+	{NVME_FEAT_FDP, "FLEXIBLE DATA PLACEMENT"},
+	{NVME_FEAT_FDP_EVENTS, "FLEXIBLE DATA PLACEMENT EVENTS"},
+	{NVME_FEAT_NS_ADMIN_LABEL, "NAMESPACE ADMIN LABEL"},
+	{NVME_FEAT_KEY_VALUE_CONFIG, "KEY VALUE CONFIGURATION"},
+	{NVME_FEAT_CONTROLLER_DATA_QUEUE, "CONTROLLER DATA QUEUE"},
+	{NVME_FEAT_EMBEDDED_MGMT_ADDRESS, "EMBEDDED MANAGEMENT CONTROLLER ADDRESS"},
+	{NVME_FEAT_HOST_MGMT_AGENT_ADDRESS, "HOST MANAGEMENT AGENT ADDRESS"},
+	{NVME_FEAT_ENHANCED_CTRLR_METADATA, "ENHANCED CONTROLLER METADATA"},
+	{NVME_FEAT_CTRLR_METADATA, "CONTROLLER METADATA"},
+	{NVME_FEAT_NS_METADATA, "NAMESPACE METADATA"},
+	{NVME_FEAT_NS_WRITE_PROTECTION, "NAMESPACE WRITE PROTECTION CONFIG"},
+	{NVME_FEAT_BOOT_PARTITION_WRITE_PROTECTION, "BOOT PARTITION WRITE PROTECTION CONFIG"},
+	{NVME__END, NULL},
 };
 
 static const struct nvme__name nvme__sgl_type_names[] = {
@@ -2364,6 +2466,15 @@ static const struct nvme__name nvme__generic_names[] = {
 	{NVME_SC_UNRECOVERED_ERROR, "UNRECOVERED ERROR"},
 	{NVME_SC_KEY_EXISTS, "KEY EXISTS"},
 	{NVME__ANY_OTHER, "GENERIC"},
+	{NVME_SC_PROHIBITED_BY_LOCKDOWN, "COMMAND PROHIBITED BY COMMAND AND FEATURE LOCKDOWN"},
+	{NVME_SC_ADMIN_MEDIA_NOT_READY, "ADMIN COMMAND MEDIA NOT READY"},
+	{NVME_SC_INVALID_KEY_TAG, "INVALID KEY TAG"},
+	{NVME_SC_HOST_DISPERSED_NS_DISABLED, "HOST DISPERSED NAMESPACE SUPPORT NOT ENABLED"},
+	{NVME_SC_HOST_ID_NOT_INITIALIZED, "HOST IDENTIFIER NOT INITIALIZED"},
+	{NVME_SC_INCORRECT_KEY, "INCORRECT KEY"},
+	{NVME_SC_FDP_DISABLED, "FLEXIBLE DATA PLACEMENT DISABLED"},
+	{NVME_SC_INVALID_PLACEMENT_HANDLE_LIST, "INVALID PLACEMENT HANDLE LIST"},
+	{NVME__END, NULL},
 };
 
 static const struct nvme__name nvme__command_specific_names[] = {
@@ -2425,6 +2536,41 @@ static const struct nvme__name nvme__command_specific_names[] = {
 	{NVME_SC_TOO_MANY_OPEN_ZONES, "TOO MANY OPEN ZONES"},
 	{NVME_SC_INVALID_ZONE_STATE_TRANSITION, "INVALID ZONE STATE TRANSITION"},
 	{NVME__ANY_OTHER, "COMMAND SPECIFIC"},
+	{NVME_SC_NAMESPACE_IS_DISPERSED, "NAMESPACE IS DISPERSED"},
+	{NVME_SC_INVALID_DISCOVERY_INFO, "INVALID DISCOVERY INFORMATION"},
+	{NVME_SC_ZONING_DATA_LOCKED, "ZONING DATA STRUCTURE LOCKED"},
+	{NVME_SC_ZONING_DATA_NOT_FOUND, "ZONING DATA STRUCTURE NOT FOUND"},
+	{NVME_SC_INSUFFICIENT_DISCOVERY_RESOURCES, "INSUFFICIENT DISCOVERY RESOURCES"},
+	{NVME_SC_REQUESTED_FUNCTION_DISABLED, "REQUESTED FUNCTION DISABLED"},
+	{NVME_SC_ZONEGROUP_ORIGINATOR_INVALID, "ZONEGROUP ORIGINATOR INVALID"},
+	{NVME_SC_INVALID_HOST, "INVALID HOST"},
+	{NVME_SC_INVALID_NVM_SUBSYSTEM, "INVALID NVM SUBSYSTEM"},
+	{NVME_SC_INVALID_CONTROLLER_DATA_QUEUE, "INVALID CONTROLLER DATA QUEUE"},
+	{NVME_SC_NOT_ENOUGH_RESOURCES, "NOT ENOUGH RESOURCES"},
+	{NVME_SC_CONTROLLER_SUSPENDED, "CONTROLLER SUSPENDED"},
+	{NVME_SC_CONTROLLER_NOT_SUSPENDED, "CONTROLLER NOT SUSPENDED"},
+	{NVME_SC_CONTROLLER_DATA_QUEUE_FULL, "CONTROLLER DATA QUEUE FULL"},
+	{NVME_SC_INCOMPATIBLE_NAMESPACE_OR_FORMAT, "INCOMPATIBLE NAMESPACE OR FORMAT"},
+	{NVME_SC_FAST_COPY_NOT_POSSIBLE, "FAST COPY NOT POSSIBLE"},
+	{NVME_SC_OVERLAPPING_IO_RANGE, "OVERLAPPING IO RANGE"},
+	{NVME_SC_INSUFFICIENT_RESOURCES, "INSUFFICIENT RESOURCES"},
+	{NVME_SC_INVALID_ZONE_OPERATION, "INVALID ZONE OPERATION REQUEST"},
+	{NVME_SC_ZRWA_RESOURCES_UNAVAILABLE, "ZRWA RESOURCES UNAVAILABLE"},
+	{NVME__END, NULL},
+};
+
+/* In the words of SPDK from v26.05 on; older ones take the table above for these as well. */
+static const struct nvme__name nvme__fabrics_status_names[] = {
+	{NVME_SC_FABRICS_INCOMPATIBLE_FORMAT, "INCOMPATIBLE FORMAT"},
+	{NVME_SC_FABRICS_CONTROLLER_BUSY, "CONTROLLER BUSY"},
+	{NVME_SC_FABRICS_INVALID_PARAM, "INVALID PARAM"},
+	{NVME_SC_FABRICS_RESTART_DISCOVERY, "RESTART DISCOVERY"},
+	{NVME_SC_FABRICS_INVALID_HOST, "INVALID HOST"},
+	{NVME_SC_FABRICS_LOG_RESTART_DISCOVERY, "LOG RESTART DISCOVERY"},
+	{NVME_SC_FABRICS_AUTH_REQUIRED, "AUTH REQUIRED"},
+	{NVME__ANY_OTHER, "FABRIC COMMAND SPECIFIC"},
+	{NVME_SC_FABRICS_INVALID_QUEUE_TYPE, "INVALID QUEUE TYPE"},
+	{NVME__END, NULL},
 };
 
 static const struct nvme__name nvme__media_names[] = {
@@ -2444,6 +2590,7 @@ static const struct nvme__name nvme__media_names[] = {
 	{NVME_SC_OCSSD_WRITE_FAIL_CHUNK_EARLY_CLOSE, "WRITE FAIL CHUNK EARLY CLOSE"},
 	{NVME_SC_OCSSD_OUT_OF_ORDER_WRITE, "OUT OF ORDER WRITE"},
 	{NVME__ANY_OTHER, "MEDIA ERROR"},
+	{NVME__END, NULL},
 };
 
 static const struct nvme__name nvme__path_names[] = {
@@ -2455,6 +2602,7 @@ static const struct nvme__name nvme__path_names[] = {
 	{NVME_SC_HOST_PATH_ERROR, "HOST PATH ERROR"},
 	{NVME_SC_ABORTED_BY_HOST, "ABORTED BY HOST"},
 	{NVME__ANY_OTHER, "PATH ERROR"},
+	{NVME__END, NULL},
 };
 
 /* Log pages and Identify structures do not occur in SPDK's lines; these words are our own. */
@@ -2534,6 +2682,15 @@ static const struct nvme__name nvme__cns_names[] = {
 	{NVME__ANY_OTHER, "RESERVED"},
 };
 
+static const struct nvme__name nvme__csi_names[] = {
+	{NVME_CSI_NVM, "NVM"},
+	{NVME_CSI_KV, "KEY VALUE"},
+	{NVME_CSI_ZNS, "ZONED NAMESPACE"},
+	{NVME_CSI_SLM, "SUBSYSTEM LOCAL MEMORY"},
+	{NVME_CSI_CP, "COMPUTATIONAL PROGRAMS"},
+	{NVME__ANY_OTHER, "RESERVED"},
+};
+
 /* Admin commands are those on queue 0, and fabrics commands (7Fh) wherever they are. */
 static bool nvme__is_admin(uint16_t qid, uint8_t opc)
 {
@@ -2595,6 +2752,53 @@ NVMEDEF const char *nvme_log_page_name(uint8_t lid)
 NVMEDEF const char *nvme_cns_name(uint8_t cns)
 {
 	return nvme__lookup(nvme__cns_names, cns);
+}
+
+NVMEDEF const char *nvme_csi_name(uint8_t csi)
+{
+	return nvme__lookup(nvme__csi_names, csi);
+}
+
+NVMEDEF const char *nvme_fabrics_status_name(uint8_t sc)
+{
+	return nvme__lookup(nvme__fabrics_status_names, sc);
+}
+
+/* I/O opcodes are the vendor's from 80h on, everything else from C0h on. */
+NVMEDEF const char *nvme_opc_full_name(uint16_t qid, uint8_t opc)
+{
+	if (nvme__is_admin(qid, opc))
+		return nvme__lookup_full(nvme__admin_opc_names, opc, 0xc0);
+	return nvme__lookup_full(nvme__io_opc_names, opc, 0x80);
+}
+
+NVMEDEF const char *nvme_feat_full_name(uint8_t fid)
+{
+	return nvme__lookup_full(nvme__feat_names, fid, 0xc0);
+}
+
+NVMEDEF const char *nvme_fabrics_full_name(uint8_t fctype)
+{
+	return nvme__lookup_full(nvme__fabrics_names, fctype, 0xc0);
+}
+
+NVMEDEF const char *nvme_status_full_name(uint8_t sct, uint8_t sc, uint8_t opc)
+{
+	switch (sct) {
+	case NVME_SCT_GENERIC:
+		return nvme__lookup_full(nvme__generic_names, sc, 0xc0);
+	case NVME_SCT_COMMAND_SPECIFIC:
+		return nvme__lookup_full(opc == NVME_OPC_FABRIC && sc >= 0x80
+		                                 ? nvme__fabrics_status_names
+		                                 : nvme__command_specific_names,
+		                         sc, 0xc0);
+	case NVME_SCT_MEDIA_ERROR:
+		return nvme__lookup_full(nvme__media_names, sc, 0xc0);
+	case NVME_SCT_PATH:
+		return nvme__lookup_full(nvme__path_names, sc, 0xc0);
+	default:
+		return nvme_sct_name(sct);
+	}
 }
 
 /* ---- commands and completions, in the words of SPDK v23.05 ---------------------------------- */
@@ -4660,7 +4864,7 @@ struct nvme_ctrlr {
 	uint64_t cap;
 	uint32_t vs;
 	uint32_t page_size;     /* what CC.MPS says, in bytes */
-	uint32_t ready_timeout; /* CAP.TO in milliseconds */
+	uint32_t ready_timeout; /* CAP.TO or CRTO.CRWMT, ms */
 	uint32_t max_xfer_size;
 	uint32_t num_io_queues;
 	struct nvme_id_ctrlr data;
@@ -5477,9 +5681,9 @@ static int nvme__ctrlr_read_cc(struct nvme_ctrlr *ctrlr, uint32_t *cc)
 /* ============================================================================================
  * >>queue
  *
- * A queue is a ring of slots in host memory [Base 2.1 §3.3.3.1, §3.3.3.2: Queue memory]. The
- * producer owns the tail, the consumer the head; head == tail means empty, so one slot always stays
- * free.
+ * A queue is a ring of slots in host memory [Base 2.1: Memory-based Transport Queue Model (PCIe)].
+ * The producer owns the tail, the consumer the head; head == tail means empty, so one slot always
+ * stays free.
  *
  *	SQ: the driver writes a 64-byte command at the tail and announces the new tail with the SQ
  *	    tail doorbell; the controller tells how far it has read in the SQHD field of each CQE.
@@ -6705,13 +6909,26 @@ static void nvme__trace_attach(const struct nvme_ctrlr *ctrlr)
 }
 
 /*
+ * How long CSTS.RDY may take, in ms. CAP.TO and CRTO.CRWMT count 500 ms; 0 is taken as one unit. It
+ * is the larger of the two, as there are controllers whose CRWMT says less than CAP.TO.
+ */
+static uint32_t nvme__ctrlr_ready_timeout(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t units = NVME_CAP_TO(ctrlr->cap), crwmt = 0;
+
+	if ((NVME_CAP_CRMS(ctrlr->cap) & NVME_CAP_CRMS_CRWMS) != 0)
+		crwmt = NVME_CRTO_CRWMT(nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CRTO));
+	units = crwmt > units ? crwmt : units;
+	return (units > 0 ? units : 1) * 500;
+}
+
+/*
  * What the controller can do: queue size, page size, doorbell stride, how long RDY may take [Base
- * 2.1 §3.1.4.1, Fig. 36: Controller Capabilities]. CAP.TO counts 500 ms; 0 is taken as one unit.
+ * 2.1 §3.1.4.1, Fig. 36: Controller Capabilities], [Base 2.1: Controller Ready Timeouts].
  */
 static int nvme_ctrlr_read_cap(struct nvme_ctrlr *ctrlr)
 {
 	struct nvme_dev *dev = &ctrlr->dev;
-	uint32_t to;
 
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READ_CAP, NVME__NO_TIMEOUT);
 	ctrlr->cap = nvme_mmio_read_8(dev, NVME_REG_CAP);
@@ -6722,8 +6939,7 @@ static int nvme_ctrlr_read_cap(struct nvme_ctrlr *ctrlr)
 			return -ENODEV;
 	}
 	nvme__trace_attach(ctrlr);
-	to = NVME_CAP_TO(ctrlr->cap);
-	ctrlr->ready_timeout = (to > 0 ? to : 1) * 500;
+	ctrlr->ready_timeout = nvme__ctrlr_ready_timeout(ctrlr);
 	if ((4096u << NVME_CAP_MPSMIN(ctrlr->cap)) > NVME__MAX_PAGE_SIZE) {
 		NVME__DEV_LOG(
 			dev, NVME_LOG_ERROR,
@@ -6785,7 +7001,8 @@ NVME__COLD int nvme__ctrlr_explain_ready(struct nvme_ctrlr *ctrlr, int rc)
 	if (rc == -ETIMEDOUT)
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 		              "Initialization timed out in state %d (%s): CSTS is %08" PRIx32
-		              "h after %" PRIu32 " ms (CAP.TO); reset the device with 'echo 1 > "
+		              "h after %" PRIu32
+		              " ms (CAP.TO, CRTO); reset the device with 'echo 1 > "
 		              "/sys/bus/pci/devices/%s/reset' or switch its power off and on",
 		              (int)ctrlr->state, nvme__ctrlr_state_name(ctrlr->state), csts,
 		              ctrlr->ready_timeout, ctrlr->dev.name);
@@ -7044,8 +7261,8 @@ static int nvme__ctrlr_guess_active_ns(struct nvme_ctrlr *ctrlr, uint32_t *nsids
 }
 
 /*
- * The list comes in pages of 1024 NSIDs, ascending, ended by a zero [Base 2.1 §3.2.1.1: Namespace
- * identifiers]. An NSID that breaks the rules ends the list. Returns how many were found.
+ * The list comes in pages of 1024 NSIDs, ascending, ended by a zero [Base 2.1: Namespace List].
+ * An NSID that breaks the rules ends the list. Returns how many were found.
  */
 static int nvme__ctrlr_list_active_ns(struct nvme_ctrlr *ctrlr, uint32_t *nsids)
 {
@@ -7105,11 +7322,12 @@ static int nvme__ns_parse(struct nvme_ns *ns)
 {
 	const struct nvme_id_ns *data = &ns->data;
 	const struct nvme_lbaf *lbaf;
+	uint32_t last = (uint32_t)data->nlbaf + data->nulbaf; /* of the formats */
 	uint32_t index = NVME_FLBAS_INDEX(data->flbas);
 
-	if (data->nlbaf < 16)
+	if (last < 16)
 		index &= 15; /* the upper bits of the index are defined with more formats only */
-	if (index > data->nlbaf || index >= 64)
+	if (index > last || index >= 64)
 		return -EINVAL;
 	lbaf = &data->lbaf[index];
 	if (lbaf->lbads < 9 || lbaf->lbads > 16)
@@ -7151,8 +7369,9 @@ static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns)
 		NVME__DEV_LOG(
 			&ctrlr->dev, NVME_LOG_WARNING,
 			"namespace %" PRIu32
-			" is left out: its format (FLBAS %02xh, NLBAF %u, LBADS %u) cannot be used",
-			nsid, ns->data.flbas, ns->data.nlbaf,
+			" is left out: its format (FLBAS %02xh, NLBAF %u, NULBAF %u, LBADS %u) "
+			"cannot be used",
+			nsid, ns->data.flbas, ns->data.nlbaf, ns->data.nulbaf,
 			ns->data.lbaf[NVME_FLBAS_INDEX(ns->data.flbas) & 63].lbads);
 		return -ENODATA;
 	}

@@ -48,7 +48,7 @@ struct fake {
 
 	/* ---- the script: set after fake_init(), before or during a test ---- */
 	uint64_t cap;
-	uint32_t vs, cc;
+	uint32_t vs, cc, crto;
 	bool rdy, cfs, gone;
 	uint64_t up_ms, down_ms, shst_ms; /* how long EN = 1, EN = 0 and a shutdown take */
 	unsigned int cfs_enables;         /* so many times EN = 1 ends with CFS */
@@ -490,6 +490,8 @@ static inline uint32_t fake_read_4(struct nvme_dev *dev, uint32_t offset)
 		return (uint32_t)(f->cap >> 32);
 	case NVME_REG_VS:
 		return f->vs;
+	case NVME_REG_CRTO:
+		return f->crto;
 	case NVME_REG_CC:
 		return f->cc;
 	case NVME_REG_CSTS:

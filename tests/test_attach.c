@@ -170,14 +170,28 @@ static void test_ready_timeout(void **state)
 		uint32_t to;
 		uint64_t up_ms;
 		int rc;
+		uint32_t crms, crto;
 	} rows[] = {
 		/* the clock goes on by 1 ms when it is read: twice before the last look at CSTS */
-		{4, TO_MS - 1, 0},           {4, TO_MS, 0},
-		{4, TO_MS + 4, -ETIMEDOUT},  {1, 500, 0},
-		{1, 504, -ETIMEDOUT},        {0, 499, 0},
-		{0, 504, -ETIMEDOUT},        {255, 127500, 0},
-		{255, 127504, -ETIMEDOUT},   {4, 0, 0},
-		{4, FAKE_NEVER, -ETIMEDOUT},
+		{4, TO_MS - 1, 0, 0, 0},
+		{4, TO_MS, 0, 0, 0},
+		{4, TO_MS + 4, -ETIMEDOUT, 0, 0},
+		{1, 500, 0, 0, 0},
+		{1, 504, -ETIMEDOUT, 0, 0},
+		{0, 499, 0, 0, 0},
+		{0, 504, -ETIMEDOUT, 0, 0},
+		{255, 127500, 0, 0, 0},
+		{255, 127504, -ETIMEDOUT, 0, 0},
+		{4, 0, 0, 0, 0},
+		{4, FAKE_NEVER, -ETIMEDOUT, 0, 0},
+		/* CRTO.CRWMT, if CAP.CRMS has CRWMS and it is the larger one */
+		{255, 200000, 0, NVME_CAP_CRMS_CRWMS, 400},
+		{255, 200004, -ETIMEDOUT, NVME_CAP_CRMS_CRWMS, 400},
+		{4, TO_MS, 0, NVME_CAP_CRMS_CRWMS, 1},
+		{0, 504, -ETIMEDOUT, NVME_CAP_CRMS_CRWMS, 0},
+		{4, TO_MS + 4, -ETIMEDOUT, NVME_CAP_CRMS_CRIMS, 400},
+		{4, TO_MS + 4, -ETIMEDOUT, 0, 400},
+		{4, TO_MS + 4, -ETIMEDOUT, NVME_CAP_CRMS_CRWMS, 400u << 16}, /* CRIMT */
 	};
 	unsigned int i;
 
@@ -186,13 +200,17 @@ static void test_ready_timeout(void **state)
 		fake_init(&fake);
 		fake.cap &= ~NVME_CAP_TO_SET(0xff);
 		fake.cap |= NVME_CAP_TO_SET(rows[i].to);
+		fake.cap |= NVME_CAP_CRMS_SET(rows[i].crms);
+		fake.crto = rows[i].crto;
 		fake.up_ms = rows[i].up_ms;
 		if (rows[i].rc == 0) {
 			stop(fake_attach(&fake));
 			continue;
 		}
 		expect_failure(rows[i].rc);
-		assert_true(elapsed_ms(0) < (rows[i].to ? rows[i].to : 1) * 500 + 100);
+		/* a limit that is missed is missed by 4 ms here */
+		assert_true(elapsed_ms(0) <
+		            (rows[i].up_ms == FAKE_NEVER ? TO_MS : rows[i].up_ms) + 100);
 		assert_int_equal(fake_logged(&fake, "wait for CSTS.RDY = 1"), 1);
 		assert_int_equal(fake.resets, 0);
 	}
@@ -565,34 +583,41 @@ static void test_formats(void **state)
 		uint8_t flbas, nlbaf, at, lbads;
 		uint16_t ms;
 		bool kept;
+		uint8_t nulbaf;
 	} rows[] = {
-		{0, 0, 0, 0, 0, false},
-		{0, 0, 0, 1, 0, false},
-		{0, 0, 0, 8, 0, false},
-		{0, 0, 0, 9, 0, true},
-		{0, 0, 0, 12, 0, true},
-		{0, 0, 0, 16, 0, true},
-		{0, 0, 0, 17, 0, false},
-		{0, 0, 0, 31, 0, false},
-		{0, 0, 0, 32, 0, false},
-		{0, 0, 0, 63, 0, false},
-		{0, 0, 0, 64, 0, false},
-		{0, 0, 0, 128, 0, false},
-		{0, 0, 0, 255, 0, false},
-		{1, 0, 1, 9, 0, false}, /* index beyond NLBAF */
-		{15, 14, 15, 9, 0, false},
-		{15, 15, 15, 9, 0, true},
-		{1, 1, 1, 9, 0, true},
-		{0x21, 1, 1, 9, 0, true}, /* fewer than 17 formats: bits 6:5 are not part of the index */
-		{0x21, 16, 17, 9, 0, false},
-		{0x21, 17, 17, 9, 0, true},
-		{0x6f, 63, 63, 9, 0, true},
-		{0x6f, 62, 63, 9, 0, false},
-		{0x6f, 255, 63, 9, 0, true},
-		{0x10, 0, 0, 9, 8, true},
-		{0x10, 0, 0, 9, 65535, true},
-		{0x00, 0, 0, 9, 8, true},
-		{0x10, 0, 0, 16, 65535, true},
+		{0, 0, 0, 0, 0, false, 0},
+		{0, 0, 0, 1, 0, false, 0},
+		{0, 0, 0, 8, 0, false, 0},
+		{0, 0, 0, 9, 0, true, 0},
+		{0, 0, 0, 12, 0, true, 0},
+		{0, 0, 0, 16, 0, true, 0},
+		{0, 0, 0, 17, 0, false, 0},
+		{0, 0, 0, 31, 0, false, 0},
+		{0, 0, 0, 32, 0, false, 0},
+		{0, 0, 0, 63, 0, false, 0},
+		{0, 0, 0, 64, 0, false, 0},
+		{0, 0, 0, 128, 0, false, 0},
+		{0, 0, 0, 255, 0, false, 0},
+		{1, 0, 1, 9, 0, false, 0}, /* index beyond NLBAF */
+		{15, 14, 15, 9, 0, false, 0},
+		{15, 15, 15, 9, 0, true, 0},
+		{1, 1, 1, 9, 0, true, 0},
+		{0x21, 1, 1, 9, 0, true, 0}, /* fewer than 17 formats: bits 6:5 are not part of the index */
+		{0x21, 16, 17, 9, 0, false, 0},
+		{0x21, 17, 17, 9, 0, true, 0},
+		{0x6f, 63, 63, 9, 0, true, 0},
+		{0x6f, 62, 63, 9, 0, false, 0},
+		{0x6f, 255, 63, 9, 0, true, 0},
+		{0x10, 0, 0, 9, 8, true, 0},
+		{0x10, 0, 0, 9, 65535, true, 0},
+		{0x00, 0, 0, 9, 8, true, 0},
+		{0x10, 0, 0, 16, 65535, true, 0},
+		{1, 0, 1, 12, 0, true, 1}, /* formats with attributes of their own follow */
+		{2, 0, 2, 12, 0, false, 1},
+		{0x21, 8, 1, 9, 0, true, 7}, /* 16 formats: still without bits 6:5 */
+		{0x21, 8, 17, 12, 0, true, 9},
+		{0x21, 8, 17, 12, 0, false, 8},
+		{0x6f, 255, 63, 9, 0, true, 255},
 	};
 	unsigned int i;
 
@@ -607,6 +632,7 @@ static void test_formats(void **state)
 		edit_ns.nsze = 100;
 		edit_ns.flbas = rows[i].flbas;
 		edit_ns.nlbaf = rows[i].nlbaf;
+		edit_ns.nulbaf = rows[i].nulbaf;
 		edit_ns.lbaf[rows[i].at].lbads = rows[i].lbads;
 		edit_ns.lbaf[rows[i].at].ms = rows[i].ms;
 		ctrlr = fake_attach(&fake);

@@ -210,6 +210,7 @@ static void test_device_text(void **state)
 		{"soft:dstrd=16", "dstrd=16"},
 		{"soft:to=256", "to=256"},
 		{"soft:to=1x", "to=1x"},
+		{"soft:crwmt=65536", "crwmt=65536"},
 		{"soft:mpsmin=16", "mpsmin=16"},
 		{"soft:mpsmin=3,mpsmax=2", "mpsmax=2 is less than mpsmin=3"},
 		{"soft:css=0x100", "css=0x100"},
@@ -260,7 +261,7 @@ static void test_device_options(void **state)
 {
 	struct nvme_ctrlr *ctrlr =
 		attach("soft:size=4M,lbs=4096,ns=3,mdts=5,mqes=63,queues=4,dstrd=3,"
-	               "to=7,mpsmin=1,mpsmax=2,seed=9");
+	               "to=7,crwmt=500,mpsmin=1,mpsmax=2,seed=9");
 	uint64_t cap = nvme_ctrlr_get_reg_8(ctrlr, NVME_REG_CAP);
 	const struct nvme_dev *dev = dev_of(ctrlr);
 	size_t size = 0;
@@ -273,6 +274,8 @@ static void test_device_options(void **state)
 	assert_int_equal(NVME_CAP_MQES(cap), 63);
 	assert_int_equal(NVME_CAP_DSTRD(cap), 3);
 	assert_int_equal(NVME_CAP_TO(cap), 7);
+	assert_int_equal(NVME_CAP_CRMS(cap), NVME_CAP_CRMS_CRWMS);
+	assert_int_equal(nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CRTO), 500);
 	assert_int_equal(NVME_CAP_MPSMIN(cap), 1);
 	assert_int_equal(NVME_CAP_MPSMAX(cap), 2);
 	assert_int_equal(nvme_ctrlr_get_max_xfer_size(ctrlr), 8192u << 5);
@@ -497,6 +500,7 @@ struct bare {
 	struct nvme_dev dev;
 	struct nvme_log log;
 	uint8_t *mem; /* 64 KiB, mapped at 10000h */
+	uint32_t admin_cmds;
 };
 
 #define BARE_IOVA 0x10000u
@@ -634,8 +638,6 @@ static void test_refuses_to_enable(void **state)
 		{0x00030003, BARE_IOVA, BARE_IOVA + 4096, CC_GOOD | 1u << 4},
 		{0x00030003, BARE_IOVA, BARE_IOVA + 4096, CC_GOOD | 7u << 4},
 		{0x00030003, BARE_IOVA, BARE_IOVA + 4096, CC_GOOD | 1u << 11},
-		{0x00030003, BARE_IOVA, BARE_IOVA + 4096, 0x00450000},
-		{0x00030003, BARE_IOVA, BARE_IOVA + 4096, 0x00360000},
 	};
 	struct bare b;
 	size_t i;
@@ -674,6 +676,80 @@ static void test_refuses_to_enable(void **state)
 	bare_close(&b);
 }
 
+/* One admin command in the rings of bare_enable(). Returns SCT and SC. */
+static uint32_t bare_admin(struct bare *b, const struct nvme_cmd *cmd)
+{
+	struct nvme_cmd *sq = (struct nvme_cmd *)(void *)b->mem;
+	struct nvme_cpl *cq = (struct nvme_cpl *)(void *)(b->mem + 4096);
+	uint32_t slot = b->admin_cmds % 4, lap = b->admin_cmds / 4;
+	struct nvme_cpl got;
+
+	sq[slot] = *cmd;
+	b->admin_cmds++;
+	wr(b, NVME_SQ_TDBL(0, 0), b->admin_cmds % 4);
+	got = cq[slot];
+	assert_int_equal(NVME_CPL_P(got.status), lap % 2 == 0);
+	wr(b, NVME_CQ_HDBL(0, 0), b->admin_cmds % 4);
+	return code(&got);
+}
+
+static uint32_t bare_create(struct bare *b, uint8_t opc, uint32_t cdw11)
+{
+	struct nvme_cmd cmd = command(opc, 0);
+
+	cmd.cdw10 = NVME_CREATE_IO_Q_QID_SET(1) | NVME_CREATE_IO_Q_QSIZE_SET(3);
+	cmd.cdw11 = cdw11;
+	cmd.dptr.prp.prp1 = BARE_IOVA + (opc == NVME_OPC_CREATE_IO_CQ ? 8192 : 12288);
+	return bare_admin(b, &cmd);
+}
+
+/*
+ * A host may set CC.IOSQES and CC.IOCQES when Identify has told it the sizes, with EN = 1. Without
+ * them it gets no I/O queue, and with I/O queues it cannot change them.
+ */
+static void test_late_entry_sizes(void **state)
+{
+	const uint32_t sqes = NVME_CC_IOSQES_SET(6), cqes = NVME_CC_IOCQES_SET(4);
+	const uint32_t en = NVME_CC_EN_SET(1), pc = 1, on1 = 1 | 1u << 16;
+	const struct nvme_id_ctrlr *id;
+	struct nvme_cmd cmd = command(NVME_OPC_IDENTIFY, 0);
+	struct bare b;
+
+	(void)state;
+	bare_open(&b, "soft");
+	bare_enable(&b, 0);
+	assert_true(bare_wait(&b, 1));
+	cmd.cdw10 = NVME_IDENTIFY_CNS_SET(NVME_ID_CNS_CTRLR);
+	cmd.dptr.prp.prp1 = BARE_IOVA + 16384;
+	assert_int_equal(bare_admin(&b, &cmd), 0);
+	id = (const struct nvme_id_ctrlr *)(void *)(b.mem + 16384);
+	assert_int_equal(NVME_ID_QES_MIN(id->sqes), 6);
+	assert_int_equal(NVME_ID_QES_MIN(id->cqes), 4);
+
+	assert_int_equal(bare_create(&b, NVME_OPC_CREATE_IO_CQ, pc), SPEC(0x02));
+	wr(&b, NVME_REG_CC, en | NVME_CC_IOCQES_SET(6));
+	assert_int_equal(bare_create(&b, NVME_OPC_CREATE_IO_CQ, pc), SPEC(0x02));
+	wr(&b, NVME_REG_CC, en | sqes | cqes | NVME_CC_MPS_SET(1)); /* MPS is fixed now */
+	assert_int_equal(rd(&b, NVME_REG_CC), en | sqes | cqes);
+	wr(&b, NVME_REG_CC, en | cqes);
+	assert_int_equal(bare_create(&b, NVME_OPC_CREATE_IO_CQ, pc), 0);
+	assert_int_equal(log_len, 0);
+	assert_int_equal(bare_create(&b, NVME_OPC_CREATE_IO_SQ, on1), SPEC(0x02));
+	wr(&b, NVME_REG_CC, en | sqes | cqes); /* too late: a queue is there */
+	assert_int_equal(rd(&b, NVME_REG_CC), en | cqes);
+	assert_log(
+		"a bug of the driver: CC.IOSQES or CC.IOCQES changes while there are I/O queues");
+
+	cmd = command(NVME_OPC_DELETE_IO_CQ, 0);
+	cmd.cdw10 = 1;
+	assert_int_equal(bare_admin(&b, &cmd), 0);
+	wr(&b, NVME_REG_CC, en | sqes | cqes);
+	assert_int_equal(bare_create(&b, NVME_OPC_CREATE_IO_CQ, pc), 0);
+	assert_int_equal(bare_create(&b, NVME_OPC_CREATE_IO_SQ, on1), 0);
+	assert_int_equal(rd(&b, NVME_REG_CSTS), 1);
+	bare_close(&b);
+}
+
 /* Maps: whole pages, inside the ranges, once; cutting; failures in between. */
 static void test_maps(void **state)
 {
@@ -709,7 +785,9 @@ static void test_start_states(void **state)
 		"soft:plan=start en=0 rdy=0",
 		"soft:to=1,plan=ready after 499ms", /* CAP.TO is kept */
 		"soft:to=0,plan=ready after 499ms", /* as if CAP.TO were 1 */
-		"soft:plan=cfs at enable once",     /* the second attempt works */
+		"soft:to=255,crwmt=400,plan=ready after 199s",
+		"soft:to=4,crwmt=1,plan=ready after 1999ms", /* says less than CAP.TO */
+		"soft:plan=cfs at enable once",              /* the second attempt works */
 		"soft:plan=vs=1.0.0",
 		"soft:plan=vs=1.2.1",
 		"soft:plan=on identify #2 status 0/2", /* no list */
@@ -730,6 +808,8 @@ static void test_start_states(void **state)
 		{"soft:plan=ready never", -ETIMEDOUT, "after 10000 ms"},
 		{"soft:to=1,plan=ready after 502ms", -ETIMEDOUT, "after 500 ms"},
 		{"soft:to=0,plan=ready after 502ms", -ETIMEDOUT, "after 500 ms"},
+		{"soft:to=255,crwmt=400,plan=ready after 201s", -ETIMEDOUT, "after 200000 ms"},
+		{"soft:crwmt=65535,plan=ready never", -ETIMEDOUT, "after 32767500 ms"},
 		{"soft:plan=start en=0 rdy=1; ready never", -ETIMEDOUT, "RDY = 0"},
 		{"soft:plan=cfs at enable", -EIO, "CSTS.CFS"},
 		{"soft:plan=cfs on admin #1", -EIO, "CSTS.CFS"},
@@ -1198,6 +1278,9 @@ static void test_logs(void **state)
 	assert_int_equal(errors[0].ecnt, 2); /* the latest first */
 	assert_int_equal(errors[0].pel, 4);
 	assert_int_equal(errors[0].nsid, 7);
+	assert_int_equal(errors[0].lpver, 1); /* without it OPC is not valid */
+	assert_int_equal(errors[0].opc, NVME_OPC_READ);
+	assert_int_equal(errors[0].csi, NVME_CSI_NVM);
 	assert_int_equal(errors[1].ecnt, 1);
 	assert_int_equal(errors[1].lba, UINT64_C(1) << 40);
 	assert_int_equal(NVME_CPL_SC(errors[1].sts), 0x80);
@@ -2088,6 +2171,7 @@ int main(void)
 		cmocka_unit_test(test_plan_text),
 		cmocka_unit_test(test_registers),
 		cmocka_unit_test(test_refuses_to_enable),
+		cmocka_unit_test(test_late_entry_sizes),
 		cmocka_unit_test(test_maps),
 		cmocka_unit_test(test_start_states),
 		cmocka_unit_test(test_hostile_namespaces),

@@ -29,6 +29,7 @@
  *	queues=4      I/O queue pairs that it grants, 1 to 128; default 64
  *	dstrd=0       CAP.DSTRD, doorbells are 4 << dstrd bytes apart; default 0
  *	to=1          CAP.TO, in 500 ms; default 20
+ *	crwmt=400     CRTO.CRWMT, in 500 ms, with CAP.CRMS to match; default 0, neither
  *	mpsmin=4      CAP.MPSMIN, the smallest page is 4096 << mpsmin bytes; default 0
  *	mpsmax=4      CAP.MPSMAX; default 4, or mpsmin if that is larger
  *	css=0x80      CAP.CSS, a set of bits; default 41h, NVM and "one or more I/O command sets"
@@ -233,7 +234,7 @@ struct nvme_soft {
 	struct nvme_soft_stats stats;
 
 	uint64_t cap, asq, acq; /* the registers */
-	uint32_t vs, intm, cc, csts, aqa;
+	uint32_t vs, intm, cc, csts, aqa, crto;
 	bool gone;
 
 	uint64_t now, rdy_at, shst_at; /* virtual time and what is to happen when */
@@ -690,7 +691,7 @@ static uint16_t nvme_soft_transfer(struct nvme_soft *s, struct nvme_soft__job *j
  * >>soft-queue
  *
  * The same rings as in nvme.h, from the other side: here the SQ is read at its head and the CQ
- * written at its tail [Base 2.1 §3.3.3.1, §3.3.3.2: Queue memory].
+ * written at its tail [Base 2.1: Memory-based Transport Queue Model (PCIe)].
  * ============================================================================================ */
 
 /* Where the rings are in host memory: looked up once, not for every command. */
@@ -835,12 +836,16 @@ static void nvme_soft_post_completion(struct nvme_soft *s, const struct nvme_sof
  * >>soft-create
  * ============================================================================================ */
 
-/* What both kinds of queues need: an identifier, a size, contiguous memory on a page border. */
-static uint16_t nvme_soft__check_queue(const struct nvme_soft *s, const struct nvme_cmd *cmd)
+/*
+ * What both kinds of queues need: a size, contiguous memory on a page border, and entries of 2^es
+ * bytes, where CC has to say 2^want.
+ */
+static uint16_t nvme_soft__check_queue(const struct nvme_soft *s, const struct nvme_cmd *cmd,
+                                       uint32_t es, uint32_t want)
 {
 	uint32_t size = NVME_CREATE_IO_Q_QSIZE(cmd->cdw10);
 
-	if (size == 0 || size > s->cfg.mqes)
+	if (size == 0 || size > s->cfg.mqes || es != want)
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_QUEUE_SIZE);
 	if (NVME_CREATE_IO_CQ_PC(cmd->cdw11) == 0) /* CAP.CQR is 1 */
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
@@ -858,7 +863,7 @@ static uint16_t nvme_soft_create_io_cq(struct nvme_soft *s, struct nvme_soft__jo
 
 	if (qid == 0 || qid > s->cfg.queues || s->cq[qid].entries != 0)
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_QUEUE_IDENTIFIER);
-	status = nvme_soft__check_queue(s, cmd);
+	status = nvme_soft__check_queue(s, cmd, NVME_CC_IOCQES(s->cc), 4);
 	if (status != 0)
 		return status;
 	if (NVME_CREATE_IO_CQ_IV(cmd->cdw11) > s->cfg.queues) /* a vector for each queue */
@@ -880,7 +885,7 @@ static uint16_t nvme_soft_create_io_sq(struct nvme_soft *s, struct nvme_soft__jo
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_QUEUE_IDENTIFIER);
 	if (s->cq[cqid].entries == 0)
 		return NVME_SOFT__SPECIFIC(NVME_SC_COMPLETION_QUEUE_INVALID);
-	status = nvme_soft__check_queue(s, cmd);
+	status = nvme_soft__check_queue(s, cmd, NVME_CC_IOSQES(s->cc), 6);
 	if (status == 0)
 		nvme_soft__create_sq(s, qid, cmd->dptr.prp.prp1, size + 1, cqid);
 	return status;
@@ -979,7 +984,7 @@ static uint16_t nvme_soft_abort(struct nvme_soft *s, struct nvme_soft__job *job)
  * find these checked, and in the job what they stand for.
  * ============================================================================================ */
 
-/* Is it one of ours? FFFFFFFFh is not. [Base 2.1 §3.2.1.1: Namespace identifiers] */
+/* Is it one of ours? FFFFFFFFh is not. [Base 2.1: Namespace Identifier] */
 static uint16_t nvme_soft__check_nsid(const struct nvme_soft *s, uint32_t nsid)
 {
 	return nsid >= 1 && nsid <= s->cfg.ns
@@ -1483,8 +1488,6 @@ static const char *nvme_soft__check_enable(const struct nvme_soft *s)
 		return "ASQ or ACQ is not page aligned";
 	if (NVME_CC_MPS(s->cc) < s->cfg.mpsmin || NVME_CC_MPS(s->cc) > s->cfg.mpsmax)
 		return "CC.MPS is not between CAP.MPSMIN and CAP.MPSMAX";
-	if (NVME_CC_IOSQES(s->cc) != 6 || NVME_CC_IOCQES(s->cc) != 4)
-		return "CC.IOSQES is not 6 or CC.IOCQES is not 4";
 	if (NVME_CC_AMS(s->cc) != NVME_CC_AMS_RR)
 		return "CC.AMS is not supported";
 	if (!(css == NVME_CC_CSS_NVM && (has & NVME_CAP_CSS_NVM) != 0) &&
@@ -1509,11 +1512,34 @@ static void nvme_soft_enable(struct nvme_soft *s)
 		s->rdy_at = nvme_soft__after(s, s->plan.ready);
 }
 
-/* EN 0 to 1 enables, 1 to 0 resets. All but EN and SHN is fixed while EN is 1. SHN that becomes
- * non-zero starts a shutdown. [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration] */
+/*
+ * What a write of CC can change while EN is 1: EN and SHN, and the sizes of the entries of I/O queues
+ * as long as there is no such queue. What happens to queues when they change is not defined.
+ */
+static uint32_t nvme_soft__free_cc_bits(struct nvme_soft *s, uint32_t value)
+{
+	uint32_t sizes = NVME_CC_IOSQES_SET(15) | NVME_CC_IOCQES_SET(15), qid;
+
+	for (qid = 1; qid <= s->cfg.queues; qid++) {
+		if (s->cq[qid].entries == 0) /* a submission queue has a completion queue */
+			continue;
+		if (((s->cc ^ value) & sizes) != 0)
+			NVME_SOFT__LOG(s, NVME_LOG_ERROR,
+			               "a bug of the driver: CC.IOSQES or CC.IOCQES changes while "
+			               "there are I/O queues: delete them first");
+		sizes = 0;
+		break;
+	}
+	return NVME_CC_EN_SET(1) | NVME_CC_SHN_SET(3) | sizes;
+}
+
+/*
+ * EN 0 to 1 enables, 1 to 0 resets. SHN that becomes non-zero starts a shutdown.
+ * [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration]
+ */
 static void nvme_soft_write_cc(struct nvme_soft *s, uint32_t value)
 {
-	uint32_t old = s->cc, free_bits = NVME_CC_EN_SET(1) | NVME_CC_SHN_SET(3);
+	uint32_t old = s->cc, free_bits = nvme_soft__free_cc_bits(s, value);
 
 	s->cc = NVME_CC_EN(old) != 0 ? (old & ~free_bits) | (value & free_bits) : value;
 	if (NVME_CC_EN(old) == 0 && NVME_CC_EN(value) != 0)
@@ -1547,6 +1573,7 @@ static const struct nvme_soft__reg {
 	{NVME_REG_ASQ + 4, offsetof(struct nvme_soft, asq) + 4, UINT32_MAX},
 	{NVME_REG_ACQ, offsetof(struct nvme_soft, acq), UINT32_MAX},
 	{NVME_REG_ACQ + 4, offsetof(struct nvme_soft, acq) + 4, UINT32_MAX},
+	{NVME_REG_CRTO, offsetof(struct nvme_soft, crto), 0},
 };
 
 /* 0 where no register is. */
@@ -1581,7 +1608,7 @@ static void nvme_soft_set_reg(struct nvme_soft *s, uint32_t offset, uint32_t val
 	}
 }
 
-/* ---- doorbells [PCIe 1.1 §3.1.2.1, §3.1.2.2] ---- */
+/* ---- doorbells [PCIe 1.1 §3.1.2.1: SQyTDBL], [PCIe 1.1 §3.1.2.2: CQyHDBL] ---- */
 
 /* A doorbell that makes no sense is an event: 00h no such queue, 01h no such value. */
 static void nvme_soft__bad_doorbell(struct nvme_soft *s, uint32_t index, uint32_t value,
@@ -1760,7 +1787,9 @@ static void nvme_soft__power_on(struct nvme_soft *s)
 
 	s->cap = NVME_CAP_MQES_SET(cfg->mqes) | NVME_CAP_CQR_SET(1) | NVME_CAP_TO_SET(cfg->to) |
 	         NVME_CAP_DSTRD_SET(cfg->dstrd) | NVME_CAP_CSS_SET(cfg->css) |
-	         NVME_CAP_MPSMIN_SET(cfg->mpsmin) | NVME_CAP_MPSMAX_SET(cfg->mpsmax);
+	         NVME_CAP_MPSMIN_SET(cfg->mpsmin) | NVME_CAP_MPSMAX_SET(cfg->mpsmax) |
+	         NVME_CAP_CRMS_SET(cfg->crwmt != 0 ? NVME_CAP_CRMS_CRWMS : 0);
+	s->crto = NVME_CRTO_CRWMT_SET(cfg->crwmt);
 	s->vs = s->plan.vs;
 	s->asq = s->acq = 0;
 	s->aqa = s->cc = 0;

@@ -21,8 +21,8 @@
  * ============================================================================================ */
 
 /*
- * The error log: the latest error first [Base 2.1 §5.1.12: Error Information]. pel is the byte of
- * the command that is to blame, where the status tells.
+ * The error log: the latest error first [Base 2.1 §5.1.12.1.2, Fig. 205: Error Information]. pel is
+ * the byte of the command that is to blame, where the status tells.
  */
 static void nvme_soft__record_error(struct nvme_soft *s, uint16_t sqid, const struct nvme_cmd *cmd,
                                     uint16_t status)
@@ -35,6 +35,7 @@ static void nvme_soft__record_error(struct nvme_soft *s, uint16_t sqid, const st
 	e->sqid = sqid;
 	e->cid = cmd->cid;
 	e->sts = status;
+	e->lpver = 1; /* csi and opc are there, and csi is 0: NVM */
 	e->opc = cmd->opc;
 	e->nsid = cmd->nsid;
 	e->lba = sqid != 0 ? NVME_RW_SLBA(cmd->cdw10, cmd->cdw11) : 0;

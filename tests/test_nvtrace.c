@@ -744,6 +744,50 @@ static void test_text_options(void **state)
 	expect_output("--latency", " us, 0 outstanding\n");
 }
 
+/* Codes that SPDK has no word for: its line stays as it is, -H and --explain know better. */
+static void test_names_beyond_spdk(void **state)
+{
+	static const char log[] =
+		"[2026-08-21 10:00:00.000001] nvme_qpair.c: 213:nvme_admin_qpair_print_command: "
+		"*NOTICE*: GET FEATURES RESERVED cid:1 cdw10:00000016 PRP1 0x1000 PRP2 0x0\n"
+		"[2026-08-21 10:00:00.000002] nvme_qpair.c: 474:spdk_nvme_print_completion: "
+		"*NOTICE*: COMMAND SPECIFIC (01/2e) qid:0 cid:1 cdw0:0 sqhd:0000 p:0 m:0 dnr:0\n"
+		"[2026-08-21 10:00:00.000003] nvme_qpair.c: 223:nvme_admin_qpair_print_command: "
+		"*NOTICE*: ADMIN COMMAND (24) qid:0 cid:2 nsid:0 cdw10:00000000 cdw11:00000000 \n"
+		"[2026-08-21 10:00:00.000004] nvme_qpair.c: 474:spdk_nvme_print_completion: "
+		"*NOTICE*: GENERIC (00/23) qid:0 cid:2 cdw0:0 sqhd:0000 p:0 m:0 dnr:0\n"
+		"[2026-08-21 10:00:00.000005] nvme_qpair.c: 243:nvme_io_qpair_print_command: "
+		"*NOTICE*: IO COMMAND (7d) sqid:1 cid:3 nsid:1\n";
+	static const char *const more[] = {
+		"[7:0] FID : 0x16 HOST BEHAVIOR SUPPORT\n",
+		"Feature Identifier (FID) is 22: HOST BEHAVIOR SUPPORT.\n",
+		"[24:17] SC : 0x2e NAMESPACE IS DISPERSED\n",
+		"status code 2eh (NAMESPACE IS DISPERSED)",
+		"[7:0] OPC : 0x24 LOCKDOWN\n",
+		"It is LOCKDOWN (24h): nvtrace knows no more of it. [Base 2.1: Admin Command "
+	        "Set]\n",
+		"It completes the LOCKDOWN with CID 2.\n",
+		"[24:17] SC : 0x23 COMMAND PROHIBITED BY COMMAND AND FEATURE LOCKDOWN\n",
+		"[7:0] OPC : 0x7d ZONE APPEND\n",
+	};
+	const char *name = image("beyond.log");
+	FILE *file = fopen(name, "w");
+	struct result r;
+	size_t i;
+
+	(void)state;
+	assert_non_null(file);
+	assert_true(fputs(log, file) >= 0);
+	fclose(file);
+	run(&r, "%s %s", nvtrace(), name);
+	assert_string_equal(r.out, log);
+	done(&r);
+	run(&r, "%s -H --explain %s", nvtrace(), name);
+	for (i = 0; i < sizeof(more) / sizeof(more[0]); i++)
+		expect_in(&r, r.out, more[i]);
+	done(&r);
+}
+
 static void test_usage(void **state)
 {
 	static const struct {
@@ -824,6 +868,7 @@ int main(void)
 		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_filter_errors),
 		cmocka_unit_test(test_text_options),
+		cmocka_unit_test(test_names_beyond_spdk),
 		cmocka_unit_test(test_usage),
 	};
 

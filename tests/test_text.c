@@ -533,6 +533,113 @@ static void check_list(const struct listed *list, size_t count, const char *(*na
 	}
 }
 
+static const char *full_admin_name(uint8_t code)
+{
+	return nvme_opc_full_name(0, code);
+}
+
+static const char *full_io_name(uint8_t code)
+{
+	return code == 0x7f ? "RESERVED" : nvme_opc_full_name(1, code);
+}
+
+static const char *full_generic_name(uint8_t code)
+{
+	return nvme_status_full_name(0, code, 0);
+}
+
+static const char *full_command_specific_name(uint8_t code)
+{
+	return nvme_status_full_name(1, code, NVME_OPC_READ);
+}
+
+static const char *full_fabrics_status_name(uint8_t code)
+{
+	return nvme_status_full_name(1, code, NVME_OPC_FABRIC);
+}
+
+static const char *full_media_name(uint8_t code)
+{
+	return nvme_status_full_name(2, code, 0);
+}
+
+static const char *full_path_name(uint8_t code)
+{
+	return nvme_status_full_name(3, code, 0);
+}
+
+/*
+ * A full name is SPDK's where SPDK has one, a name of its own for the codes in more (ended by a
+ * zero), and otherwise one of two words. No two codes have the same name.
+ */
+static void check_full(const char *(*full)(uint8_t), const char *(*name)(uint8_t),
+                       const char *any_other, const uint8_t *more, unsigned vendor)
+{
+	for (unsigned code = 0; code < 256; code++) {
+		const char *text = full((uint8_t)code);
+
+		if (strcmp(name((uint8_t)code), any_other) != 0) {
+			assert_string_equal(text, name((uint8_t)code));
+			continue;
+		}
+		if (strchr((const char *)more, (int)code) == NULL || code == 0) {
+			assert_string_equal(text, code >= vendor ? "VENDOR SPECIFIC" : "RESERVED");
+			continue;
+		}
+		assert_string_not_equal(text, "VENDOR SPECIFIC");
+		assert_string_not_equal(text, "RESERVED");
+		for (unsigned other = 0; other < code; other++)
+			assert_string_not_equal(text, full((uint8_t)other));
+	}
+}
+
+static void test_full_names(void **state)
+{
+	static const uint8_t none[] = {0};
+	static const uint8_t admin[] = {0x20, 0x21, 0x22, 0x24, 0x25, 0x28, 0x29,
+	                                0x2a, 0x2d, 0x31, 0x35, 0x39, 0x3d, 0x3e,
+	                                0x41, 0x42, 0x45, 0x85, 0x88, 0x89, 0};
+	static const uint8_t io[] = {0x06, 0x0c, 0x10, 0x12, 0x14, 0x18,
+	                             0x19, 0x1d, 0x79, 0x7a, 0x7d, 0};
+	static const uint8_t feat[] = {0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19,
+	                               0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f, 0x20, 0x21,
+	                               0x78, 0x79, 0x7d, 0x7e, 0x7f, 0x84, 0x85, 0};
+	static const uint8_t type[] = {0x08, 0};
+	static const uint8_t generic[] = {0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29, 0x2a, 0};
+	static const uint8_t specific[] = {0x2e, 0x2f, 0x30, 0x31, 0x32, 0x33, 0x34,
+	                                   0x35, 0x36, 0x37, 0x38, 0x39, 0x3a, 0x3b,
+	                                   0x85, 0x86, 0x87, 0x89, 0xb6, 0xb7, 0};
+
+	(void)state;
+	check_full(full_admin_name, admin_name, "ADMIN COMMAND", admin, 0xc0);
+	check_full(full_io_name, io_name, "IO COMMAND", io, 0x80);
+	check_full(nvme_feat_full_name, nvme_feat_name, "RESERVED", feat, 0xc0);
+	check_full(nvme_fabrics_full_name, nvme_fabrics_name, "RESERVED / VENDOR SPECIFIC", type,
+	           0xc0);
+	check_full(full_generic_name, generic_name, "GENERIC", generic, 0xc0);
+	check_full(full_command_specific_name, command_specific_name, "COMMAND SPECIFIC", specific,
+	           0xc0);
+	check_full(full_media_name, media_name, "MEDIA ERROR", none, 0xc0);
+	check_full(full_path_name, path_name, "PATH ERROR", none, 0xc0);
+	assert_string_equal(nvme_feat_full_name(0x16), "HOST BEHAVIOR SUPPORT");
+	assert_string_equal(nvme_opc_full_name(0, 0x24), "LOCKDOWN");
+	assert_string_equal(nvme_opc_full_name(7, 0x0c), "VERIFY");
+	assert_string_equal(nvme_opc_full_name(7, 0x7d), "ZONE APPEND");
+	assert_string_equal(nvme_fabrics_full_name(0x08), "DISCONNECT");
+	assert_string_equal(full_generic_name(0x2a), "INVALID PLACEMENT HANDLE LIST");
+	assert_string_equal(full_command_specific_name(0x85), "INCOMPATIBLE NAMESPACE OR FORMAT");
+	assert_string_equal(full_fabrics_status_name(0x85), "INVALID QUEUE TYPE");
+	assert_string_equal(full_fabrics_status_name(0x80), "INCOMPATIBLE FORMAT");
+	assert_string_equal(full_fabrics_status_name(0x08), "INVALID INTERRUPT VECTOR");
+	assert_string_equal(full_fabrics_status_name(0xb8), "RESERVED");
+	assert_string_equal(nvme_fabrics_status_name(0x91), "AUTH REQUIRED");
+	assert_string_equal(nvme_fabrics_status_name(0x85), "FABRIC COMMAND SPECIFIC");
+	assert_string_equal(nvme_status_full_name(7, 0, 0), "VENDOR SPECIFIC");
+	assert_string_equal(nvme_csi_name(3), "SUBSYSTEM LOCAL MEMORY");
+	assert_string_equal(nvme_csi_name(4), "COMPUTATIONAL PROGRAMS");
+	assert_string_equal(nvme_csi_name(5), "RESERVED");
+}
+
 static void test_names(void **state)
 {
 	(void)state;
@@ -802,11 +909,11 @@ static void test_reg_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sample),       cmocka_unit_test(test_truncation),
-		cmocka_unit_test(test_log),          cmocka_unit_test(test_names),
-		cmocka_unit_test(test_all_opcodes),  cmocka_unit_test(test_longest),
-		cmocka_unit_test(test_field_values), cmocka_unit_test(test_registers),
-		cmocka_unit_test(test_reg_names),
+		cmocka_unit_test(test_sample),     cmocka_unit_test(test_truncation),
+		cmocka_unit_test(test_log),        cmocka_unit_test(test_names),
+		cmocka_unit_test(test_full_names), cmocka_unit_test(test_all_opcodes),
+		cmocka_unit_test(test_longest),    cmocka_unit_test(test_field_values),
+		cmocka_unit_test(test_registers),  cmocka_unit_test(test_reg_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

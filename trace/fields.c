@@ -147,6 +147,7 @@ LIST security_receive[] = {
 };
 
 LIST sanitize[] = {
+	{10, 10, 10, "EMVS", "Enter Media Verification State"},
 	{10, 9, 9, "NDAS", "No-Deallocate After Sanitize"},
 	{10, 8, 8, "OIPBP", "Overwrite Invert Pattern Between Passes"},
 	{10, 7, 4, "OWPASS", "Overwrite Pass Count"},
@@ -170,8 +171,24 @@ LIST read_cmd[] = {
 	{12, 30, 30, "FUA", "Force Unit Access"},
 	{12, 29, 26, "PRINFO", "Protection Information"},
 	{12, 24, 24, "STC", "Storage Tag Check"},
+	{12, 19, 16, "CETYPE", "Command Extension Type"},
 	{12, 15, 0, "NLB", "Number of Logical Blocks"},
 	{13, 7, 0, "DSM", "Dataset Management"},
+	{14, 31, 0, "ELBTL", "Expected Logical Block Tags Lower"},
+	{15, 31, 16, "ELBATM", "Expected Logical Block Application Tag Mask"},
+	{15, 15, 0, "ELBAT", "Expected Logical Block Application Tag"},
+	END,
+};
+
+/* Compare and Verify: a read without hints for the cache. */
+LIST check_cmd[] = {
+	{10, 63, 0, "SLBA", "Starting LBA"},
+	{12, 31, 31, "LR", "Limited Retry"},
+	{12, 30, 30, "FUA", "Force Unit Access"},
+	{12, 29, 26, "PRINFO", "Protection Information"},
+	{12, 24, 24, "STC", "Storage Tag Check"},
+	{12, 19, 16, "CETYPE", "Command Extension Type"},
+	{12, 15, 0, "NLB", "Number of Logical Blocks"},
 	{14, 31, 0, "ELBTL", "Expected Logical Block Tags Lower"},
 	{15, 31, 16, "ELBATM", "Expected Logical Block Application Tag Mask"},
 	{15, 15, 0, "ELBAT", "Expected Logical Block Application Tag"},
@@ -185,6 +202,7 @@ LIST write_cmd[] = {
 	{12, 29, 26, "PRINFO", "Protection Information"},
 	{12, 24, 24, "STC", "Storage Tag Check"},
 	{12, 23, 20, "DTYPE", "Directive Type"},
+	{12, 19, 16, "CETYPE", "Command Extension Type"},
 	{12, 15, 0, "NLB", "Number of Logical Blocks"},
 	{13, 31, 16, "DSPEC", "Directive Specific"},
 	{13, 7, 0, "DSM", "Dataset Management"},
@@ -231,7 +249,10 @@ LIST copy_cmd[] = {
 	{12, 31, 31, "LR", "Limited Retry"},
 	{12, 30, 30, "FUA", "Force Unit Access"},
 	{12, 29, 26, "PRINFOW", "Protection Information Write"},
+	{12, 25, 25, "STCR", "Storage Tag Check Read"},
+	{12, 24, 24, "STCW", "Storage Tag Check Write"},
 	{12, 23, 20, "DTYPE", "Directive Type"},
+	{12, 19, 16, "CETYPE", "Command Extension Type"},
 	{12, 15, 12, "PRINFOR", "Protection Information Read"},
 	{12, 11, 8, "DESFMT", "Descriptor Format"},
 	{12, 7, 0, "NR", "Number of Ranges"},
@@ -268,6 +289,7 @@ LIST reservation_release[] = {
 
 LIST zone_send[] = {
 	{10, 63, 0, "SLBA", "Starting LBA"},
+	{13, 9, 9, "ZSASO", "Zone Send Action Specific Option"},
 	{13, 8, 8, "SELALL", "Select All"},
 	{13, 7, 0, "ZSA", "Zone Send Action"},
 	END,
@@ -373,14 +395,14 @@ static const struct command io_commands[] = {
 	{NVME_OPC_WRITE_UNCORRECTABLE, write_uncorrectable,
          "marks blocks as unreadable until they are written again",
          "[NVM 1.1: Write Uncorrectable command]"},
-	{NVME_OPC_COMPARE, read_cmd, "compares blocks with data in memory",
+	{NVME_OPC_COMPARE, check_cmd, "compares blocks with data in memory",
          "[NVM 1.1: Compare command]"},
 	{NVME_OPC_WRITE_ZEROES, write_zeroes, "sets blocks to zero without a transfer of data",
          "[NVM 1.1: Write Zeroes command]"},
 	{NVME_OPC_DATASET_MANAGEMENT, dataset_management,
          "says how ranges of blocks are used, or that they are not (deallocate)",
          "[NVM 1.1: Dataset Management command]"},
-	{NVME_OPC_VERIFY, read_cmd, "checks that blocks can be read, without a transfer of data",
+	{NVME_OPC_VERIFY, check_cmd, "checks that blocks can be read, without a transfer of data",
          "[NVM 1.1: Verify command]"},
 	{NVME_OPC_RESERVATION_REGISTER, reservation_register,
          "registers a key for reservations, or removes it",
@@ -466,7 +488,6 @@ static int common_value(char *buf, size_t size, const struct sqe_field *f, uint6
 	static const char *const priorities[] = {"urgent", "high", "medium", "low"};
 	static const char *const select[] = {"current", "default", "saved",
 	                                     "supported capabilities"};
-	static const char *const sets[] = {"NVM", "Key Value", "Zoned Namespace"};
 	static const char *const yes_no[] = {"FUA", "LR",  "RAE", "SV",   "AD",     "IDR",
 	                                     "IDW", "IEN", "PC",  "DEAC", "SELALL", "PR"};
 	const char *n = f->name;
@@ -488,13 +509,13 @@ static int common_value(char *buf, size_t size, const struct sqe_field *f, uint6
 	if (strcmp(n, "LID") == 0)
 		return snprintf(buf, size, "%s", nvme_log_page_name((uint8_t)v));
 	if (strcmp(n, "FID") == 0)
-		return snprintf(buf, size, "%s", nvme_feat_name((uint8_t)v));
+		return snprintf(buf, size, "%s", nvme_feat_full_name((uint8_t)v));
 	if (strcmp(n, "QPRIO") == 0)
 		return snprintf(buf, size, "%s", CODE(priorities, v));
 	if (strcmp(n, "SEL") == 0 && f->hi == 10)
 		return snprintf(buf, size, "%s", CODE(select, v));
 	if (strcmp(n, "CSI") == 0)
-		return snprintf(buf, size, "%s", CODE(sets, v));
+		return snprintf(buf, size, "%s", nvme_csi_name((uint8_t)v));
 	return -1;
 }
 
@@ -577,7 +598,7 @@ static void put_cdw0(FILE *out, const struct rec *rec)
 		put_bit_line(out, 9, 8, "FUSE", NVME_CMD_FUSE(c->flags),
 		             CODE(fuse, NVME_CMD_FUSE(c->flags)));
 	}
-	put_bit_line(out, 7, 0, "OPC", c->opc, nvme_opc_name(rec->qid, c->opc));
+	put_bit_line(out, 7, 0, "OPC", c->opc, nvme_opc_full_name(rec->qid, c->opc));
 }
 
 static void put_sgl(FILE *out, const struct nvme_sgl_desc *sgl)
@@ -650,8 +671,13 @@ static void put_command_bits(FILE *out, const struct rec *rec)
 	const struct nvme_cmd *c = &rec->cmd;
 
 	put_cdw0(out, rec);
-	if (known(rec, HAVE_NSID))
+	if (known(rec, HAVE_OPC | HAVE_NSID) && c->opc == NVME_OPC_FABRIC) {
+		put_heading(out, "CDW1", c->nsid, 8);
+		put_bit_line(out, 7, 0, "FCTYPE", c->nsid & 0xff,
+		             nvme_fabrics_full_name((uint8_t)(c->nsid & 0xff)));
+	} else if (known(rec, HAVE_NSID)) {
 		put_heading(out, "NSID", c->nsid, 8);
+	}
 	if (known(rec, HAVE_DW(2)) && c->cdw2 != 0)
 		put_heading(out, "CDW2", c->cdw2, 8);
 	if (known(rec, HAVE_DW(3)) && c->cdw3 != 0)
@@ -676,6 +702,14 @@ static void put_result(FILE *out, const struct rec *rec)
 		snprintf(text, sizeof(text), "%" PRIu32 " submission queues", (dw0 & 0xffff) + 1);
 		put_bit_line(out, 15, 0, "NSQA", dw0 & 0xffff, text);
 	}
+}
+
+/* The same status code means something else as the answer to a fabrics command. */
+static const char *status_name(const struct rec *rec)
+{
+	return nvme_status_full_name((uint8_t)NVME_CPL_SCT(rec->cpl.status),
+	                             (uint8_t)NVME_CPL_SC(rec->cpl.status),
+	                             (rec->of_have & HAVE_OPC) ? rec->of.opc : 0);
 }
 
 static void put_completion_bits(FILE *out, const struct rec *rec)
@@ -703,7 +737,7 @@ static void put_completion_bits(FILE *out, const struct rec *rec)
 	}
 	if (rec->has & HAS_STATUS) {
 		put_bit_line(out, 27, 25, "SCT", sct, nvme_sct_name(sct));
-		put_bit_line(out, 24, 17, "SC", sc, nvme_status_name(sct, sc));
+		put_bit_line(out, 24, 17, "SC", sc, status_name(rec));
 	}
 	if (rec->has & HAS_PHASE)
 		put_bit_line(out, 16, 16, "P", NVME_CPL_P(c->status), "");
@@ -784,19 +818,33 @@ static void explain_pointer(FILE *out, const struct rec *rec)
 	fprintf(out, ". [Base 2.1 §4.3.1: Physical Region Page Entry and List]\n");
 }
 
-static void explain_command(FILE *out, const struct rec *rec)
+/* What the command does, or its name at least. */
+static void explain_purpose(FILE *out, const struct rec *rec)
 {
 	const struct nvme_cmd *c = &rec->cmd;
 	const struct command *known_cmd = find_command(rec->qid, c->opc);
+
+	if (known_cmd == NULL)
+		fprintf(out, "    It is %s (%02xh): nvtrace knows no more of it.",
+		        nvme_opc_full_name(rec->qid, c->opc), (unsigned)c->opc);
+	else if (known_cmd == &fabric_command && known(rec, HAVE_NSID))
+		fprintf(out, "    It %s: %s.", known_cmd->purpose,
+		        nvme_fabrics_full_name((uint8_t)(c->nsid & 0xff)));
+	else
+		fprintf(out, "    It %s.", known_cmd->purpose);
+	fprintf(out, " %s\n", opc_citation(rec->qid, c->opc));
+}
+
+static void explain_command(FILE *out, const struct rec *rec)
+{
+	const struct nvme_cmd *c = &rec->cmd;
 	const struct sqe_field *f = sqe_fields(rec->qid, c->opc);
 	char text[160];
 
 	if (rec->kind == REC_CMD_AGAIN)
 		fprintf(out, "    This command has failed: it is shown once more before its "
 		             "completion.\n");
-	fprintf(out, "    It %s. %s\n",
-	        known_cmd != NULL ? known_cmd->purpose : "is a command that nvtrace does not know",
-	        opc_citation(rec->qid, c->opc));
+	explain_purpose(out, rec);
 	if (known(rec, HAVE_OPC))
 		fprintf(out,
 		        "    CID %u, unique among the commands outstanding on queue %u, will be "
@@ -825,7 +873,7 @@ static void explain_status(FILE *out, const struct rec *rec)
 		fprintf(out,
 		        "    The command failed: status code type %xh (%s), status code %02xh "
 		        "(%s).",
-		        (unsigned)sct, nvme_sct_name(sct), (unsigned)sc, nvme_status_name(sct, sc));
+		        (unsigned)sct, nvme_sct_name(sct), (unsigned)sc, status_name(rec));
 	if ((rec->has & HAS_FLAGS) && NVME_CPL_DNR(c->status))
 		fprintf(out, " It would fail again (DNR).");
 	if ((rec->has & HAS_FLAGS) && NVME_CPL_M(c->status))
@@ -841,7 +889,7 @@ static void explain_completion(FILE *out, const struct rec *rec)
 		explain_status(out, rec);
 	if (rec->of_have & HAVE_OPC)
 		fprintf(out, "    It completes the %s with CID %u.\n",
-		        nvme_opc_name(rec->qid, rec->of.opc), (unsigned)c->cid);
+		        nvme_opc_full_name(rec->qid, rec->of.opc), (unsigned)c->cid);
 	if (rec->has & HAS_SQHD)
 		fprintf(out,
 		        "    SQHD: the controller has fetched the submission queue up to entry "
@@ -909,9 +957,7 @@ static void explain_other(FILE *out, const struct rec *rec)
 		fprintf(out, "    The host tells the controller %s. [PCIe 1.1 §3.1.2.%d: %s]\n",
 		        rec->doorbell.cq ? "which completions it has seen"
 		                         : "that new commands stand in the queue up to here",
-		        rec->doorbell.cq ? 2 : 1,
-		        rec->doorbell.cq ? "Completion Queue Head Doorbell"
-		                         : "Submission Queue Tail Doorbell");
+		        rec->doorbell.cq ? 2 : 1, rec->doorbell.cq ? "CQyHDBL" : "SQyTDBL");
 	else if (rec->kind == REC_PRP)
 		fprintf(out, "    The buffer as pages: one entry for each page of host memory. "
 		             "[Base 2.1 §4.3.1: Physical Region Page Entry and List]\n");

@@ -33,27 +33,6 @@ static bool is_admin(uint16_t qid, uint8_t opc)
 	return qid == 0 || opc == NVME_OPC_FABRIC;
 }
 
-static const char *fabrics_status_name(uint8_t sct, uint8_t sc)
-{
-	static const struct {
-		uint8_t code;
-		const char *name;
-	} names[] = {
-		{0x80, "INCOMPATIBLE FORMAT"}, {0x81, "CONTROLLER BUSY"},
-		{0x82, "INVALID PARAM"},       {0x83, "RESTART DISCOVERY"},
-		{0x84, "INVALID HOST"},        {0x90, "LOG RESTART DISCOVERY"},
-		{0x91, "AUTH REQUIRED"},
-	};
-	size_t i;
-
-	if (sct != NVME_SCT_COMMAND_SPECIFIC)
-		return nvme_status_name(sct, sc);
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (names[i].code == sc)
-			return names[i].name;
-	return "FABRIC COMMAND SPECIFIC";
-}
-
 /* ---- what is known of a record ---- */
 
 static bool have(const struct rec *rec, uint32_t what)
@@ -152,12 +131,12 @@ static void add_cpl(struct text *t, int style, const struct rec *rec)
 {
 	const struct nvme_cpl *cpl = &rec->cpl;
 	uint8_t sct = (uint8_t)NVME_CPL_SCT(cpl->status), sc = (uint8_t)NVME_CPL_SC(cpl->status);
-	bool fabrics =
-		style == STYLE_V26 && (rec->of_have & HAVE_OPC) && rec->of.opc == NVME_OPC_FABRIC;
+	bool fabrics = style == STYLE_V26 && sct == NVME_SCT_COMMAND_SPECIFIC &&
+	               (rec->of_have & HAVE_OPC) && rec->of.opc == NVME_OPC_FABRIC;
 
 	if (rec->has & HAS_STATUS)
 		add(t, "%s (%02x/%02x)",
-		    fabrics ? fabrics_status_name(sct, sc) : nvme_status_name(sct, sc),
+		    fabrics ? nvme_fabrics_status_name(sc) : nvme_status_name(sct, sc),
 		    (unsigned)sct, (unsigned)sc);
 	else
 		add(t, "COMPLETION");

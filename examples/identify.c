@@ -127,11 +127,13 @@ static const struct field ctrlr_fields[] = {
          "Boot Partition Capabilities; 1:0 Write protection by RPMB=not specified|not "
          "supported|supported; 2 Write protection by Set Features"},
 	{C(nssl), DEC, "NVM Subsystem Shutdown Latency [1 us]"},
+	{C(plsi), HEX, "Power Loss Signaling; 0 Emergency power fail; 1 Forced quiescence"},
 	{C(cntrltype), HEX, "Controller Type; 7:0 Type=not reported|I/O|discovery|administrative"},
 	{C(fguid), ID, "FRU Globally Unique Identifier"},
 	{C(crdt1), DEC, "Command Retry Delay Time 1 [100 ms]"},
 	{C(crdt2), DEC, "Command Retry Delay Time 2 [100 ms]"},
 	{C(crdt3), DEC, "Command Retry Delay Time 3 [100 ms]"},
+	{C(crcap), HEX, "Controller Reachability; 0 Reachability reporting; 1 Changeable group ID"},
 	{C(nvmsr), HEX, "NVM Subsystem Report; 0 Part of a storage device; 1 Part of an enclosure"},
 	{C(vwci), HEX, "VPD Write Cycle Information; 6:0 Remaining; 7 Valid"},
 	{C(mec), HEX, "Management Endpoint Capabilities; 0 On an SMBus/I2C port; 1 On a PCIe port"},
@@ -171,8 +173,9 @@ static const struct field ctrlr_fields[] = {
 	{C(mntmt), KELVIN, "Minimum Thermal Management Temperature"},
 	{C(mxtmt), KELVIN, "Maximum Thermal Management Temperature"},
 	{C(sanicap), HEX,
-         "Sanitize Capabilities; 0 Crypto erase; 1 Block erase; 2 Overwrite; 29 No-Deallocate "
-         "After Sanitize is inhibited; 31:30 Media modified after sanitize=not defined|no|yes"},
+         "Sanitize Capabilities; 0 Crypto erase; 1 Block erase; 2 Overwrite; 3 Verification; 29 "
+         "No-Deallocate After Sanitize is inhibited; 31:30 Media modified after sanitize=not "
+         "defined|no|yes"},
 	{C(hmminds), DEC, "Host Memory Buffer Minimum Descriptor Entry Size [4096 byte]"},
 	{C(hmmaxd), DEC, "Host Memory Buffer Maximum Descriptor Entries"},
 	{C(nsetidmax), DEC, "NVM Set Identifier Maximum"},
@@ -185,6 +188,8 @@ static const struct field ctrlr_fields[] = {
 	{C(nanagrpid), DEC, "Number of ANA Group Identifiers"},
 	{C(pels), DEC, "Persistent Event Log Size [65536 byte]"},
 	{C(domainid), DEC, "Domain Identifier"},
+	{C(kpioc), HEX,
+         "Key Per I/O Capabilities; 0 Supported; 1 Scope=each namespace|all namespaces"},
 	{C(megcap), DEC, "Maximum Endurance Group Capacity [1 byte]"},
 	{C(sqes), QES, "Submission Queue Entry Size"},
 	{C(cqes), QES, "Completion Queue Entry Size"},
@@ -257,7 +262,9 @@ static const struct field ns_fields[] = {
 	{N(nuse), DEC, "Utilization [blocks]"},
 	{N(nsfeat), HEX,
          "Namespace Features; 0 Thin provisioning; 1 Atomic write fields are valid; 2 Error for "
-         "deallocated blocks; 3 Identifiers are never reused; 4 Preferred I/O fields are valid"},
+         "deallocated blocks; 3 Identifiers are never reused; 5:4 Preferred write fields=not "
+         "valid|valid with NPDG|valid with NPDGL|valid with NPDG and NPDGL; 6 Multiple atomicity "
+         "mode; 7 Preferred read fields are valid"},
 	{N(nlbaf), COUNT, "Number of LBA Formats"},
 	{N(flbas), HEX,
          "Formatted LBA Size; 3:0 Format, low bits; 4 Metadata=separate buffer|with each block; "

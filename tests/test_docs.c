@@ -389,9 +389,53 @@ static void test_no_case_numbers(void **state)
 
 	(void)state;
 	run(&r, "grep -nwE 'C[0-9]{2,3}' README.md CHANGELOG.md docs/*.md docs/gdb/* tests/*.[ch] "
-	        "tools/* trace/* examples/* nvme.h | grep -vwE 'C11|C17|C23'");
+	        "tools/* trace/* examples/* nvme.h | grep -vwE 'C11|C17|C20|C23'");
 	assert_string_equal(r.out, "");
 	expect_status(&r, 1);
+	done(&r);
+}
+
+/* Bits and fields that only some devices set: each by its name, in text and in JSON. */
+static void test_identify_shows(void **state)
+{
+	static const struct {
+		const char *edit, *json, *value;
+	} cases[] = {
+		{"plsi=3", ".controller.decoded.plsi.\"forced quiescence\"", "true"},
+		{"plsi=1", ".controller.decoded.plsi.\"emergency power fail\"", "true"},
+		{"crcap=1", ".controller.decoded.crcap.\"reachability reporting\"", "true"},
+		{"crcap=2", ".controller.decoded.crcap.\"changeable group id\"", "true"},
+		{"kpioc=3", ".controller.decoded.kpioc.scope", "all namespaces"},
+		{"sanicap=8", ".controller.decoded.sanicap.verification", "true"},
+		{"sanicap=4", ".controller.decoded.sanicap.verification", "false"},
+		{"nsfeat=0", ".namespaces[0].decoded.nsfeat.\"preferred write fields\"",
+	         "not valid"},
+		{"nsfeat=0x10", ".namespaces[0].decoded.nsfeat.\"preferred write fields\"",
+	         "valid with NPDG"},
+		{"nsfeat=0x20", ".namespaces[0].decoded.nsfeat.\"preferred write fields\"",
+	         "valid with NPDGL"},
+		{"nsfeat=0x40", ".namespaces[0].decoded.nsfeat.\"multiple atomicity mode\"",
+	         "true"},
+		{"nsfeat=0x80", ".namespaces[0].decoded.nsfeat.\"preferred read fields are valid\"",
+	         "true"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		run(&r, "build/identify --json 'soft:plan=identify %s' | jq -r '%s'", cases[i].edit,
+		    cases[i].json);
+		expect_status(&r, 0);
+		r.out[strcspn(r.out, "\n")] = '\0';
+		assert_string_equal(r.out, cases[i].value);
+		done(&r);
+	}
+	run(&r,
+	    "build/identify 'soft:plan=identify nulbaf=1; identify flbas=8; identify lbads=12'");
+	expect_status(&r, 0);
+	expect_in(&r, r.out,
+	          "lbafs 8: data 4096 bytes (4 KiB), metadata 0, performance rank 0 (in use)");
 	done(&r);
 }
 
@@ -466,6 +510,7 @@ int main(void)
 		cmocka_unit_test(test_breakpoints),
 		cmocka_unit_test(test_readme_faults),
 		cmocka_unit_test(test_bad_device),
+		cmocka_unit_test(test_identify_shows),
 		cmocka_unit_test(test_readme_nvtrace),
 		cmocka_unit_test(test_no_case_numbers),
 		cmocka_unit_test(test_quotes_are_fresh),

@@ -36,8 +36,9 @@
  *	map fail #3              the third dma_map() fails with -ENOMEM
  *	aer EVENT [after WHICH]  an asynchronous event: smart, error, namespace or firmware
  *	identify FIELD=N         a field of Identify Controller: mdts, nn, sqes, cqes, oncs, vwc, aerl,
- *	                         acl, rtd3e, sgls, crdt1, crdt2, crdt3, cntlid; of Identify Namespace:
- *	                         nsze, nlbaf, flbas, noiob, dps; lbads and ms of the format in use
+ *	                         acl, rtd3e, sgls, crdt1, crdt2, crdt3, cntlid, plsi, crcap,
+ *	                         sanicap, kpioc; of Identify Namespace: nsze, nsfeat, nlbaf, nulbaf,
+ *	                         flbas, noiob, dps; lbads and ms of the format in use
  *	identify strings         serial number, model and firmware of control characters
  *	nn=4294967295            the same as identify nn=
  *	nslist 3,2,2             what the list of active namespaces says
@@ -346,6 +347,10 @@ static const struct nvme_soft__field {
 	{"crdt1", NVME_ID_CNS_CTRLR, 2, offsetof(struct nvme_id_ctrlr, crdt1)},
 	{"crdt2", NVME_ID_CNS_CTRLR, 2, offsetof(struct nvme_id_ctrlr, crdt2)},
 	{"crdt3", NVME_ID_CNS_CTRLR, 2, offsetof(struct nvme_id_ctrlr, crdt3)},
+	{"plsi", NVME_ID_CNS_CTRLR, 1, offsetof(struct nvme_id_ctrlr, plsi)},
+	{"crcap", NVME_ID_CNS_CTRLR, 1, offsetof(struct nvme_id_ctrlr, crcap)},
+	{"sanicap", NVME_ID_CNS_CTRLR, 4, offsetof(struct nvme_id_ctrlr, sanicap)},
+	{"kpioc", NVME_ID_CNS_CTRLR, 1, offsetof(struct nvme_id_ctrlr, kpioc)},
 	{"acl", NVME_ID_CNS_CTRLR, 1, offsetof(struct nvme_id_ctrlr, acl)},
 	{"aerl", NVME_ID_CNS_CTRLR, 1, offsetof(struct nvme_id_ctrlr, aerl)},
 	{"sqes", NVME_ID_CNS_CTRLR, 1, offsetof(struct nvme_id_ctrlr, sqes)},
@@ -355,7 +360,9 @@ static const struct nvme_soft__field {
 	{"vwc", NVME_ID_CNS_CTRLR, 1, offsetof(struct nvme_id_ctrlr, vwc)},
 	{"sgls", NVME_ID_CNS_CTRLR, 4, offsetof(struct nvme_id_ctrlr, sgls)},
 	{"nsze", NVME_ID_CNS_NS, 8, offsetof(struct nvme_id_ns, nsze)},
+	{"nsfeat", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, nsfeat)},
 	{"nlbaf", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, nlbaf)},
+	{"nulbaf", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, nulbaf)},
 	{"flbas", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, flbas)},
 	{"dps", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, dps)},
 	{"noiob", NVME_ID_CNS_NS, 2, offsetof(struct nvme_id_ns, noiob)},

@@ -6,8 +6,8 @@
 # Goal: find the one place where a command leaves the host, for an admin command and for a write,
 # and see what is in memory at that moment.
 #
-# Read: PCIe 1.1 §3.1.2.1 (Submission Queue y Tail Doorbell), Base 2.1 §3.3.3.1 (submission queues:
-# empty and full), §4.1.1 (the submission queue entry). In nvme.h: >>queue and >>submit.
+# Read: PCIe 1.1 §3.1.2.1 (SQyTDBL), Base 2.1, Memory-based Transport Queue Model (when a queue is
+# empty and when it is full), §4.1.1 (the submission queue entry). In nvme.h: >>queue and >>submit.
 
 # How to use this file: see docs/gdb/README.md, or the start of 1-bring-up.gdb.
 

@@ -6,8 +6,8 @@
 # Goal: see that the doorbell of a completion queue is rung by the host as well, from one function,
 # which is reached from several places: bring-up, creation of a queue, and a program that polls.
 #
-# Read: PCIe 1.1 §3.1.2.2 (Completion Queue y Head Doorbell), Base 2.1 §3.3.3.2 (completion queues),
-# §4.2.1 (the completion queue entry). In nvme.h: >>complete.
+# Read: PCIe 1.1 §3.1.2.2 (CQyHDBL), Base 2.1, Memory-based Transport Queue Model, §4.2.1 (the
+# completion queue entry). In nvme.h: >>complete.
 
 # How to use this file: see docs/gdb/README.md, or the start of 1-bring-up.gdb.
 

@@ -7,7 +7,7 @@
 # then it tells the controller about them, with two admin commands.
 #
 # Read: Base 2.1 §5.2.1 (Create I/O Completion Queue), §5.2.2 (Create I/O Submission Queue),
-# §3.3.3.1 and §3.3.3.2 (queue memory). In nvme.h: nvme_qpair_construct() in >>queue,
+# §3.3.3.1 and §3.3.3.2 (queue size and identifiers). In nvme.h: nvme_qpair_construct() in >>queue,
 # nvme_ctrlr_alloc_io_qpair() in >>ctrlr.
 
 # How to use this file: see docs/gdb/README.md, or the start of 1-bring-up.gdb.

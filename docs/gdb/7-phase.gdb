@@ -5,7 +5,7 @@
 #
 # Goal: see how the host tells a new completion from an old one without asking the controller.
 #
-# Read: Base 2.1 §4.2.4 (phase tag), §3.3.3.2 (completion queues). In nvme.h:
+# Read: Base 2.1 §4.2.4 (phase tag). In nvme.h:
 # nvme__qpair_read_cqe() and nvme_qpair_process_completions() in >>complete.
 #
 # A ring of 256 entries takes long to come round. The program docs/gdb/wrap.c makes one of four and

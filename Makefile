@@ -58,6 +58,16 @@ $(B)/asan/%: tests/%.c Makefile | $(B)/asan
 $(B)/tsan/%: tests/%.c Makefile | $(B)/tsan
 	$(CC) -std=c11 -O1 -g -fsanitize=thread $(WARN_C) -Werror -MMD -MP $(INCLUDES) -Itests $< -o $@ -lcmocka $(LIBS)
 
+# nvme.h and libnvme define the same names: two sources.
+COMPARE  := tests/test_compare.c tests/compare_libnvme.c
+COMPARES := $(COMPARE) tests/compare.h tests/compare_list.h trace/fields.c trace/nvtrace.h nvme.h Makefile
+
+$(B)/tests/test_compare: $(COMPARES) | $(B)/tests
+	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror $(INCLUDES) -Itests $(COMPARE) -o $@ -lcmocka -lnvme $(LIBS)
+
+$(B)/asan/test_compare: $(COMPARES) | $(B)/asan
+	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror $(INCLUDES) -Itests $(COMPARE) -o $@ -lcmocka -lnvme $(LIBS)
+
 # The tool that the README shows, built from the README.
 $(B)/tests/readme_tool: README.md nvme.h Makefile | $(B)/tests
 	awk '/^```c$$/ { code = 1; next } /^```/ { code = 0 } code' README.md >$@.c

@@ -11,11 +11,13 @@
 build="gcc make libc6-dev libpci-dev"
 # To compile with other compilers, to check and to find bugs.
 packages="$build g++ clang libcmocka-dev clang-format cppcheck shellcheck gdb git jq tshark chromium"
-# To see what compilers make of the driver for other processors, to run it with 32-bit addresses,
-# and beside the library that shares names with it.
+# To see what compilers make of the driver for other processors, and to run it with 32-bit addresses.
 packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross"
 packages="$packages gcc-i686-linux-gnu libc6-dev-i386-cross gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross"
-packages="$packages gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user libnvme-dev"
+packages="$packages gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user"
+# What nvme.h says of the specification is compared with what these headers say, and it is tried
+# beside the library that shares names with it.
+packages="$packages libnvme-dev linux-libc-dev"
 # For tools/vm: the machine (with its firmware) and what goes into the guest.
 # The guest's kernel is no package to install: tools/vm fetches and unpacks it.
 packages="$packages qemu-system-x86 qemu-system-data seabios ipxe-qemu"

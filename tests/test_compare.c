@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What nvme.h and nvtrace say of the specification, compared with what others say: Debian's libnvme
+ * (<nvme/types.h> and the commands that it builds) and the kernel's <linux/nvme_ioctl.h>. Nobody
+ * copied from the other, so a number that is wrong here does not agree there.
+ *
+ * compare_list.h has the pairs of names, and those that only nvme.h knows, with the reason. A number
+ * or field that is added to nvme.h and is not in that list fails the test.
+ */
+#define NVME_IMPLEMENTATION
+#define NVME_STATIC
+#include "nvme.h"
+#include "../trace/fields.c"
+
+#include <linux/nvme_ioctl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "compare.h"
+
+/* ---- our side of the list ---- */
+
+static struct compare_row ours[1024];
+static struct compare_row alone[512]; /* list: why */
+static size_t num_ours, num_alone;
+
+static void add_to(struct compare_row *rows, size_t *num, const char *list, const char *name,
+                   uint64_t value)
+{
+	assert_true(*num < 512 || rows == ours);
+	assert_true(*num < 1024);
+	rows[*num].list = list;
+	rows[*num].name = name;
+	rows[(*num)++].value = value;
+}
+
+static void add(const char *list, const char *name, uint64_t value)
+{
+	add_to(ours, &num_ours, list, name, value);
+}
+
+/* The bits that the macro get takes its value from; it must move the lowest one down to bit 0. */
+#define IN_PLACE(get, mask)                                                         \
+	do {                                                                        \
+		unsigned lo = 0;                                                    \
+		(mask) = 0;                                                         \
+		for (unsigned bit = 0; bit < 64; bit++)                             \
+			(mask) |= get(UINT64_C(1) << bit) ? UINT64_C(1) << bit : 0; \
+		while (((mask) >> lo & 1) == 0 && lo < 63)                          \
+			lo++;                                                       \
+		assert_int_equal(get(mask), (mask) >> lo);                          \
+	} while (0)
+
+#define VALUE(list, name, theirs) add(list, #name, (uint32_t)(name));
+#define SIZE(type, theirs)        add("size", #type, sizeof(type));
+#define FIELD(type, field, theirs, their_field) \
+	add("field", #type "." #field,          \
+	    (uint64_t)offsetof(type, field) << 32 | sizeof(((type *)0)->field));
+#define MASK(get, theirs)                     \
+	{                                     \
+		uint64_t mask;                \
+		IN_PLACE(get, mask);          \
+		add("bit field", #get, mask); \
+	}
+#define BITS_GET(get, theirs) MASK(get, theirs)
+#define BITS(get, theirs)                                      \
+	{                                                      \
+		uint64_t mask;                                 \
+		IN_PLACE(get, mask);                           \
+		add("bit field", #get, mask);                  \
+		assert_int_equal(get##_SET(UINT64_MAX), mask); \
+	}
+#define ALONE(why, name)              add_to(alone, &num_alone, why, #name, 0);
+#define ALONE_FIELD(why, type, field) add_to(alone, &num_alone, why, #type "." #field, 0);
+
+static int fill(void **state)
+{
+	(void)state;
+#include "compare_list.h"
+	return 0;
+}
+
+/* ---- the comparison ---- */
+
+/* How many rows each list has, where it first occurs. */
+static void print_counts(void)
+{
+	size_t i, k, n;
+
+	for (i = 0; i < num_ours; i++) {
+		for (k = 0; k < i && strcmp(ours[k].list, ours[i].list) != 0; k++)
+			continue;
+		for (n = 0, k = k < i ? num_ours : i; k < num_ours; k++)
+			n += strcmp(ours[k].list, ours[i].list) == 0;
+		if (n > 0)
+			print_message("%4zu %s\n", n, ours[i].list);
+	}
+	print_message("%4zu in all, %zu only in nvme.h\n", num_ours, num_alone);
+}
+
+static void test_numbers_and_structures(void **state)
+{
+	const struct compare_row *theirs;
+	size_t n = compare_libnvme_rows(&theirs), i, wrong = 0;
+
+	(void)state;
+	assert_int_equal(n, num_ours);
+	for (i = 0; i < n; i++) {
+		if (ours[i].value == theirs[i].value)
+			continue;
+		wrong++;
+		print_error("%s: %s is %" PRIx64 "h, but %s is %" PRIx64 "h\n", ours[i].list,
+		            ours[i].name, ours[i].value, theirs[i].name, theirs[i].value);
+	}
+	print_counts();
+	assert_int_equal(wrong, 0);
+	assert_true(n > 500);
+}
+
+/* The tables for -H and the register dump say the same as the macros. */
+static void test_register_tables(void **state)
+{
+	char name[64];
+	size_t r, i, n = 0;
+
+	(void)state;
+	for (r = 0; r < sizeof(nvme__regs) / sizeof(nvme__regs[0]); r++) {
+		const struct nvme_field *f = nvme__regs[r].fields;
+
+		for (; f->name != NULL; f++) {
+			snprintf(name, sizeof(name), "NVME_%s_%s", nvme__regs[r].name, f->name);
+			for (i = 0; i < num_ours; i++) {
+				if (strcmp(ours[i].name, name) != 0)
+					continue;
+				if (ours[i].value != nvme_field(UINT64_MAX, f->hi, f->lo))
+					fail_msg("%s is not [%u:%u]", name, f->hi, f->lo);
+				n++;
+			}
+		}
+	}
+	print_message("%zu fields of registers\n", n);
+	assert_true(n > 40);
+}
+
+static void test_format_index(void **state)
+{
+	unsigned flbas;
+
+	(void)state;
+	for (flbas = 0; flbas < 256; flbas++)
+		assert_int_equal(NVME_FLBAS_INDEX(flbas), compare_libnvme_lbaf((uint8_t)flbas));
+}
+
+/* ---- a command in the kernel's passthrough ---- */
+
+#define KERNEL(type, field, theirs)                                                           \
+	{                                                                                     \
+#type "." #theirs, offsetof(struct nvme_cmd, field),                          \
+			offsetof(struct type, theirs), sizeof(((struct nvme_cmd *)0)->field), \
+			sizeof(((struct type *)0)->theirs)                                    \
+	}
+#define KERNEL_ALL(type)                                                                      \
+	KERNEL(type, opc, opcode), KERNEL(type, flags, flags), KERNEL(type, cid, rsvd1),      \
+		KERNEL(type, nsid, nsid), KERNEL(type, cdw2, cdw2), KERNEL(type, cdw3, cdw3), \
+		KERNEL(type, mptr, metadata), KERNEL(type, dptr.prp.prp1, addr),              \
+		KERNEL(type, cdw10, cdw10), KERNEL(type, cdw11, cdw11),                       \
+		KERNEL(type, cdw12, cdw12), KERNEL(type, cdw13, cdw13),                       \
+		KERNEL(type, cdw14, cdw14), KERNEL(type, cdw15, cdw15)
+
+/* Where the two lengths of a passthrough command are, a command has its second pointer. */
+static void test_kernel_passthrough(void **state)
+{
+	static const struct {
+		const char *name;
+		size_t at, their_at, size, their_size;
+	} rows[] = {
+		KERNEL_ALL(nvme_passthru_cmd),
+		KERNEL_ALL(nvme_passthru_cmd64),
+		KERNEL_ALL(nvme_uring_cmd),
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (rows[i].at != rows[i].their_at || rows[i].size != rows[i].their_size)
+			fail_msg("%s: %zu bytes at %zu, but here %zu at %zu", rows[i].name,
+			         rows[i].their_size, rows[i].their_at, rows[i].size, rows[i].at);
+	}
+	print_message("%zu fields of commands\n", i);
+}
+
+/* ---- the dwords of commands ---- */
+
+/* The macros for a field, beside the table of nvtrace. */
+#define MACRO(qid, opc, field, dw, get)              \
+	{                                            \
+		qid, opc, field, dw, #get, get_##get \
+	}
+#define GETTER(get)                             \
+	static uint64_t get_##get(uint32_t cdw) \
+	{                                       \
+		return get(cdw);                \
+	}
+
+GETTER(NVME_IDENTIFY_CNS)
+GETTER(NVME_IDENTIFY_CNTID)
+GETTER(NVME_IDENTIFY_CNSSID)
+GETTER(NVME_IDENTIFY_CSI)
+GETTER(NVME_FEATURES_FID)
+GETTER(NVME_GET_FEATURES_SEL)
+GETTER(NVME_SET_FEATURES_SV)
+GETTER(NVME_GET_LOG_PAGE_LID)
+GETTER(NVME_GET_LOG_PAGE_LSP)
+GETTER(NVME_GET_LOG_PAGE_RAE)
+GETTER(NVME_GET_LOG_PAGE_NUMDL)
+GETTER(NVME_GET_LOG_PAGE_NUMDU)
+GETTER(NVME_GET_LOG_PAGE_LSI)
+GETTER(NVME_RW_NLB)
+GETTER(NVME_RW_DTYPE)
+GETTER(NVME_RW_STC)
+GETTER(NVME_RW_PRINFO)
+GETTER(NVME_RW_FUA)
+GETTER(NVME_RW_LR)
+GETTER(NVME_DSM_NR)
+GETTER(NVME_DSM_AD)
+
+static const struct macro {
+	uint16_t qid;
+	uint8_t opc;
+	const char *field;
+	unsigned dw;
+	const char *name;
+	uint64_t (*get)(uint32_t cdw);
+} macros[] = {
+	MACRO(0, NVME_OPC_IDENTIFY, "CNS", 10, NVME_IDENTIFY_CNS),
+	MACRO(0, NVME_OPC_IDENTIFY, "CNTID", 10, NVME_IDENTIFY_CNTID),
+	MACRO(0, NVME_OPC_IDENTIFY, "CNSSID", 11, NVME_IDENTIFY_CNSSID),
+	MACRO(0, NVME_OPC_IDENTIFY, "CSI", 11, NVME_IDENTIFY_CSI),
+	MACRO(0, NVME_OPC_SET_FEATURES, "FID", 10, NVME_FEATURES_FID),
+	MACRO(0, NVME_OPC_SET_FEATURES, "SV", 10, NVME_SET_FEATURES_SV),
+	MACRO(0, NVME_OPC_GET_FEATURES, "FID", 10, NVME_FEATURES_FID),
+	MACRO(0, NVME_OPC_GET_FEATURES, "SEL", 10, NVME_GET_FEATURES_SEL),
+	MACRO(0, NVME_OPC_GET_LOG_PAGE, "LID", 10, NVME_GET_LOG_PAGE_LID),
+	MACRO(0, NVME_OPC_GET_LOG_PAGE, "LSP", 10, NVME_GET_LOG_PAGE_LSP),
+	MACRO(0, NVME_OPC_GET_LOG_PAGE, "RAE", 10, NVME_GET_LOG_PAGE_RAE),
+	MACRO(0, NVME_OPC_GET_LOG_PAGE, "NUMDL", 10, NVME_GET_LOG_PAGE_NUMDL),
+	MACRO(0, NVME_OPC_GET_LOG_PAGE, "NUMDU", 11, NVME_GET_LOG_PAGE_NUMDU),
+	MACRO(0, NVME_OPC_GET_LOG_PAGE, "LSI", 11, NVME_GET_LOG_PAGE_LSI),
+	MACRO(1, NVME_OPC_WRITE, "NLB", 12, NVME_RW_NLB),
+	MACRO(1, NVME_OPC_WRITE, "DTYPE", 12, NVME_RW_DTYPE),
+	MACRO(1, NVME_OPC_WRITE, "STC", 12, NVME_RW_STC),
+	MACRO(1, NVME_OPC_WRITE, "PRINFO", 12, NVME_RW_PRINFO),
+	MACRO(1, NVME_OPC_WRITE, "FUA", 12, NVME_RW_FUA),
+	MACRO(1, NVME_OPC_WRITE, "LR", 12, NVME_RW_LR),
+	MACRO(1, NVME_OPC_DATASET_MANAGEMENT, "NR", 10, NVME_DSM_NR),
+	MACRO(1, NVME_OPC_DATASET_MANAGEMENT, "AD", 11, NVME_DSM_AD),
+};
+
+static size_t macros_compared;
+
+static void check_macros(uint16_t qid, const struct nvme_cmd *cmd, const char *field, uint64_t want)
+{
+	for (size_t i = 0; i < sizeof(macros) / sizeof(macros[0]); i++) {
+		const struct macro *m = &macros[i];
+
+		if (m->qid != qid || m->opc != cmd->opc || strcmp(m->field, field) != 0)
+			continue;
+		if (m->get(cmd_dword(cmd, m->dw)) != want)
+			fail_msg("%s finds %" PRIx64 "h and not %" PRIx64 "h", m->name,
+			         m->get(cmd_dword(cmd, m->dw)), want);
+		macros_compared++;
+	}
+}
+
+/* Are the fields of the command that libnvme has built where nvtrace looks for them? */
+static void check_command(const struct compare_cmd *cmd, const uint64_t *values)
+{
+	struct nvme_cmd sqe;
+	uint32_t dwords[16];
+	size_t i;
+
+	if (compare_libnvme_send(cmd, values, dwords) != 0)
+		fail_msg("%s sends nothing", cmd->name);
+	memcpy(&sqe, dwords, sizeof(sqe));
+	for (i = 0; i < COMPARE_FIELDS && cmd->fields[i].name != NULL; i++) {
+		const char *name = cmd->fields[i].name;
+		const struct sqe_field *f = sqe_fields(cmd->qid, sqe.opc);
+
+		while (f->name != NULL && strcmp(f->name, name) != 0)
+			f++;
+		if (f->name == NULL)
+			fail_msg("%s: nvtrace knows no %s of %s", cmd->name, name,
+			         nvme_opc_full_name(cmd->qid, sqe.opc));
+		if (sqe_field_get(f, &sqe) != values[i])
+			fail_msg("%s: %s is %" PRIx64 "h, but nvtrace sees %" PRIx64 "h", cmd->name,
+			         name, values[i], sqe_field_get(f, &sqe));
+		check_macros(cmd->qid, &sqe, name, values[i]);
+	}
+}
+
+/* All fields 0, then each of them alone with all its bits, then all of them. */
+static void test_commands(void **state)
+{
+	const struct compare_cmd *cmds;
+	size_t n = compare_libnvme_cmds(&cmds), i, k, fields = 0;
+
+	(void)state;
+	for (i = 0; i < n; i++) {
+		uint64_t none[COMPARE_FIELDS] = {0}, all[COMPARE_FIELDS] = {0};
+
+		check_command(&cmds[i], none);
+		for (k = 0; k < COMPARE_FIELDS && cmds[i].fields[k].name != NULL; k++) {
+			uint64_t one[COMPARE_FIELDS] = {0};
+
+			one[k] = all[k] = cmds[i].fields[k].most;
+			check_command(&cmds[i], one);
+			fields++;
+		}
+		check_command(&cmds[i], all);
+	}
+	assert_true(macros_compared >= 4 * sizeof(macros) / sizeof(macros[0]));
+	print_message("%zu commands of libnvme with %zu fields, %zu macros\n", n, fields,
+	              sizeof(macros) / sizeof(macros[0]));
+}
+
+/* ---- is anything left out? ---- */
+
+static char *header; /* nvme.h, from >>spec to >>api */
+
+static void read_header(void)
+{
+	FILE *file = fopen("nvme.h", "rb");
+	char *text = (char *)calloc(1, 1 << 20), *end;
+
+	assert_non_null(file);
+	assert_true(fread(text, 1, (1 << 20) - 1, file) > 0);
+	fclose(file);
+	header = strstr(text, "\n * >>spec\n");
+	assert_non_null(header);
+	header = strdup(header);
+	end = strstr(header, "\n * >>api\n");
+	assert_non_null(end);
+	*end = '\0';
+	free(text);
+}
+
+static bool listed(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < num_ours; i++)
+		if (strcmp(ours[i].name, name) == 0)
+			return true;
+	for (i = 0; i < num_alone; i++)
+		if (strcmp(alone[i].name, name) == 0)
+			return true;
+	for (i = 0; i < sizeof(macros) / sizeof(macros[0]); i++)
+		if (strcmp(macros[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static bool ends_with(const char *name, const char *end)
+{
+	size_t n = strlen(name), k = strlen(end);
+
+	return n >= k && strcmp(name + n - k, end) == 0;
+}
+
+/* Every number and macro of >>spec but the NVME_x_SET(), which BITS() compares with NVME_x(). */
+static void test_nothing_left_out(void **state)
+{
+	char name[64], *line, *save = NULL, *text;
+	size_t n = 0, missing = 0;
+
+	(void)state;
+	read_header();
+	text = strdup(header);
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (sscanf(line, "\t%63[A-Z0-9_] = ", name) != 1 &&
+		    sscanf(line, "#define %63[A-Z0-9_]", name) != 1)
+			continue;
+		if (strncmp(name, "NVME_", 5) != 0 || strncmp(name, "NVME__", 6) == 0 ||
+		    ends_with(name, "_SET") || strcmp(name, "NVME_STATIC_ASSERT") == 0)
+			continue;
+		n++;
+		if (listed(name))
+			continue;
+		missing++;
+		print_error("%s is not compared: add it to tests/compare_list.h\n", name);
+	}
+	free(text);
+	print_message("%zu numbers and macros in nvme.h\n", n);
+	assert_int_equal(missing, 0);
+	assert_true(n > 500);
+}
+
+/* The same for the fields of the structures that are compared. */
+static void test_no_field_left_out(void **state)
+{
+	size_t i, n = 0, missing = 0;
+
+	(void)state;
+	for (i = 0; i < num_ours; i++) {
+		char start[80], field[48], name[128], *at, *end, *line, *save = NULL;
+
+		if (strcmp(ours[i].list, "size") != 0)
+			continue;
+		snprintf(start, sizeof(start), "\n%s {\n", ours[i].name);
+		at = strstr(header, start);
+		assert_non_null(at);
+		at = strdup(at + strlen(start));
+		end = strstr(at, "\n};");
+		assert_non_null(end);
+		*end = '\0';
+		for (line = strtok_r(at, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+			if (sscanf(line, "\tstruct %*s %47[a-z0-9_]", field) != 1 &&
+			    sscanf(line, "\t%*[a-z0-9_] %47[a-z0-9_]", field) != 1)
+				continue;
+			if (strncmp(field, "rsvd", 4) == 0)
+				continue;
+			n++;
+			snprintf(name, sizeof(name), "%s.%s", ours[i].name, field);
+			if (listed(name))
+				continue;
+			missing++;
+			print_error("%s is not compared: add it to tests/compare_list.h\n", name);
+		}
+		free(at);
+	}
+	free(header);
+	print_message("%zu fields of structures in nvme.h\n", n);
+	assert_int_equal(missing, 0);
+	assert_true(n > 200);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_numbers_and_structures),
+		cmocka_unit_test(test_register_tables),
+		cmocka_unit_test(test_format_index),
+		cmocka_unit_test(test_kernel_passthrough),
+		cmocka_unit_test(test_commands),
+		cmocka_unit_test(test_nothing_left_out),
+		cmocka_unit_test(test_no_field_left_out),
+	};
+
+	return cmocka_run_group_tests(tests, fill, NULL);
+}

@@ -113,12 +113,12 @@ static const char *const plans[] = {
 };
 
 static const char *const device_words[] = {
-	"size=1M",   "size=2M",    "lbs=4096", "lbs=512",   "lbs=65536",   "ns=2",
-	"ns=64",     "mdts=5",     "mdts=0",   "mqes=63",   "mqes=1",      "queues=4",
-	"queues=1",  "queues=128", "dstrd=0",  "dstrd=3",   "dstrd=15",    "to=1",
-	"mpsmin=4",  "mpsmax=4",   "css=0x80", "iova=39",   "iova=30",     "iova=62",
-	"seed=7",    "size=",      "lbs=0",    "mode=sync", "size=99999T", "mode=thread",
-	"plan=torn", "mpsmin=15",
+	"size=1M",   "size=2M",    "lbs=4096", "lbs=512",     "lbs=65536",   "ns=2",
+	"ns=64",     "mdts=5",     "mdts=0",   "mqes=63",     "mqes=1",      "queues=4",
+	"queues=1",  "queues=128", "dstrd=0",  "dstrd=3",     "dstrd=15",    "to=1",
+	"mpsmin=4",  "mpsmax=4",   "css=0x80", "iova=39",     "iova=30",     "iova=62",
+	"seed=7",    "size=",      "lbs=0",    "mode=sync",   "size=99999T", "mode=thread",
+	"plan=torn", "mpsmin=15",  "crwmt=1",  "crwmt=65535",
 };
 
 /* Words from a list, or noise, in exactly as much memory as the text needs. Free it. */
@@ -507,6 +507,8 @@ static void step_enable(struct host *h)
 {
 	uint64_t asq = pick_iova(h, PAGE), acq = pick_iova(h, PAGE);
 	uint32_t entries = 2 + fuzz_below(h->in, 30), i, mps = NVME_CAP_MPSMIN(h->cap);
+	uint32_t cc, sizes = NVME_CC_IOSQES_SET(6) | NVME_CC_IOCQES_SET(4);
+	bool late = fuzz_chance(h->in, 32);
 
 	memset(h->sq, 0, sizeof(h->sq));
 	memset(h->cq, 0, sizeof(h->cq));
@@ -518,11 +520,12 @@ static void step_enable(struct host *h)
 	write_reg(h, NVME_REG_ACQ + 4, (uint32_t)(acq >> 32));
 	if (fuzz_chance(h->in, 16))
 		mps = fuzz_below(h->in, 16);
-	write_reg(h, NVME_REG_CC,
-	          NVME_CC_MPS_SET(mps) | NVME_CC_IOSQES_SET(6) | NVME_CC_IOCQES_SET(4) |
-	                  NVME_CC_EN_SET(1));
+	cc = NVME_CC_MPS_SET(mps) | NVME_CC_EN_SET(1);
+	write_reg(h, NVME_REG_CC, cc | (late ? 0 : sizes));
 	for (i = 0; i < 8 && NVME_CSTS_RDY(read_reg(h, NVME_REG_CSTS)) == 0; i++)
 		(void)h->dev.ops->now_ns(&h->dev);
+	if (late) /* the sizes of entries, right or wrong */
+		write_reg(h, NVME_REG_CC, cc | (fuzz_chance(h->in, 64) ? fuzz_u32(h->in) : sizes));
 	h->sq[0].base = asq;
 	h->cq[0].base = acq;
 	h->sq[0].entries = h->cq[0].entries = entries;

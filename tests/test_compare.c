@@ -42,7 +42,7 @@ static void add(const char *list, const char *name, uint64_t value)
 	add_to(ours, &num_ours, list, name, value);
 }
 
-/* The bits that the macro get takes its value from; it must move the lowest one down to bit 0. */
+/* The bits that a macro takes its value from; 0 if it does not move the lowest down to bit 0. */
 #define IN_PLACE(get, mask)                                                         \
 	do {                                                                        \
 		unsigned lo = 0;                                                    \
@@ -51,7 +51,8 @@ static void add(const char *list, const char *name, uint64_t value)
 			(mask) |= get(UINT64_C(1) << bit) ? UINT64_C(1) << bit : 0; \
 		while (((mask) >> lo & 1) == 0 && lo < 63)                          \
 			lo++;                                                       \
-		assert_int_equal(get(mask), (mask) >> lo);                          \
+		if (get(mask) != (mask) >> lo)                                      \
+			(mask) = 0;                                                 \
 	} while (0)
 
 #define VALUE(list, name, theirs) add(list, #name, (uint32_t)(name));
@@ -67,12 +68,9 @@ static void add(const char *list, const char *name, uint64_t value)
 	}
 #define BITS_GET(get, theirs) MASK(get, theirs)
 #define BITS(get, theirs)                                      \
-	{                                                      \
-		uint64_t mask;                                 \
-		IN_PLACE(get, mask);                           \
-		add("bit field", #get, mask);                  \
-		assert_int_equal(get##_SET(UINT64_MAX), mask); \
-	}
+	MASK(get, theirs)                                      \
+	if (get##_SET(UINT64_MAX) != ours[num_ours - 1].value) \
+		fail_msg("%s_SET() has other bits than %s()", #get, #get);
 #define ALONE(why, name)              add_to(alone, &num_alone, why, #name, 0);
 #define ALONE_FIELD(why, type, field) add_to(alone, &num_alone, why, #type "." #field, 0);
 
@@ -112,8 +110,15 @@ static void test_numbers_and_structures(void **state)
 		if (ours[i].value == theirs[i].value)
 			continue;
 		wrong++;
-		print_error("%s: %s is %" PRIx64 "h, but %s is %" PRIx64 "h\n", ours[i].list,
-		            ours[i].name, ours[i].value, theirs[i].name, theirs[i].value);
+		if (strcmp(ours[i].list, "field") == 0)
+			print_error("%s: %u bytes at %u, but %s: %u at %u\n", ours[i].name,
+			            (uint32_t)ours[i].value, (uint32_t)(ours[i].value >> 32),
+			            theirs[i].name, (uint32_t)theirs[i].value,
+			            (uint32_t)(theirs[i].value >> 32));
+		else
+			print_error("%s: %s is %" PRIx64 "h, but %s is %" PRIx64 "h\n",
+			            ours[i].list, ours[i].name, ours[i].value, theirs[i].name,
+			            theirs[i].value);
 	}
 	print_counts();
 	assert_int_equal(wrong, 0);
@@ -326,6 +331,67 @@ static void test_commands(void **state)
 	              sizeof(macros) / sizeof(macros[0]));
 }
 
+/* What libnvme 1.3 does not know yet, from later versions of nvme-cli and the specification. */
+static void test_newer_fields(void **state)
+{
+	static const struct {
+		uint16_t qid;
+		uint8_t opc;
+		const char *name;
+		uint8_t dw, hi, lo; /* 0: there is no such field */
+	} rows[] = {
+		{0, NVME_OPC_SANITIZE, "EMVS", 10, 10, 10},
+		{1, NVME_OPC_READ, "CETYPE", 12, 19, 16},
+		{1, NVME_OPC_WRITE, "CETYPE", 12, 19, 16},
+		{1, NVME_OPC_COMPARE, "CETYPE", 12, 19, 16},
+		{1, NVME_OPC_VERIFY, "CETYPE", 12, 19, 16},
+		{1, NVME_OPC_COPY, "CETYPE", 12, 19, 16},
+		{1, NVME_OPC_COPY, "STCW", 12, 24, 24},
+		{1, NVME_OPC_COPY, "STCR", 12, 25, 25},
+		{1, NVME_OPC_READ, "DSM", 13, 7, 0},
+		{1, NVME_OPC_COMPARE, "DSM", 0, 0, 0},
+		{1, NVME_OPC_VERIFY, "DSM", 0, 0, 0},
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct sqe_field *f = sqe_fields(rows[i].qid, rows[i].opc);
+
+		while (f->name != NULL && strcmp(f->name, rows[i].name) != 0)
+			f++;
+		if (f->dw != rows[i].dw || f->hi != rows[i].hi || f->lo != rows[i].lo)
+			fail_msg("%s of %s is CDW%u [%u:%u]", rows[i].name,
+			         nvme_opc_full_name(rows[i].qid, rows[i].opc), f->dw, f->hi, f->lo);
+	}
+}
+
+/* A fabrics command has its type where others have the NSID. */
+static void test_fabrics_type(void **state)
+{
+	char text[4096];
+	struct rec rec;
+	FILE *out = tmpfile();
+	size_t n;
+
+	(void)state;
+	assert_non_null(out);
+	memset(&rec, 0, sizeof(rec));
+	rec.kind = REC_COMMAND;
+	rec.cmd_have = HAVE_SQE;
+	rec.cmd.opc = NVME_OPC_FABRIC;
+	rec.cmd.nsid = NVME_FABRICS_DISCONNECT;
+	print_bits(out, &rec);
+	print_explanation(out, &rec);
+	rewind(out);
+	n = fread(text, 1, sizeof(text) - 1, out);
+	text[n] = '\0';
+	fclose(out);
+	assert_non_null(strstr(text, "      [7:0] FCTYPE : 0x8 DISCONNECT\n"));
+	assert_non_null(strstr(text, "    It is a command of NVMe over Fabrics: DISCONNECT. "));
+	assert_null(strstr(text, "NSID"));
+}
+
 /* ---- is anything left out? ---- */
 
 static char *header; /* nvme.h, from >>spec to >>api */
@@ -445,6 +511,8 @@ int main(void)
 		cmocka_unit_test(test_format_index),
 		cmocka_unit_test(test_kernel_passthrough),
 		cmocka_unit_test(test_commands),
+		cmocka_unit_test(test_newer_fields),
+		cmocka_unit_test(test_fabrics_type),
 		cmocka_unit_test(test_nothing_left_out),
 		cmocka_unit_test(test_no_field_left_out),
 	};

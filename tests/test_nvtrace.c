@@ -765,7 +765,7 @@ static void test_names_beyond_spdk(void **state)
 		"status code 2eh (NAMESPACE IS DISPERSED)",
 		"[7:0] OPC : 0x24 LOCKDOWN\n",
 		"It is LOCKDOWN (24h): nvtrace knows no more of it. [Base 2.1: Admin Command "
-	        "Set]\n",
+		"Set]\n",
 		"It completes the LOCKDOWN with CID 2.\n",
 		"[24:17] SC : 0x23 COMMAND PROHIBITED BY COMMAND AND FEATURE LOCKDOWN\n",
 		"[7:0] OPC : 0x7d ZONE APPEND\n",

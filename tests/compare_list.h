@@ -131,9 +131,10 @@ BITS_GET(NVME_CMBSZ_SZ, CMBSZ_SZ)
 BITS_GET(NVME_CMBMSC_CRE, CMBMSC_CRE)
 BITS_GET(NVME_CMBMSC_CMSE, CMBMSC_CMSE)
 BITS_GET(NVME_CMBMSC_CBA, CMBMSC_CBA)
-/* libnvme 1.3 shifts these two masks twice: NVME_CRTO_CRIMT() is always 0 there. */
+/* libnvme 1.3 has the mask of CRIMT in place and shifts it too: NVME_CRTO_CRIMT() is 0 there. */
 MASK(NVME_CRTO_CRWMT, NVME_CRTO_CRWMT_MASK)
-MASK(NVME_CRTO_CRIMT, NVME_CRTO_CRIMT_MASK)
+MASK(NVME_CRTO_CRIMT,
+     NVME_CRTO_CRIMT_MASK >> 16 ? NVME_CRTO_CRIMT_MASK : NVME_CRTO_CRIMT_MASK << 16)
 ALONE("Base 2.0 and later, not in libnvme 1.3", NVME_CAP_CPS)
 ALONE("Base 2.0 and later, not in libnvme 1.3", NVME_CAP_NSSS)
 ALONE("Base 2.0 and later, not in libnvme 1.3", NVME_CAP_NSSES)

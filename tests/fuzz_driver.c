@@ -883,6 +883,10 @@ static void name_things(struct fuzz *in)
 	                   nvme_status_name(b, a) != NULL && nvme_sgl_type_name(a) != NULL &&
 	                   nvme_sgl_subtype_name(a) != NULL && nvme_log_page_name(a) != NULL &&
 	                   nvme_cns_name(a) != NULL && nvme_reg_name(offset) != NULL &&
+	                   nvme_csi_name(a) != NULL && nvme_fabrics_status_name(a) != NULL &&
+	                   nvme_opc_full_name(b & 1, a) != NULL && nvme_feat_full_name(a) != NULL &&
+	                   nvme_fabrics_full_name(a) != NULL &&
+	                   nvme_status_full_name(b, a, (uint8_t)offset) != NULL &&
 	                   nvme_reg_fields(offset) != NULL && nvme_reg_size(offset) <= 8,
 	           "a name is NULL");
 }

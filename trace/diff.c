@@ -32,6 +32,9 @@ struct run {
 	struct map open; /* queue and CID: stream and item of the command */
 	struct map prps; /* queue: struct shape */
 	bool cut, doorbells, regs;
+	bool readable;
+	bool no_memory; /* something had to be left out */
+	int status;
 };
 
 struct shape {
@@ -71,8 +74,10 @@ static struct item *add_item(struct run *run, struct stream *s, uint64_t number,
 	}
 	if (s->count == s->size) {
 		item = realloc(s->item, size * sizeof(*item));
-		if (item == NULL)
+		if (item == NULL) {
+			run->no_memory = true;
 			return NULL;
+		}
 		s->item = item;
 		s->size = size;
 	}
@@ -80,20 +85,24 @@ static struct item *add_item(struct run *run, struct stream *s, uint64_t number,
 	item->text = strdup(text);
 	item->number = number;
 	item->waits = false;
-	if (item->text == NULL)
+	if (item->text == NULL) {
+		run->no_memory = true;
 		return NULL;
+	}
 	s->count++;
 	run->items++;
 	return item;
 }
 
-static void append(struct item *item, const char *text)
+static void append(struct run *run, struct item *item, const char *text)
 {
 	size_t len = strlen(item->text);
 	char *longer = realloc(item->text, len + strlen(text) + 1);
 
-	if (longer == NULL)
+	if (longer == NULL) {
+		run->no_memory = true;
 		return;
+	}
 	strcpy(longer + len, text);
 	item->text = longer;
 }
@@ -142,8 +151,10 @@ static void take_command(struct run *run, const struct rec *r)
 		return;
 	item->waits = true;
 	place = map_put(&run->open, queue_key(r) << 16 | r->cmd.cid);
-	if (place == NULL)
+	if (place == NULL) {
+		run->no_memory = true;
 		return;
+	}
 	place->stream = (uint32_t)(s - run->stream);
 	place->item = s->count - 1;
 }
@@ -162,7 +173,7 @@ static void take_completion(struct run *run, const struct rec *r)
 		text_add(text, sizeof(text), " dnr:1");
 	if (place != NULL) {
 		s = &run->stream[place->stream];
-		append(&s->item[place->item], text);
+		append(run, &s->item[place->item], text);
 		s->item[place->item].waits = false;
 		map_remove(&run->open, key);
 		return;
@@ -251,7 +262,7 @@ static void finish(struct run *run, bool doorbells)
 
 		for (j = 0; j < s->count; j++)
 			if (s->item[j].waits)
-				append(&s->item[j], ": no completion");
+				append(run, &s->item[j], ": no completion");
 		if (!doorbells || s->key == REGS)
 			continue;
 		snprintf(text, sizeof(text), "SQ doorbell: %s",
@@ -267,26 +278,24 @@ static void finish(struct run *run, bool doorbells)
 	}
 }
 
-static int read_run(struct run *run, const char *file)
+static void read_run(struct run *run, const char *file, enum input input)
 {
 	struct pairing *pairing = pairing_new();
 	struct rec *r = calloc(1, sizeof(*r));
 	struct reader *rd = calloc(1, sizeof(*rd));
-	int rc = pairing == NULL || r == NULL || rd == NULL ? -ENOMEM : 0;
 
 	run->file = file;
+	run->status = NOT_DECODED;
 	map_init(&run->open, sizeof(struct place));
 	map_init(&run->prps, sizeof(struct shape));
-	if (rc == 0)
-		rc = reader_start(rd, file, INPUT_AUTO);
-	if (rc == 0) {
-		while (rd->ops->next(rd, r) > 0) {
-			pairing_record(pairing, r);
+	if (pairing == NULL || r == NULL || rd == NULL) {
+		run->no_memory = true;
+	} else if (reader_start(rd, file, input, false) == 0) {
+		run->readable = true;
+		while (reader_next(rd, pairing, r) > 0)
 			take(run, r);
-			rec_free(r);
-			memset(r, 0, sizeof(*r));
-		}
 		rec_free(r);
+		run->status = reader_status(rd);
 		reader_end(rd);
 	}
 	if (pairing != NULL)
@@ -295,7 +304,6 @@ static int read_run(struct run *run, const char *file)
 	free(rd);
 	map_free(&run->open);
 	map_free(&run->prps);
-	return rc;
 }
 
 static void free_run(struct run *run)
@@ -427,20 +435,28 @@ static void print_marked(struct walk *w, uint32_t a0, uint32_t a1, uint32_t b0, 
 	}
 }
 
+static void print_all(struct walk *w, char sign, const struct stream *s, uint32_t from,
+                      uint32_t end)
+{
+	uint32_t i;
+
+	for (i = from; i < end; i++)
+		print_item(w, sign, &s->item[i]);
+}
+
 static void compare_middle(struct walk *w, uint32_t a0, uint32_t a1, uint32_t b0, uint32_t b1)
 {
 	int64_t **reach = calloc(STEPS + 1, sizeof(*reach));
 	bool *only_a = calloc((size_t)(a1 - a0) + 1, 1), *only_b = calloc((size_t)(b1 - b0) + 1, 1);
 	int d = -1, i;
 
-	if (reach != NULL && only_a != NULL && only_b != NULL) {
+	if (reach != NULL && only_a != NULL && only_b != NULL)
 		d = find_steps(w, a0, a1, b0, b1, reach);
-		if (d < 0) { /* too different, or no memory: all of it */
-			memset(only_a, 1, a1 - a0);
-			memset(only_b, 1, b1 - b0);
-		} else {
-			mark_steps(reach, d, (int64_t)a1 - a0, (int64_t)b1 - b0, only_a, only_b);
-		}
+	if (d < 0) { /* too different, or no memory: all of it */
+		print_all(w, '-', w->a, a0, a1);
+		print_all(w, '+', w->b, b0, b1);
+	} else {
+		mark_steps(reach, d, (int64_t)a1 - a0, (int64_t)b1 - b0, only_a, only_b);
 		print_marked(w, a0, a1, b0, b1, only_a, only_b);
 	}
 	for (i = 0; reach != NULL && i <= STEPS; i++)
@@ -454,7 +470,6 @@ static uint64_t compare_streams(const struct stream *a, const struct stream *b)
 {
 	uint32_t head = 0, end_a = a != NULL ? a->count : 0, end_b = b != NULL ? b->count : 0;
 	struct walk w = {.a = a, .b = b};
-	uint32_t i;
 
 	while (head < end_a && head < end_b && equal(&w, head, head))
 		head++;
@@ -466,10 +481,8 @@ static uint64_t compare_streams(const struct stream *a, const struct stream *b)
 		compare_middle(&w, head, end_a, head, end_b);
 		return w.differences;
 	}
-	for (i = head; i < end_a; i++)
-		print_item(&w, '-', &a->item[i]);
-	for (i = head; i < end_b; i++)
-		print_item(&w, '+', &b->item[i]);
+	print_all(&w, '-', a, head, end_a);
+	print_all(&w, '+', b, head, end_b);
 	return w.differences;
 }
 
@@ -507,17 +520,30 @@ static int compare_runs(struct run *a, struct run *b)
 	if (a->cut || b->cut)
 		printf("only the first %" PRIu32 " entries and %d queues were compared\n", ITEMS,
 		       STREAMS);
-	return differences != 0 ? 1 : 0;
+	if (a->no_memory || b->no_memory)
+		fprintf(stderr, "nvtrace: there was no memory to compare all of it: compare "
+		                "shorter traces\n");
+	if (a->cut || b->cut || a->no_memory || b->no_memory)
+		return NOT_DECODED;
+	return differences != 0 ? FOUND : DECODED;
 }
 
-int nvtrace_diff(const char *a, const char *b, const struct options *options)
+int nvtrace_diff(const char *const file[2], const enum input input[2],
+                 const struct options *options)
 {
 	struct run *x = calloc(1, sizeof(*x)), *y = calloc(1, sizeof(*y));
-	int rc = 2;
+	int rc = NOT_DECODED;
 
-	(void)options;
-	if (x != NULL && y != NULL && read_run(x, a) == 0 && read_run(y, b) == 0)
-		rc = compare_runs(x, y);
+	if (x == NULL || y == NULL) {
+		fprintf(stderr, "nvtrace: %s\n", strerror(ENOMEM));
+	} else {
+		read_run(x, file[0], input[0]);
+		read_run(y, file[1], input[1]);
+		if (x->readable && y->readable && output_open(options) == 0)
+			rc = compare_runs(x, y);
+		if (x->status > rc || y->status > rc)
+			rc = NOT_DECODED;
+	}
 	free_run(x);
 	free_run(y);
 	return rc;

@@ -11,6 +11,7 @@
  */
 #include "analysis.h"
 #include "map.h"
+#include <sys/stat.h>
 
 #define COMMANDS (UINT32_C(1) << 21) /* in each source */
 #define SHIFTS   256  /* so many ways to lay the runs of the two side by side are tried */
@@ -29,11 +30,13 @@ struct mcmd {
 
 struct side {
 	const char *file, *label;
+	enum input input;
 	struct mcmd *cmd;
 	uint32_t *order; /* the commands by run and queue */
 	uint32_t count, size, runs;
 	uint32_t first_run, last_run; /* that are compared */
-	bool cut;
+	bool cut, no_memory;          /* something had to be left out */
+	int status;
 
 	/* while it is read */
 	struct reader rd;
@@ -46,13 +49,17 @@ struct side {
 	bool started;
 };
 
-static int side_start(struct side *s)
+static int side_start(struct side *s, bool again)
 {
 	s->at = 0;
 	s->index = s->run = s->run_commands = 0;
 	map_init(&s->open, sizeof(uint32_t));
 	s->pairing = pairing_new();
-	if (s->pairing == NULL || reader_start(&s->rd, s->file, INPUT_AUTO) != 0)
+	if (s->pairing == NULL) {
+		s->no_memory = true;
+		return -ENOMEM;
+	}
+	if (reader_start(&s->rd, s->file, s->input, again) != 0)
 		return -EIO;
 	s->started = true;
 	s->label = s->rd.ops->name;
@@ -62,8 +69,11 @@ static int side_start(struct side *s)
 static void side_stop(struct side *s)
 {
 	rec_free(&s->rec);
-	if (s->started)
+	if (s->started) {
+		if (reader_status(&s->rd) > s->status)
+			s->status = reader_status(&s->rd);
 		reader_end(&s->rd);
+	}
 	if (s->pairing != NULL)
 		pairing_free(s->pairing);
 	map_free(&s->open);
@@ -96,11 +106,8 @@ static bool side_next(struct side *s, uint32_t *index)
 	uint32_t *slot;
 
 	*index = NONE;
-	rec_free(&s->rec);
-	memset(&s->rec, 0, sizeof(s->rec));
-	if (s->rd.ops->next(&s->rd, &s->rec) <= 0)
+	if (reader_next(&s->rd, s->pairing, &s->rec) <= 0)
 		return false;
-	pairing_record(s->pairing, &s->rec);
 	s->at++;
 	if (begins_run(&s->rec) && s->run_commands != 0) {
 		s->run++;
@@ -114,6 +121,8 @@ static bool side_next(struct side *s, uint32_t *index)
 		slot = map_put(&s->open, map_key(0, s->rec.qid, s->rec.cmd.cid));
 		if (slot != NULL)
 			*slot = *index;
+		else
+			s->no_memory = true;
 	} else if (s->rec.kind == REC_COMPLETION) {
 		key = map_key(0, s->rec.qid,
 		              s->rec.cmd_number != 0 ? s->rec.of.cid : s->rec.cpl.cid);
@@ -133,12 +142,16 @@ static bool add_command(struct side *s, const struct rec *r)
 	struct mcmd *c;
 	uint32_t size = s->size == 0 ? 1024 : s->size * 2;
 
-	if (s->count == COMMANDS)
+	if (s->count == COMMANDS) {
+		s->cut = true;
 		return false;
+	}
 	if (s->count == s->size) {
 		c = realloc(s->cmd, size * sizeof(*c));
-		if (c == NULL)
+		if (c == NULL) {
+			s->cut = s->no_memory = true;
 			return false;
+		}
 		s->cmd = c;
 		s->size = size;
 	}
@@ -175,15 +188,13 @@ static int compare_places(const void *a, const void *b, void *arg)
 static int side_read(struct side *s)
 {
 	uint32_t index, i;
-	int rc = side_start(s);
+	int rc = side_start(s, false);
 
 	while (rc == 0 && side_next(s, &index)) {
 		if (index == NONE)
 			continue;
-		if (s->rec.kind == REC_COMMAND && !add_command(s, &s->rec)) {
-			s->cut = true;
+		if (s->rec.kind == REC_COMMAND && !add_command(s, &s->rec))
 			break;
-		}
 		if (s->rec.kind == REC_COMPLETION && index < s->count) {
 			s->cmd[index].cpl_at = s->at;
 			s->cmd[index].has_status = (s->rec.has & HAS_STATUS) != 0;
@@ -194,6 +205,7 @@ static int side_read(struct side *s)
 	s->runs = s->run + 1;
 	side_stop(s);
 	s->order = calloc(s->count + 1u, sizeof(*s->order));
+	s->no_memory |= s->order == NULL;
 	if (rc != 0 || s->order == NULL)
 		return rc != 0 ? rc : -ENOMEM;
 	for (i = 0; i < s->count; i++)
@@ -581,34 +593,67 @@ static int print_result(const struct merge *m)
 		printf("%" PRIu64 " commands in %s are from before or after this run\n",
 		       m->other_runs, m->b.file);
 	if (m->a.cut || m->b.cut)
-		printf("only the first %" PRIu32 " commands were compared\n", COMMANDS);
-	return wrong != 0 ? 1 : 0;
+		printf("only the first %" PRIu32 " commands were compared\n",
+		       m->a.cut ? m->a.count : m->b.count);
+	return wrong != 0 ? FOUND : DECODED;
 }
 
-int nvtrace_merge(const char *a, const char *b, const struct options *options)
+/* Reads both, and both again; the exit status. */
+static int merge(struct merge *m)
+{
+	struct side *a = &m->a, *b = &m->b;
+	int rc;
+
+	rc = side_read(a);
+	if (side_read(b) != 0 || rc != 0 || output_open(m->options) != 0)
+		return NOT_DECODED;
+	match(a, b);
+	if (side_start(a, true) != 0 || side_start(b, true) != 0)
+		return NOT_DECODED;
+	timeline(m);
+	rc = print_result(m);
+	side_stop(a);
+	side_stop(b);
+	return a->cut || b->cut || a->status != DECODED || b->status != DECODED ? NOT_DECODED : rc;
+}
+
+/* What comes through a pipe is there only once. */
+static bool is_pipe(const char *file)
+{
+	struct stat st;
+
+	return strcmp(file, "-") == 0 || (stat(file, &st) == 0 && S_ISFIFO(st.st_mode));
+}
+
+int nvtrace_merge(const char *const file[2], const enum input input[2],
+                  const struct options *options)
 {
 	struct merge *m;
 	int rc;
 
-	if (strcmp(a, "-") == 0 || strcmp(b, "-") == 0) {
+	if (is_pipe(file[0]) || is_pipe(file[1])) {
 		fprintf(stderr,
-		        "nvtrace: --with reads its files twice: standard input is not one\n");
-		return 2;
+		        "nvtrace: --with reads its files twice, and %s is none: store it "
+		        "in a file first\n",
+		        strcmp(file[!is_pipe(file[0])], "-") == 0 ? "standard input"
+		                                                  : file[!is_pipe(file[0])]);
+		return WRONG_USAGE;
 	}
 	m = calloc(1, sizeof(*m));
-	if (m == NULL)
-		return 2;
-	m->options = options;
-	m->a.file = a;
-	m->b.file = b;
-	rc = side_read(&m->a) == 0 && side_read(&m->b) == 0 ? 0 : 2;
-	if (rc == 0) {
-		match(&m->a, &m->b);
-		rc = side_start(&m->a) == 0 && side_start(&m->b) == 0 ? 0 : 2;
+	if (m == NULL) {
+		fprintf(stderr, "nvtrace: %s\n", strerror(ENOMEM));
+		return NOT_DECODED;
 	}
-	if (rc == 0) {
-		timeline(m);
-		rc = print_result(m);
+	m->options = options;
+	m->a.file = file[0];
+	m->b.file = file[1];
+	m->a.input = input[0];
+	m->b.input = input[1];
+	rc = merge(m);
+	if (m->a.no_memory || m->b.no_memory) {
+		fprintf(stderr, "nvtrace: there was no memory to compare all of it: compare "
+		                "shorter traces\n");
+		rc = NOT_DECODED;
 	}
 	side_stop(&m->a);
 	side_stop(&m->b);

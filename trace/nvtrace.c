@@ -2,12 +2,16 @@
 /*
  * nvtrace prints NVMe traces: see docs/nvtrace.md, and nvtrace.h for how its parts fit together.
  *
- * Exit status: 0 all decoded, 1 something could not be read or was damaged, 2 wrong usage.
+ * Exit status: 0 nothing to report, 1 mistakes or differences were found, 2 wrong usage, 3 not
+ * everything could be decoded; 3 outweighs 1.
  */
 #define NVME_IMPLEMENTATION
 #include "nvtrace.h"
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -31,7 +35,7 @@ static const char usage_text[] =
 	"is standard input.\n"
 	"  --input KIND   auto, nvt, ftrace, tracecmd, qemu, spdk (default: auto)\n"
 	"  -f FILTER      only what matches, such as 'qid==1 && opc==read && lat>50us'\n"
-	"  -o FILE        write to FILE\n"
+	"  -o FILE        write to FILE; never to the input, or over another trace\n"
 	"as text (the default):\n"
 	"  -v             also registers, doorbells, mappings, the controller's side, problems\n"
 	"  -H             each field of commands, completions and registers\n"
@@ -47,9 +51,12 @@ static const char usage_text[] =
 	"  --lint         mistakes in the use of the protocol\n"
 	"  --with FILE    joins a second trace of the same run, and says where they disagree\n"
 	"  --diff         compares two runs\n"
+	"  --input A,B    KIND of the first and the second file\n"
 	"  --hex          decodes lines 'sqe QID HEX' and 'cqe QID HEX' of standard input\n"
 	"  --help, --version\n"
-	"Exit status: 0 all decoded, 1 not all could be, 2 wrong usage.\n";
+	"Exit status: 0 nothing to report, 1 mistakes (--lint) or differences (--diff, --with), "
+	"2 wrong\n"
+	"usage, 3 not everything could be read, decoded or written.\n";
 
 /* ---- what nvme.h keeps to itself ---- */
 
@@ -132,6 +139,7 @@ static const struct reader_ops *probe_input(const struct reader *rd)
 
 static const struct reader_ops *choose_reader(struct reader *rd, enum input input)
 {
+	const struct reader_ops *best;
 	size_t i;
 
 	for (i = 0; i < COUNT(readers); i++)
@@ -146,17 +154,19 @@ static const struct reader_ops *choose_reader(struct reader *rd, enum input inpu
 		reader_complain(rd, "it is empty");
 		return NULL;
 	}
-	if (probe_input(rd) == NULL)
+	best = probe_input(rd);
+	if (best == NULL)
 		reader_complain(rd, "this is no trace that nvtrace knows; say what it is with "
 		                    "--input");
-	return probe_input(rd);
+	return best;
 }
 
-int reader_start(struct reader *rd, const char *name, enum input input)
+int reader_start(struct reader *rd, const char *name, enum input input, bool again)
 {
 	int rc;
 
 	memset(rd, 0, sizeof(*rd));
+	rd->again = again;
 	rd->name = strcmp(name, "-") == 0 ? "standard input" : name;
 	rd->in = strcmp(name, "-") == 0 ? stdin : fopen(name, "rb");
 	if (rd->in == NULL) {
@@ -180,6 +190,52 @@ void reader_end(struct reader *rd)
 		fclose(rd->in);
 	rd->ops = NULL;
 	rd->in = NULL;
+}
+
+/* What was left out, though nothing is damaged. */
+static void report_left_out(const struct reader *rd)
+{
+	if (rd->unknown > 0)
+		reader_complain(rd,
+		                "%" PRIu64
+		                " events are of kinds that this nvtrace does not know and "
+		                "were skipped (%s): a newer nvtrace may know them",
+		                rd->unknown, rd->unknown_what);
+	if (rd->moved > 0)
+		reader_complain(rd,
+		                "%" PRIu64 " events were overwritten or not yet finished when this "
+		                "was read: a larger NVME_TRACE_SLOTS keeps more",
+		                rd->moved);
+}
+
+int reader_next(struct reader *rd, struct pairing *pairing, struct rec *rec)
+{
+	int rc;
+
+	rec_free(rec);
+	if (rd->ended)
+		return 0;
+	rc = rd->ops->next(rd, rec);
+	rd->ended = rc <= 0;
+	if (rc < 0) {
+		rd->failed = true;
+		reader_complain(rd, "decoding stopped: %s", strerror(-rc));
+	} else if (rc == 0 && ferror(rd->in)) {
+		reader_complain(rd, "it cannot be read to its end: %s", strerror(errno));
+	}
+	if (rc <= 0 && !rd->again)
+		report_left_out(rd);
+	if (rc <= 0)
+		return rc;
+	if (rec->kind == REC_DAMAGE && !rd->again)
+		reader_complain(rd, "%s", rec->text);
+	pairing_record(pairing, rec);
+	return 1;
+}
+
+int reader_status(const struct reader *rd)
+{
+	return rd->failed || rd->damaged > 0 || ferror(rd->in) ? NOT_DECODED : DECODED;
 }
 
 /* ---- from the reader to the output ---- */
@@ -208,25 +264,20 @@ static void report_problems(const struct reader *rd, const struct problems *n)
 		                n->orphans, n->lost, n->others);
 }
 
+/* 0 or the negative errno of the output; how the input was is in the reader. */
 static int stream(struct reader *rd, struct output *out, struct pairing *pairs,
                   const struct filter *filter, struct problems *problems)
 {
 	struct rec rec;
-	int rc;
+	int rc = 0;
 
 	memset(&rec, 0, sizeof(rec));
-	while ((rc = rd->ops->next(rd, &rec)) > 0) {
-		if (rec.kind == REC_DAMAGE)
-			reader_complain(rd, "%s", rec.text);
-		pairing_record(pairs, &rec);
+	while (rc >= 0 && reader_next(rd, pairs, &rec) > 0) {
 		count_problem(problems, &rec);
-		rc = filter == NULL || filter_match(filter, &rec) ? out->ops->record(out, &rec) : 0;
-		rec_free(&rec);
-		if (rc < 0)
-			break;
+		if (filter == NULL || filter_match(filter, &rec))
+			rc = out->ops->record(out, &rec);
 	}
-	if (rc < 0)
-		reader_complain(rd, "decoding stopped: %s", strerror(-rc));
+	rec_free(&rec);
 	return rc;
 }
 
@@ -244,33 +295,47 @@ static uint64_t report_open(struct output *out, struct pairing *pairs, const str
 	return n;
 }
 
+/* What of an open reader goes to the output; the exit status. */
+static int decode_all(struct reader *rd, struct pairing *pairs, const struct filter *filter,
+                      struct output *out)
+{
+	struct problems problems = {0, 0, 0};
+	bool text = out->ops == &text_output;
+	int rc, end;
+
+	rc = stream(rd, out, pairs, filter, &problems);
+	if (text)
+		problems.lost = report_open(out, pairs, filter);
+	end = out->ops->end(out, pairs);
+	if (rc >= 0 && end < 0)
+		rc = end;
+	if (text)
+		report_problems(rd, &problems);
+	if (rc < 0)
+		reader_complain(rd, "decoding stopped: %s", strerror(-rc));
+	if (rc < 0 || reader_status(rd) != DECODED)
+		return NOT_DECODED;
+	return end > 0 ? FOUND : DECODED;
+}
+
 static int decode(const char *name, enum input input, const struct filter *filter,
                   struct output *out)
 {
-	struct problems problems = {0, 0, 0};
+	int rc, status = NOT_DECODED;
 	struct pairing *pairs;
 	struct reader rd;
-	int rc;
 
-	if (reader_start(&rd, name, input) != 0)
-		return 1;
+	if (reader_start(&rd, name, input, false) != 0)
+		return NOT_DECODED;
 	pairs = pairing_new();
-	rc = pairs != NULL ? out->ops->begin(out) : -ENOMEM;
-	if (rc >= 0) {
-		rc = stream(&rd, out, pairs, filter, &problems);
-		if (out->ops == &text_output)
-			problems.lost = report_open(out, pairs, filter);
-		if (out->ops->end(out, pairs) != 0 && rc >= 0)
-			rc = -EIO;
-		if (out->ops == &text_output)
-			report_problems(&rd, &problems);
-	} else {
+	rc = pairs != NULL ? output_open(out->options) : -ENOMEM;
+	if (pairs == NULL || (rc == 0 && (rc = out->ops->begin(out)) < 0))
 		reader_complain(&rd, "%s", strerror(-rc));
-	}
-	rc = rc < 0 || rd.damaged > 0 || ferror(rd.in) ? 1 : 0;
+	else if (rc >= 0)
+		status = decode_all(&rd, pairs, filter, out);
 	reader_end(&rd);
 	pairing_free(pairs);
-	return rc;
+	return status;
 }
 
 /* ---- --hex ---- */
@@ -345,8 +410,10 @@ static int decode_hex(const struct options *options)
 	const char *wrong;
 	struct rec rec;
 	long len;
-	int rc = 0;
+	int rc = DECODED;
 
+	if (output_open(options) != 0)
+		return NOT_DECODED;
 	while ((len = reader_getline(&rd, line, sizeof(line))) >= 0) {
 		number++;
 		memset(&rec, 0, sizeof(rec));
@@ -358,7 +425,7 @@ static int decode_hex(const struct options *options)
 				;
 		if (wrong != NULL) {
 			reader_complain(&rd, "line %lu: %s", number, wrong);
-			rc = 1;
+			rc = NOT_DECODED;
 			continue;
 		}
 		printf("%s\n", text);
@@ -367,17 +434,18 @@ static int decode_hex(const struct options *options)
 		if (options->explain)
 			print_explanation(stdout, &rec);
 	}
-	return ferror(stdin) ? 1 : rc;
+	return ferror(stdin) ? NOT_DECODED : rc;
 }
 
 /* ---- options ---- */
 
 struct arguments {
 	struct options options;
-	enum input input;
+	enum input input[2]; /* of the first and the second file */
+	const char *input_option;
 	const struct output_ops *output;
 	const char *output_option; /* which option chose it */
-	const char *out_file, *filter, *with;
+	const char *filter, *with;
 	const char *file[2];
 	int files;
 	bool hex, diff;
@@ -392,7 +460,7 @@ static int __attribute__((format(printf, 1, 2))) usage_error(const char *fmt, ..
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	fprintf(stderr, "; nvtrace --help shows all options\n");
-	return 2;
+	return WRONG_USAGE;
 }
 
 static int set_output(struct arguments *a, const struct output_ops *ops, const char *option)
@@ -414,22 +482,31 @@ static int set_format(struct arguments *a, const char *name)
 	return usage_error("-T %s: no such format: text, json, csv, perfetto, html or svg", name);
 }
 
-static int set_input(struct arguments *a, const char *name)
+static bool find_input(const char *name, size_t len, enum input *input)
 {
 	size_t i;
 
+	*input = INPUT_AUTO;
 	for (i = 0; i < COUNT(readers); i++) {
-		if (strcmp(readers[i]->name, name) == 0) {
-			a->input = readers[i]->input;
-			return 0;
+		if (strlen(readers[i]->name) == len && memcmp(readers[i]->name, name, len) == 0) {
+			*input = readers[i]->input;
+			return true;
 		}
 	}
-	a->input = INPUT_AUTO;
-	return strcmp(name, "auto") == 0
-	               ? 0
-	               : usage_error("--input %s: no such input: auto, nvt, ftrace, tracecmd, qemu "
-	                             "or spdk",
-	                             name);
+	return len == strlen("auto") && memcmp(name, "auto", len) == 0;
+}
+
+static int set_input(struct arguments *a, const char *names)
+{
+	size_t first = strcspn(names, ",");
+	const char *second = names[first] == ',' ? names + first + 1 : names;
+
+	a->input_option = names;
+	if (find_input(names, first, &a->input[0]) &&
+	    find_input(second, strlen(second), &a->input[1]))
+		return 0;
+	return usage_error("--input %s: no such input: auto, nvt, ftrace, tracecmd, qemu or spdk",
+	                   names);
 }
 
 static int set_style(struct arguments *a, const char *name)
@@ -501,7 +578,7 @@ static int take_text_option(struct arguments *a, int c)
 		return 0;
 	default:
 		fputs("nvtrace: 'nvtrace --help' shows all options\n", stderr);
-		return 2; /* getopt has said what is wrong */
+		return WRONG_USAGE; /* getopt has said what is wrong */
 	}
 }
 
@@ -515,11 +592,12 @@ static int take_option(struct arguments *a, int c, const char *value)
 	case OPT_LINT:
 		return set_output(a, &lint_output, "--lint");
 	case 'w':
-		return set_output(a, &pcapng_output, "-w") || set_file(&a->out_file, value, "-o")
-		               ? 2
+		return set_output(a, &pcapng_output, "-w") ||
+		                       set_file(&a->options.out_file, value, "-w (or -o)")
+		               ? WRONG_USAGE
 		               : 0;
 	case 'o':
-		return set_file(&a->out_file, value, "-o (or -w)");
+		return set_file(&a->options.out_file, value, "-o (or -w)");
 	case 'f':
 		return set_file(&a->filter, value, "-f");
 	case OPT_WITH:
@@ -539,6 +617,22 @@ static int take_option(struct arguments *a, int c, const char *value)
 	}
 }
 
+static bool is_stdin(const char *name)
+{
+	return strcmp(name, "-") == 0;
+}
+
+static int check_input_option(const struct arguments *a)
+{
+	if (a->input_option == NULL)
+		return 0;
+	if (a->hex)
+		return usage_error("--input does not go with --hex");
+	if (strchr(a->input_option, ',') != NULL && !a->diff && a->with == NULL)
+		return usage_error("--input %s is for two files", a->input_option);
+	return 0;
+}
+
 static int check_arguments(const struct arguments *a)
 {
 	int want = a->diff ? 2 : 1;
@@ -547,6 +641,8 @@ static int check_arguments(const struct arguments *a)
 		return usage_error("--hex, --diff and --with exclude each other");
 	if (a->diff && a->files < 2)
 		return usage_error("--diff needs two files");
+	if (a->diff && is_stdin(a->file[0]) && is_stdin(a->file[1]))
+		return usage_error("--diff can read only one of its files from standard input");
 	if (a->with != NULL && a->files < 1)
 		return usage_error("--with needs a file to join with: FILE --with FILE");
 	if (a->files > want || (a->hex && a->files > 0))
@@ -564,7 +660,7 @@ static int check_arguments(const struct arguments *a)
 		return usage_error("-f does not go with %s", a->hex    ? "--hex"
 		                                             : a->diff ? "--diff"
 		                                                       : "--with");
-	return 0;
+	return check_input_option(a);
 }
 
 /* -1: go on; else the exit status. */
@@ -595,6 +691,146 @@ static int parse_arguments(struct arguments *a, int argc, char **argv)
 	return rc != 0 ? rc : -1;
 }
 
+/* ---- what may be written to ---- */
+
+/* Whatever the two are called. Terminals and pipes may be both: nothing is in them to lose. */
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return S_ISREG(a->st_mode) && a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+static bool is_input(const char *name, const struct stat *file)
+{
+	struct stat st;
+
+	return (is_stdin(name) ? fstat(STDIN_FILENO, &st) : stat(name, &st)) == 0 &&
+	       same_file(&st, file);
+}
+
+/* The input that this file is; NULL: none. */
+static const char *which_input(const struct arguments *a, const struct stat *file)
+{
+	int i;
+
+	for (i = 0; i < a->files; i++)
+		if (is_input(a->file[i], file))
+			return a->file[i];
+	if (a->with != NULL && is_input(a->with, file))
+		return a->with;
+	return a->files == 0 && is_input("-", file) ? "standard input" : NULL;
+}
+
+/* Is this a trace, and not our text, where -v quotes a line of one now and then? */
+static bool mostly(const struct reader_ops *is, const struct reader *rd)
+{
+	const uint8_t *line = rd->head, *end = rd->head + rd->head_len, *next;
+	size_t lines = 0, its = 0;
+
+	if (memchr(line, 0, rd->head_len) != NULL)
+		return true;
+	for (; line < end; line = next + 1, lines++) {
+		next = memchr(line, '\n', (size_t)(end - line));
+		next = next != NULL ? next : end;
+		its += is->probe(line, (size_t)(next - line)) > 0;
+	}
+	return its * 2 >= lines;
+}
+
+/*
+ * Would writing to this file lose something that nvtrace did not write? NULL: no. Its own text looks
+ * like SPDK's, so logs of SPDK are not protected.
+ */
+static const char *what_is_lost(const char *name)
+{
+	static const uint8_t pcapng[] = {0x0a, 0x0d, 0x0d, 0x0a};
+	const struct reader_ops *is;
+	FILE *file = fopen(name, "rb");
+	struct reader rd;
+
+	if (file == NULL)
+		return NULL;
+	memset(&rd, 0, sizeof(rd));
+	rd.head_len = fread(rd.head, 1, sizeof(rd.head), file);
+	fclose(file);
+	is = probe_input(&rd);
+	if (is != NULL && is != &spdk_reader && mostly(is, &rd))
+		return "is a trace itself";
+	if (rd.head_len >= sizeof(pcapng) && memcmp(rd.head, pcapng, sizeof(pcapng)) == 0)
+		return NULL;
+	return memchr(rd.head, 0, rd.head_len) != NULL ? "holds what nvtrace has not written"
+	                                               : NULL;
+}
+
+static int check_out_file(const struct arguments *a)
+{
+	const char *name = a->options.out_file, *input, *lost;
+	struct stat st;
+
+	if (stat(name, &st) != 0)
+		return 0;
+	input = which_input(a, &st);
+	if (input != NULL)
+		return usage_error("the output %s is the input %s: give it another name", name,
+		                   input);
+	if (S_ISBLK(st.st_mode))
+		return usage_error("the output %s is a disk: give the name of a file", name);
+	lost = S_ISREG(st.st_mode) ? what_is_lost(name) : NULL;
+	if (lost != NULL)
+		return usage_error("the output %s %s: give it another name, or delete the file "
+		                   "first",
+		                   name, lost);
+	return 0;
+}
+
+/* What the shell has opened: with >> the output would become input, without end. */
+static int check_stdout(const struct arguments *a)
+{
+	const char *input;
+	struct stat st;
+
+	if (fstat(STDOUT_FILENO, &st) != 0)
+		return 0;
+	input = which_input(a, &st);
+	if (input == NULL)
+		return 0;
+	return usage_error("standard output is the input %s: write to another file%s", input,
+	                   st.st_size == 0 ? " (with > the shell has emptied this one before "
+	                                     "nvtrace could say so)"
+	                                   : "");
+}
+
+/* 0, or WRONG_USAGE: an output is one of the inputs, or what is in it would be lost. */
+static int check_output(const struct arguments *a)
+{
+	struct stat st;
+
+	if (fstat(STDERR_FILENO, &st) == 0 && which_input(a, &st) != NULL)
+		return WRONG_USAGE; /* saying so would already change it */
+	return a->options.out_file != NULL && !is_stdin(a->options.out_file) ? check_out_file(a)
+	                                                                     : check_stdout(a);
+}
+
+int output_open(const struct options *options)
+{
+	int fd, rc = 0;
+
+	if (options->out_file == NULL || is_stdin(options->out_file))
+		return 0;
+	fd = open(options->out_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0) {
+		rc = -errno;
+		fprintf(stderr,
+		        "nvtrace: cannot write %s (%s): name a file in a directory that you may "
+		        "write to\n",
+		        options->out_file, strerror(errno));
+	}
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+/* ---- main ---- */
+
 static struct filter *compile_filter(const char *text)
 {
 	char why[256];
@@ -608,6 +844,7 @@ static struct filter *compile_filter(const char *text)
 
 static int run(const struct arguments *a)
 {
+	const char *const file[2] = {a->file[0], a->diff ? a->file[1] : a->with};
 	struct output out = {a->output, stdout, &a->options, NULL};
 	struct filter *filter = NULL;
 	int rc;
@@ -615,38 +852,46 @@ static int run(const struct arguments *a)
 	if (a->hex)
 		return decode_hex(&a->options);
 	if (a->diff)
-		return nvtrace_diff(a->file[0], a->file[1], &a->options);
+		return nvtrace_diff(file, a->input, &a->options);
 	if (a->with != NULL)
-		return nvtrace_merge(a->file[0], a->with, &a->options);
+		return nvtrace_merge(file, a->input, &a->options);
 	if (a->filter != NULL) {
 		filter = compile_filter(a->filter);
 		if (filter == NULL)
-			return 2;
+			return WRONG_USAGE;
 	}
-	rc = decode(a->files > 0 ? a->file[0] : "-", a->input, filter, &out);
+	rc = decode(a->files > 0 ? a->file[0] : "-", a->input[0], filter, &out);
 	filter_free(filter);
 	return rc;
+}
+
+/* No file of ours shall become standard output because the shell has closed that. */
+static void open_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
 }
 
 int main(int argc, char **argv)
 {
 	struct arguments a = {.output = &text_output, .options.prefix = true};
-	int rc = parse_arguments(&a, argc, argv);
+	int rc;
 
+	open_standard_files();
+	rc = parse_arguments(&a, argc, argv);
 	if (rc >= 0)
 		return rc;
-	if (a.out_file != NULL && strcmp(a.out_file, "-") != 0 &&
-	    freopen(a.out_file, "wb", stdout) == NULL) {
-		fprintf(stderr,
-		        "nvtrace: cannot write %s (%s): name a file in a directory that you may "
-		        "write to\n",
-		        a.out_file, strerror(errno));
-		return 1;
-	}
-	rc = run(&a);
+	rc = check_output(&a);
+	if (rc == 0)
+		rc = run(&a);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		fprintf(stderr, "nvtrace: the output cannot be written: %s\n", strerror(errno));
-		return 1;
+		return NOT_DECODED;
 	}
 	return rc;
 }

@@ -137,7 +137,8 @@ struct reader;
 /*
  * Each reader looks at one kind of source. probe() says from its first bytes (at least 4 KiB, or all
  * of it) how sure it is, 0 to 100. next() fills in the next record: 1 a record, 0 the end, a
- * negative errno for an input that cannot be read on. A damaged place is a record REC_DAMAGE.
+ * negative errno for an input that cannot be read on. A damaged place is a record REC_DAMAGE; a kind
+ * of record that is not known is none: later versions of a source may add some.
  * A reader may queue several records for one line; it never guesses what the line does not say.
  */
 struct reader_ops {
@@ -156,8 +157,14 @@ struct reader {
 	void *state;
 	uint64_t damaged;   /* damaged places met so far */
 	uint64_t dropped;   /* records that the source says it has lost */
+	uint64_t unknown;   /* records of a kind that the reader does not know: skipped */
+	uint64_t moved;     /* records that a program overwrote, or was writing, meanwhile */
 	uint8_t head[4096]; /* what was read for probing and not yet consumed; see reader_read() */
 	size_t head_len, head_at;
+
+	char unknown_what[64]; /* the first of the unknown ones */
+	bool again;            /* it is read for the second time: damage and notes were told */
+	bool failed, ended;    /* next() could not go on; it has said that there is no more */
 };
 
 extern const struct reader_ops nvt_reader, ftrace_reader, tracecmd_reader, qemu_reader, spdk_reader;
@@ -168,9 +175,18 @@ size_t reader_read(struct reader *rd, void *buf, size_t len);
 long reader_getline(struct reader *rd, char *buf, size_t size);
 /*
  * Opens a file ("-": standard input), finds out what it is (INPUT_AUTO) and opens its reader. A
- * negative errno: it cannot be read, and a sentence on standard error has said why. (nvtrace.c)
+ * negative errno: it cannot be read, and a sentence on standard error has said why. `again` for a
+ * file that was read before: what there is to say about its records is not said twice. (nvtrace.c)
  */
-int reader_start(struct reader *rd, const char *name, enum input input);
+int reader_start(struct reader *rd, const char *name, enum input input, bool again);
+/*
+ * The next record, paired: 1 a record, 0 the end, a negative errno. What was in *rec is freed. Says
+ * on standard error what is damaged, and at the end what was left out. (nvtrace.c)
+ */
+struct pairing;
+int reader_next(struct reader *rd, struct pairing *pairing, struct rec *rec);
+/* At the end: DECODED or NOT_DECODED. (nvtrace.c) */
+int reader_status(const struct reader *rd);
 void reader_end(struct reader *rd);
 /* "nvtrace: NAME: ..." on standard error. */
 void reader_complain(const struct reader *rd, const char *fmt, ...)
@@ -178,7 +194,6 @@ void reader_complain(const struct reader *rd, const char *fmt, ...)
 
 /* ---- pairing (pair.c) ---- */
 
-struct pairing;
 struct pairing *pairing_new(void);
 /* Looks at every record in order and sets the fields that are its own. */
 void pairing_record(struct pairing *p, struct rec *rec);
@@ -196,6 +211,14 @@ void filter_free(struct filter *f);
 
 /* ---- outputs ---- */
 
+/* The exit status. Of a run that has two to tell, the larger one counts. */
+enum {
+	DECODED,     /* and there is nothing to report */
+	FOUND,       /* mistakes (--lint) or differences (--diff, --with) */
+	WRONG_USAGE, /* nothing was done */
+	NOT_DECODED  /* not everything could be read, decoded or written */
+};
+
 enum { STYLE_V2305, STYLE_V26 };
 
 struct options {
@@ -206,14 +229,23 @@ struct options {
 	bool show_latency; /* text: latency and commands outstanding behind each line */
 	int times;         /* text: 0 as logged, 1 since the start, 2 since the previous line */
 	bool verbose;      /* text: also registers, doorbells, mappings, the controller's side */
+
+	const char *out_file; /* -o, -w; NULL: standard output */
 };
+
+/*
+ * Makes the file of -o the standard output. Called when the input has proved to be readable, so that
+ * a mistyped input costs nobody the output of an earlier run. A negative errno: it cannot be
+ * written, and a sentence has said so. (nvtrace.c)
+ */
+int output_open(const struct options *options);
 
 struct output;
 struct output_ops {
 	const char *name; /* "text", "json", ... */
 	int (*begin)(struct output *o);
 	int (*record)(struct output *o, struct rec *rec);
-	int (*end)(struct output *o, struct pairing *p);
+	int (*end)(struct output *o, struct pairing *p); /* 1: it has found mistakes */
 };
 
 struct output {
@@ -266,8 +298,10 @@ int format_log_line(char *buf, size_t size, uint64_t time_ns, const char *file, 
 int format_prp_line(char *buf, size_t size, uint32_t nprp, uint32_t i, uint64_t prp);
 int format_dptr(char *buf, size_t size, const struct nvme_cmd *cmd);
 
-/* Two traces at once; they return the exit status of the program. (merge.c, diff.c) */
-int nvtrace_merge(const char *a, const char *b, const struct options *options);
-int nvtrace_diff(const char *a, const char *b, const struct options *options);
+/* Two traces at once, and what each is; they return the exit status. (merge.c, diff.c) */
+int nvtrace_merge(const char *const file[2], const enum input input[2],
+                  const struct options *options);
+int nvtrace_diff(const char *const file[2], const enum input input[2],
+                 const struct options *options);
 
 #endif /* NVTRACE_H */

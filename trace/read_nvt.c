@@ -6,10 +6,21 @@
  * wrapped the slots are read as they come, of one that has the newest event is looked for first.
  * That needs two passes, so a pipe is then copied to a temporary file. What spans several slots
  * (long log lines, PRP lists) is put together by thread, as threads write at the same time.
+ *
+ * A program may go on writing while its file is read. Then the header's count moves, and slots
+ * change between one look and the next: they hold a later event than expected, or one that is not
+ * finished. That is counted, and no damage. A wrapped file that moves, or is small, is copied first,
+ * so that it does not run away from a reader who stops to think.
  */
 #include "nvtrace.h"
 #include <stdarg.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
+#define BLOCK       128   /* slots that are read at once */
+#define SMALL       65536 /* slots that are copied at once: 8 MiB */
+#define PAUSES      10    /* for threads that are in the middle of something */
 #define PENDING     64    /* threads that can be in the middle of something at once */
 #define MAX_ENTRIES 65536 /* of one PRP list; 8192 are 32 MiB */
 #define LOG_BYTES   1024
@@ -26,8 +37,11 @@ struct pending {
 
 struct nvt {
 	struct nvme_trace_header header;
-	FILE *file;         /* where to seek: the input or a copy of it; NULL: not needed */
-	bool own_file;      /* a copy */
+	int input;          /* where to seek in the input; -1: it is a pipe */
+	off_t base;         /* where the header is in it */
+	FILE *copy;         /* of the slots, with room for a header; NULL: none */
+	bool moving;        /* the header's count has moved while this was read */
+	uint64_t now;       /* that count: number of the next event */
 	uint64_t present;   /* slots that are in the file, as far as is known */
 	uint64_t first;     /* event that comes first */
 	uint64_t next;      /* event expected in the next slot */
@@ -37,8 +51,12 @@ struct nvt {
 	bool end;           /* no more slots */
 	uint64_t torn_from; /* first of a run of unfinished slots; 0: none */
 	uint64_t bad_from;  /* first of a run of damaged slots; 0: none */
+	uint64_t looked;    /* events up to here were looked at twice */
+	int pauses, error;  /* waited so often; why the file cannot be read */
 	char bad_why[80];
 	struct nvme_trace_slot slot;
+	uint64_t block_at, block_len; /* the block holds slots from here, so many */
+	struct nvme_trace_slot block[BLOCK];
 	struct pending pending[PENDING];
 };
 
@@ -105,50 +123,138 @@ static int read_header(struct reader *rd, struct nvt *t)
 	return check_header(rd, &t->header);
 }
 
-/* A pipe cannot be read twice; a file can, if it stands where it should. */
-static int make_seekable(struct reader *rd, struct nvt *t)
+/* ---- a file that can be read twice ---- */
+
+/* Does a program write to the input at this moment? */
+static void look_at_header(struct nvt *t)
+{
+	const off_t at = t->base + (off_t)offsetof(struct nvme_trace_header, next);
+	uint64_t now;
+
+	if (t->input < 0 || pread(t->input, &now, sizeof(now), at) != sizeof(now))
+		return;
+	t->moving |= now != t->now;
+	t->now = now;
+}
+
+/* What may have been overwritten while it was read counts as empty. */
+static void drop_overwritten(struct nvt *t)
+{
+	struct nvme_trace_slot *s;
+
+	look_at_header(t);
+	for (s = t->block; t->moving && s < t->block + t->block_len; s++)
+		if (s->seq < t->now && t->now - s->seq > t->header.slots)
+			s->seq = 0;
+}
+
+/* Reads the block of slots in which slot `index` is; false: it is not in the file. */
+static bool load_block(struct nvt *t, uint64_t index)
+{
+	const uint64_t at = index - index % BLOCK, most = t->header.slots - at;
+	const size_t size = sizeof(t->slot), want = (size_t)(most < BLOCK ? most : BLOCK) * size;
+	const off_t from = (t->copy != NULL ? 0 : t->base) + (off_t)((at + 1) * size);
+	const int fd = t->copy != NULL ? fileno(t->copy) : t->input;
+	size_t have = 0;
+	ssize_t n = 1;
+
+	while (have < want && n > 0) {
+		n = pread(fd, (char *)t->block + have, want - have, from + (off_t)have);
+		have += n > 0 ? (size_t)n : 0;
+	}
+	if (n < 0)
+		t->error = errno;
+	t->block_at = at;
+	t->block_len = have / size;
+	if (t->copy == NULL)
+		drop_overwritten(t);
+	return index - at < t->block_len;
+}
+
+static const struct nvme_trace_slot *slot_at(struct nvt *t, uint64_t index)
+{
+	if ((index < t->block_at || index - t->block_at >= t->block_len) && !load_block(t, index))
+		return NULL;
+	return &t->block[index - t->block_at];
+}
+
+/* A pipe cannot be read twice. Its first slot was read already. */
+static int copy_pipe(struct reader *rd, struct nvt *t)
 {
 	struct nvme_trace_slot slot = t->slot;
 	uint64_t i = 1;
 
-	if (fseeko(rd->in, (off_t)sizeof(slot), SEEK_SET) == 0) {
-		t->file = rd->in;
-		return 0;
-	}
-	t->file = tmpfile();
-	if (t->file == NULL) {
+	t->copy = tmpfile();
+	if (t->copy == NULL) {
 		reader_complain(rd,
 		                "no temporary file for a trace that has wrapped (%s): give the "
 		                "file itself, not a pipe",
 		                strerror(errno));
 		return -EIO;
 	}
-	t->own_file = true;
-	if (fseeko(t->file, (off_t)sizeof(slot), SEEK_SET) != 0)
-		return -EIO;
+	fseeko(t->copy, (off_t)sizeof(slot), SEEK_SET);
 	do {
-		if (fwrite(&slot, sizeof(slot), 1, t->file) != 1) {
-			reader_complain(rd, "the temporary file cannot be written: %s",
-			                strerror(errno));
-			return -EIO;
-		}
+		if (fwrite(&slot, sizeof(slot), 1, t->copy) != 1)
+			break;
 	} while (i++ < t->header.slots && reader_read(rd, &slot, sizeof(slot)) == sizeof(slot));
-	return fseeko(t->file, (off_t)sizeof(slot), SEEK_SET) == 0 ? 0 : -EIO;
+	if (fflush(t->copy) != 0 || ferror(t->copy)) {
+		reader_complain(rd, "the temporary file cannot be written: %s", strerror(errno));
+		return -EIO;
+	}
+	return 0;
+}
+
+/* What is in the file now, before it is overwritten. Without a copy more may be missed. */
+static void copy_file(struct nvt *t)
+{
+	const struct nvme_trace_slot *slot;
+	FILE *copy = tmpfile();
+	uint64_t i;
+
+	if (copy == NULL)
+		return;
+	fseeko(copy, (off_t)sizeof(*slot), SEEK_SET);
+	t->block_len = 0;
+	for (i = 0; i < t->header.slots && (slot = slot_at(t, i)) != NULL; i++)
+		if (fwrite(slot, sizeof(*slot), 1, copy) != 1)
+			break;
+	t->block_len = 0;
+	if (fflush(copy) != 0 || ferror(copy)) {
+		fclose(copy);
+		return;
+	}
+	t->copy = copy;
+}
+
+static uint64_t newest_event(struct nvt *t)
+{
+	const struct nvme_trace_slot *slot;
+	uint64_t i, newest = 0;
+
+	for (i = 0; i < t->header.slots && (slot = slot_at(t, i)) != NULL; i++)
+		if (slot_whole(t, slot, i) && slot->seq > newest)
+			newest = slot->seq;
+	t->present = i;
+	return newest;
 }
 
 /* Which is the newest event? The header's word alone is not enough: it may be damaged. */
 static int find_newest(struct reader *rd, struct nvt *t)
 {
-	struct nvme_trace_slot slot;
-	uint64_t i, newest = 0;
-	int rc = make_seekable(rd, t);
+	uint64_t newest;
+	int rc = t->input < 0 ? copy_pipe(rd, t) : 0;
 
 	if (rc != 0)
 		return rc;
-	for (i = 0; i < t->header.slots && fread(&slot, sizeof(slot), 1, t->file) == 1; i++)
-		if (slot_whole(t, &slot, i) && slot.seq > newest)
-			newest = slot.seq;
-	t->present = i;
+	if (t->copy == NULL && t->header.slots <= SMALL)
+		copy_file(t);
+	newest = newest_event(t);
+	if (t->copy == NULL && t->moving) {
+		copy_file(t);
+		newest = newest_event(t);
+	}
+	if (t->input < 0 && newest >= t->header.next)
+		t->moving = true; /* it was, for there are events that the header does not know */
 	t->last = newest;
 	t->first = newest > t->header.slots ? newest - t->header.slots + 1 : 1;
 	t->next = t->first;
@@ -156,6 +262,23 @@ static int find_newest(struct reader *rd, struct nvt *t)
 	if (newest == 0)
 		t->end = true;
 	return 0;
+}
+
+/* Can the input be read anywhere? Then it is, and what stands in the buffers is not needed. */
+static void find_base(struct reader *rd, struct nvt *t)
+{
+	int fd = fileno(rd->in);
+	struct stat st;
+	off_t at;
+
+	t->input = -1;
+	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+		return;
+	at = ftello(rd->in);
+	if (at < 0)
+		return;
+	t->base = at - (off_t)(rd->head_len - rd->head_at);
+	t->input = fd;
 }
 
 static int nvt_open(struct reader *rd)
@@ -166,9 +289,11 @@ static int nvt_open(struct reader *rd)
 	if (t == NULL)
 		return -ENOMEM;
 	rd->state = t;
+	find_base(rd, t);
 	rc = read_header(rd, t);
 	if (rc != 0)
 		return rc;
+	t->now = t->header.next;
 	t->present = t->header.slots;
 	t->first = t->next = 1;
 	if (reader_read(rd, &t->slot, sizeof(t->slot)) < sizeof(t->slot)) {
@@ -181,7 +306,7 @@ static int nvt_open(struct reader *rd)
 		return 0;
 	}
 	rc = find_newest(rd, t);
-	if (rc == 0 && rd->dropped > 0)
+	if (rc == 0 && rd->dropped > 0 && !rd->again)
 		reader_complain(rd,
 		                "the oldest %" PRIu64 " of %" PRIu64 " events were overwritten: "
 		                "record with a larger NVME_TRACE_SLOTS than %" PRIu64
@@ -199,8 +324,8 @@ static void nvt_close(struct reader *rd)
 		return;
 	for (i = 0; i < PENDING; i++)
 		rec_free(&t->pending[i].rec);
-	if (t->own_file)
-		fclose(t->file);
+	if (t->copy != NULL)
+		fclose(t->copy);
 	free(t);
 	rd->state = NULL;
 }
@@ -211,19 +336,20 @@ static void nvt_close(struct reader *rd)
 static bool read_slot(struct reader *rd, struct nvt *t)
 {
 	uint64_t index = (t->next - 1) % t->header.slots;
-	off_t at = (off_t)((index + 1) * sizeof(t->slot));
+	const struct nvme_trace_slot *slot;
 
 	if (index >= t->present)
 		return false;
-	if (t->file == NULL) {
-		if (reader_read(rd, &t->slot, sizeof(t->slot)) == sizeof(t->slot))
-			return true;
-		t->present = index;
-		return false;
+	if (t->input >= 0 || t->copy != NULL) {
+		slot = slot_at(t, index);
+		if (slot != NULL)
+			t->slot = *slot;
+		return slot != NULL;
 	}
-	if ((t->next == t->first || index == 0) && fseeko(t->file, at, SEEK_SET) != 0)
-		return false;
-	return fread(&t->slot, sizeof(t->slot), 1, t->file) == 1;
+	if (reader_read(rd, &t->slot, sizeof(t->slot)) == sizeof(t->slot))
+		return true;
+	t->present = index;
+	return false;
 }
 
 static int __attribute__((format(printf, 4, 5)))
@@ -271,11 +397,59 @@ static int cut_off(struct reader *rd, struct nvt *t, struct rec *rec)
 	              upto);
 }
 
+/*
+ * Slots that were not finished may be so by now: true, look again. Where nothing moves their threads
+ * are given a little time, for a busy machine may have put them to sleep.
+ */
+static bool look_again(struct nvt *t)
+{
+	const struct timespec pause = {0, 20 * 1000 * 1000};
+	uint64_t last = t->next - 1;
+
+	if (t->input < 0 || t->bad_from != 0 || t->looked >= last)
+		return false;
+	look_at_header(t);
+	for (; !t->moving && t->pauses < PAUSES; t->pauses++) {
+		nanosleep(&pause, NULL);
+		look_at_header(t);
+	}
+	if (t->copy != NULL && t->moving)
+		return false; /* the copy is all there is left of them */
+	if (t->copy != NULL)
+		fclose(t->copy);
+	t->copy = NULL;
+	t->looked = last;
+	t->next = t->torn_from;
+	t->torn_from = 0;
+	t->block_len = 0;
+	t->have_slot = false;
+	return true;
+}
+
+/*
+ * A slot whose event had to give way to one that is not finished either: the newest events of a
+ * program that was killed, or goes on, stand where the oldest were.
+ */
+static bool gave_way(const struct nvt *t, uint64_t seq)
+{
+	uint64_t next = t->now > t->last && t->now <= t->last + PENDING ? t->now : t->last + 1;
+
+	return t->last != 0 && seq + t->header.slots < next;
+}
+
+/* 1: *rec says what is lost; 0: nothing to say about this run, or it is to be looked at again. */
 static int end_of_run(struct reader *rd, struct nvt *t, struct rec *rec)
 {
 	uint64_t from = t->bad_from != 0 ? t->bad_from : t->torn_from, last = t->next - 1;
 	const char *why = t->bad_from != 0 ? t->bad_why : "was not written to its end";
 
+	if (look_again(t))
+		return 0;
+	if (t->bad_from == 0 && t->moving) {
+		rd->moved += last - from + 1;
+		t->torn_from = 0;
+		return 0;
+	}
 	t->bad_from = t->torn_from = 0;
 	if (last > from)
 		return damage(rd, rec, from,
@@ -285,16 +459,37 @@ static int end_of_run(struct reader *rd, struct nvt *t, struct rec *rec)
 	return damage(rd, rec, from, "event %" PRIu64 " is lost: its slot %s", from, why);
 }
 
+/*
+ * Is the slot empty, or are its number and its check word those of other events that belong here?
+ * Then a writer was killed, or was at work when it was read, or was so slow that the others went
+ * round and met it.
+ */
+static bool slot_unfinished(const struct nvt *t)
+{
+	const uint64_t slots = t->header.slots, index = (t->next - 1) % slots;
+
+	return t->slot.seq == 0 ||
+	       ((t->slot.seq - 1) % slots == index && (~t->slot.check - 1) % slots == index &&
+	        t->slot.seq <= MAX_SEQ && ~t->slot.check <= MAX_SEQ);
+}
+
 /* Which run of slots that cannot be used does this one belong to? False: it is a good one. */
-static bool slot_bad(struct nvt *t)
+static bool slot_bad(struct reader *rd, struct nvt *t)
 {
 	const struct nvme_trace_slot *s = &t->slot;
 	uint64_t seq = t->next;
 
 	if (s->seq == seq && slot_whole(t, s, (seq - 1) % t->header.slots))
 		return false;
-	if (s->seq == 0) {
-		if (t->torn_from == 0 && t->bad_from == 0)
+	if (s->seq > seq && slot_whole(t, s, (seq - 1) % t->header.slots)) {
+		/* overwritten since the newest event was looked for */
+		rd->moved += t->torn_from == 0 && t->bad_from == 0;
+		return true;
+	}
+	if (slot_unfinished(t)) {
+		if (t->torn_from == 0 && t->bad_from == 0 && gave_way(t, seq))
+			rd->dropped++;
+		else if (t->torn_from == 0 && t->bad_from == 0)
 			t->torn_from = seq;
 		return true;
 	}
@@ -322,6 +517,10 @@ static int finish_slots(struct reader *rd, struct nvt *t, struct rec *rec)
 	if (t->bad_from != 0)
 		return end_of_run(rd, t, rec);
 	t->end = true;
+	if (t->moving && t->torn_from != 0) {
+		rd->moved += t->next - t->torn_from;
+		return 0;
+	}
 	t->torn_from = 0;
 	if (from == 0 || t->header.next <= from + PENDING)
 		return 0;
@@ -346,9 +545,12 @@ static int next_slot(struct reader *rd, struct nvt *t, struct rec *rec)
 			continue;
 		}
 		t->have_slot = true;
-		if (!slot_bad(t)) {
-			if (t->bad_from != 0 || t->torn_from != 0)
-				return end_of_run(rd, t, rec) ? 2 : 0;
+		if (!slot_bad(rd, t)) {
+			if (t->bad_from != 0 || t->torn_from != 0) {
+				if (end_of_run(rd, t, rec))
+					return 2;
+				continue;
+			}
 			t->have_slot = false;
 			t->next++;
 			return 1;
@@ -398,8 +600,14 @@ static struct pending *free_pending(struct nvt *t)
 
 static int give_up(struct reader *rd, struct pending *p, struct rec *rec)
 {
+	const struct nvt *t = rd->state;
+
 	p->used = false;
 	rec_free(&p->rec);
+	if (t->moving) {
+		rd->moved++; /* the rest is among what was overwritten or is still to come */
+		return 0;
+	}
 	return damage(rd, rec, p->seq, "event %" PRIu64 " is lost: the rest of %s is missing",
 	              p->seq, p->rec.kind == REC_LOG ? "the log line" : "the PRP list");
 }
@@ -457,7 +665,7 @@ static int add_list_part(struct reader *rd, struct pending *p, const struct nvme
 
 	memset(&part, 0, sizeof(part));
 	memcpy(&part, s->payload, s->len < sizeof(part) ? s->len : sizeof(part));
-	if (part.count == 0 || part.count > 10 || s->len != 8 + part.count * 8u ||
+	if (part.count == 0 || part.count > 10 || s->len < 8 + part.count * 8u ||
 	    part.first != p->rec.entries || part.count > p->rec.prp.nprp - 1 - part.first)
 		return give_up(rd, p, rec);
 	memcpy(p->rec.entry + part.first, part.entry, part.count * sizeof(part.entry[0]));
@@ -531,6 +739,10 @@ static int add_part(struct reader *rd, struct nvt *t, struct rec *rec)
 	if (p == NULL) {
 		if (rd->dropped > 0 && s->seq - t->first < t->header.slots / 2 + 16)
 			return 0;
+		if (t->moving) {
+			rd->moved++;
+			return 0;
+		}
 		return damage(rd, rec, s->seq,
 		              "event %" PRIu64 " is lost: the begin of %s is "
 		              "missing",
@@ -624,8 +836,7 @@ static int simple_event(struct reader *rd, const struct nvme_trace_slot *s, stru
 		take_payload(s, rec);
 		return 1;
 	}
-	return damage(rd, rec, s->seq, "event %" PRIu64 " is of the unknown kind %u", s->seq,
-	              (unsigned)s->kind);
+	return 0; /* known_kind() has let it through */
 }
 
 static bool is_part(uint16_t kind)
@@ -633,19 +844,47 @@ static bool is_part(uint16_t kind)
 	return kind == NVME_TRACE_LOG_MORE || kind == NVME_TRACE_PRP_LIST;
 }
 
+static bool begins(uint16_t kind)
+{
+	return kind == NVME_TRACE_LOG || kind == NVME_TRACE_PRP;
+}
+
+static bool known_kind(uint16_t kind)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(simple_kinds) / sizeof(simple_kinds[0]); i++)
+		if (simple_kinds[i].kind == kind)
+			return true;
+	return is_part(kind) || begins(kind);
+}
+
+/* Later versions of the recorder may have more kinds, but none has 0. */
+static int skip_unknown(struct reader *rd, const struct nvme_trace_slot *s, struct rec *rec)
+{
+	if (s->kind == 0)
+		return damage(rd, rec, s->seq, "event %" PRIu64 " is lost: it is of no kind",
+		              s->seq);
+	if (rd->unknown++ == 0)
+		snprintf(rd->unknown_what, sizeof(rd->unknown_what),
+		         "the first is event %" PRIu64 ", of kind %u", s->seq, (unsigned)s->kind);
+	return 0;
+}
+
 /* 1: *rec is a record; 0: none yet. A slot may have to wait while the pending one goes out. */
 static int decode_slot(struct reader *rd, struct nvt *t, struct rec *rec)
 {
 	struct pending *p = find_pending(t, t->slot.tid);
 	uint16_t kind = t->slot.kind;
-	bool begins = kind == NVME_TRACE_LOG || kind == NVME_TRACE_PRP;
 
+	if (!known_kind(kind))
+		return skip_unknown(rd, &t->slot, rec);
 	/* A thread that does something else will not finish what it has begun. */
 	t->waiting = true;
 	if (p != NULL &&
 	    (!is_part(kind) || (kind == NVME_TRACE_LOG_MORE) != (p->rec.kind == REC_LOG)))
 		return give_up(rd, p, rec);
-	if (begins && free_pending(t) == NULL)
+	if (begins(kind) && free_pending(t) == NULL)
 		return give_up(rd, oldest_pending(t), rec);
 	t->waiting = false;
 	if (kind == NVME_TRACE_LOG)
@@ -664,6 +903,8 @@ static int nvt_next(struct reader *rd, struct rec *rec)
 	for (;;) {
 		if (!t->waiting) {
 			rc = next_slot(rd, t, rec);
+			if (t->error != 0)
+				return -t->error;
 			if (rc == 2)
 				return 1;
 			if (rc == 0)
@@ -674,7 +915,7 @@ static int nvt_next(struct reader *rd, struct rec *rec)
 	}
 	/* The end: a thread was in the middle of something. Of a file that is written, no wonder. */
 	while ((p = oldest_pending(t)) != NULL) {
-		if (t->header.next > t->next)
+		if (t->header.next > t->next && !t->moving)
 			return give_up(rd, p, rec);
 		p->used = false;
 		rec_free(&p->rec);

@@ -627,7 +627,7 @@ static void make_command_line(struct fuzz *in, struct command_line *c, const cha
 	                                    "-d", "--latency", "--no-prefix", "--style=v26"};
 	static const char *const inputs[] = {"nvt", "ftrace", "tracecmd", "qemu", "spdk"};
 	static const char *const formats[] = {"-Ttext", "-Tjson", "-Tcsv", "-Tperfetto", "-Thtml",
-	                                      "-Tsvg",  "-w-",   "-c",    "--lint"};
+	                                      "-Tsvg",  "-w-",    "-c",    "--lint"};
 	uint32_t kind = fuzz_below(in, 16), i;
 
 	memset(c, 0, sizeof(*c));

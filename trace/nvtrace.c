@@ -800,7 +800,7 @@ static int check_stdout(const struct arguments *a)
 }
 
 /* 0, or WRONG_USAGE: an output is one of the inputs, or what is in it would be lost. */
-static int check_output(const struct arguments *a)
+static int check_targets(const struct arguments *a)
 {
 	struct stat st;
 
@@ -886,7 +886,7 @@ int main(int argc, char **argv)
 	rc = parse_arguments(&a, argc, argv);
 	if (rc >= 0)
 		return rc;
-	rc = check_output(&a);
+	rc = check_targets(&a);
 	if (rc == 0)
 		rc = run(&a);
 	if (fflush(stdout) != 0 || ferror(stdout)) {

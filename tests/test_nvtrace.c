@@ -525,6 +525,14 @@ static void test_unknown_kinds(void **state)
 	expect_status(&with, 0);
 	expect_in(&with, with.err, "3 events are of kinds");
 	done(&with);
+	make(&m, "none.nvt", 64);
+	put_cmd(&m, 0, 1, NVME_OPC_IDENTIFY, 0);
+	insert_kind(&m, 1, 0); /* no version has it */
+	nvme_trace_close(m.trace);
+	run(&with, "%s %s", nvtrace(), image("none.nvt"));
+	expect_status(&with, 3);
+	expect_in(&with, with.err, "event 1 is lost: it is of no kind");
+	done(&with);
 }
 
 /* ---- nothing is destroyed ---- */

@@ -90,6 +90,65 @@ static void test_lab(void **state)
 	done(&r);
 }
 
+/* Whatever a file is called, it is for one option, and no log replaces an image. */
+static void test_lab_files(void **state)
+{
+	static const struct {
+		const char *args, *says;
+	} cases[] = {
+		{"--disk A --trace A", "--trace A and --disk A are the same file"},
+		{"--trace ./A --disk A", "--trace ./A and --disk A are the same file"},
+		{"--disk hard --console A", "--console A and --disk hard are the same file"},
+		{"--disk A --ns sym", "--ns sym and --disk A are the same file"},
+		{"--disk A --disk A", "--disk A is given twice"},
+		{"--copy A --disk A", "--copy A and --disk A are the same file"},
+		{"--copy A --trace sym", "--trace sym and --copy A are the same file"},
+		{"--copy A --console A", "--console A and --copy A are the same file"},
+		{"--size 1M --disk new --trace new", "--trace new and --disk new are the same"},
+		{"--trace new --console ./new", "--console ./new and --trace new are the same"},
+		{"--trace dangling --console new", "--console new and --trace dangling are"},
+		{"--trace A", "--trace A holds binary data"},
+		{"--console sym", "--console sym holds binary data"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	run(&r,
+	    "cd %s; truncate -s 1M A; ln A hard; ln -s A sym; ln -s new dangling; md5sum A >sum",
+	    dir);
+	expect_status(&r, 0);
+	done(&r);
+	for (i = 0; i <= sizeof(cases) / sizeof(cases[0]); i++) {
+		if (i < sizeof(cases) / sizeof(cases[0]))
+			run(&r, "vm=$PWD/tools/vm; cd %s; $vm %s -- true", dir, cases[i].args);
+		else
+			run(&r, "vm=$PWD/tools/vm; cd %s; $vm --disk A -- echo >>A", dir);
+		expect_status(&r, 2);
+		expect_in(&r, r.err,
+		          i < sizeof(cases) / sizeof(cases[0]) ? cases[i].says
+		                                               : "Standard output is A");
+		done(&r);
+		run(&r, "cd %s; md5sum --quiet -c sum && test ! -e new", dir);
+		expect_status(&r, 0);
+		done(&r);
+	}
+	/* Different files, the logs of an earlier run, and /dev/null twice are fine. */
+	for (i = 0; i < 2; i++) {
+		run(&r,
+		    "vm=$PWD/tools/vm; cd %s; $vm --disk A --trace log --console messages --copy "
+		    "sum "
+		    "--copy sum -- cat sum /proc/cmdline",
+		    dir);
+		expect_status(&r, 0);
+		expect_in(&r, r.out, "no_timer_check");
+		done(&r);
+	}
+	run(&r, "tools/vm --trace /dev/null --console /dev/null -- true");
+	expect_status(&r, 0);
+	done(&r);
+}
+
 /* ---- hello_world ---- */
 
 /* Milestones of the log, in their order. */
@@ -911,6 +970,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lab),
+		cmocka_unit_test(test_lab_files),
 		cmocka_unit_test(test_hello_world),
 		cmocka_unit_test(test_hello_world_refuses),
 		cmocka_unit_test(test_readme_tool),

@@ -55,6 +55,9 @@ $(B)/tests/%: tests/%.c Makefile | $(B)/tests
 $(B)/asan/%: tests/%.c Makefile | $(B)/asan
 	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror -MMD -MP $(INCLUDES) -Itests $< -o $@ -lcmocka $(LIBS)
 
+$(B)/asan/%: examples/%.c Makefile | $(B)/asan
+	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror -MMD -MP $(INCLUDES) $< -o $@ $(LIBS)
+
 $(B)/tsan/%: tests/%.c Makefile | $(B)/tsan
 	$(CC) -std=c11 -O1 -g -fsanitize=thread $(WARN_C) -Werror -MMD -MP $(INCLUDES) -Itests $< -o $@ -lcmocka $(LIBS)
 
@@ -119,8 +122,8 @@ test: check asan tsan cross fuzz lint vmtest ## every test there is; takes a few
 check: all debug $(UNIT:%=$(B)/tests/%) $(B)/tests/run_io ## the quick tests, without a VM
 	@set -e; for t in $(UNIT:%=$(B)/tests/%); do echo "== $$t"; $$t; done
 
-asan: all debug $(ASAN:%=$(B)/asan/%) $(B)/asan/run_io $(B)/asan/nvtrace ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
-	@set -e; export RUN_IO=$(B)/asan/run_io NVTRACE=$(B)/asan/nvtrace; for t in $(ASAN:%=$(B)/asan/%); do echo "== $$t"; $$t; done
+asan: all debug $(ASAN:%=$(B)/asan/%) $(B)/asan/run_io $(B)/asan/nvtrace $(B)/asan/hello_world ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
+	@set -e; export RUN_IO=$(B)/asan/run_io NVTRACE=$(B)/asan/nvtrace HELLO_WORLD=$(B)/asan/hello_world; for t in $(ASAN:%=$(B)/asan/%); do echo "== $$t"; $$t; done
 
 FUZZERS := driver soft trace
 

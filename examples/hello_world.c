@@ -9,15 +9,22 @@
  *	hello_world [--force] [DEVICE]		for example: hello_world 0000:01:00.0
  *
  * Without a device it works on the software controller. It writes to the disk: a disk that holds
- * anything in its first blocks is refused, unless --force says that its content may be lost.
+ * anything where in_use.h looks is refused, unless --force says that its content may be lost.
  */
 #define NVME_IMPLEMENTATION
 #include "nvme.h"
 #include "device.h"
-#include "signature.h"
+#include "in_use.h"
 
-#define GREETING "Hello world!\n"
+#define GREETING   "Hello world!\n"
+#define TIMEOUT_MS 30000
 
+/*
+ * The state of one command. Its callback writes here, and every command gets its callback: one that
+ * the controller never completes gets it late, when its queue pair is freed or even inside
+ * nvme_detach(). So this stands in main() and lives longer than the controller. The function that
+ * sends the command may have returned by then.
+ */
 struct io {
 	bool done;
 	bool failed;
@@ -32,66 +39,64 @@ static void io_complete(void *arg, const struct nvme_cpl *cpl)
 	io->done = true;
 }
 
-static int wait_for(struct nvme_qpair *qp, struct io *io)
+static int wait_for(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp, const struct io *io)
 {
+	uint64_t deadline = device_now_ms(ctrlr) + TIMEOUT_MS;
+
 	while (!io->done) {
+		bool late = device_now_ms(ctrlr) > deadline; /* first the clock, then a last look */
 		int rc = nvme_qpair_process_completions(qp, 0);
 
 		if (rc < 0)
-			return rc;
+			return rc; /* the command is still outstanding: leave buf and io alone */
+		if (rc == 0 && late)
+			return -ETIMEDOUT; /* and so it is here */
 	}
 	return io->failed ? -EIO : 0;
 }
 
 /* Writes the greeting to LBA 0, clears the buffer, and reads LBA 0 back into it. */
-static int write_and_read(struct nvme_ns *ns, struct nvme_qpair *qp, char *buf)
+static int write_and_read(struct nvme_ns *ns, struct nvme_qpair *qp, char *buf, struct io *io)
 {
+	struct nvme_ctrlr *ctrlr = nvme_ns_get_ctrlr(ns);
 	uint32_t size = nvme_ns_get_extended_sector_size(ns);
-	struct io io = {false, false};
 	int rc;
 
 	memcpy(buf, GREETING, sizeof(GREETING));
-	rc = nvme_ns_cmd_write(ns, qp, buf, 0, 1, io_complete, &io, 0);
+	rc = nvme_ns_cmd_write(ns, qp, buf, 0, 1, io_complete, io, 0);
 	if (rc == 0)
-		rc = wait_for(qp, &io);
+		rc = wait_for(ctrlr, qp, io);
 	if (rc != 0)
 		return rc;
 
 	memset(buf, 0, size);
-	memset(&io, 0, sizeof(io));
-	rc = nvme_ns_cmd_read(ns, qp, buf, 0, 1, io_complete, &io, 0);
+	memset(io, 0, sizeof(*io));
+	rc = nvme_ns_cmd_read(ns, qp, buf, 0, 1, io_complete, io, 0);
 	if (rc == 0)
-		rc = wait_for(qp, &io);
+		rc = wait_for(ctrlr, qp, io);
 	if (rc == 0)
 		printf("%.*s", (int)strnlen(buf, size), buf);
-	fflush(stdout); /* so that it stands in its place among the lines of the log */
 	return rc;
 }
 
-/* Says what would be lost, and how to go on. */
-static int refuse_used_disk(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns, struct nvme_qpair *qp)
+/* "10GB", in decimal units as disks are sold; below 1 GB in smaller ones. */
+static void print_namespaces(struct nvme_ctrlr *ctrlr)
 {
-	const char *what = NULL;
-	int rc = find_signature(ns, qp, GREETING, &what);
+	static const char *const units[] = {"B", "kB", "MB", "GB"};
+	uint32_t id = nvme_ctrlr_get_first_active_ns(ctrlr);
 
-	if (rc != 0) {
-		fprintf(stderr,
-		        "hello_world: cannot read the first blocks (%s): look at the status "
-		        "above\n",
-		        strerror(-rc));
-		return rc;
+	for (; id != 0; id = nvme_ctrlr_get_next_active_ns(ctrlr, id)) {
+		struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, id);
+		uint64_t size = nvme_ns_get_num_sectors(ns) * nvme_ns_get_sector_size(ns);
+		int unit = 0;
+
+		for (; size >= 1000 && unit < 3; unit++)
+			size /= 1000;
+		printf("  Namespace ID: %u size: %" PRIu64 "%s\n", id, size, units[unit]);
 	}
-	if (what == NULL)
-		return 0;
-	fprintf(stderr,
-	        "hello_world: namespace %u of %s holds %s, which writing would destroy: name "
-	        "another "
-	        "disk, or run it with --force if nothing on this one is needed\n",
-	        nvme_ns_get_id(ns), nvme_ctrlr_get_dev(ctrlr)->name, what);
-	return -EEXIST;
 }
 
-static int hello_world(struct nvme_ctrlr *ctrlr, bool force)
+static int hello_world(struct nvme_ctrlr *ctrlr, bool look_first, struct io *io)
 {
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, nvme_ctrlr_get_first_active_ns(ctrlr));
 	struct nvme_qpair *qp;
@@ -99,19 +104,26 @@ static int hello_world(struct nvme_ctrlr *ctrlr, bool force)
 	int rc;
 
 	if (ns == NULL) {
-		fprintf(stderr, "hello_world: the controller has no namespace: create one with "
-		                "'nvme create-ns', or name another controller\n");
+		fprintf(stderr, "hello_world: no namespace: create one with 'nvme create-ns'\n");
 		return -ENODEV;
 	}
+	print_namespaces(ctrlr);
+	printf("Initialization complete.\n");
 	rc = nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp);
+	if (rc == 0 && look_first)
+		rc = refuse_used_disk("hello_world", ns, qp, GREETING);
 	if (rc != 0)
-		return rc;
-	rc = force ? 0 : refuse_used_disk(ctrlr, ns, qp);
+		return rc; /* nvme_detach() frees the queue pair */
 	buf = nvme_dma_alloc(ctrlr, nvme_ns_get_extended_sector_size(ns));
-	if (rc == 0 && (rc = buf != NULL ? write_and_read(ns, qp, buf) : -ENOMEM) != 0)
+	if (buf == NULL)
+		return -ENOMEM;
+	printf("INFO: using host memory buffer for IO\n");
+	rc = write_and_read(ns, qp, buf, io);
+	if (rc != 0)
 		fprintf(stderr, "hello_world: the transfer failed: %s\n", strerror(-rc));
-	nvme_ctrlr_free_io_qpair(qp); /* first the queue: then nothing uses the buffer any more */
-	nvme_dma_free(ctrlr, buf);
+	/* First the queue, then the buffer. If the queue stays so must the buffer, until detach. */
+	if (nvme_ctrlr_free_io_qpair(qp) == 0)
+		nvme_dma_free(ctrlr, buf);
 	return rc;
 }
 
@@ -119,6 +131,7 @@ int main(int argc, char **argv)
 {
 	bool force = argc > 1 && strcmp(argv[1], "--force") == 0;
 	const char *device = argc > (force ? 2 : 1) ? argv[argc - 1] : "soft";
+	struct io io = {false, false};
 	struct nvme_ctrlr *ctrlr;
 	int status, rc;
 
@@ -126,10 +139,13 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: hello_world [--force] [DEVICE]\n" DEVICE_USAGE);
 		return 2;
 	}
+	setvbuf(stdout, NULL, _IOLBF, 0); /* so that its lines stand in their places in the log */
+	printf("Initializing NVMe Controllers\nAttaching to %s\n", device);
 	status = open_device(device, &ctrlr);
 	if (status != 0)
 		return status; /* the driver has said why */
-	rc = hello_world(ctrlr, force);
+	printf("Attached to %s\n", nvme_ctrlr_get_dev(ctrlr)->name);
+	rc = hello_world(ctrlr, !force && !device_is_blank(device), &io);
 	if (nvme_detach(ctrlr) != 0)
 		rc = -EIO;
 	return rc != 0;

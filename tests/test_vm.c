@@ -182,13 +182,16 @@ static const char *const hello_log[] = {
 	"CREATE IO SQ (01) qid:0 cid:0 nsid:0 cdw10:00ff0001 cdw11:00010001 PRP1 0x",
 	"SUCCESS (00/00) qid:0 cid:0 cdw0:0 sqhd:0007 p:1 m:0 dnr:0\n",
 	"prp[0] = 0x",
-	"prp[31] = 0x",
+	"prp[126] = 0x",
 	" (PRP list)\n",
-	"READ sqid:1 cid:0 nsid:1 lba:0 len:264 PRP1 0x",
-	"WRITE sqid:1 cid:0 nsid:1 lba:0 len:1 PRP1 0x",
+	"READ sqid:1 cid:0 nsid:1 lba:0 len:1024 PRP1 0x",
+	"READ sqid:1 cid:0 nsid:1 lba:1024 len:1024 PRP1 0x",
 	"SUCCESS (00/00) qid:1 cid:0 cdw0:0 sqhd:0002 p:1 m:0 dnr:0\n",
-	"READ sqid:1 cid:0 nsid:1 lba:0 len:1 PRP1 0x",
+	"hello_world: namespace 1 of " ADDR " holds only zeros where it was looked at: all of it\n",
+	"WRITE sqid:1 cid:0 nsid:1 lba:0 len:1 PRP1 0x",
 	"SUCCESS (00/00) qid:1 cid:0 cdw0:0 sqhd:0003 p:1 m:0 dnr:0\n",
+	"READ sqid:1 cid:0 nsid:1 lba:0 len:1 PRP1 0x",
+	"SUCCESS (00/00) qid:1 cid:0 cdw0:0 sqhd:0004 p:1 m:0 dnr:0\n",
 	"DELETE IO SQ (00) qid:0 cid:0 nsid:0 cdw10:00000001 cdw11:00000000 \n",
 	"DELETE IO CQ (04) qid:0 cid:0 nsid:0 cdw10:00000001 cdw11:00000000 \n",
 	"[" ADDR "] Prepare to destruct SSD\n",
@@ -197,7 +200,7 @@ static const char *const hello_log[] = {
 	"[" ADDR "] Setting CC.EN = 0\n",
 };
 
-/* Every line has the prefix of the debug logs. */
+/* Every line has the prefix of the debug logs, but for what the example itself says. */
 static void expect_prefixes(const struct result *r)
 {
 	char *copy = strdup(r->err), *line, *save = NULL;
@@ -211,7 +214,8 @@ static void expect_prefixes(const struct result *r)
 	                REG_EXTENDED | REG_NOSUB),
 		0);
 	for (line = strtok_r(copy, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
-		if (regexec(&prefix, line, 0, NULL, 0) != 0)
+		if (strncmp(line, "hello_world: ", 13) != 0 &&
+		    regexec(&prefix, line, 0, NULL, 0) != 0)
 			fail_msg("no log prefix: %s", line);
 		lines++;
 	}
@@ -232,7 +236,13 @@ static void test_hello_world(void **state)
 	(void)state;
 	run(&r, "NVME_LOG=debug tools/vm --disk %s --bind -- hello_world " ADDR, disk);
 	expect_status(&r, 0);
-	assert_string_equal(r.out, "Hello world!\n");
+	assert_string_equal(r.out, "Initializing NVMe Controllers\n"
+	                           "Attaching to " ADDR "\n"
+	                           "Attached to " ADDR "\n"
+	                           "  Namespace ID: 1 size: 1MB\n"
+	                           "Initialization complete.\n"
+	                           "INFO: using host memory buffer for IO\n"
+	                           "Hello world!\n");
 	for (i = 0, at = r.err; i < sizeof(hello_log) / sizeof(hello_log[0]); i++)
 		at = expect_in(&r, at, hello_log[i]);
 	expect_prefixes(&r);
@@ -294,6 +304,61 @@ static void test_hello_world_refuses(void **state)
 	assert_string_equal(content, "Hello world!\n");
 	assert_int_equal(content[70000], 'x');
 	free(content);
+}
+
+/* Disks that show only at their end, or in the middle, that something uses them. */
+static void expect_refused_ends(const char *vm_args)
+{
+	static const struct {
+		const char *name;
+		long at; /* a negative place counts from the end */
+		const char *magic;
+		size_t len;
+	} used[] = {{"md", -8192, "\xfc\x4e\x2b\xa9", 4},
+	            {"zfs", -(256 << 10), "\x01\x01", 2},
+	            {"gpt", -512, "EFI PART", 8},
+	            {"imsm", -1024, "Intel Raid ISM Cfg Sig. ", 24},
+	            {"sample", 33 << 20, "x", 1},
+	            {"behind", 136 << 10, "x", 1}};
+	enum { DISKS = sizeof(used) / sizeof(used[0]) };
+	const long size = 64 << 20;
+	struct guest_case cases[DISKS + 1];
+	char commands[DISKS + 1][96], args[2048];
+	size_t i;
+
+	snprintf(args, sizeof(args), "%s", vm_args);
+	memset(cases, 0, sizeof(cases));
+	for (i = 0; i <= DISKS; i++) {
+		bool in_use = i < DISKS;
+		const char *name = in_use ? used[i].name : "free";
+		const char *disk = new_image(name, size);
+
+		if (in_use)
+			write_at(disk, used[i].at < 0 ? size + used[i].at : used[i].at,
+			         used[i].magic, used[i].len);
+		snprintf(args + strlen(args), sizeof(args) - strlen(args), " --disk %s", disk);
+		snprintf(commands[i], sizeof(commands[i]), "hello_world 0000:00:%02zx.0", i + 3);
+		cases[i].name = name;
+		cases[i].command = commands[i];
+		cases[i].status = in_use;
+		cases[i].expect[0] = in_use ? "holds data (block" : "holds only zeros";
+		cases[i].expect[1] = "and 62 samples of 4096 bytes between them";
+	}
+	run_cases(args, cases, DISKS + 1);
+	for (i = 0; i < DISKS; i++) {
+		char *data = read_file(image(used[i].name), NULL);
+
+		assert_int_equal(data[0], 0);
+		free(data);
+	}
+}
+
+/* With blocks of 512 bytes; and with 4096, in commands of 16 KiB at most. */
+static void test_hello_world_refuses_ends(void **state)
+{
+	(void)state;
+	expect_refused_ends("--bind");
+	expect_refused_ends("--bind --nvme mdts=2,logical_block_size=4096");
 }
 
 /* ---- identify ---- */
@@ -973,6 +1038,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_lab_files),
 		cmocka_unit_test(test_hello_world),
 		cmocka_unit_test(test_hello_world_refuses),
+		cmocka_unit_test(test_hello_world_refuses_ends),
 		cmocka_unit_test(test_readme_tool),
 		cmocka_unit_test(test_identify),
 		cmocka_unit_test(test_identify_usage),

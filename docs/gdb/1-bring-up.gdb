@@ -64,15 +64,17 @@ nvme decode AQA 2031647
 # written and goes on by itself. The second one stops before the first command is sent.
 
 break nvme_mmio_write_4
-#> Breakpoint 1 at 0xc754: file ./nvme.h, line 4722.
+#> Breakpoint 1 at 0xc8b0: file ./nvme.h, line 4751.
 commands
 silent
 nvme write
 continue
 end
 tbreak nvme_ring_sq_doorbell
-#> Temporary breakpoint 2 at 0xcc18: file ./nvme.h, line 4845.
+#> Temporary breakpoint 2 at 0xcd82: file ./nvme.h, line 4876.
 run
+#> Initializing NVMe Controllers
+#> Attaching to soft
 #> 0028h  ASQ      <- 200000h
 #>        the lower half of ASQ, an address as the controller sees it
 #> 002Ch  ASQ+4    <- 0
@@ -93,8 +95,8 @@ run
 #>   10:7   MPS     0      4096 bytes       Memory Page Size
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      1      enabled          Enable
-#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x555555599340) at ./nvme.h:4845
-#> 4845		nvme__wmb();
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4876
+#> 4876		nvme__wmb();
 
 # That is all. Six writes, four of them for two 64-bit addresses.
 #
@@ -113,18 +115,20 @@ run
 
 delete
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 3 at 0x555555560754: file ./nvme.h, line 4722.
+#> Breakpoint 3 at 0x5555555608b0: file ./nvme.h, line 4751.
 run
-#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555862a0, offset=20, val=4587521) at ./nvme.h:4722
-#> 4722		if (nvme__unlikely(dev->log->verbose))
+#> Initializing NVMe Controllers
+#> Attaching to soft
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555872b0, offset=20, val=4587521) at ./nvme.h:4751
+#> 4751		if (nvme__unlikely(dev->log->verbose))
 backtrace
-#> #0  nvme_mmio_write_4 (dev=0x5555555862a0, offset=20, val=4587521) at ./nvme.h:4722
-#> #1  0x000055555556461e in nvme_ctrlr_enable (ctrlr=0x5555555862a0) at ./nvme.h:5952
-#> #2  0x00005555555648bf in nvme_ctrlr_start (ctrlr=0x5555555862a0) at ./nvme.h:5992
-#> #3  0x0000555555565b75 in nvme_ctrlr_process_init (ctrlr=0x5555555862a0) at ./nvme.h:6271
-#> #4  0x0000555555567141 in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4c0, out=0x7fffffffe530) at ./nvme.h:6679
-#> #5  0x0000555555575f57 in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:35
-#> #6  0x000055555557664f in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:128
+#> #0  nvme_mmio_write_4 (dev=0x5555555872b0, offset=20, val=4587521) at ./nvme.h:4751
+#> #1  0x000055555556479d in nvme_ctrlr_enable (ctrlr=0x5555555872b0) at ./nvme.h:5984
+#> #2  0x0000555555564a3e in nvme_ctrlr_start (ctrlr=0x5555555872b0) at ./nvme.h:6024
+#> #3  0x0000555555565cf4 in nvme_ctrlr_process_init (ctrlr=0x5555555872b0) at ./nvme.h:6303
+#> #4  0x00005555555672c7 in nvme_attach (addr=0x7fffffffe98e "soft", opts=0x7fffffffe490, out=0x7fffffffe500) at ./nvme.h:6711
+#> #5  0x0000555555575530 in open_device (device=0x7fffffffe98e "soft", ctrlr=0x7fffffffe500) at examples/device.h:41
+#> #6  0x0000555555576172 in main (argc=2, argv=0x7fffffffe658) at examples/hello_world.c:142
 
 # Read it from below: attach, initialize, start, enable. The old backtraces have a few frames more,
 # but the same stations: process_init, then enable, then the write.
@@ -142,8 +146,8 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error       Controller Fatal Status
 #>   0      RDY     0      not ready            Ready
 finish
-#> nvme_ctrlr_enable (ctrlr=0x5555555862a0) at ./nvme.h:5954
-#> 5954		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
+#> nvme_ctrlr_enable (ctrlr=0x5555555872b0) at ./nvme.h:5986
+#> 5986		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
 nvme regs
 #> Controller 'soft' (found as 'ctrlr' of frame 0, nvme_ctrlr_enable())
 #> Registers: read in the memory of the soft controller, without a call
@@ -198,10 +202,10 @@ nvme regs
 # field counts half seconds, which is easily forgotten: 14h = 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x555555564998: file ./nvme.h, line 6025.
+#> Temporary breakpoint 4 at 0x555555564b17: file ./nvme.h, line 6057.
 continue
-#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555862a0) at ./nvme.h:6025
-#> 6025		struct nvme_dev *dev = &ctrlr->dev;
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555872b0) at ./nvme.h:6057
+#> 6057		struct nvme_dev *dev = &ctrlr->dev;
 nvme regs CSTS
 #> CSTS = 00000001h (decimal 1)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -216,7 +220,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 13363) killed]
+#> [Inferior 1 (process 29243) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

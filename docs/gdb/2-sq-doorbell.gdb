@@ -19,23 +19,25 @@ set args soft
 # ---- The first command of all ----------------------------------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 1 at 0xcc18: file ./nvme.h, line 4845.
+#> Breakpoint 1 at 0xcd82: file ./nvme.h, line 4876.
 run
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x555555599340) at ./nvme.h:4845
-#> 4845		nvme__wmb();
+#> Initializing NVMe Controllers
+#> Attaching to soft
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4876
+#> 4876		nvme__wmb();
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x555555599340) at ./nvme.h:4845
-#> #1  0x0000555555562367 in nvme_qpair_submit_request (qp=0x555555599340, tr=0x5555555993e0) at ./nvme.h:5276
-#> #2  0x000055555556272e in nvme__submit_raw (qp=0x555555599340, cmd=0x7fffffffe2b0, buf=0x7fff77c06000, len=4096, cb=0x555555562fe2 <nvme__sync_done>, arg=0x7fffffffe190) at ./nvme.h:5341
-#> #3  0x0000555555563351 in nvme__submit_and_wait (qp=0x555555599340, cmd=0x7fffffffe2b0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe220) at ./nvme.h:5625
-#> #4  0x00005555555634ce in nvme__command_and_wait (qp=0x555555599340, cmd=0x7fffffffe2b0, buf=0x555555586498, len=4096, cpl=0x7fffffffe220) at ./nvme.h:5663
-#> #5  0x0000555555567bf7 in nvme_ctrlr_admin (ctrlr=0x5555555862a0, cmd=0x7fffffffe2b0, buf=0x555555586498, len=4096, cpl=0x0) at ./nvme.h:6890
-#> #6  0x0000555555564948 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555862a0, cns=1, nsid=0, data=0x555555586498) at ./nvme.h:6009
-#> #7  0x0000555555564a05 in nvme_ctrlr_identify (ctrlr=0x5555555862a0) at ./nvme.h:6032
-#> #8  0x0000555555565b8a in nvme_ctrlr_process_init (ctrlr=0x5555555862a0) at ./nvme.h:6272
-#> #9  0x0000555555567141 in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4c0, out=0x7fffffffe530) at ./nvme.h:6679
-#> #10 0x0000555555575f57 in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:35
-#> #11 0x000055555557664f in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:128
+#> #0  nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4876
+#> #1  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559b380, tr=0x55555559b430) at ./nvme.h:5308
+#> #2  0x00005555555628aa in nvme__submit_raw (qp=0x55555559b380, cmd=0x7fffffffe2a0, buf=0x7fff77c06000, len=4096, cb=0x55555556315e <nvme__sync_done>, arg=0x7fffffffe180) at ./nvme.h:5373
+#> #3  0x00005555555634cd in nvme__submit_and_wait (qp=0x55555559b380, cmd=0x7fffffffe2a0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe210) at ./nvme.h:5657
+#> #4  0x000055555556364a in nvme__command_and_wait (qp=0x55555559b380, cmd=0x7fffffffe2a0, buf=0x5555555874b0, len=4096, cpl=0x7fffffffe210) at ./nvme.h:5695
+#> #5  0x0000555555567d7d in nvme_ctrlr_admin (ctrlr=0x5555555872b0, cmd=0x7fffffffe2a0, buf=0x5555555874b0, len=4096, cpl=0x0) at ./nvme.h:6922
+#> #6  0x0000555555564ac7 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555872b0, cns=1, nsid=0, data=0x5555555874b0) at ./nvme.h:6041
+#> #7  0x0000555555564b84 in nvme_ctrlr_identify (ctrlr=0x5555555872b0) at ./nvme.h:6064
+#> #8  0x0000555555565d09 in nvme_ctrlr_process_init (ctrlr=0x5555555872b0) at ./nvme.h:6304
+#> #9  0x00005555555672c7 in nvme_attach (addr=0x7fffffffe98e "soft", opts=0x7fffffffe4b0, out=0x7fffffffe520) at ./nvme.h:6711
+#> #10 0x0000555555575530 in open_device (device=0x7fffffffe98e "soft", ctrlr=0x7fffffffe520) at examples/device.h:41
+#> #11 0x00005555555760f8 in main (argc=2, argv=0x7fffffffe658) at examples/hello_world.c:137
 
 # Bring-up wants to know who the controller is, so nvme_ctrlr_identify() sends an Identify command.
 # The command is in the ring already:
@@ -57,10 +59,10 @@ nvme ring
 # Nothing has happened yet. The controller does not watch the memory; it has to be told:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x555555560754: file ./nvme.h, line 4722.
+#> Temporary breakpoint 2 at 0x5555555608b0: file ./nvme.h, line 4751.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555862a0, offset=4096, val=1) at ./nvme.h:4722
-#> 4722		if (nvme__unlikely(dev->log->verbose))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555872b0, offset=4096, val=1) at ./nvme.h:4751
+#> 4751		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 1000h  SQ0TDBL  <- 1: the new tail of queue 0 is slot 1
 
@@ -73,8 +75,8 @@ nvme write
 # The driver works that out once, when it builds the queue pair:
 
 up
-#> #1  0x0000555555560c88 in nvme_ring_sq_doorbell (qp=0x555555599340) at ./nvme.h:4848
-#> 4848		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+#> #1  0x0000555555560df2 in nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4879
+#> 4879		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
 print/x qp->sq_tdbl
 #> $1 = 0x1000
 print qp->sq_tail
@@ -87,13 +89,13 @@ print qp->sq_tail
 # fetches whatever the slot held before.
 
 frame function nvme_ring_sq_doorbell
-#> #1  0x0000555555560c88 in nvme_ring_sq_doorbell (qp=0x555555599340) at ./nvme.h:4848
-#> 4848		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+#> #1  0x0000555555560df2 in nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4879
+#> 4879		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
 frame function nvme_qpair_submit_request
-#> #2  0x0000555555562367 in nvme_qpair_submit_request (qp=0x555555599340, tr=0x5555555993e0) at ./nvme.h:5276
-#> 5276		nvme_ring_sq_doorbell(qp);
+#> #2  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559b380, tr=0x55555559b430) at ./nvme.h:5308
+#> 5308		nvme_ring_sq_doorbell(qp);
 print *tr
-#> $3 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x555555562fe2 <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
+#> $3 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x55555556315e <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
 
 # ---- The same for a write --------------------------------------------------------------------
 #
@@ -102,22 +104,26 @@ print *tr
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 3 at 0x555555567709: file ./nvme.h, line 6782.
+#> Temporary breakpoint 3 at 0x55555556788f: file ./nvme.h, line 6814.
 continue
-#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x55555559a8f0, qp=0x55555559b9b0, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555576153 <io_complete>, arg=0x7fffffffe4c6, io_flags=0) at ./nvme.h:6782
-#> 6782		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Attached to soft
+#>   Namespace ID: 1 size: 1GB
+#> Initialization complete.
+#> INFO: using host memory buffer for IO
+#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x55555559c940, qp=0x55555559da00, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555575b6d <io_complete>, arg=0x7fffffffe52a, io_flags=0) at ./nvme.h:6814
+#> 6814		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x55555559b9b0) at ./nvme.h:4845
-#> 4845		nvme__wmb();
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x55555559da00) at ./nvme.h:4876
+#> 4876		nvme__wmb();
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x55555559b9b0) at ./nvme.h:4845
-#> #1  0x0000555555562367 in nvme_qpair_submit_request (qp=0x55555559b9b0, tr=0x55555559ba50) at ./nvme.h:5276
-#> #2  0x0000555555567684 in nvme__ns_cmd_rw (ns=0x55555559a8f0, qp=0x55555559b9b0, opc=1 '\001', buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555576153 <io_complete>, arg=0x7fffffffe4c6, io_flags=0) at ./nvme.h:6769
-#> #3  0x0000555555567741 in nvme_ns_cmd_write (ns=0x55555559a8f0, qp=0x55555559b9b0, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555576153 <io_complete>, arg=0x7fffffffe4c6, io_flags=0) at ./nvme.h:6782
-#> #4  0x0000555555576254 in write_and_read (ns=0x55555559a8f0, qp=0x55555559b9b0, buf=0x7fff77c8b000 "Hello world!\n") at examples/hello_world.c:54
-#> #5  0x000055555557650b in hello_world (ctrlr=0x5555555862a0, force=false) at examples/hello_world.c:110
-#> #6  0x000055555557666f in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:131
+#> #0  nvme_ring_sq_doorbell (qp=0x55555559da00) at ./nvme.h:4876
+#> #1  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559da00, tr=0x55555559dab0) at ./nvme.h:5308
+#> #2  0x000055555556780a in nvme__ns_cmd_rw (ns=0x55555559c940, qp=0x55555559da00, opc=1 '\001', buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555575b6d <io_complete>, arg=0x7fffffffe52a, io_flags=0) at ./nvme.h:6801
+#> #3  0x00005555555678c7 in nvme_ns_cmd_write (ns=0x55555559c940, qp=0x55555559da00, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555575b6d <io_complete>, arg=0x7fffffffe52a, io_flags=0) at ./nvme.h:6814
+#> #4  0x0000555555575c68 in write_and_read (ns=0x55555559c940, qp=0x55555559da00, buf=0x7fff77c8b000 "Hello world!\n", io=0x7fffffffe52a) at examples/hello_world.c:59
+#> #5  0x0000555555575f73 in hello_world (ctrlr=0x5555555872b0, look_first=false, io=0x7fffffffe52a) at examples/hello_world.c:114
+#> #6  0x0000555555576172 in main (argc=2, argv=0x7fffffffe658) at examples/hello_world.c:141
 
 # From nvme_qpair_submit_request() on it is the same way: there is no second way out of the host.
 # In published backtraces of drivers with several transports there are a few more functions in
@@ -125,16 +131,14 @@ backtrace
 
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
-#> SQ 1: 256 entries at IOVA 0x206000, tail 2, head 1 (SQHD of the last completion taken)
-#>       the controller itself is at head 1
-#>       0         READ cid:0 nsid:1 SLBA:0 NLB:264 blocks PRP1:0x28b000 PRP2:0x20b000  (done)
-#>   H   1         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28b000 PRP2:0x0  <- outstanding
-#>    T  2         empty
-#>       3-255     empty
-#> CQ 1: 256 entries at IOVA 0x20a000, head 1, a new entry has phase 1
-#>       0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  (taken)
-#>   H   1         p:0 empty
-#>       2-255     p:0 empty
+#> SQ 1: 256 entries at IOVA 0x206000, tail 1, head 0 (SQHD of the last completion taken)
+#>       the controller itself is at head 0
+#>   H   0         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28b000 PRP2:0x0  <- outstanding
+#>    T  1         empty
+#>       2-255     empty
+#> CQ 1: 256 entries at IOVA 0x20a000, head 0, a new entry has phase 1
+#>   H   0         p:0 empty
+#>       1-255     p:0 empty
 
 # This is queue 1, with its own ring, its own tail and its own doorbell.
 
@@ -147,28 +151,34 @@ print/x qp->sq_tdbl
 
 delete
 break nvme_ring_sq_doorbell if qp->id == 0
-#> Breakpoint 4 at 0x555555560c18: file ./nvme.h, line 4845.
+#> Breakpoint 4 at 0x555555560d82: file ./nvme.h, line 4876.
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 5 at 0x555555560c18: file ./nvme.h, line 4845.
+#> Breakpoint 5 at 0x555555560d82: file ./nvme.h, line 4876.
 ignore 4 1000
 ignore 5 1000
 run
+#> Initializing NVMe Controllers
+#> Attaching to soft
+#> Attached to soft
+#>   Namespace ID: 1 size: 1GB
+#> Initialization complete.
+#> INFO: using host memory buffer for IO
 #> Hello world!
-#> [Inferior 1 (process 13383) exited normally]
+#> [Inferior 1 (process 30261) exited normally]
 info breakpoints
 #> Num     Type           Disp Enb Address            What
-#> 4       breakpoint     keep y   0x0000555555560c18 in nvme_ring_sq_doorbell at ./nvme.h:4845
+#> 4       breakpoint     keep y   0x0000555555560d82 in nvme_ring_sq_doorbell at ./nvme.h:4876
 #> 	stop only if qp->id == 0
 #> 	breakpoint already hit 9 times
 #> 	ignore next 991 hits
-#> 5       breakpoint     keep y   0x0000555555560c18 in nvme_ring_sq_doorbell at ./nvme.h:4845
+#> 5       breakpoint     keep y   0x0000555555560d82 in nvme_ring_sq_doorbell at ./nvme.h:4876
 #> 	stop only if qp->id == 1
-#> 	breakpoint already hit 3 times
-#> 	ignore next 997 hits
+#> 	breakpoint already hit 2 times
+#> 	ignore next 998 hits
 
 # Nine admin commands: five in bring-up (identify the controller, ask for queues, list the namespaces,
-# and two for the one that is there), two to create the queue pair and two to delete it. Three I/O
-# commands: the look at the disk, the write, the read.
+# and two for the one that is there), two to create the queue pair and two to delete it. Two I/O
+# commands: the write and the read.
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -22,24 +22,26 @@ set args soft
 # ---- First place: bring-up -------------------------------------------------------------------
 
 break nvme_ring_cq_doorbell
-#> Breakpoint 1 at 0xcce9: file ./nvme.h, line 4864.
+#> Breakpoint 1 at 0xce01: file ./nvme.h, line 4885.
 run
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
-#> 4864		if (nvme__unlikely(qp->ctrlr->log.verbose))
+#> Initializing NVMe Controllers
+#> Attaching to soft
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x55555559b380) at ./nvme.h:4885
+#> 4885		if (nvme__unlikely(qp->ctrlr->log.verbose))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
-#> #1  0x0000555555562e45 in nvme_qpair_process_completions (qp=0x555555599360, max=32) at ./nvme.h:5499
-#> #2  0x0000555555563192 in nvme__wait_a_little (qp=0x555555599360, deadline=30020) at ./nvme.h:5592
-#> #3  0x00005555555632c8 in nvme_wait_for_completion (qp=0x555555599360, sync=0x7fffffffe190, deadline=30020) at ./nvme.h:5620
-#> #4  0x00005555555633ea in nvme__submit_and_wait (qp=0x555555599360, cmd=0x7fffffffe2b0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe220) at ./nvme.h:5642
-#> #5  0x0000555555563541 in nvme__command_and_wait (qp=0x555555599360, cmd=0x7fffffffe2b0, buf=0x555555585498, len=4096, cpl=0x7fffffffe220) at ./nvme.h:5674
-#> #6  0x0000555555567c70 in nvme_ctrlr_admin (ctrlr=0x5555555852a0, cmd=0x7fffffffe2b0, buf=0x555555585498, len=4096, cpl=0x0) at ./nvme.h:6901
-#> #7  0x00005555555649be in nvme_ctrlr_cmd_identify (ctrlr=0x5555555852a0, cns=1, nsid=0, data=0x555555585498) at ./nvme.h:6020
-#> #8  0x0000555555564a7b in nvme_ctrlr_identify (ctrlr=0x5555555852a0) at ./nvme.h:6043
-#> #9  0x0000555555565c00 in nvme_ctrlr_process_init (ctrlr=0x5555555852a0) at ./nvme.h:6283
-#> #10 0x00005555555671ba in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4c0, out=0x7fffffffe530) at ./nvme.h:6690
-#> #11 0x00005555555753ab in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:35
-#> #12 0x0000555555575ab2 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:129
+#> #0  nvme_ring_cq_doorbell (qp=0x55555559b380) at ./nvme.h:4885
+#> #1  0x0000555555562f4e in nvme_qpair_process_completions (qp=0x55555559b380, max=32) at ./nvme.h:5520
+#> #2  0x000055555556329b in nvme__wait_a_little (qp=0x55555559b380, deadline=30020) at ./nvme.h:5613
+#> #3  0x00005555555633d1 in nvme_wait_for_completion (qp=0x55555559b380, sync=0x7fffffffe180, deadline=30020) at ./nvme.h:5641
+#> #4  0x00005555555634f3 in nvme__submit_and_wait (qp=0x55555559b380, cmd=0x7fffffffe2a0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe210) at ./nvme.h:5663
+#> #5  0x000055555556364a in nvme__command_and_wait (qp=0x55555559b380, cmd=0x7fffffffe2a0, buf=0x5555555874b0, len=4096, cpl=0x7fffffffe210) at ./nvme.h:5695
+#> #6  0x0000555555567d7d in nvme_ctrlr_admin (ctrlr=0x5555555872b0, cmd=0x7fffffffe2a0, buf=0x5555555874b0, len=4096, cpl=0x0) at ./nvme.h:6922
+#> #7  0x0000555555564ac7 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555872b0, cns=1, nsid=0, data=0x5555555874b0) at ./nvme.h:6041
+#> #8  0x0000555555564b84 in nvme_ctrlr_identify (ctrlr=0x5555555872b0) at ./nvme.h:6064
+#> #9  0x0000555555565d09 in nvme_ctrlr_process_init (ctrlr=0x5555555872b0) at ./nvme.h:6304
+#> #10 0x00005555555672c7 in nvme_attach (addr=0x7fffffffe98e "soft", opts=0x7fffffffe4b0, out=0x7fffffffe520) at ./nvme.h:6711
+#> #11 0x00005555555755bf in open_device (device=0x7fffffffe98e "soft", ctrlr=0x7fffffffe520) at examples/device.h:53
+#> #12 0x00005555555761e2 in main (argc=2, argv=0x7fffffffe658) at examples/hello_world.c:144
 
 # A blocking admin command waits in nvme_wait_for_completion(), which polls until the completion is
 # there. Polling is where completions are taken, and so where this doorbell is rung.
@@ -66,10 +68,10 @@ nvme ring
 # know that until the doorbell is rung.
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x5555555607b2: file ./nvme.h, line 4731.
+#> Temporary breakpoint 2 at 0x5555555608b0: file ./nvme.h, line 4751.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555852a0, offset=4100, val=1) at ./nvme.h:4731
-#> 4731		if (nvme__unlikely(dev->log->verbose))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555872b0, offset=4100, val=1) at ./nvme.h:4751
+#> 4751		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 1004h  CQ0HDBL  <- 1: the new head of queue 0 is slot 1
 
@@ -77,27 +79,30 @@ nvme write
 
 disable 1
 tbreak nvme_ctrlr_cmd_create_io_cq
-#> Temporary breakpoint 3 at 0x555555565c7f: file ./nvme.h, line 6305.
+#> Temporary breakpoint 3 at 0x555555565d88: file ./nvme.h, line 6326.
 continue
-#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555852a0, qp=0x55555559b9e0, cpl=0x7fffffffe450) at ./nvme.h:6305
-#> 6305		memset(&cmd, 0, sizeof(cmd));
+#> Attached to soft
+#>   Namespace ID: 1 size: 1GB
+#> Initialization complete.
+#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555872b0, qp=0x55555559da00, cpl=0x7fffffffe430) at ./nvme.h:6326
+#> 6326		memset(&cmd, 0, sizeof(cmd));
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
-#> 4864		if (nvme__unlikely(qp->ctrlr->log.verbose))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x55555559b380) at ./nvme.h:4885
+#> 4885		if (nvme__unlikely(qp->ctrlr->log.verbose))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
-#> #1  0x0000555555562e45 in nvme_qpair_process_completions (qp=0x555555599360, max=32) at ./nvme.h:5499
-#> #2  0x0000555555563192 in nvme__wait_a_little (qp=0x555555599360, deadline=30070) at ./nvme.h:5592
-#> #3  0x00005555555632c8 in nvme_wait_for_completion (qp=0x555555599360, sync=0x7fffffffe2c0, deadline=30070) at ./nvme.h:5620
-#> #4  0x00005555555633ea in nvme__submit_and_wait (qp=0x555555599360, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:5642
-#> #5  0x00005555555634cc in nvme__command_and_wait (qp=0x555555599360, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:5668
-#> #6  0x0000555555567c70 in nvme_ctrlr_admin (ctrlr=0x5555555852a0, cmd=0x7fffffffe3e0, buf=0x0, len=0, cpl=0x7fffffffe450) at ./nvme.h:6901
-#> #7  0x0000555555565d22 in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555852a0, qp=0x55555559b9e0, cpl=0x7fffffffe450) at ./nvme.h:6310
-#> #8  0x000055555556632f in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555852a0, qp=0x55555559b9e0) at ./nvme.h:6416
-#> #9  0x0000555555566573 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555852a0, user_opts=0x0, out=0x7fffffffe4f0) at ./nvme.h:6456
-#> #10 0x00005555555758f1 in hello_world (ctrlr=0x5555555852a0, force=false) at examples/hello_world.c:106
-#> #11 0x0000555555575ad2 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:132
+#> #0  nvme_ring_cq_doorbell (qp=0x55555559b380) at ./nvme.h:4885
+#> #1  0x0000555555562f4e in nvme_qpair_process_completions (qp=0x55555559b380, max=32) at ./nvme.h:5520
+#> #2  0x000055555556329b in nvme__wait_a_little (qp=0x55555559b380, deadline=30070) at ./nvme.h:5613
+#> #3  0x00005555555633d1 in nvme_wait_for_completion (qp=0x55555559b380, sync=0x7fffffffe2a0, deadline=30070) at ./nvme.h:5641
+#> #4  0x00005555555634f3 in nvme__submit_and_wait (qp=0x55555559b380, cmd=0x7fffffffe3c0, buf=0x0, len=0, cpl=0x7fffffffe430) at ./nvme.h:5663
+#> #5  0x00005555555635d5 in nvme__command_and_wait (qp=0x55555559b380, cmd=0x7fffffffe3c0, buf=0x0, len=0, cpl=0x7fffffffe430) at ./nvme.h:5689
+#> #6  0x0000555555567d7d in nvme_ctrlr_admin (ctrlr=0x5555555872b0, cmd=0x7fffffffe3c0, buf=0x0, len=0, cpl=0x7fffffffe430) at ./nvme.h:6922
+#> #7  0x0000555555565e2b in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555872b0, qp=0x55555559da00, cpl=0x7fffffffe430) at ./nvme.h:6331
+#> #8  0x0000555555566438 in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555872b0, qp=0x55555559da00) at ./nvme.h:6437
+#> #9  0x000055555556667c in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555872b0, user_opts=0x0, out=0x7fffffffe4e0) at ./nvme.h:6477
+#> #10 0x0000555555575fc3 in hello_world (ctrlr=0x5555555872b0, look_first=false, io=0x7fffffffe52a) at examples/hello_world.c:112
+#> #11 0x000055555557625c in main (argc=2, argv=0x7fffffffe658) at examples/hello_world.c:148
 
 # Frames 0 to 5 are the same as before. Create I/O Completion Queue is an admin command like any
 # other, so this is the doorbell of queue 0 once more:
@@ -115,32 +120,32 @@ tbreak nvme_ns_cmd_write
 continue
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x55555559b9e0) at ./nvme.h:4864
-#> 4864		if (nvme__unlikely(qp->ctrlr->log.verbose))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x55555559da00) at ./nvme.h:4885
+#> 4885		if (nvme__unlikely(qp->ctrlr->log.verbose))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x55555559b9e0) at ./nvme.h:4864
-#> #1  0x0000555555562e45 in nvme_qpair_process_completions (qp=0x55555559b9e0, max=256) at ./nvme.h:5499
-#> #2  0x00005555555755ff in wait_for (qp=0x55555559b9e0, io=0x7fffffffe4c6) at examples/hello_world.c:38
-#> #3  0x00005555555756c8 in write_and_read (ns=0x55555559a920, qp=0x55555559b9e0, buf=0x7fff77c8b000 "Hello world!\n") at examples/hello_world.c:56
-#> #4  0x000055555557596e in hello_world (ctrlr=0x5555555852a0, force=false) at examples/hello_world.c:111
-#> #5  0x0000555555575ad2 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:132
+#> #0  nvme_ring_cq_doorbell (qp=0x55555559da00) at ./nvme.h:4885
+#> #1  0x0000555555562f4e in nvme_qpair_process_completions (qp=0x55555559da00, max=256) at ./nvme.h:5520
+#> #2  0x0000555555575c84 in wait_for (ctrlr=0x5555555872b0, qp=0x55555559da00, io=0x7fffffffe52a) at examples/hello_world.c:48
+#> #3  0x0000555555575d6e in write_and_read (ns=0x55555559c940, qp=0x55555559da00, buf=0x7fff77c8b000 "Hello world!\n", io=0x7fffffffe52a) at examples/hello_world.c:68
+#> #4  0x000055555557605d in hello_world (ctrlr=0x5555555872b0, look_first=false, io=0x7fffffffe52a) at examples/hello_world.c:121
+#> #5  0x000055555557625c in main (argc=2, argv=0x7fffffffe658) at examples/hello_world.c:148
 
 # Here the example itself calls nvme_qpair_process_completions(), in its loop wait_for(), and this
 # time it is the doorbell of queue 1.
 
 nvme last
-#> last command on queue 1, slot 1:
+#> last command on queue 1, slot 0:
 #>   WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28b000 PRP2:0x0
-#> last completion on queue 1, slot 1, taken by the driver:
-#>   SUCCESS (00/00) cid:0 sqid:1 sqhd:2 cdw0:0 p:1
+#> last completion on queue 1, slot 0, taken by the driver:
+#>   SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0 p:1
 print/x qp->cq_hdbl
 #> $1 = 0x100c
 
 # By now the callback has run, although the doorbell has not been rung yet:
 
 frame function wait_for
-#> #2  0x00005555555755ff in wait_for (qp=0x55555559b9e0, io=0x7fffffffe4c6) at examples/hello_world.c:38
-#> 38			int rc = nvme_qpair_process_completions(qp, 0);
+#> #2  0x0000555555575c84 in wait_for (ctrlr=0x5555555872b0, qp=0x55555559da00, io=0x7fffffffe52a) at examples/hello_world.c:48
+#> 48			int rc = nvme_qpair_process_completions(qp, 0);
 print *io
 #> $2 = {done = true, failed = false}
 
@@ -151,28 +156,28 @@ print *io
 
 disable 1
 tbreak nvme_ctrlr_free_io_qpair
-#> Temporary breakpoint 5 at 0x5555555665f5: file ./nvme.h, line 6480.
+#> Temporary breakpoint 5 at 0x5555555666fe: file ./nvme.h, line 6501.
 continue
 #> Hello world!
-#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x55555559b9e0) at ./nvme.h:6480
-#> 6480		if (qp == NULL)
+#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x55555559da00) at ./nvme.h:6501
+#> 6501		if (qp == NULL)
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
-#> 4864		if (nvme__unlikely(qp->ctrlr->log.verbose))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x55555559b380) at ./nvme.h:4885
+#> 4885		if (nvme__unlikely(qp->ctrlr->log.verbose))
 backtrace 7
-#> #0  nvme_ring_cq_doorbell (qp=0x555555599360) at ./nvme.h:4864
-#> #1  0x0000555555562e45 in nvme_qpair_process_completions (qp=0x555555599360, max=32) at ./nvme.h:5499
-#> #2  0x0000555555563192 in nvme__wait_a_little (qp=0x555555599360, deadline=30090) at ./nvme.h:5592
-#> #3  0x00005555555632c8 in nvme_wait_for_completion (qp=0x555555599360, sync=0x7fffffffe320, deadline=30090) at ./nvme.h:5620
-#> #4  0x00005555555633ea in nvme__submit_and_wait (qp=0x555555599360, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:5642
-#> #5  0x00005555555634cc in nvme__command_and_wait (qp=0x555555599360, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:5668
-#> #6  0x0000555555567c70 in nvme_ctrlr_admin (ctrlr=0x5555555852a0, cmd=0x7fffffffe430, buf=0x0, len=0, cpl=0x0) at ./nvme.h:6901
+#> #0  nvme_ring_cq_doorbell (qp=0x55555559b380) at ./nvme.h:4885
+#> #1  0x0000555555562f4e in nvme_qpair_process_completions (qp=0x55555559b380, max=32) at ./nvme.h:5520
+#> #2  0x000055555556329b in nvme__wait_a_little (qp=0x55555559b380, deadline=30100) at ./nvme.h:5613
+#> #3  0x00005555555633d1 in nvme_wait_for_completion (qp=0x55555559b380, sync=0x7fffffffe300, deadline=30100) at ./nvme.h:5641
+#> #4  0x00005555555634f3 in nvme__submit_and_wait (qp=0x55555559b380, cmd=0x7fffffffe410, buf=0x0, len=0, cpl=0x7fffffffe390) at ./nvme.h:5663
+#> #5  0x00005555555635d5 in nvme__command_and_wait (qp=0x55555559b380, cmd=0x7fffffffe410, buf=0x0, len=0, cpl=0x7fffffffe390) at ./nvme.h:5689
+#> #6  0x0000555555567d7d in nvme_ctrlr_admin (ctrlr=0x5555555872b0, cmd=0x7fffffffe410, buf=0x0, len=0, cpl=0x0) at ./nvme.h:6922
 
 # Deleting a queue takes admin commands too.
 
 kill
-#> [Inferior 1 (process 761) killed]
+#> [Inferior 1 (process 15318) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

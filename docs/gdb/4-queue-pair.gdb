@@ -23,23 +23,28 @@ set print pretty on
 # The function is called for queue 0 in bring-up. We want the one for queue 1.
 
 break nvme_qpair_construct if id == 1
-#> Breakpoint 1 at 0xbea3: file ./nvme.h, line 4422.
+#> Breakpoint 1 at 0xd389: file ./nvme.h, line 4973.
 run
-#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x5555555842a0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe440) at ./nvme.h:4422
-#> 4422		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
+#> Initializing NVMe Controllers
+#> Attaching to soft
+#> Attached to soft
+#>   Namespace ID: 1 size: 1GB
+#> Initialization complete.
+#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x5555555872b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe480) at ./nvme.h:4973
+#> 4973		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
 backtrace
-#> #0  nvme_qpair_construct (ctrlr=0x5555555842a0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe440) at ./nvme.h:4422
-#> #1  0x000055555556477d in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555842a0, user_opts=0x0, out=0x7fffffffe490) at ./nvme.h:5825
-#> #2  0x000055555557428a in hello_world (ctrlr=0x5555555842a0, force=false) at examples/hello_world.c:106
-#> #3  0x0000555555574491 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:134
+#> #0  nvme_qpair_construct (ctrlr=0x5555555872b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe480) at ./nvme.h:4973
+#> #1  0x000055555556664b in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555872b0, user_opts=0x0, out=0x7fffffffe4e0) at ./nvme.h:6473
+#> #2  0x0000555555575fc3 in hello_world (ctrlr=0x5555555872b0, look_first=false, io=0x7fffffffe52a) at examples/hello_world.c:112
+#> #3  0x000055555557625c in main (argc=2, argv=0x7fffffffe658) at examples/hello_world.c:148
 
 # Wait until it is done, and look at what it built:
 
 tbreak nvme__ctrlr_connect_io_qpair
-#> Temporary breakpoint 2 at 0x555555564575: file ./nvme.h, line 5789.
+#> Temporary breakpoint 2 at 0x555555566421: file ./nvme.h, line 6437.
 continue
-#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555842a0, qp=0x5555555999a0) at ./nvme.h:5789
-#> 5789		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
+#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555872b0, qp=0x55555559da00) at ./nvme.h:6437
+#> 6437		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
 print *qp
 #> $1 = queue pair 1, 256 entries, 0 outstanding = {
 #>   sq = 0x7fff77c06000 (IOVA 0x206000),
@@ -72,18 +77,18 @@ print/x NVME_CQ_HDBL(1, 0)
 # ---- The controller's half: the completion queue first ---------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 3 at 0x55555555f956: file ./nvme.h, line 4330.
+#> Breakpoint 3 at 0x555555560d82: file ./nvme.h, line 4876.
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4330
-#> 4330		nvme__wmb();
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4876
+#> 4876		nvme__wmb();
 nvme last 0
 #> last command on queue 0, slot 5:
 #>   CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x20a000 PRP2:0x0
 #> last completion on queue 0, slot 4, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:5 cdw0:0 p:1
 up
-#> #1  0x0000555555560c41 in nvme_qpair_submit_request (qp=0x555555597330, tr=0x5555555973d0) at ./nvme.h:4678
-#> 4678		nvme_ring_sq_doorbell(qp);
+#> #1  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559b380, tr=0x55555559b430) at ./nvme.h:5308
+#> 5308		nvme_ring_sq_doorbell(qp);
 nvme prp tr->cmd
 #> CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x20a000 PRP2:0x0
 #> PRP1     0x20a000 is the ring itself, one contiguous piece (PC 1), seen by the program at 0x7fff77c0a000
@@ -103,16 +108,16 @@ print/x tr->cmd.cdw11
 # ---- Then the submission queue ---------------------------------------------------------------
 
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x555555597330) at ./nvme.h:4330
-#> 4330		nvme__wmb();
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4876
+#> 4876		nvme__wmb();
 nvme last 0
 #> last command on queue 0, slot 6:
 #>   CREATE IO SQ cid:0 QID:1 QSIZE:256 entries PC:1 QPRIO:0 CQID:1 PRP1:0x206000 PRP2:0x0
 #> last completion on queue 0, slot 5, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:6 cdw0:0 p:1
 up
-#> #1  0x0000555555560c41 in nvme_qpair_submit_request (qp=0x555555597330, tr=0x5555555973d0) at ./nvme.h:4678
-#> 4678		nvme_ring_sq_doorbell(qp);
+#> #1  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559b380, tr=0x55555559b430) at ./nvme.h:5308
+#> 5308		nvme_ring_sq_doorbell(qp);
 print/x tr->cmd.cdw11
 #> $6 = 0x10001
 
@@ -141,7 +146,7 @@ nvme ring 1
 # An empty pair of rings. The first read or write on it starts at slot 0.
 
 kill
-#> [Inferior 1 (process 17695) killed]
+#> [Inferior 1 (process 15367) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

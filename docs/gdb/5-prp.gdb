@@ -22,15 +22,15 @@ set print pretty on
 # ---- 512 bytes: PRP1 alone -------------------------------------------------------------------
 
 tbreak describe
-#> Temporary breakpoint 1 at 0x1fd59: file docs/gdb/prp_steps.c, line 23.
+#> Temporary breakpoint 1 at 0x214b6: file docs/gdb/prp_steps.c, line 22.
 run
-#> Temporary breakpoint 1, describe (qp=0x5555555989a0, list=0x7fff77c8b000, buf=0x7fff77c8e000 "", len=512) at docs/gdb/prp_steps.c:23
-#> 23		struct nvme_ns *ns = nvme_ctrlr_get_ns(qp->ctrlr, 1);
+#> Temporary breakpoint 1, describe (qp=0x55555559a9f0, list=0x7fff77c8b000, buf=0x7fff77c8e000 "", len=512) at docs/gdb/prp_steps.c:22
+#> 22		struct nvme_ns *ns = nvme_ctrlr_get_ns(qp->ctrlr, 1);
 break nvme_prp_list_append
-#> Breakpoint 2 at 0x5555555604e3: file ./nvme.h, line 4587.
+#> Breakpoint 2 at 0x5555555619ac: file ./nvme.h, line 5138.
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe400, iova=2678784, len=512) at ./nvme.h:4587
-#> 4587		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe460, iova=2678784, len=512) at ./nvme.h:5138
+#> 5138		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print len
 #> $1 = 512
 print/x iova
@@ -57,10 +57,10 @@ print *prp
 # command says in the end:
 
 break look
-#> Breakpoint 3 at 0x555555573d30: file docs/gdb/prp_steps.c, line 18.
+#> Breakpoint 3 at 0x55555557548d: file docs/gdb/prp_steps.c, line 17.
 continue
-#> Breakpoint 3, look (qp=0x5555555989a0, cmd=0x7fffffffe450) at docs/gdb/prp_steps.c:18
-#> 18	}
+#> Breakpoint 3, look (qp=0x55555559a9f0, cmd=0x7fffffffe4b0) at docs/gdb/prp_steps.c:17
+#> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28e000 PRP2:0x0
 #> 512 bytes, pages of 4096 bytes: 1 page
@@ -70,11 +70,11 @@ nvme prp cmd
 # ---- 8 KiB from the start of a page: PRP1 and PRP2 -------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe400, iova=2678784, len=8192) at ./nvme.h:4587
-#> 4587		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe460, iova=2678784, len=8192) at ./nvme.h:5138
+#> 5138		uint64_t page_size = prp->page_size, mask = page_size - 1;
 continue
-#> Breakpoint 3, look (qp=0x5555555989a0, cmd=0x7fffffffe450) at docs/gdb/prp_steps.c:18
-#> 18	}
+#> Breakpoint 3, look (qp=0x55555559a9f0, cmd=0x7fffffffe4b0) at docs/gdb/prp_steps.c:17
+#> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28e000 PRP2:0x28f000
 #> 8192 bytes, pages of 4096 bytes: 2 pages
@@ -88,13 +88,13 @@ nvme prp cmd
 # ---- 8 KiB from the middle of a page: a list already -----------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe400, iova=2680832, len=8192) at ./nvme.h:4587
-#> 4587		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe460, iova=2680832, len=8192) at ./nvme.h:5138
+#> 5138		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print/x iova
 #> $5 = 0x28e800
 continue
-#> Breakpoint 3, look (qp=0x5555555989a0, cmd=0x7fffffffe450) at docs/gdb/prp_steps.c:18
-#> 18	}
+#> Breakpoint 3, look (qp=0x55555559a9f0, cmd=0x7fffffffe4b0) at docs/gdb/prp_steps.c:17
+#> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28e800 PRP2:0x28b000
 #> 8192 bytes, pages of 4096 bytes: 3 pages
@@ -113,17 +113,17 @@ nvme prp cmd
 # ---- 1 MiB: a list of 255 entries ------------------------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe400, iova=2678784, len=1048576) at ./nvme.h:4587
-#> 4587		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe460, iova=2678784, len=1048576) at ./nvme.h:5138
+#> 5138		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_begin_list
-#> Temporary breakpoint 4 at 0x555555560156: file ./nvme.h, line 4515.
+#> Temporary breakpoint 4 at 0x55555556161f: file ./nvme.h, line 5066.
 continue
-#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe400) at ./nvme.h:4515
-#> 4515		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe460) at ./nvme.h:5066
+#> 5066		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 backtrace 3
-#> #0  nvme__prp_begin_list (prp=0x7fffffffe400) at ./nvme.h:4515
-#> #1  0x000055555556030c in nvme__prp_append_to_list (prp=0x7fffffffe400, addr=2686976, count=254) at ./nvme.h:4551
-#> #2  0x0000555555560604 in nvme_prp_list_append (prp=0x7fffffffe400, iova=2686976, len=1048576) at ./nvme.h:4607
+#> #0  nvme__prp_begin_list (prp=0x7fffffffe460) at ./nvme.h:5066
+#> #1  0x00005555555617d5 in nvme__prp_append_to_list (prp=0x7fffffffe460, addr=2686976, count=254) at ./nvme.h:5102
+#> #2  0x0000555555561acd in nvme_prp_list_append (prp=0x7fffffffe460, iova=2686976, len=1048576) at ./nvme.h:5158
 print *prp
 #> $6 = PRPs for 2 pages, PRP1 and PRP2 = {
 #>   prp1 = 0x28e000,
@@ -134,8 +134,8 @@ print *prp
 # into PRP2, and now a third is coming.
 
 finish
-#> 0x000055555556030c in nvme__prp_append_to_list (prp=0x7fffffffe400, addr=2686976, count=254) at ./nvme.h:4551
-#> 4551			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
+#> 0x00005555555617d5 in nvme__prp_append_to_list (prp=0x7fffffffe460, addr=2686976, count=254) at ./nvme.h:5102
+#> 5102			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
 #> Value returned is $7 = 0
 print *prp
 #> $8 = PRPs for 2 pages, PRP1 and PRP2 = {
@@ -143,8 +143,8 @@ print *prp
 #>   prp2 = 0x28b000
 #> }
 continue
-#> Breakpoint 3, look (qp=0x5555555989a0, cmd=0x7fffffffe450) at docs/gdb/prp_steps.c:18
-#> 18	}
+#> Breakpoint 3, look (qp=0x55555559a9f0, cmd=0x7fffffffe4b0) at docs/gdb/prp_steps.c:17
+#> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:2048 blocks PRP1:0x28e000 PRP2:0x28b000
 #> 1048576 bytes, pages of 4096 bytes: 256 pages
@@ -162,13 +162,13 @@ nvme prp cmd
 # ---- 4 MiB: a list that goes on in another page ----------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe400, iova=2678784, len=4194304) at ./nvme.h:4587
-#> 4587		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe460, iova=2678784, len=4194304) at ./nvme.h:5138
+#> 5138		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_next_list_page
-#> Temporary breakpoint 5 at 0x555555560202: file ./nvme.h, line 4530.
+#> Temporary breakpoint 5 at 0x5555555616cb: file ./nvme.h, line 5081.
 continue
-#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe400) at ./nvme.h:4530
-#> 4530		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe460) at ./nvme.h:5081
+#> 5081		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 print *prp
 #> $9 = PRPs for 513 pages, PRP1 and a list of 512 entries = {
 #>   prp1 = 0x28e000,
@@ -184,8 +184,8 @@ print *prp
 # a link to the next list page, and the entry that stood there moves.
 
 continue
-#> Breakpoint 3, look (qp=0x5555555989a0, cmd=0x7fffffffe450) at docs/gdb/prp_steps.c:18
-#> 18	}
+#> Breakpoint 3, look (qp=0x55555559a9f0, cmd=0x7fffffffe4b0) at docs/gdb/prp_steps.c:17
+#> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:8192 blocks PRP1:0x28e000 PRP2:0x28b000
 #> 4194304 bytes, pages of 4096 bytes: 1024 pages
@@ -210,35 +210,42 @@ nvme prp cmd
 
 # ---- With a real command ---------------------------------------------------------------------
 #
-# hello_world reads the first blocks of the disk before it writes, to see if the disk is in use.
-# That is a transfer with a list, on its way to the controller:
+# Before hello_world writes to a disk it reads the first MiB, among other places, to see if the disk
+# is in use. (The software controller counts as a disk where it keeps its blocks in a file.) One
+# command of this controller moves 512 KiB at most. That is a transfer with a list, on its way:
 
 kill
-#> [Inferior 1 (process 17712) killed]
+#> [Inferior 1 (process 29317) killed]
 delete
 file build/debug/hello_world
+set args soft:file=build/debug/disk.img,size=64M
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 6 at 0xb956: file ./nvme.h, line 4330.
+#> Breakpoint 6 at 0xcd82: file ./nvme.h, line 4876.
 run
-#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555999a0) at ./nvme.h:4330
-#> 4330		nvme__wmb();
+#> Initializing NVMe Controllers
+#> Attaching to soft:file=build/debug/disk.img,size=64M
+#> Attached to soft
+#>   Namespace ID: 1 size: 67MB
+#> Initialization complete.
+#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x55555559da00) at ./nvme.h:4876
+#> 4876		nvme__wmb();
 up
-#> #1  0x0000555555560c41 in nvme_qpair_submit_request (qp=0x5555555999a0, tr=0x555555599a40) at ./nvme.h:4678
-#> 4678		nvme_ring_sq_doorbell(qp);
+#> #1  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559da00, tr=0x55555559dab0) at ./nvme.h:5308
+#> 5308		nvme_ring_sq_doorbell(qp);
 nvme prp tr
-#> READ cid:0 nsid:1 SLBA:0 NLB:264 blocks PRP1:0x28b000 PRP2:0x20b000
-#> 135168 bytes, pages of 4096 bytes: 33 pages
-#> PRP1     0x28b000     4096  bytes, seen by the program at 0x7fff77c8b000
-#> PRP2     0x20b000     a list of 32 entries:
+#> READ cid:0 nsid:1 SLBA:0 NLB:1024 blocks PRP1:0x28b000 PRP2:0x20b000
+#> 524288 bytes, pages of 4096 bytes: 128 pages
+#> PRP1     0x28b000     4096  bytes, seen by the program at 0x7fffb3c8b000
+#> PRP2     0x20b000     a list of 127 entries:
 #>   prp[0]    0x28c000     4096  bytes
 #>   prp[1]    0x28d000     4096  bytes
 #>   prp[2]    0x28e000     4096  bytes
-#>   ... 27 entries, each one page after the last
-#>   prp[30]   0x2aa000     4096  bytes
-#>   prp[31]   0x2ab000     4096  bytes
+#>   ... 122 entries, each one page after the last
+#>   prp[125]  0x309000     4096  bytes
+#>   prp[126]  0x30a000     4096  bytes
 
 kill
-#> [Inferior 1 (process 17715) killed]
+#> [Inferior 1 (process 29320) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The examples on the software controller: what they print, which disks hello_world refuses, and
+ * that it stands a controller that fails half-way. (test_vm has the same over VFIO.)
+ *
+ * HELLO_WORLD names another build of it. Run it from the top of the repository;
+ * 'test_examples PATTERN' runs the tests whose name matches.
+ */
+#include "run.h"
+
+#define SEVEN_LINES                               \
+	"Initializing NVMe Controllers\n"         \
+	"Attaching to soft\n"                     \
+	"Attached to soft\n"                      \
+	"  Namespace ID: 1 size: 1GB\n"           \
+	"Initialization complete.\n"              \
+	"INFO: using host memory buffer for IO\n" \
+	"Hello world!\n"
+
+#define MIB ((long)1 << 20)
+
+static const char *hello_world = "build/hello_world";
+
+/* ---- what hello_world prints ---- */
+
+static void test_output(void **state)
+{
+	char *readme = read_file("README.md", NULL);
+	struct result r;
+
+	(void)state;
+	run(&r, "%s", hello_world);
+	expect_status(&r, 0);
+	assert_string_equal(r.out, SEVEN_LINES);
+	assert_string_equal(r.err, "");
+	assert_non_null(strstr(readme, "\n```console\n" SEVEN_LINES "```\n"));
+	done(&r);
+	free(readme);
+}
+
+/* Each namespace has its line, and small ones have a size too. */
+static void test_sizes(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "%s soft:ns=2,size=10G,lbs=4096", hello_world);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "  Namespace ID: 1 size: 10GB\n  Namespace ID: 2 size: 10GB\nInit");
+	done(&r);
+	run(&r, "%s soft:size=1M", hello_world);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "  Namespace ID: 1 size: 1MB\n");
+	done(&r);
+}
+
+/* Its lines stand in their places among those of the log, and nothing but two commands is sent. */
+static void test_output_in_log(void **state)
+{
+	static const char *const lines[] = {
+		"Initializing NVMe Controllers\n",
+		"Attaching to soft\n",
+		"setting state to delay init",
+		"setting state to ready",
+		"Attached to soft\n",
+		"Initialization complete.\n",
+		"CREATE IO SQ (01)",
+		"INFO: using host memory buffer for IO\n",
+		"WRITE sqid:1 cid:0 nsid:1 lba:0 len:1 ",
+		"SUCCESS (00/00) qid:1 cid:0 cdw0:0 sqhd:0001 p:1",
+		"READ sqid:1 cid:0 nsid:1 lba:0 len:1 ",
+		"SUCCESS (00/00) qid:1 cid:0 cdw0:0 sqhd:0002 p:1",
+		"Hello world!\n",
+		"DELETE IO SQ (00)",
+	};
+	struct result r;
+	const char *at;
+	size_t i;
+
+	(void)state;
+	run(&r, "NVME_LOG=debug %s 2>&1", hello_world);
+	expect_status(&r, 0);
+	for (i = 0, at = r.out; i < sizeof(lines) / sizeof(lines[0]); i++)
+		at = expect_in(&r, at, lines[i]);
+	at = expect_in(&r, r.out, "sqid:1");
+	at = expect_in(&r, at, "sqid:1");
+	assert_null(strstr(at, "sqid:1"));
+	done(&r);
+}
+
+/* ---- disks in use ---- */
+
+static char *device_on(const char *disk, const char *opts)
+{
+	static char device[160];
+
+	snprintf(device, sizeof(device), "soft:file=%s%s", disk, opts);
+	return device;
+}
+
+static const struct used_disk {
+	const char *name, *opts; /* of the device */
+	long size, at;           /* in bytes; a negative place counts from the end */
+	const char *magic;
+	size_t len;
+	const char *says;
+} used_disks[] = {
+	{"gpt", "", 64 * MIB, 512, "EFI PART", 8, "a GPT partition table (block 1, byte 0 is 45h)"},
+	{"gpt, 4096", ",lbs=4096", 64 * MIB, 4096, "EFI PART", 8, "a GPT partition table (block 1"},
+	{"gpt, second", "", 64 * MIB, -512, "EFI PART", 8, "data (block 131071, byte 0 is 45h)"},
+	{"md 1.0", "", 64 * MIB, -8192, "\xfc\x4e\x2b\xa9", 4, "data (block 131056, byte 0"},
+	{"md 0.90", "", 64 * MIB, -65536, "\xfc\x4e\x2b\xa9", 4, "data (block 130944"},
+	{"imsm", "", 64 * MIB, -1024, "Intel Raid ISM Cfg Sig. ", 24, "data (block 131070"},
+	{"ddf", "", 64 * MIB, -512, "\xde\x11\xde\x11", 4, "data (block 131071"},
+	{"drbd", "", 64 * MIB, -4032, "\x83\x74\x02\x6b", 4, "data (block 131064, byte 64"},
+	{"zfs l2", "", 64 * MIB, -(512 << 10) + (16 << 10), "\x01\x01", 2, "data (block 130080"},
+	{"zfs l3", "", 64 * MIB, -(256 << 10) + (16 << 10), "\x01\x01", 2, "data (block 130592"},
+	{"behind 132 KiB", "", 64 * MIB, 135168, "x", 1, "data (block 264, byte 0 is 78h)"},
+	{"end of first", "", 64 * MIB, MIB - 1, "x", 1, "data (block 2047, byte 511"},
+	{"start of last", "", 64 * MIB, -MIB, "x", 1, "data (block 129024, byte 0"},
+	{"last byte", ",lbs=4096", 64 * MIB, -1, "x", 1, "data (block 16383, byte 4095 is 78h)"},
+	{"first partition", "", 64 * MIB, MIB + 1080, "\x53\xef", 2, "data (block 2050, byte 56"},
+	{"end of a sample", "", 64 * MIB, 33 * MIB + 4095, "x", 1, "data (block 67591, byte 511"},
+	{"last sample", "", 300 * MIB, 294 * MIB, "x", 1, "data (block 602112, byte 0"},
+	{"odd size", "", 10 * MIB + 1536, -1, "x", 1, "data (block 20482, byte 511"},
+	{"small", "", 3 * MIB - 512, MIB + 70000, "x", 1, "looked at: all of it"},
+	{"two blocks", ",lbs=4096", 8192, 8191, "x", 1, "data (block 1, byte 4095"},
+	{"large blocks", ",lbs=65536", 64 * MIB, 2 * MIB + 65535, "x", 1,
+         "data (block 32, byte 65"},
+	{"mdts 1", ",mdts=1", 64 * MIB, MIB - 1, "x", 1, "data (block 2047, byte 511"},
+};
+
+/* Refused, whatever it is and wherever, and not a byte of it is changed. With --force it goes. */
+static void test_refuses(void **state)
+{
+	const char *disk = image("used.img"), *copy = image("copy.img"), *device;
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(used_disks) / sizeof(used_disks[0]); i++) {
+		const struct used_disk *d = &used_disks[i];
+
+		new_image("used.img", d->size);
+		write_at(disk, d->at < 0 ? d->size + d->at : d->at, d->magic, d->len);
+		device = device_on(disk, d->opts);
+		run(&r, "cp --sparse=always %s %s; %s %s", disk, copy, hello_world, device);
+		if (r.status != 1)
+			fprintf(stderr, "%s:\n", d->name);
+		expect_status(&r, 1);
+		expect_in(&r, r.err, d->says);
+		expect_in(&r, r.err, "--force");
+		expect_in(&r, r.err, "looked at: ");
+		done(&r);
+		run(&r, "cmp %s %s && %s --force %s", disk, copy, hello_world, device);
+		expect_status(&r, 0);
+		expect_in(&r, r.out, "Hello world!\n");
+		done(&r);
+	}
+}
+
+/* It says where it looked. What lies elsewhere it does not see, and its own greeting is nothing. */
+static void test_accepts(void **state)
+{
+	const char *disk = new_image("free.img", 64 * MIB);
+	struct result r;
+	int i;
+
+	(void)state;
+	write_at(disk, MIB + 4096, "x", 1); /* behind the first sample */
+	for (i = 0; i < 2; i++) {           /* the second time the greeting is there */
+		run(&r, "%s %s", hello_world, device_on(disk, ""));
+		expect_status(&r, 0);
+		expect_in(&r, r.out, "Hello world!\n");
+		expect_in(&r, r.err,
+		          "namespace 1 of soft holds only zeros where it was looked at: "
+		          "the first and the last MiB and 62 samples of 4096 bytes");
+		done(&r);
+	}
+	write_at(disk, 13, "x", 1); /* a text that begins like the greeting */
+	run(&r, "%s %s", hello_world, device_on(disk, ""));
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "data (block 0, byte 13 is 78h)");
+	done(&r);
+	run(&r, "%s %s", hello_world, device_on(new_image("large.img", 300 * MIB), ",lbs=4096"));
+	expect_status(&r, 0);
+	expect_in(&r, r.err, "and 64 samples of 4096 bytes between them");
+	done(&r);
+}
+
+/* ---- controllers that fail ---- */
+
+/*
+ * The callback of a command that was never completed runs when its queue goes, and what it writes
+ * to must still be there. The build with AddressSanitizer sees it.
+ */
+static void test_failing_controller(void **state)
+{
+	static const struct {
+		const char *plan, *says;
+		bool disk; /* one that is looked at first, with four reads */
+	} plans[] = {
+		{"on write cfs", "the transfer failed", false},
+		{"on write gone", "the transfer failed", false},
+		{"on write drop", "the transfer failed: Connection timed out", false},
+		{"on read cid 4095", "the transfer failed: Connection timed out", false},
+		{"on write #1 status 2/80 dnr", "the transfer failed", false},
+		{"on read cfs", "the transfer failed", false},
+		{"on read gone", "the transfer failed", false},
+		{"on read #2 cfs", "cannot be read", true},
+		{"on read #2 gone", "cannot be read", true},
+		{"on read #5 cfs", "the transfer failed", true},
+		{"on read #5 gone", "the transfer failed", true},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(plans) / sizeof(plans[0]); i++) {
+		const char *disk = new_image("fails.img", 2 * MIB);
+
+		run(&r, "NVME_FAULTS='%s' ASAN_OPTIONS=detect_stack_use_after_return=1 %s %s",
+		    plans[i].plan, hello_world, plans[i].disk ? device_on(disk, "") : "soft");
+		if (r.status != 1 || strstr(r.err, plans[i].says) == NULL)
+			fprintf(stderr, "%s:\n", plans[i].plan);
+		expect_status(&r, 1);
+		expect_in(&r, r.err, plans[i].says);
+		assert_null(strstr(r.err, "Sanitizer"));
+		assert_null(strstr(r.out, "Hello world!"));
+		done(&r);
+	}
+}
+
+static int setup(void **state)
+{
+	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
+	return make_dir(state);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_output),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_output_in_log),
+		cmocka_unit_test(test_refuses),
+		cmocka_unit_test(test_accepts),
+		cmocka_unit_test(test_failing_controller),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, setup, remove_dir);
+}

@@ -1625,6 +1625,9 @@ struct nvme_pci_info {
 	char driver[32]; /* kernel driver bound to it: "nvme", "vfio-pci", "" for none */
 	uint16_t vendor_id;
 	uint16_t device_id;
+	uint16_t subsystem_vendor_id;
+	uint16_t subsystem_device_id;
+	uint8_t revision_id;
 	uint32_t class_code; /* base class, sub-class, programming interface: 010802h is NVMe */
 	int iommu_group;     /* -1: none */
 	int numa_node;       /* -1: unknown */
@@ -1656,8 +1659,13 @@ struct nvme_dev {
 	const struct nvme_dev_ops *ops;
 	void *priv;    /* belongs to the access table */
 	char name[24]; /* for the log: a PCI address in its full form */
+	/* What PCI says of it, as in struct nvme_pci_info; 0 where there is no PCI. */
 	uint16_t vendor_id;
 	uint16_t device_id;
+	uint16_t subsystem_vendor_id;
+	uint16_t subsystem_device_id;
+	uint8_t revision_id;
+	uint32_t class_code;
 	volatile uint8_t *bar0; /* registers mapped into this process, or NULL */
 	size_t bar0_mapped;     /* bytes from bar0 on that plain loads and stores can reach */
 	size_t bar0_size;       /* bytes of the register window */
@@ -3927,6 +3935,9 @@ static void nvme__pci_fill(struct nvme_pci_info *info, struct pci_dev *dev)
 	         (unsigned int)dev->bus, (unsigned int)dev->dev, (unsigned int)dev->func);
 	info->vendor_id = dev->vendor_id;
 	info->device_id = dev->device_id;
+	info->subsystem_vendor_id = pci_read_word(dev, PCI_SUBSYSTEM_VENDOR_ID);
+	info->subsystem_device_id = pci_read_word(dev, PCI_SUBSYSTEM_ID);
+	info->revision_id = pci_read_byte(dev, PCI_REVISION_ID);
 	info->class_code =
 		((uint32_t)dev->device_class << 8) | (uint32_t)pci_read_byte(dev, PCI_CLASS_PROG);
 	info->numa_node = dev->numa_node;
@@ -4100,6 +4111,10 @@ static int nvme__vfio_find_device(struct nvme_dev *dev, const char *addr)
 	}
 	dev->vendor_id = info.vendor_id;
 	dev->device_id = info.device_id;
+	dev->subsystem_vendor_id = info.subsystem_vendor_id;
+	dev->subsystem_device_id = info.subsystem_device_id;
+	dev->revision_id = info.revision_id;
+	dev->class_code = info.class_code;
 	if (info.class_code != NVME__PCI_CLASS) {
 		NVME__DEV_LOG(
 			dev, NVME_LOG_ERROR,

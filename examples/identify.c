@@ -56,11 +56,12 @@ struct field {
 #define AT(type, member) offsetof(type, member), sizeof(((type *)0)->member)
 #define TABLE(table)     (table), sizeof(table) / sizeof((table)[0])
 
-struct pci { /* what the kernel knows: each key is the name of a file in sysfs */
-	char numa_node[32], current_link_speed[32], max_link_speed[32];
-	char current_link_width[32], max_link_width[32];
+struct pci { /* what the device table knows, and of a PCI slot the kernel */
 	uint16_t vendor, device, subsystem_vendor, subsystem_device;
 	uint8_t class[3], revision;
+	/* each key is the name of a file in sysfs */
+	char numa_node[32], current_link_speed[32], max_link_speed[32];
+	char current_link_width[32], max_link_width[32];
 };
 #define P(member) #member, AT(struct pci, member)
 
@@ -694,26 +695,26 @@ static void print_array(const char *name, const struct field *fields, size_t n, 
 
 static void print_pci(const struct nvme_dev *dev)
 {
-	/* What is known without sysfs, where the software controller does not stand. */
-	struct pci pci = {.vendor = dev->vendor_id,
-	                  .device = dev->device_id,
-	                  .class = {0x02, 0x08, 0x01}}; /* the class of all NVMe controllers */
+	struct pci pci;
 
+	memset(&pci, 0, sizeof(pci));
+	pci.vendor = dev->vendor_id;
+	pci.device = dev->device_id;
+	pci.subsystem_vendor = dev->subsystem_vendor_id;
+	pci.subsystem_device = dev->subsystem_device_id;
+	memcpy(pci.class, &dev->class_code, sizeof(pci.class));
+	pci.revision = dev->revision_id;
 	for (size_t i = 0; i < sizeof(pci_fields) / sizeof(pci_fields[0]); i++) {
 		const struct field *f = &pci_fields[i];
-		char path[96], line[32] = "";
-		uint32_t value;
+		char path[96], *line = (char *)&pci + f->off;
 		FILE *file;
 
 		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", dev->name, f->key);
-		file = fopen(path, "r");
-		if (file == NULL)
-			continue;
-		if (fgets(line, sizeof(line), file) != NULL)
+		file = f->how == STR ? fopen(path, "r") : NULL; /* none for a device in software */
+		if (file != NULL && fgets(line, f->size, file) != NULL)
 			line[strcspn(line, "\n")] = '\0';
-		fclose(file);
-		value = (uint32_t)strtoul(line, NULL, 0);
-		memcpy((char *)&pci + f->off, f->how == STR ? (void *)line : &value, f->size);
+		if (file != NULL)
+			fclose(file);
 	}
 	open_section("pci", "PCI");
 	print_fields(TABLE(pci_fields), &pci);

@@ -231,6 +231,48 @@ static void test_failing_controller(void **state)
 	}
 }
 
+/* ---- identify ---- */
+
+/* The PCI section says what the driver's log says, for a device that is on no bus too. */
+static void test_identify_pci(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "NVME_LOG=info build/identify soft");
+	expect_status(&r, 0);
+	expect_in(&r, r.err, "attaching through soft: 6e76:736f");
+	expect_in(&r, r.out, "\nvendor             : 0x6e76 ");
+	expect_in(&r, r.out, "\ndevice             : 0x736f ");
+	expect_in(&r, r.out, "\nclass              : 0x010802 ");
+	done(&r);
+	run(&r, "build/identify --json | jq -c '[.pci.vendor, .pci.subsystem_vendor] == "
+	        "[.controller.vid, .controller.ssvid], .pci.vendor != 0'");
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "true\ntrue\n");
+	done(&r);
+}
+
+/* Options may stand on either side of the device, and only what is wrong is blamed. */
+static void test_identify_arguments(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "build/identify soft --json | jq -r .controller.mn");
+	expect_status(&r, 0);
+	assert_true(strlen(r.out) > 4);
+	done(&r);
+	run(&r, "build/identify soft --frob");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "there is no option '--frob'");
+	done(&r);
+	run(&r, "build/identify soft soft2");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "'soft2'");
+	done(&r);
+}
+
 static int setup(void **state)
 {
 	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
@@ -240,12 +282,10 @@ static int setup(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_output),
-		cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_output_in_log),
-		cmocka_unit_test(test_refuses),
-		cmocka_unit_test(test_accepts),
-		cmocka_unit_test(test_failing_controller),
+		cmocka_unit_test(test_output),        cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_output_in_log), cmocka_unit_test(test_refuses),
+		cmocka_unit_test(test_accepts),       cmocka_unit_test(test_failing_controller),
+		cmocka_unit_test(test_identify_pci),  cmocka_unit_test(test_identify_arguments),
 	};
 
 	if (argc > 1)

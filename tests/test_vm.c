@@ -412,6 +412,9 @@ static void test_identify(void **state)
 	    "cat /sys/class/nvme/nvme0/model /sys/class/nvme/nvme0/serial "
 	    "/sys/class/nvme/nvme0/firmware_rev /sys/block/nvme0n1/size "
 	    "/sys/class/nvme/nvme0/cntlid;"
+	    "cd /sys/bus/pci/devices/" ADDR ";"
+	    "printf \"%%d \" $(cat vendor device subsystem_vendor subsystem_device class revision);"
+	    "echo; cd - >/dev/null;"
 	    "nvme-bind bind " ADDR " >&2 && identify --json " ADDR "'",
 	    new_image("id.img", 48 << 20));
 	expect_status(&r, 0);
@@ -421,6 +424,9 @@ static void test_identify(void **state)
 	assert_string_equal(nth_line(r.out, 3), "98304");
 	assert_string_equal(jq(".namespaces[0].nsze"), nth_line(r.out, 3));
 	assert_string_equal(jq(".controller.cntlid"), nth_line(r.out, 4));
+	assert_string_equal(jq(".pci | [.vendor, .device, .subsystem_vendor, .subsystem_device, "
+	                       ".class, .revision] | join(\" \")"),
+	                    nth_line(r.out, 5));
 	done(&r);
 
 	run(&r, "tools/vm --bind -- identify " ADDR);

@@ -1817,8 +1817,9 @@ static void nvme_soft__fill_dev(struct nvme_dev *dev, const struct nvme_soft *s)
 {
 	size_t doorbells = (size_t)2 * (s->cfg.queues + 1) * (4u << s->cfg.dstrd);
 
-	dev->vendor_id = NVME_SOFT_VENDOR_ID;
-	dev->device_id = NVME_SOFT_DEVICE_ID;
+	dev->vendor_id = dev->subsystem_vendor_id = NVME_SOFT_VENDOR_ID;
+	dev->device_id = dev->subsystem_device_id = NVME_SOFT_DEVICE_ID;
+	dev->class_code = NVME__PCI_CLASS;
 	dev->bar0 = NULL; /* nothing is mapped: every access is a call */
 	dev->bar0_mapped = 0;
 	dev->bar0_size = (NVME_REG_DOORBELLS + doorbells + 0x3fff) & ~(size_t)0x3fff;

@@ -79,6 +79,7 @@
  *	NVME_LOG(level, line) where finished log lines go when the options hold no callback;
  *	                      default: standard error
  *	NVME_NO_TRACE         leave the flight recorder out
+ *	NVME_WMB(), NVME_RMB() the memory barriers of >>regs, for a processor that is not listed there
  *	NVMEDEF               what stands before every function; default extern, or static. In a
  *	                      shared library that is compiled with -fvisibility=hidden:
  *	                      -D'NVMEDEF=extern __attribute__((visibility("default")))'
@@ -5530,7 +5531,9 @@ static uint64_t nvme__ring_iova(const struct nvme_ctrlr *ctrlr, const void *vadd
  */
 static inline void nvme__wmb(void)
 {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(NVME_WMB)
+	NVME_WMB();
+#elif defined(__x86_64__) || defined(__i386__)
 	__asm__ volatile("" ::: "memory");
 #elif defined(__aarch64__)
 	__asm__ volatile("dmb oshst" ::: "memory");
@@ -5553,7 +5556,9 @@ static inline void nvme__wmb(void)
  */
 static inline void nvme__rmb(void)
 {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(NVME_RMB)
+	NVME_RMB();
+#elif defined(__x86_64__) || defined(__i386__)
 	__asm__ volatile("" ::: "memory");
 #elif defined(__aarch64__)
 	__asm__ volatile("dmb oshld" ::: "memory");

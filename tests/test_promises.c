@@ -4,6 +4,10 @@
  * controller that does not help: it refuses deletions, answers late or not at all, changes block
  * sizes, and disappears.
  */
+/* What happens between the look at the phase and the rest of a completion. */
+static void between_reads(void);
+#define NVME_RMB() between_reads()
+
 #define NVME_IMPLEMENTATION
 #include "nvme.h"
 #define NVME_SOFT_IMPLEMENTATION
@@ -132,6 +136,47 @@ static enum fake_verdict hold_io_and(struct fake *f, uint16_t qid, const struct 
                                      struct nvme_cpl *cpl)
 {
 	return qid != 0 ? FAKE_HOLD : other_hook(f, qid, cmd, cpl);
+}
+
+/* ---- one completion is read once ---- */
+
+static struct nvme_cpl *changing; /* a slot that the device writes to while it is read, or NULL */
+
+static void between_reads(void)
+{
+	__asm__ volatile("" ::: "memory");
+	if (changing == NULL)
+		return;
+	changing->cdw0 = 0x1234; /* in order: what a device wrote before it wrote the phase */
+	changing->cid = 5;       /* out of order: what must not be believed any more */
+	changing->status ^= 0xfffe;
+}
+
+static void test_cqe_read_once(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = fake_qpair(ctrlr, 16);
+	struct seen seen[8];
+	int i;
+
+	(void)state;
+	memset(seen, 0, sizeof(seen));
+	fake.hook = hold;
+	hook_admin = false;
+	hook_opc = NVME_OPC_FLUSH;
+	for (i = 0; i < 8; i++)
+		assert_int_equal(nvme_ns_cmd_flush(nvme_ctrlr_get_ns(ctrlr, 1), qp, note, &seen[i]),
+		                 0);
+	fake_release(&fake, 2);
+	changing = &qp->cq[0];
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
+	changing = NULL;
+	assert_int_equal(seen[2].calls, 1);
+	assert_int_equal(seen[5].calls, 0);
+	assert_int_equal(seen[2].cpl.cid, 2);
+	assert_int_equal(seen[2].cpl.status & 0xfffe, 0);
+	assert_int_equal(seen[2].cpl.cdw0, 0x1234);
+	stop(ctrlr);
 }
 
 /* ---- a buffer belongs to the controller until the callback has run ---- */
@@ -587,7 +632,8 @@ static void test_format_progress(void **state)
 	fake_init(&fake); /* its log is used, nothing else */
 	opts = fake_opts(&fake);
 	opts.dev_ops = nvme_soft_dev_ops("soft");
-	assert_int_equal(nvme_attach("soft:size=1M,plan=on format-nvm delay 60s", &opts, &ctrlr), 0);
+	assert_int_equal(nvme_attach("soft:size=1M,plan=on format-nvm delay 60s", &opts, &ctrlr),
+	                 0);
 	memset(&format, 0, sizeof(format));
 	format.lbaf = 3;
 	assert_int_equal(nvme_ctrlr_format(ctrlr, 1, &format, NULL), 0);
@@ -600,6 +646,40 @@ static void test_format_progress(void **state)
 	}
 	assert_true(n > 30 && last < 10);
 	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+static uint8_t fna;
+
+static void set_fna(struct fake *f, uint32_t cns, uint32_t nsid, void *data)
+{
+	can_format(f, cns, nsid, data);
+	if (cns == NVME_ID_CNS_CTRLR)
+		((struct nvme_id_ctrlr *)data)->fna = fna;
+}
+
+/* Who formats one namespace may format all, says FNA. */
+static void test_format_of_all(void **state)
+{
+	struct nvme_cmd cmd = command(NVME_OPC_FORMAT_NVM, 1);
+	struct nvme_ctrlr *ctrlr;
+	uint8_t block[512];
+	struct seen seen;
+
+	(void)state;
+	for (fna = 0; fna < 4; fna++) {
+		memset(&seen, 0, sizeof(seen));
+		fake_init(&fake);
+		fake.edit = set_fna;
+		ctrlr = fake_attach(&fake);
+		on(hold, true, NVME_OPC_FORMAT_NVM);
+		assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, note, &seen), 0);
+		assert_int_equal(nvme_ns_read(nvme_ctrlr_get_ns(ctrlr, 1), NULL, block, 0, 1, NULL),
+		                 -EBUSY);
+		assert_int_equal(nvme_ns_read(nvme_ctrlr_get_ns(ctrlr, 2), NULL, block, 0, 1, NULL),
+		                 fna == 0 ? 0 : -EBUSY);
+		fake.hook = NULL;
+		stop(ctrlr);
+	}
 }
 
 /* The raw command, blocking: the driver sees what it sends. */
@@ -790,6 +870,57 @@ static void test_no_completion(void **state)
 	assert_int_equal(nvme_ns_read(ns, qp, block, 0, 1, &cpl), 0);
 	assert_false(nvme_cpl_is_error(&cpl));
 	assert_int_equal(nvme_ctrlr_free_io_qpair(qp), 0);
+	stop(ctrlr);
+}
+
+static enum fake_verdict drop_second(struct fake *f, uint16_t qid, const struct nvme_cmd *cmd,
+                                     struct nvme_cpl *cpl)
+{
+	(void)f, (void)cpl;
+	return qid != 0 && cmd->cdw10 != 0 ? FAKE_DROP : FAKE_EXEC;
+}
+
+/* The second of two pieces gets no completion: that of the first is not handed out for it. */
+static void test_no_second_completion(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	static uint8_t data[512 * 512];
+	struct nvme_cpl cpl;
+
+	(void)state;
+	fake.hook = drop_second;
+	assert_int_equal(nvme_ns_read(ns, NULL, data, 0, 512, &cpl), -ETIMEDOUT);
+	expect_no_completion(&cpl);
+	stop(ctrlr);
+}
+
+static uint64_t release_at;
+
+static uint64_t clock_that_releases(struct nvme_dev *dev)
+{
+	uint64_t now = fake_now_ns(dev);
+
+	if (now >= release_at && fake.num_held > 0)
+		fake_release(&fake, 0);
+	return now;
+}
+
+/* The waiter was held up: the deadline has passed, but the completion is there. */
+static void test_completion_beats_deadline(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = fake_qpair(ctrlr, 8);
+	uint8_t block[512];
+
+	(void)state;
+	on(hold, false, NVME_OPC_READ);
+	fake.ops.now_ns = clock_that_releases;
+	fake.tick = 10000 * FAKE_MS; /* between two looks at the clock; a read has 1000 ms */
+	release_at = fake.now + 2 * fake.tick;
+	assert_int_equal(nvme_ns_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, block, 0, 1, NULL), 0);
+	assert_int_equal(fake_logged(&fake, "did not complete"), 0);
+	fake.tick = FAKE_MS;
 	stop(ctrlr);
 }
 
@@ -1348,6 +1479,7 @@ static void test_table_without_log(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cqe_read_once),
 		cmocka_unit_test(test_detach_admin_data),
 		cmocka_unit_test(test_detach_admin_no_data),
 		cmocka_unit_test(test_detach_never_off),
@@ -1362,12 +1494,15 @@ int main(void)
 		cmocka_unit_test(test_format_refused),
 		cmocka_unit_test(test_format_takes_long),
 		cmocka_unit_test(test_format_progress),
+		cmocka_unit_test(test_format_of_all),
 		cmocka_unit_test(test_format_raw),
 		cmocka_unit_test(test_format_raw_async),
 		cmocka_unit_test(test_format_twice),
 		cmocka_unit_test(test_format_then_silence),
 		cmocka_unit_test(test_namespaces_come_and_go),
 		cmocka_unit_test(test_no_completion),
+		cmocka_unit_test(test_no_second_completion),
+		cmocka_unit_test(test_completion_beats_deadline),
 		cmocka_unit_test(test_bounce_after_timeouts),
 		cmocka_unit_test(test_bounce_lent),
 		cmocka_unit_test(test_bounce_refused),

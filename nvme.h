@@ -6506,19 +6506,21 @@ NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 			qp->phase ^= 1;
 		}
 		count++;
-		/* one doorbell for the whole batch, or for every half ring of a long one */
-		if (++qp->unrung >= qp->entries / 2)
-			nvme_ring_cq_doorbell(qp);
+		qp->unrung++;
 		nvme__qpair_take_cqe(qp, &cpl);
+		/* One doorbell for the whole batch, or for every half ring of a long one. It comes
+		 * behind the completions in the record too. */
+		if (qp->unrung >= qp->entries / 2)
+			nvme_ring_cq_doorbell(qp);
 	}
 	qp->polling--;
-	if (count != 0) {
+	/* what is left; a callback that polls may find nothing and still have slots to hand back */
+	if (qp->unrung != 0)
+		nvme_ring_cq_doorbell(qp);
+	if (count != 0)
 		qp->idle_polls = 0;
-		if (qp->unrung != 0)
-			nvme_ring_cq_doorbell(qp);
-	} else if (qp->num_free != qp->num_trackers && ++qp->idle_polls >= NVME__IDLE_POLLS) {
+	else if (qp->num_free != qp->num_trackers && ++qp->idle_polls >= NVME__IDLE_POLLS)
 		return nvme__qpair_watch(qp);
-	}
 	return nvme__unlikely(qp->failed != 0) ? qp->failed : (int)count;
 }
 

@@ -36,12 +36,13 @@ enum field {
 	F_TIME,
 	F_DNR,
 	F_PHASE,
-	F_SQHD
+	F_SQHD,
+	F_RECORD
 };
 
-static const char *const field_names[] = {"qid",  "cid",    "nsid", "opc", "lba",   "nlb",
-                                          "len",  "status", "sct",  "sc",  "lat",   "prp1",
-                                          "kind", "ctrlr",  "time", "dnr", "phase", "sqhd"};
+static const char *const field_names[] = {
+	"qid", "cid",  "nsid", "opc",   "lba",  "nlb", "len",   "status", "sct",   "sc",
+	"lat", "prp1", "kind", "ctrlr", "time", "dnr", "phase", "sqhd",   "record"};
 
 enum op_code { OP_AND, OP_OR, OP_NOT, OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE, OP_IN, OP_SET };
 
@@ -400,7 +401,8 @@ static bool comparison(struct compiler *c)
 		return fail(
 			c, c->at,
 			"there is no field '%.*s': it must be one of qid cid nsid opc lba nlb len "
-			"status sct sc lat prp1 kind ctrlr time dnr phase sqhd",
+			"status sct sc lat prp1 kind ctrlr time dnr phase "
+			"sqhd record",
 			(int)(n < 32 ? n : 32), c->at);
 	op.field = (enum field)i;
 	c->at += n;
@@ -604,6 +606,9 @@ static bool field_value(const struct start *start, const struct rec *rec, enum f
 	switch (field) {
 	case F_KIND:
 		*value = (uint64_t)rec->kind;
+		return true;
+	case F_RECORD:
+		*value = rec->number;
 		return true;
 	case F_QID:
 		*value = rec->qid;

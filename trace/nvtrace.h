@@ -68,7 +68,9 @@ enum rec_has {
 	HAS_LATENCY = 1 << 12,  /* set by the pairing: latency_ns */
 	HAS_OPC = 1 << 13,      /* of the command; set by the pairing for completions */
 	HAS_DEPTH = 1 << 14,    /* set by the pairing: outstanding */
-	HAS_TEXT_LINE = 1 << 15 /* raw: the line of the source, for messages */
+	HAS_TEXT_LINE = 1 << 15, /* raw: the line of the source, for messages */
+	HAS_ONE_CTRLR = 1 << 16, /* no ctrlr, but all records so far are of one controller */
+	HAS_GAP = 1 << 17        /* records are missing before this one */
 };
 
 /* Bits of cmd_have: which dwords of the SQE the source carries. DW0 is opcode, flags and CID. */

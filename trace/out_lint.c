@@ -5,30 +5,36 @@
  */
 #include "analysis.h"
 
-#define CTRLRS 64
-#define QUEUES 1024
+#define CTRLRS     64
+#define QUEUES     1024
+#define PAGE_LEAST 4096
 
 struct cidset {
 	uint8_t bits[65536 / 8];
 };
 
-/* A submission queue and the completion queue of the same number. */
+/*
+ * A submission queue and the completion queue of the same number. What counts from the making of a
+ * queue is only judged where the trace has it all, from the making on: it may have gone round, and
+ * slots of it may be damaged.
+ */
 struct lintq {
 	uint64_t key;
 	uint32_t sq_size, cq_size; /* 0: not known */
-	uint32_t tail;             /* of the last doorbell */
-	uint32_t head;
-	uint64_t written;       /* commands since the last doorbell */
-	uint64_t unreleased;    /* completions that were taken and not yet handed back */
-	uint64_t completions;   /* of the completion queue, since it was made */
-	uint64_t last_cpl;      /* record */
-	uint64_t sq_without_cq; /* record that made the SQ when its CQ was not there; 0: none */
-	uint32_t index, phase;  /* of the next completion */
-	uint16_t cqid;          /* where completions of this SQ go */
-	bool sq_made, cq_made, cq_asked;
-	bool tail_known, head_known, phase_known;
-	bool cq_rung, later; /* later: something happened after the last completion */
+	uint32_t tail, head;       /* of the last doorbells */
+	uint64_t written;          /* commands that were not announced yet */
+	uint64_t unreleased;       /* completions that were taken and not handed back, at least */
+	uint64_t completions;      /* of the completion queue, since it was made */
+	uint64_t last_cpl;         /* record */
+	uint64_t sq_without_cq;    /* record that made the SQ when its CQ was not there; 0: none */
+	uint32_t index, phase;     /* of the next completion */
+	uint16_t cqid;             /* where completions of this SQ go */
+	bool sq_whole, cq_whole;   /* everything since the making is in the trace */
+	bool tail_sure, head_sure, phase_sure; /* and so these are known */
+	bool cq_made, cq_asked, cq_rung;
+	bool odd_phase; /* of the last completion */
 	bool overrun;
+	uint32_t open_count;
 	struct cidset *open, *seen;
 };
 
@@ -45,10 +51,10 @@ struct lint {
 	uint32_t ctrlrs, queues, left_out;
 	struct lintq *last;
 	uint64_t findings, records;
-	uint64_t first;  /* number of the first record: what was before it is lost */
-	bool old_values; /* the source has commands before their doorbells, as our recorder */
-	bool doorbells;
-	struct rec *prp; /* the last data pointer */
+	uint64_t unsure; /* record from which on controllers cannot be told apart; 0: they can */
+	bool doorbells;  /* the source has them */
+	bool phases;     /* it shows what the driver took, not what the controller posts */
+	struct rec *prp; /* the data pointer of the command that follows */
 };
 
 static void __attribute__((format(printf, 4, 5)))
@@ -86,6 +92,12 @@ static void cid_put(struct cidset **s, uint16_t cid, bool in)
 		(*s)->bits[cid / 8] &= (uint8_t)~bit;
 }
 
+static void cids_none(struct cidset *s)
+{
+	if (s != NULL)
+		memset(s, 0, sizeof(*s));
+}
+
 /* ---- what is known of controllers and queues ---- */
 
 static struct lintc *find_ctrlr(struct lint *l, const struct rec *r)
@@ -97,7 +109,7 @@ static struct lintc *find_ctrlr(struct lint *l, const struct rec *r)
 			return &l->ctrlr[i];
 	if (l->ctrlrs == CTRLRS)
 		return NULL;
-	l->ctrlr[l->ctrlrs] = (struct lintc){.ctrlr = n, .page = 4096};
+	l->ctrlr[l->ctrlrs] = (struct lintc){.ctrlr = n, .page = PAGE_LEAST};
 	return &l->ctrlr[l->ctrlrs++];
 }
 
@@ -128,32 +140,51 @@ static struct lintq *other_queue(struct lint *l, const struct rec *r, uint16_t q
 	return find_queue(l, (queue_key(r) & ~UINT64_C(0xffff)) | qid);
 }
 
-static void sq_reset(struct lintq *q, uint32_t size)
+/* From here on the queue is new, with so many entries; 0: it is gone, or nothing is known of it. */
+static void sq_begin(struct lintq *q, uint32_t size)
 {
 	q->sq_size = size;
 	q->tail = 0;
-	q->tail_known = size != 0;
 	q->written = 0;
-	if (q->open != NULL)
-		memset(q->open, 0, sizeof(*q->open));
+	q->sq_whole = q->tail_sure = size != 0;
+	q->open_count = 0;
+	cids_none(q->open);
 }
 
-static void cq_reset(struct lintq *q, uint32_t size)
+static void cq_begin(struct lintq *q, uint32_t size)
 {
 	q->cq_size = size;
 	q->head = q->index = 0;
 	q->phase = 1; /* the ring starts as zeroes, so the first lap has ones */
-	q->head_known = q->phase_known = size != 0;
+	q->cq_whole = q->head_sure = q->phase_sure = size != 0;
 	q->unreleased = q->completions = 0;
-	q->cq_rung = q->later = q->overrun = false;
+	q->cq_rung = q->odd_phase = q->overrun = false;
 }
 
-static void check_never_rung(struct output *o, const struct lintq *q)
+/* Records are missing here: whatever was known may have changed. */
+static void forget(struct lint *l)
+{
+	uint32_t i;
+
+	for (i = 0; i < l->ctrlrs; i++)
+		l->ctrlr[i] = (struct lintc){.ctrlr = l->ctrlr[i].ctrlr, .page = PAGE_LEAST};
+	for (i = 0; i < l->queues; i++) {
+		sq_begin(l->queue[i], 0);
+		cq_begin(l->queue[i], 0);
+		cids_none(l->queue[i]->seen);
+		l->queue[i]->cqid = key_qid(l->queue[i]->key);
+		l->queue[i]->cq_made = l->queue[i]->cq_asked = false;
+		l->queue[i]->sq_without_cq = 0;
+	}
+}
+
+/* Only when the driver has gone on to something else: it may be just about to ring. */
+static void check_never_rung(struct output *o, struct lintq *q)
 {
 	const struct lint *l = o->state;
 	uint32_t i;
 
-	if (!l->doorbells || q->cq_rung || q->completions == 0 || !q->later)
+	if (!l->doorbells || !q->cq_whole || q->cq_rung || q->completions == 0)
 		return;
 	for (i = 0; i < l->ctrlrs; i++)
 		if (l->ctrlr[i].ctrlr == key_ctrlr(q->key) && l->ctrlr[i].shadow)
@@ -161,44 +192,82 @@ static void check_never_rung(struct output *o, const struct lintq *q)
 	finding(o, q->last_cpl, key_qid(q->key),
 	        "CQ head never rung: %" PRIu64 " completions were taken, none was handed back",
 	        q->completions);
+	q->cq_rung = true; /* once */
 }
 
-/* A reset makes an end of all queues; the admin queue begins anew with the sizes of AQA. */
-static void ctrlr_reset(struct output *o, const struct rec *r)
+static void check_all_rung(struct output *o, const struct rec *r)
 {
 	struct lint *l = o->state;
 	uint32_t i;
 
+	for (i = 0; i < l->queues; i++)
+		if (key_ctrlr(l->queue[i]->key) == key_ctrlr(queue_key(r)))
+			check_never_rung(o, l->queue[i]);
+}
+
+/* A reset makes an end of all queues; the admin queue begins anew with the sizes of AQA. */
+static void ctrlr_reset(struct lint *l, const struct rec *r)
+{
+	uint32_t i;
+
 	for (i = 0; i < l->queues; i++) {
 		struct lintq *q = l->queue[i];
+		bool admin = key_qid(q->key) == 0;
 
 		if (key_ctrlr(q->key) != key_ctrlr(queue_key(r)))
 			continue;
-		check_never_rung(o, q);
-		sq_reset(q, key_qid(q->key) == 0 ? q->sq_size : 0);
-		cq_reset(q, key_qid(q->key) == 0 ? q->cq_size : 0);
-		q->sq_made = q->cq_made = q->cq_asked = false;
+		sq_begin(q, admin ? q->sq_size : 0);
+		cq_begin(q, admin ? q->cq_size : 0);
+		q->cqid = key_qid(q->key);
+		q->cq_made = q->cq_asked = false;
 		q->sq_without_cq = 0;
 	}
 }
 
 /* ---- registers ---- */
 
-static void take_cc(struct output *o, struct lintc *c, const struct rec *r)
+static void take_attach(struct lint *l, const struct rec *r)
+{
+	struct lintc *c = find_ctrlr(l, r);
+
+	if (c == NULL)
+		return;
+	*c = (struct lintc){.ctrlr = c->ctrlr, .page = PAGE_LEAST, .whole = true};
+	ctrlr_reset(l, r);
+}
+
+/*
+ * Where only the controller's side is told, as by QEMU, who disables it may be another driver than
+ * the one that died with completions in its queue; who shuts it down had time to ring.
+ */
+static void take_cc(struct output *o, struct lintc *c, const struct lintq *admin,
+                    const struct rec *r)
 {
 	uint32_t cc = (uint32_t)r->reg.value;
+	bool shutdown = NVME_CC_SHN(cc) != NVME_CC_SHN_NONE;
 
+	if (shutdown || (NVME_CC_EN(cc) == 0 && (r->has & HAS_CTRLR) != 0))
+		check_all_rung(o, r);
 	if (NVME_CC_EN(cc) == 0) {
-		ctrlr_reset(o, r);
+		ctrlr_reset(o->state, r);
 		c->disabled = true;
+		c->shadow = false;
 	} else {
-		c->whole = true;
-		if (c->disabled)
-			c->shutdown = false;
+		c->whole |= !shutdown && (c->disabled || admin->sq_whole);
 		c->disabled = false;
 		c->page = UINT32_C(4096) << NVME_CC_MPS(cc);
 	}
-	c->shutdown = NVME_CC_SHN(cc) != NVME_CC_SHN_NONE;
+	c->shutdown = shutdown;
+}
+
+static void check_base(struct output *o, const struct rec *r)
+{
+	if (r->reg.offset != NVME_REG_ASQ && r->reg.offset != NVME_REG_ACQ)
+		return;
+	if (r->reg.value % PAGE_LEAST != 0)
+		finding(o, r->number, 0,
+		        "misaligned queue: %s 0x%" PRIx64 " is not at a multiple of %d",
+		        nvme_reg_name(r->reg.offset), r->reg.value, PAGE_LEAST);
 }
 
 static void take_reg_write(struct output *o, const struct rec *r)
@@ -207,25 +276,16 @@ static void take_reg_write(struct output *o, const struct rec *r)
 	struct lintc *c = find_ctrlr(l, r);
 	struct lintq *admin = other_queue(l, r, 0);
 
+	check_base(o, r);
 	if (c == NULL || admin == NULL)
 		return;
-	switch (r->reg.offset) {
-	case NVME_REG_CC:
-		take_cc(o, c, r);
-		break;
-	case NVME_REG_AQA:
-		sq_reset(admin, (uint32_t)nvme_bits(r->reg.value, 11, 0) + 1);
-		cq_reset(admin, (uint32_t)nvme_bits(r->reg.value, 27, 16) + 1);
-		break;
-	case NVME_REG_ASQ:
-	case NVME_REG_ACQ:
-		if (nvme_bits(r->reg.value, 11, 0) != 0)
-			finding(o, r->number, 0,
-			        "misaligned queue: %s 0x%" PRIx64 " is not at a multiple of 4096",
-			        nvme_reg_name(r->reg.offset), r->reg.value);
-		break;
-	default:
-		break;
+	if (r->reg.offset == NVME_REG_CC) {
+		take_cc(o, c, admin, r);
+	} else if (r->reg.offset == NVME_REG_AQA) {
+		/* it is off, if only by a reset of the function that is in no record */
+		ctrlr_reset(l, r);
+		sq_begin(admin, NVME_AQA_ASQS((uint32_t)r->reg.value) + 1u);
+		cq_begin(admin, NVME_AQA_ACQS((uint32_t)r->reg.value) + 1u);
 	}
 }
 
@@ -234,7 +294,7 @@ static void take_reg_write(struct output *o, const struct rec *r)
 static bool prps_recorded(const struct lint *l, const struct rec *r)
 {
 	return l->prp != NULL && l->prp->kind == REC_PRP && queue_key(l->prp) == queue_key(r) &&
-	       l->prp->prp.cid == r->cmd.cid;
+	       l->prp->prp.cid == r->cmd.cid && l->prp->prp.prp1 == r->cmd.dptr.prp.prp1;
 }
 
 static void check_list(struct output *o, const struct rec *r, uint32_t page)
@@ -284,29 +344,22 @@ static void check_prps(struct output *o, const struct rec *r, uint32_t page)
 
 static void check_create_sq(struct output *o, const struct lintc *c, const struct rec *r)
 {
-	struct lint *l = o->state;
-	uint16_t sqid = (uint16_t)nvme_bits(r->cmd.cdw10, 15, 0);
-	uint16_t cqid = (uint16_t)nvme_bits(r->cmd.cdw11, 31, 16);
-	struct lintq *sq = other_queue(l, r, sqid), *cq = other_queue(l, r, cqid);
+	uint16_t sqid = (uint16_t)NVME_CREATE_IO_Q_QID(r->cmd.cdw10);
+	uint16_t cqid = (uint16_t)NVME_CREATE_IO_SQ_CQID(r->cmd.cdw11);
+	struct lintq *cq = other_queue(o->state, r, cqid);
 
-	if (sq == NULL || cq == NULL)
+	if (cq == NULL || cqid == 0 || cq->cq_made)
 		return;
-	if (cqid != 0 && !cq->cq_made) {
-		if (c->whole || cq->cq_asked)
-			finding(o, r->number, 0, "SQ %u created before its CQ: CQ %u %s",
-			        (unsigned)sqid, (unsigned)cqid,
-			        cq->cq_asked ? "is not yet there" : "does not exist");
-		else
-			cq->sq_without_cq = r->number;
-	}
-	sq->cqid = cqid;
-	sq_reset(sq, (uint32_t)nvme_bits(r->cmd.cdw10, 31, 16) + 1);
-	sq->sq_made = true;
+	if (c->whole || cq->cq_asked)
+		finding(o, r->number, 0, "SQ %u created before its CQ: CQ %u %s", (unsigned)sqid,
+		        (unsigned)cqid, cq->cq_asked ? "is not yet there" : "does not exist");
+	else
+		cq->sq_without_cq = r->number;
 }
 
 static void check_create_cq(struct output *o, const struct rec *r)
 {
-	uint16_t cqid = (uint16_t)nvme_bits(r->cmd.cdw10, 15, 0);
+	uint16_t cqid = (uint16_t)NVME_CREATE_IO_Q_QID(r->cmd.cdw10);
 	struct lintq *cq = other_queue(o->state, r, cqid);
 
 	if (cq == NULL)
@@ -317,7 +370,16 @@ static void check_create_cq(struct output *o, const struct rec *r)
 		        (unsigned)cqid, r->number);
 	cq->sq_without_cq = 0;
 	cq->cq_asked = true;
-	cq_reset(cq, (uint32_t)nvme_bits(r->cmd.cdw10, 31, 16) + 1);
+}
+
+static void check_state(struct output *o, const struct lintc *c, const struct rec *r)
+{
+	if (c->shutdown)
+		finding(o, r->number, r->qid, "command after shutdown: cid:%u",
+		        (unsigned)r->cmd.cid);
+	else if (c->disabled)
+		finding(o, r->number, r->qid, "command while the controller is disabled: cid:%u",
+		        (unsigned)r->cmd.cid);
 }
 
 static void take_command(struct output *o, const struct rec *r)
@@ -329,15 +391,12 @@ static void take_command(struct output *o, const struct rec *r)
 
 	if (c == NULL || q == NULL)
 		return;
-	if (c->shutdown)
-		finding(o, r->number, r->qid, "command after shutdown: cid:%u",
-		        (unsigned)r->cmd.cid);
-	else if (c->disabled)
-		finding(o, r->number, r->qid, "command while the controller is disabled: cid:%u",
-		        (unsigned)r->cmd.cid);
+	check_state(o, c, r);
 	if (cid_in(q->open, r->cmd.cid))
 		finding(o, r->number, r->qid, "CID reused while outstanding: cid:%u",
 		        (unsigned)r->cmd.cid);
+	else
+		q->open_count++;
 	cid_put(&q->open, r->cmd.cid, true);
 	cid_put(&q->seen, r->cmd.cid, true);
 	q->written++;
@@ -352,62 +411,93 @@ static void take_command(struct output *o, const struct rec *r)
 
 /* ---- completions ---- */
 
-/* What a completed admin command has changed. */
-static void take_admin_result(struct output *o, const struct rec *r)
+static void take_created(struct lint *l, const struct rec *r)
 {
-	struct lintc *c = find_ctrlr(o->state, r);
-	struct lintq *q = other_queue(o->state, r, (uint16_t)nvme_bits(r->of.cdw10, 15, 0));
+	uint32_t size = NVME_CREATE_IO_Q_QSIZE(r->of.cdw10) + 1u;
+	struct lintq *q = other_queue(l, r, (uint16_t)NVME_CREATE_IO_Q_QID(r->of.cdw10));
 
-	if (q == NULL || c == NULL || rec_is_error(r) || (r->of_have & HAVE_OPC) == 0)
+	if (q == NULL)
 		return;
-	switch (r->of.opc) {
-	case NVME_OPC_CREATE_IO_CQ:
+	if (r->of.opc == NVME_OPC_CREATE_IO_SQ) {
+		q->cqid = (uint16_t)NVME_CREATE_IO_SQ_CQID(r->of.cdw11);
+		sq_begin(q, size);
+	} else {
 		q->cq_made = true;
-		break;
-	case NVME_OPC_DELETE_IO_CQ:
-		check_never_rung(o, q);
-		q->cq_made = q->cq_asked = false;
-		cq_reset(q, 0);
-		break;
-	case NVME_OPC_DELETE_IO_SQ:
-		q->sq_made = false;
-		sq_reset(q, 0);
-		break;
-	case NVME_OPC_DOORBELL_BUFFER_CONFIG:
-		c->shadow = true; /* from now on most doorbells are in memory, unseen */
-		break;
-	default:
-		break;
+		cq_begin(q, size);
 	}
 }
 
+static void take_deleted(struct output *o, const struct rec *r)
+{
+	struct lint *l = o->state;
+	struct lintq *q = other_queue(l, r, (uint16_t)NVME_DELETE_IO_Q_QID(r->of.cdw10));
+
+	if (q == NULL)
+		return;
+	if (r->of.opc == NVME_OPC_DELETE_IO_SQ) {
+		sq_begin(q, 0);
+		return;
+	}
+	check_never_rung(o, q);
+	cq_begin(q, 0);
+	q->cq_made = q->cq_asked = false;
+	q->sq_without_cq = 0;
+}
+
+/* What a completed admin command has changed. */
+static void take_admin_result(struct output *o, const struct rec *r)
+{
+	const uint32_t dws = HAVE_OPC | HAVE_DW(10) | HAVE_DW(11);
+	struct lint *l = o->state;
+	struct lintc *c = find_ctrlr(l, r);
+	uint8_t opc = r->of.opc;
+
+	if (c == NULL || (r->has & HAS_STATUS) == 0 || rec_is_error(r) ||
+	    (r->of_have & HAVE_OPC) == 0)
+		return;
+	if (opc == NVME_OPC_DOORBELL_BUFFER_CONFIG)
+		c->shadow = true; /* from now on most doorbells are in memory, unseen */
+	else if ((opc == NVME_OPC_CREATE_IO_SQ || opc == NVME_OPC_CREATE_IO_CQ) &&
+	         (r->of_have & dws) == dws)
+		take_created(l, r);
+	else if ((opc == NVME_OPC_DELETE_IO_SQ || opc == NVME_OPC_DELETE_IO_CQ) &&
+	         (r->of_have & HAVE_DW(10)) != 0)
+		take_deleted(o, r);
+}
+
+/* An entry of another lap is one mistake; behind two in a row the lap itself is in doubt. */
 static void check_phase(struct output *o, struct lintq *cq, const struct rec *r)
 {
 	uint32_t p = NVME_CPL_P(r->cpl.status);
 
-	if ((r->has & HAS_PHASE) == 0 || !cq->phase_known)
+	if ((r->has & HAS_PHASE) == 0 || !cq->phase_sure)
 		return;
-	if (p != cq->phase) {
+	if (p != cq->phase && cq->odd_phase) {
+		cq->phase_sure = false;
+		return;
+	}
+	if (p != cq->phase)
 		finding(o, r->number, r->qid,
 		        "phase error: cid:%u in slot %" PRIu32 " has p:%" PRIu32
 		        " in a lap of p:%" PRIu32 ", it is an old entry",
 		        (unsigned)r->cpl.cid, cq->index, p, cq->phase);
-		cq->phase = p;
-	}
+	cq->odd_phase = p != cq->phase;
 	if (++cq->index == cq->cq_size) {
 		cq->index = 0;
 		cq->phase ^= 1;
+		cq->odd_phase = false;
 	}
 }
 
+/* QEMU tells of completions that wait for a slot, so there it is no mistake of the driver. */
 static void check_overrun(struct output *o, struct lintq *cq, const struct rec *r)
 {
 	const struct lint *l = o->state;
 	const struct lintc *c = find_ctrlr(o->state, r);
 
 	cq->unreleased++;
-	if (c == NULL || c->shadow || !l->doorbells || !cq->head_known || cq->overrun ||
-	    cq->unreleased < cq->cq_size)
+	if (c == NULL || c->shadow || !l->doorbells || (r->has & HAS_PHASE) == 0 ||
+	    cq->cq_size == 0 || cq->overrun || cq->unreleased < cq->cq_size)
 		return;
 	finding(o, r->number, r->qid,
 	        "CQ overrun: %" PRIu64
@@ -416,35 +506,56 @@ static void check_overrun(struct output *o, struct lintq *cq, const struct rec *
 	cq->overrun = true; /* once until the next doorbell */
 }
 
-/*
- * In a ring of our recorder that went round, the first completions belong to commands that are
- * overwritten. Only it has slot numbers that need not begin at 1; others number lines.
- */
-static bool is_older(const struct lint *l, const struct rec *r)
+/* Is the command of this completion not there, and was it not before the first record either? */
+static bool is_orphan(const struct lintc *c, const struct lintq *q, const struct rec *r,
+                      uint16_t cid)
 {
-	return l->first > 1 && (r->has & HAS_PHASE) != 0 && (r->has & HAS_CTRLR) != 0;
+	return r->cmd_number == 0 && !cid_in(q->open, cid) &&
+	       (c->whole || q->sq_whole || cid_in(q->seen, cid));
+}
+
+/* The driver itself ends what a controller that is off will not end; nvme.h does it with these. */
+static bool is_made_up(const struct rec *r)
+{
+	return (r->has & HAS_STATUS) != 0 && cpl_sct(&r->cpl) == NVME_SCT_GENERIC &&
+	       cpl_sc(&r->cpl) == NVME_SC_ABORTED_SQ_DELETION && r->cpl.sqhd == 0 &&
+	       NVME_CPL_P(r->cpl.status) == 0;
+}
+
+static void take_cqe(struct output *o, struct lintq *cq, const struct rec *r)
+{
+	struct lint *l = o->state;
+
+	if (is_made_up(r)) { /* or it is not: then the slots from here on are not known */
+		cq->head_sure = cq->phase_sure = false;
+		return;
+	}
+	l->phases |= (r->has & HAS_PHASE) != 0;
+	cq->completions++;
+	cq->last_cpl = r->number;
+	check_phase(o, cq, r);
+	check_overrun(o, cq, r);
 }
 
 static void take_completion(struct output *o, const struct rec *r)
 {
 	struct lint *l = o->state;
+	struct lintc *c = find_ctrlr(l, r);
 	struct lintq *q = find_queue(l, queue_key(r)), *cq;
 	uint16_t cid = r->cmd_number != 0 ? r->of.cid : r->cpl.cid;
 
-	if (q == NULL)
+	if (c == NULL || q == NULL)
 		return;
-	if (r->cmd_number == 0 && (!is_older(l, r) || cid_in(q->seen, cid)))
+	if (is_orphan(c, q, r, cid))
 		finding(o, r->number, r->qid, "completion without command: cid:%u",
 		        (unsigned)r->cpl.cid);
+	if (cid_in(q->open, cid))
+		q->open_count--;
 	cid_put(&q->open, cid, false);
 	cq = other_queue(l, r, q->cqid);
-	if (cq == NULL)
+	if (cq == NULL || c->disabled)
 		return;
-	cq->completions++;
-	cq->last_cpl = r->number;
-	cq->later = false;
-	check_phase(o, cq, r);
-	check_overrun(o, cq, r);
+	take_cqe(o, cq, r);
 	if (r->qid == 0 && r->cmd_number != 0)
 		take_admin_result(o, r);
 }
@@ -461,49 +572,53 @@ static bool check_value(struct output *o, const struct rec *r, uint32_t size)
 	return false;
 }
 
-/* How many entries a doorbell moved on; false: the size is not known and it went round. */
-static bool moved(uint32_t from, uint32_t to, uint32_t size, uint64_t *entries)
+/* How many entries a doorbell moved on; both are slots of the ring. */
+static uint32_t moved(uint32_t from, uint32_t to, uint32_t size)
 {
-	*entries = to >= from ? to - from : (uint64_t)to + size - from;
-	return to >= from || size != 0;
+	return to >= from ? to - from : to + size - from;
 }
 
+/* Only where the source has commands before their doorbells, as our recorder. */
 static void take_sq_doorbell(struct output *o, struct lintq *q, const struct rec *r)
 {
-	const struct lint *l = o->state;
-	uint64_t entries;
+	uint32_t entries;
 
-	if (check_value(o, r, q->sq_size) && l->old_values && q->tail_known &&
-	    moved(q->tail, r->doorbell.new_value, q->sq_size, &entries) && entries > q->written)
+	if (!check_value(o, r, q->sq_size)) {
+		q->tail_sure = false;
+		return;
+	}
+	if (!q->tail_sure || (r->has & HAS_OLD) == 0)
+		return;
+	entries = moved(q->tail, r->doorbell.new_value, q->sq_size);
+	if (entries > q->written)
 		finding(o, r->number, r->qid,
 		        "doorbell beyond the tail: SQ tail %" PRIu32 " to %" PRIu32
-		        " announces %" PRIu64 " commands, %" PRIu64 " written",
+		        " announces %" PRIu32 " commands, %" PRIu64 " written",
 		        q->tail, r->doorbell.new_value, entries, q->written);
+	q->written -= entries < q->written ? entries : q->written;
 	q->tail = r->doorbell.new_value;
-	q->tail_known = true;
-	q->written = 0;
 }
 
 static void take_cq_doorbell(struct output *o, struct lintq *q, const struct rec *r)
 {
-	uint64_t entries;
+	uint32_t entries;
 
 	q->cq_rung = true;
-	if (!check_value(o, r, q->cq_size))
-		return;
-	if (q->head_known && moved(q->head, r->doorbell.new_value, q->cq_size, &entries)) {
-		if (entries > q->unreleased)
-			finding(o, r->number, r->qid,
-			        "doorbell beyond the tail: CQ head %" PRIu32 " to %" PRIu32
-			        " hands back %" PRIu64 " entries, %" PRIu64 " completed",
-			        q->head, r->doorbell.new_value, entries, q->unreleased);
-		q->unreleased -= entries < q->unreleased ? entries : q->unreleased;
-	} else {
-		q->unreleased = 0;
-	}
 	q->overrun = false;
+	if (!check_value(o, r, q->cq_size))
+		q->head_sure = false;
+	if (!q->head_sure) {
+		q->unreleased = 0;
+		return;
+	}
+	entries = moved(q->head, r->doorbell.new_value, q->cq_size);
+	if (entries > q->unreleased)
+		finding(o, r->number, r->qid,
+		        "doorbell beyond the tail: CQ head %" PRIu32 " to %" PRIu32
+		        " hands back %" PRIu32 " entries, %" PRIu64 " completed",
+		        q->head, r->doorbell.new_value, entries, q->unreleased);
+	q->unreleased -= entries < q->unreleased ? entries : q->unreleased;
 	q->head = r->doorbell.new_value;
-	q->head_known = true;
 }
 
 static void take_doorbell(struct output *o, const struct rec *r)
@@ -512,7 +627,6 @@ static void take_doorbell(struct output *o, const struct rec *r)
 	struct lintq *q = find_queue(l, queue_key(r));
 
 	l->doorbells = true;
-	l->old_values |= (r->has & HAS_OLD) != 0;
 	if (q == NULL)
 		return;
 	if (r->doorbell.cq != 0)
@@ -548,60 +662,104 @@ static void keep_prp(struct lint *l, struct rec *r)
 	l->prp->entries = r->entries;
 }
 
-/* Whoever goes on working, or detaches, had the time to hand completions back. */
-static void mark_later(struct lint *l, const struct rec *r)
+/* Without a controller a record stands for itself: only what is wrong with any can be said. */
+static void take_alone(struct output *o, const struct rec *r)
 {
-	struct lintq *q;
-	uint32_t i;
+	struct lint *l = o->state;
 
-	if (r->kind == REC_COMMAND && (r->has & HAS_QID) != 0) {
-		q = find_queue(l, queue_key(r));
-		q = q != NULL ? other_queue(l, r, q->cqid) : NULL;
-		if (q != NULL)
-			q->later = true;
+	if (l->unsure == 0) {
+		l->unsure = r->number;
+		forget(l);
 	}
-	for (i = 0; r->kind == REC_DETACH && i < l->queues; i++)
-		if (key_ctrlr(l->queue[i]->key) == key_ctrlr(queue_key(r)))
-			l->queue[i]->later = true;
+	if (r->kind == REC_COMMAND)
+		check_prps(o, r, PAGE_LEAST);
+	else if (r->kind == REC_REG_WRITE)
+		check_base(o, r);
+}
+
+static void take_record(struct output *o, const struct rec *r)
+{
+	switch (r->kind) {
+	case REC_REG_WRITE:
+		take_reg_write(o, r);
+		break;
+	case REC_COMMAND:
+		take_command(o, r);
+		break;
+	case REC_COMPLETION:
+		take_completion(o, r);
+		break;
+	default:
+		take_doorbell(o, r);
+		break;
+	}
+}
+
+static bool names_no_ctrlr(const struct lint *l, const struct rec *r)
+{
+	return (r->has & HAS_CTRLR) == 0 && (l->unsure != 0 || (r->has & HAS_ONE_CTRLR) == 0);
 }
 
 static int lint_record(struct output *o, struct rec *r)
 {
 	struct lint *l = o->state;
-	bool queue = (r->has & HAS_QID) != 0;
-	struct lintc *c;
 
-	if (l->records++ == 0)
-		l->first = r->number;
-	mark_later(l, r);
+	l->records++;
+	if (r->kind == REC_DAMAGE || (r->has & HAS_GAP) != 0)
+		forget(l);
 	switch (r->kind) {
 	case REC_ATTACH:
-		c = find_ctrlr(l, r);
-		if (c != NULL)
-			c->whole = true;
+		take_attach(l, r);
 		break;
-	case REC_REG_WRITE:
-		take_reg_write(o, r);
+	case REC_DETACH:
+		check_all_rung(o, r);
 		break;
 	case REC_PRP:
 		keep_prp(l, r);
 		break;
 	case REC_COMMAND:
-		if (queue)
-			take_command(o, r);
-		break;
 	case REC_COMPLETION:
-		if (queue)
-			take_completion(o, r);
-		break;
 	case REC_DOORBELL:
-		if (queue)
-			take_doorbell(o, r);
+	case REC_REG_WRITE:
+		if (r->kind != REC_REG_WRITE && (r->has & HAS_QID) == 0)
+			break;
+		if (names_no_ctrlr(l, r))
+			take_alone(o, r);
+		else
+			take_record(o, r);
+		if (r->kind == REC_COMMAND && l->prp != NULL && queue_key(l->prp) == queue_key(r))
+			l->prp->kind = REC_NOTE; /* it was the pointer of this command alone */
 		break;
 	default:
 		break;
 	}
 	return 0;
+}
+
+/*
+ * Where the trace ends the driver may have been about to ring. Not so if it took all that the ring
+ * can hold and waits for more: then it has never rung and never will.
+ */
+static void check_stuck(struct output *o, struct lintq *q)
+{
+	if (q->cq_size >= 4 && q->head_sure && q->completions >= q->cq_size - 1 && q->phase_sure &&
+	    q->open_count != 0)
+		check_never_rung(o, q);
+}
+
+static void lint_free(struct lint *l)
+{
+	uint32_t i;
+
+	for (i = 0; i < l->queues; i++) {
+		free(l->queue[i]->open);
+		free(l->queue[i]->seen);
+		free(l->queue[i]);
+	}
+	if (l->prp != NULL)
+		rec_free(l->prp);
+	free(l->prp);
+	free(l);
 }
 
 static int lint_end(struct output *o, struct pairing *p)
@@ -612,22 +770,20 @@ static int lint_end(struct output *o, struct pairing *p)
 
 	(void)p;
 	for (i = 0; i < l->queues; i++)
-		check_never_rung(o, l->queue[i]);
+		check_stuck(o, l->queue[i]);
 	found = l->findings != 0;
 	if (l->left_out != 0)
 		fprintf(stderr, "nvtrace: more than %d queues: the others were not checked\n",
 		        QUEUES);
+	if (l->unsure != 0)
+		fprintf(stderr,
+		        "nvtrace: from record %" PRIu64
+		        " on there may be several controllers that this trace does not tell "
+		        "apart: only what each record shows by itself was checked\n",
+		        l->unsure);
 	if (!found)
 		fprintf(stderr, "nvtrace: no mistakes found in %" PRIu64 " records\n", l->records);
-	for (i = 0; i < l->queues; i++) {
-		free(l->queue[i]->open);
-		free(l->queue[i]->seen);
-		free(l->queue[i]);
-	}
-	if (l->prp != NULL)
-		rec_free(l->prp);
-	free(l->prp);
-	free(l);
+	lint_free(l);
 	o->state = NULL;
 	return found ? 1 : 0;
 }

@@ -624,6 +624,7 @@ static bool ft_lost(struct reader *rd, struct rec *rec, const char *line, uint64
 
 	if (ft_lost_on_cpu(line, &cpu, &count)) {
 		scan_begin(rec, REC_NOTE, number);
+		rec->has = HAS_GAP;
 		snprintf(rec->text, sizeof(rec->text),
 		         count != 0 ? "CPU %u: %" PRIu64 " events are lost here"
 		                    : "CPU %u: events are lost here",

@@ -7,6 +7,9 @@
  * begins something else. Completions name a completion queue and no submission queue; which queue
  * a command came from follows from the queues that were created, or from the one command that
  * waits with that CID. Where neither tells, the queue stays unknown.
+ *
+ * No line names a controller. Records are marked HAS_ONE_CTRLR as long as the log cannot be of
+ * two: it has the enabling of the one, and nothing that this one would not do.
  */
 #include "scan.h"
 #include <time.h>
@@ -51,7 +54,9 @@ struct qemu_state {
 	struct qemu_queue *sq, *cq;
 	uint32_t era;
 	struct qemu_slot *slots;
-	bool creating; /* a Create I/O SQ that has not completed yet */
+	bool on, several; /* a controller is enabled; and there may be others */
+	uint32_t set_up;  /* which registers of the admin queue were written since it was off */
+	bool creating;    /* a Create I/O SQ that has not completed yet */
 	uint16_t create_cid, create_sqid, create_cqid;
 	uint64_t time_ns;
 	bool has_time;
@@ -79,8 +84,27 @@ static void qemu_flush_command(struct qemu_state *st)
 	st->held = false;
 }
 
+/*
+ * The admin queue is set up once, while the controller is off. One that is on and is disabled says
+ * so in the next line, before this is called.
+ */
+static void qemu_watch_write(struct qemu_state *st)
+{
+	uint32_t offset = st->reg.reg.offset, bit;
+
+	if (offset == NVME_REG_CC)
+		st->several |= st->on && NVME_CC_EN((uint32_t)st->reg.reg.value) == 0;
+	if (offset < NVME_REG_AQA || offset >= NVME_REG_ACQ + 8)
+		return;
+	bit = 1u << (offset - NVME_REG_AQA);
+	st->several |= st->on || (st->set_up & bit) != 0;
+	st->set_up |= bit;
+}
+
 static void qemu_flush_write(struct qemu_state *st)
 {
+	if (st->write)
+		qemu_watch_write(st);
 	if (st->write && st->out_count < QEMU_OUT)
 		st->out[st->out_count++] = st->reg;
 	st->write = false;
@@ -213,6 +237,7 @@ static void qemu_command(struct qemu_state *st, uint64_t cid, uint64_t sqid, uin
 	qemu_flush_write(st);
 	qemu_begin(st, &st->command, REC_COMMAND);
 	st->held = true;
+	st->several |= !st->on; /* the enabling is not in this log, nor is that of others */
 	st->command.has |= HAS_QID | HAS_OPC;
 	st->command.qid = (uint16_t)sqid;
 	st->command.cmd.cid = (uint16_t)cid;
@@ -452,17 +477,23 @@ static void qemu_async_event(struct qemu_state *st, const struct qemu_line *l)
 
 /* ---- registers and doorbells ---- */
 
-static void qemu_mmio_write(struct qemu_state *st, const struct qemu_line *l)
+/* A line that tells what it means may follow. */
+static void qemu_hold_write(struct qemu_state *st, uint32_t offset, uint32_t size, uint64_t value)
 {
 	qemu_flush_command(st);
 	qemu_flush_write(st);
 	qemu_begin(st, &st->reg, REC_REG_WRITE);
-	st->reg.reg.offset = (uint32_t)l->v[0];
-	st->reg.reg.value = l->v[1];
-	st->reg.reg.size = (uint32_t)l->v[2];
+	st->reg.reg.offset = offset;
+	st->reg.reg.value = value;
+	st->reg.reg.size = size;
+	st->write = true;
+}
+
+static void qemu_mmio_write(struct qemu_state *st, const struct qemu_line *l)
+{
+	qemu_hold_write(st, (uint32_t)l->v[0], (uint32_t)l->v[2], l->v[1]);
 	st->reg_offset = l->v[0];
 	st->reg_size = l->v[2];
-	st->write = true;
 }
 
 /* The log has no value for a read, and a register record is nothing without one. */
@@ -478,14 +509,9 @@ static void qemu_mmio_read(struct qemu_state *st, const struct qemu_line *l)
 /* The same write in other words: a record only if the write itself is not traced. */
 static void qemu_register(struct qemu_state *st, uint32_t offset, uint64_t value)
 {
-	struct rec *rec;
-
 	if (offset >= st->reg_offset && offset - st->reg_offset < st->reg_size)
 		return;
-	rec = qemu_put(st, REC_REG_WRITE);
-	rec->reg.offset = offset;
-	rec->reg.size = 4;
-	rec->reg.value = value & 0xffffffff;
+	qemu_hold_write(st, offset, 4, value & 0xffffffff);
 }
 
 static void qemu_mmio_intms(struct qemu_state *st, const struct qemu_line *l)
@@ -538,6 +564,7 @@ static void qemu_doorbell(struct qemu_state *st, const struct qemu_line *l, bool
 		offset = st->reg.reg.offset;
 		st->write = false;
 	}
+	st->several |= !st->on;
 	rec = qemu_put(st, REC_DOORBELL);
 	rec->has |= HAS_QID;
 	rec->qid = (uint16_t)l->v[0];
@@ -556,8 +583,27 @@ static void qemu_doorbell_cq(struct qemu_state *st, const struct qemu_line *l)
 	qemu_doorbell(st, l, true);
 }
 
+static void qemu_started(struct qemu_state *st, const struct qemu_line *l)
+{
+	st->several |= st->on;
+	st->on = true;
+	st->set_up = 0;
+	qemu_note(st, l->text);
+}
+
 static void qemu_stopped(struct qemu_state *st, const struct qemu_line *l)
 {
+	st->on = false;
+	st->set_up = 0;
+	qemu_note(st, l->text);
+	qemu_reset(st);
+}
+
+/* Of which controller, if one is on, is not said. */
+static void qemu_pci_reset(struct qemu_state *st, const struct qemu_line *l)
+{
+	if (!st->on)
+		st->set_up = 0;
 	qemu_note(st, l->text);
 	qemu_reset(st);
 }
@@ -634,7 +680,8 @@ static const struct qemu_event qemu_events[] = {
 	{"mmio_acqaddr", qemu_mmio_acq, {{"address", U64}}},
 	{"mmio_acqaddr_hi", qemu_mmio_acq_hi, {{"half", U64}}},
 	{"mmio_stopped", qemu_stopped, {{0}}},
-	{"pci_reset", qemu_stopped, {{0}}},
+	{"mmio_start_success", qemu_started, {{0}}},
+	{"pci_reset", qemu_pci_reset, {{0}}},
 	/* what other lines say already, and QEMU's own bookkeeping */
 	{"map_addr", NULL, {{"addr", U64}, {"len", U64}}},
 	{"map_addr_cmb", NULL, {{"addr", U64}, {"len", U64}}},
@@ -885,6 +932,7 @@ static int qemu_next(struct reader *rd, struct rec *rec)
 		}
 	}
 	*rec = st->out[st->out_at++];
+	rec->has |= st->several ? 0 : HAS_ONE_CTRLR;
 	return 1;
 }
 

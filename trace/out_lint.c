@@ -284,6 +284,7 @@ static void take_reg_write(struct output *o, const struct rec *r)
 	} else if (r->reg.offset == NVME_REG_AQA) {
 		/* it is off, if only by a reset of the function that is in no record */
 		ctrlr_reset(l, r);
+		c->shadow = false;
 		sq_begin(admin, NVME_AQA_ASQS((uint32_t)r->reg.value) + 1u);
 		cq_begin(admin, NVME_AQA_ACQS((uint32_t)r->reg.value) + 1u);
 	}

@@ -54,7 +54,7 @@ struct qemu_state {
 	struct qemu_queue *sq, *cq;
 	uint32_t era;
 	struct qemu_slot *slots;
-	bool on, several; /* a controller is enabled; and there may be others */
+	bool on, shut, several; /* a controller is enabled; is shut down; there may be others */
 	uint32_t set_up;  /* which registers of the admin queue were written since it was off */
 	bool creating;    /* a Create I/O SQ that has not completed yet */
 	uint16_t create_cid, create_sqid, create_cqid;
@@ -587,6 +587,7 @@ static void qemu_started(struct qemu_state *st, const struct qemu_line *l)
 {
 	st->several |= st->on;
 	st->on = true;
+	st->shut = false;
 	st->set_up = 0;
 	qemu_note(st, l->text);
 }
@@ -599,9 +600,17 @@ static void qemu_stopped(struct qemu_state *st, const struct qemu_line *l)
 	qemu_reset(st);
 }
 
+/* One that was shut down takes no commands until it is disabled, or reset as here. */
+static void qemu_shutdown(struct qemu_state *st, const struct qemu_line *l)
+{
+	st->shut = true;
+	qemu_note(st, l->text);
+}
+
 /* Of which controller, if one is on, is not said. */
 static void qemu_pci_reset(struct qemu_state *st, const struct qemu_line *l)
 {
+	st->on = st->on && !st->shut;
 	if (!st->on)
 		st->set_up = 0;
 	qemu_note(st, l->text);
@@ -681,6 +690,7 @@ static const struct qemu_event qemu_events[] = {
 	{"mmio_acqaddr_hi", qemu_mmio_acq_hi, {{"half", U64}}},
 	{"mmio_stopped", qemu_stopped, {{0}}},
 	{"mmio_start_success", qemu_started, {{0}}},
+	{"mmio_shutdown_set", qemu_shutdown, {{0}}},
 	{"pci_reset", qemu_pci_reset, {{0}}},
 	/* what other lines say already, and QEMU's own bookkeeping */
 	{"map_addr", NULL, {{"addr", U64}, {"len", U64}}},

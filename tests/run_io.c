@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * I/O on a controller, software or real, checked: run_io COMMAND DEVICE [NUMBER]
+ * I/O on a controller, software or real, checked: run_io COMMAND DEVICE [NUMBER [DEVICE2]]
  *
  *	pattern DEVICE SEED	write the extents of pattern.h with the blocking helpers, read them back
  *	async DEVICE SEED		the same through asynchronous commands, many at a time, two queues
@@ -12,6 +12,8 @@
  *	vfio DEVICE		what VFIO gives: IOVA ranges, function reset, registers without a mapping
  *	list			the controllers that libpci finds
  *	hold DEVICE		attach, print "holding", keep writing to the last blocks for ever
+ *
+ * With DEVICE2 the same runs on two controllers at once, in two threads.
  *
  * It exits with 0 when everything was as it should be and says otherwise what was not.
  */
@@ -31,6 +33,11 @@
 
 static int checks;
 
+static void checked(int n)
+{
+	__atomic_fetch_add(&checks, n, __ATOMIC_RELAXED);
+}
+
 static void check_extent(const uint8_t *buf, size_t len, uint64_t pos, uint32_t seed)
 {
 	long at = pattern_check(buf, len, pos, seed);
@@ -40,7 +47,7 @@ static void check_extent(const uint8_t *buf, size_t len, uint64_t pos, uint32_t 
 		        (unsigned long long)pos);
 		exit(1);
 	}
-	checks++;
+	checked(1);
 }
 
 /* ---- pattern ---- */
@@ -140,7 +147,8 @@ static void submit_all(struct nvme_ns *ns, struct nvme_qpair **qps, struct slot 
 static void run_async(struct nvme_ctrlr *ctrlr, uint32_t seed)
 {
 	enum { SLOTS = 61, SIZE = 1 << 17 };
-	static uint8_t own[1 << 18] __attribute__((aligned(4096)));
+	const size_t own_size = 1 << 18;
+	uint8_t *own = aligned_alloc(4096, own_size);
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
 	struct nvme_io_qpair_opts opts = {16, 0, 0};
 	uint32_t block = nvme_ns_get_sector_size(ns);
@@ -152,7 +160,7 @@ static void run_async(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qps[0]) == 0);
 	opts.entries = 5;
 	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qps[1]) == 0);
-	CHECK(nvme_dma_register(ctrlr, own, sizeof(own)) == 0);
+	CHECK(own != NULL && nvme_dma_register(ctrlr, own, own_size) == 0);
 	for (lap = 0; lap < 3; lap++, at = 1) {
 		for (i = 0; i < SLOTS; i++) {
 			struct slot *s = &slots[i];
@@ -177,6 +185,7 @@ static void run_async(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	CHECK(nvme_ctrlr_free_io_qpair(qps[0]) == 0);
 	CHECK(nvme_ctrlr_free_io_qpair(qps[1]) == 0);
 	CHECK(nvme_dma_unregister(ctrlr, own) == 0);
+	free(own);
 	printf("%d commands a lap\n", 2 * SLOTS);
 }
 
@@ -274,7 +283,7 @@ static void work_together(struct nvme_ctrlr *ctrlr, uint32_t seed, int rounds)
 	for (i = 0; i < WORKERS; i++) {
 		CHECK(pthread_join(workers[i].thread, NULL) == 0);
 		CHECK(nvme_ctrlr_free_io_qpair(workers[i].qp) == 0);
-		checks += workers[i].checks;
+		checked(workers[i].checks);
 	}
 }
 
@@ -321,7 +330,7 @@ static void run_depth(struct nvme_ctrlr *ctrlr, uint32_t entries)
 		for (i = 0; i < (int)most; i++)
 			CHECK(slots[i].done == 1);
 		left -= (int)most;
-		checks++;
+		checked(1);
 	}
 	CHECK(nvme_ctrlr_free_io_qpair(qp) == 0);
 	nvme_dma_free(ctrlr, slots[0].buf);
@@ -388,7 +397,7 @@ static void run_limits(struct nvme_ctrlr *ctrlr, uint32_t unused)
 	printf("temperature %u K\n",
 	       smart.temperature[0] | (unsigned int)smart.temperature[1] << 8);
 	CHECK(nvme_ctrlr_free_io_qpair(qp) == 0);
-	checks++;
+	checked(1);
 }
 
 /* ---- format ---- */
@@ -527,6 +536,34 @@ static void run_hold(struct nvme_ctrlr *ctrlr, uint32_t unused)
 		CHECK(nvme_ns_write(ns, NULL, buf, last, 1, NULL) == 0);
 }
 
+/* ---- one controller or two ---- */
+
+struct job {
+	void (*run)(struct nvme_ctrlr *ctrlr, uint32_t number);
+	struct nvme_ctrlr *ctrlr;
+	uint32_t number;
+	pthread_t thread;
+};
+
+static void *run_job(void *arg)
+{
+	struct job *job = arg;
+
+	job->run(job->ctrlr, job->number);
+	return NULL;
+}
+
+static void run_jobs(struct job *jobs, int n)
+{
+	int i;
+
+	for (i = 1; i < n; i++)
+		CHECK(pthread_create(&jobs[i].thread, NULL, run_job, &jobs[i]) == 0);
+	run_job(&jobs[0]);
+	for (i = 1; i < n; i++)
+		CHECK(pthread_join(jobs[i].thread, NULL) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -537,7 +574,8 @@ int main(int argc, char **argv)
 		{"depth", run_depth},     {"limits", run_limits}, {"hold", run_hold},
 		{"vfio", run_vfio},       {"soak", run_soak},     {"format", run_format},
 	};
-	struct nvme_ctrlr *ctrlr;
+	int k, devices = argc > 4 ? 2 : 1;
+	struct job jobs[2];
 	size_t i;
 
 	if (argc == 2 && strcmp(argv[1], "list") == 0)
@@ -545,14 +583,19 @@ int main(int argc, char **argv)
 	for (i = 0; argc >= 3 && i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(argv[1], commands[i].name) != 0)
 			continue;
-		CHECK(open_device(argv[2], &ctrlr) == 0);
-		commands[i].run(ctrlr, argc > 3 ? (uint32_t)atoi(argv[3]) : 0);
-		CHECK(nvme_detach(ctrlr) == 0);
+		for (k = 0; k < devices; k++) {
+			jobs[k].run = commands[i].run;
+			jobs[k].number = argc > 3 ? (uint32_t)atoi(argv[3]) : 0;
+			CHECK(open_device(argv[k == 0 ? 2 : 4], &jobs[k].ctrlr) == 0);
+		}
+		run_jobs(jobs, devices);
+		for (k = 0; k < devices; k++)
+			CHECK(nvme_detach(jobs[k].ctrlr) == 0);
 		printf("%s: %d checks passed\n", argv[1], checks);
 		return 0;
 	}
 	fprintf(stderr, "usage: run_io list | "
 	                "pattern|async|threads|soak|format|depth|limits|vfio|hold DEVICE "
-	                "[NUMBER]\n");
+	                "[NUMBER [DEVICE2]]\n");
 	return 2;
 }

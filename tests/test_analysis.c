@@ -1,162 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * What nvtrace makes of a trace: summary, lint, merge, diff, the HTML page and the SVG picture.
- * Traces are made slot by slot here, so that each mistake that --lint knows is in one of them.
+ * What nvtrace makes of a trace: summary, merge, diff, the HTML page and the SVG picture.
  * NVTRACE and HELLO_WORLD in the environment name other builds of the two programs.
  */
-#include "run.h"
-#include "nvme.h"
-
-#define T0 UINT64_C(1700000000000000000)
+#include "make_trace.h"
 
 static const char *nvtrace = "build/nvtrace", *hello_world = "build/hello_world";
-static char trace_dir[64];
-
-/* ---- making traces ---- */
-
-struct trace {
-	FILE *file;
-	uint64_t count, time;
-};
-
-static const char *path(const char *name)
-{
-	static char text[8][128];
-	static int next;
-	char *p = text[next++ % 8];
-
-	snprintf(p, sizeof(text[0]), "%s/%s", trace_dir, name);
-	return p;
-}
-
-static void trace_open(struct trace *t, const char *name)
-{
-	struct nvme_trace_slot slot;
-
-	memset(t, 0, sizeof(*t));
-	memset(&slot, 0, sizeof(slot));
-	t->file = fopen(path(name), "wb");
-	assert_non_null(t->file);
-	t->time = T0;
-	assert_int_equal(fwrite(&slot, sizeof(slot), 1, t->file), 1);
-}
-
-static void trace_close(struct trace *t)
-{
-	struct nvme_trace_header h;
-
-	memset(&h, 0, sizeof(h));
-	memcpy(h.magic, NVME_TRACE_MAGIC, sizeof(h.magic));
-	h.version = NVME_TRACE_VERSION;
-	h.byte_order = NVME_TRACE_BYTE_ORDER;
-	h.slot_size = sizeof(struct nvme_trace_slot);
-	h.slots = t->count;
-	h.next = t->count + 1;
-	h.start_ns = T0;
-	h.ctrlrs = 1;
-	rewind(t->file);
-	assert_int_equal(fwrite(&h, sizeof(h), 1, t->file), 1);
-	assert_int_equal(fclose(t->file), 0);
-}
-
-static void put(struct trace *t, uint16_t kind, uint16_t qid, const void *payload, size_t len)
-{
-	struct nvme_trace_slot slot;
-
-	memset(&slot, 0, sizeof(slot));
-	slot.seq = ++t->count;
-	slot.time_ns = t->time += 1000;
-	slot.kind = kind;
-	slot.qid = qid;
-	slot.len = (uint8_t)len;
-	slot.check = ~slot.seq;
-	if (len != 0)
-		memcpy(slot.payload, payload, len);
-	assert_int_equal(fwrite(&slot, sizeof(slot), 1, t->file), 1);
-}
-
-static void put_attach(struct trace *t)
-{
-	struct nvme_trace_attach a = {.cap = 0x40ff0107ff, .vs = 0x10400, .name = "0000:00:03.0"};
-
-	put(t, NVME_TRACE_ATTACH, 0, &a, sizeof(a));
-}
-
-static void put_reg(struct trace *t, uint32_t offset, uint64_t value)
-{
-	struct nvme_trace_reg reg = {offset, 4, value};
-
-	put(t, NVME_TRACE_REG_WRITE, 0, &reg, sizeof(reg));
-}
-
-static void put_cmd(struct trace *t, uint16_t qid, uint16_t cid, uint8_t opc, uint32_t cdw10,
-                    uint32_t cdw11, uint32_t cdw12, uint64_t prp1)
-{
-	struct nvme_cmd cmd;
-
-	memset(&cmd, 0, sizeof(cmd));
-	cmd.opc = opc;
-	cmd.cid = cid;
-	cmd.nsid = qid != 0;
-	cmd.cdw10 = cdw10;
-	cmd.cdw11 = cdw11;
-	cmd.cdw12 = cdw12;
-	cmd.dptr.prp.prp1 = prp1;
-	put(t, NVME_TRACE_SQE, qid, &cmd, sizeof(cmd));
-}
-
-static void put_cpl(struct trace *t, uint16_t qid, uint16_t cid, uint16_t status)
-{
-	struct nvme_cpl cpl = {.sqid = qid, .cid = cid, .status = status};
-
-	put(t, NVME_TRACE_CQE, qid, &cpl, sizeof(cpl));
-}
-
-static void put_doorbell(struct trace *t, uint16_t qid, uint16_t cq, uint32_t from, uint32_t to)
-{
-	struct nvme_trace_doorbell d = {.offset = 0x1000u + 8u * qid + 4u * cq,
-	                                .cq = cq,
-	                                .old_value = from,
-	                                .new_value = to};
-
-	put(t, NVME_TRACE_DOORBELL, qid, &d, sizeof(d));
-}
-
-/* A whole command on the admin queue, the n-th. */
-static void put_admin(struct trace *t, uint32_t n, uint8_t opc, uint32_t cdw10, uint32_t cdw11)
-{
-	put_cmd(t, 0, 0, opc, cdw10, cdw11, 0, 0x10000);
-	put_doorbell(t, 0, 0, n, n + 1);
-	put_cpl(t, 0, 0, 1);
-	put_doorbell(t, 0, 1, n, n + 1);
-}
-
-static void put_enable(struct trace *t)
-{
-	put_attach(t);
-	put_reg(t, NVME_REG_CC, 0);
-	put_reg(t, NVME_REG_AQA, 0x001f001f);
-	put_reg(t, NVME_REG_ASQ, 0x1000);
-	put_reg(t, NVME_REG_ACQ, 0x2000);
-	put_reg(t, NVME_REG_CC, 0x460001);
-}
-
-/* An enabled controller with queue 1 of 4 entries. */
-static void put_start(struct trace *t)
-{
-	put_enable(t);
-	put_admin(t, 0, NVME_OPC_CREATE_IO_CQ, 0x00030001, 1);
-	put_admin(t, 1, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
-}
-
-/* A command on queue 1, the n-th. */
-static void put_io(struct trace *t, uint32_t n, uint8_t opc, uint32_t lba, uint32_t blocks)
-{
-	put_cmd(t, 1, (uint16_t)n, opc, lba, 0, blocks - 1, 0x20000);
-	put_doorbell(t, 1, 0, n % 4, (n + 1) % 4);
-	put_cpl(t, 1, (uint16_t)n, n / 4 % 2 == 0);
-	put_doorbell(t, 1, 1, n % 4, (n + 1) % 4);
-}
 
 static int make_traces(void **state)
 {
@@ -164,7 +13,6 @@ static int make_traces(void **state)
 		return 1;
 	nvtrace = getenv("NVTRACE") != NULL ? getenv("NVTRACE") : nvtrace;
 	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
-	snprintf(trace_dir, sizeof(trace_dir), "%s", dir);
 	return 0;
 }
 
@@ -250,116 +98,6 @@ static void test_percentiles(void **state)
 	assert_true(p50 > 485 && p50 < 515);
 	assert_true(p99 > 960 && p99 < 1020);
 	done(&r);
-}
-
-/* ---- lint ---- */
-
-static void expect_findings(const char *name, const char *what, int n)
-{
-	struct result r;
-
-	run(&r, "%s --lint %s", nvtrace, path(name));
-	expect_status(&r, n != 0);
-	if (count(r.out, "\n") != n)
-		show(&r);
-	assert_int_equal(count(r.out, "\n"), n);
-	if (n != 0) {
-		assert_int_equal(strncmp(r.out, "record ", 7), 0);
-		expect_in(&r, r.out, what);
-	}
-	done(&r);
-}
-
-static void make_mistake(struct trace *t, const char *name)
-{
-	uint32_t i;
-
-	if (strcmp(name, "sq-first") == 0) {
-		put_enable(t);
-		put_admin(t, 0, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
-		return;
-	}
-	put_start(t);
-	for (i = 0; i < 6; i++)
-		put_io(t, i, NVME_OPC_WRITE, i, 1);
-	if (strcmp(name, "tail") == 0) {
-		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
-		put_doorbell(t, 1, 0, 2, 0);
-	} else if (strcmp(name, "size") == 0) {
-		put_doorbell(t, 1, 0, 2, 4);
-	} else if (strcmp(name, "head") == 0) {
-		put_doorbell(t, 1, 1, 2, 3);
-	} else if (strcmp(name, "cid") == 0) {
-		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
-		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
-	} else if (strcmp(name, "phase") == 0) {
-		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
-		put_doorbell(t, 1, 0, 2, 3);
-		put_cpl(t, 1, 6, 1);
-	} else if (strcmp(name, "overrun") == 0) {
-		for (i = 0; i < 4; i++) {
-			put_cmd(t, 1, (uint16_t)i, NVME_OPC_READ, 0, 0, 0, 0x20000);
-			put_doorbell(t, 1, 0, (i + 2) % 4, (i + 3) % 4);
-			put_cpl(t, 1, (uint16_t)i, i >= 2);
-		}
-	} else if (strcmp(name, "prp") == 0) {
-		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20002);
-	} else if (strcmp(name, "orphan") == 0) {
-		put_cpl(t, 1, 40, 0);
-	} else if (strcmp(name, "shutdown") == 0) {
-		put_reg(t, NVME_REG_CC, 0x464001);
-		put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
-	}
-}
-
-static void test_lint(void **state)
-{
-	static const struct {
-		const char *name, *what;
-	} cases[] = {{"tail", "queue 1: doorbell beyond the tail: SQ tail 2 to 0 "},
-	             {"size", "doorbell beyond the queue: tail 4 in a queue of 4"},
-	             {"head", "doorbell beyond the tail: CQ head 2 to 3 "},
-	             {"cid", "queue 1: CID reused while outstanding: cid:6"},
-	             {"phase", "queue 1: phase error: cid:6 in slot 2"},
-	             {"overrun", "queue 1: CQ overrun: 4 completions"},
-	             {"prp", "queue 1: misaligned PRP: PRP1 0x20002"},
-	             {"sq-first", "queue 0: SQ 1 created before its CQ: CQ 1 does not exist"},
-	             {"shutdown", "queue 1: command after shutdown: cid:6"},
-	             {"orphan", "queue 1: completion without command: cid:40"}};
-	struct trace t;
-	size_t i;
-
-	(void)state;
-	trace_open(&t, "good.nvt");
-	make_mistake(&t, "none");
-	trace_close(&t);
-	expect_findings("good.nvt", "", 0);
-	record_hello_world();
-	expect_findings("hello.nvt", "", 0);
-	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		trace_open(&t, "bad.nvt");
-		make_mistake(&t, cases[i].name);
-		trace_close(&t);
-		expect_findings("bad.nvt", cases[i].what, 1);
-	}
-}
-
-static void test_lint_never_rung(void **state)
-{
-	struct trace t;
-	uint32_t i;
-
-	(void)state;
-	trace_open(&t, "bad.nvt");
-	put_start(&t);
-	for (i = 0; i < 2; i++) {
-		put_cmd(&t, 1, 0, NVME_OPC_READ, 0, 0, 0, 0x20000);
-		put_doorbell(&t, 1, 0, i, i + 1);
-		put_cpl(&t, 1, 0, 1);
-	}
-	put(&t, NVME_TRACE_DETACH, 0, NULL, 0);
-	trace_close(&t);
-	expect_findings("bad.nvt", "queue 1: CQ head never rung: 2 completions", 1);
 }
 
 /* ---- diff ---- */
@@ -596,7 +334,6 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_summary), cmocka_unit_test(test_percentiles),
-		cmocka_unit_test(test_lint),    cmocka_unit_test(test_lint_never_rung),
 		cmocka_unit_test(test_diff),    cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_html),    cmocka_unit_test(test_svg),
 	};

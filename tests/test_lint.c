@@ -1,0 +1,905 @@
+// SPDX-License-Identifier: MIT
+/*
+ * nvtrace --lint: what it must find, one mistake for each line, and on what it must be silent. The
+ * innocent are runs of run_io, whole, cut anywhere and gone round, on one controller and on two;
+ * traces that are made slot by slot; and logs of QEMU. NVTRACE, RUN_IO and HELLO_WORLD in the
+ * environment name other builds of the programs.
+ */
+#include "make_trace.h"
+
+static const char *nvtrace = "build/nvtrace", *hello_world = "build/hello_world";
+static const char *run_io = "build/tests/run_io";
+
+static int make_traces(void **state)
+{
+	nvtrace = getenv("NVTRACE") != NULL ? getenv("NVTRACE") : nvtrace;
+	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
+	run_io = getenv("RUN_IO") != NULL ? getenv("RUN_IO") : run_io;
+	return make_dir(state);
+}
+
+static int lines(const char *text)
+{
+	int n = 0;
+
+	for (; (text = strchr(text, '\n')) != NULL; text++)
+		n++;
+	return n;
+}
+
+/* Exactly one finding, which says `what`; or, with what NULL, none and the status that says so. */
+static void expect_lint(const char *of, const char *name, const char *what)
+{
+	struct result r;
+
+	run(&r, "%s --lint %s", nvtrace, path(name));
+	if (r.status != (what != NULL) || lines(r.out) != (what != NULL)) {
+		fprintf(stderr, "%s:\n", of);
+		show(&r);
+	}
+	assert_int_equal(r.status, what != NULL);
+	assert_int_equal(lines(r.out), what != NULL);
+	if (what != NULL) {
+		assert_int_equal(strncmp(r.out, "record ", 7), 0);
+		expect_in(&r, r.out, what);
+	} else {
+		expect_in(&r, r.err, "no mistakes found in ");
+	}
+	done(&r);
+}
+
+/* ---- pieces of traces ---- */
+
+/* A command on queue 1 and its way to the completion, which is not handed back. */
+static void put_unrung(struct trace *t, uint32_t n)
+{
+	put_cmd(t, 1, (uint16_t)n, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	put_doorbell(t, 1, 0, n % 4, (n + 1) % 4);
+	put_cpl(t, 1, (uint16_t)n, n / 4 % 2 == 0);
+}
+
+/* A read of three pages (a list of two entries) or of two, with its data pointer in front. */
+static void put_read_prps(struct trace *t, uint64_t prp2, uint32_t nprp, uint64_t entry)
+{
+	struct nvme_trace_prp prp = {
+		.prp1 = 0x20000, .prp2 = prp2, .len = nprp * 4096, .nprp = nprp};
+	struct nvme_trace_prp_list part = {.count = 2, .entry = {0x21000, entry}};
+	struct nvme_cmd cmd = {.opc = NVME_OPC_READ, .nsid = 1};
+
+	put(t, NVME_TRACE_PRP, 1, &prp, sizeof(prp));
+	if (nprp == 3)
+		put(t, NVME_TRACE_PRP_LIST, 1, &part, 8 + 2 * 8);
+	cmd.dptr.prp.prp1 = prp.prp1;
+	cmd.dptr.prp.prp2 = prp2;
+	put(t, NVME_TRACE_SQE, 1, &cmd, sizeof(cmd));
+}
+
+static void put_disable(struct trace *t)
+{
+	put_reg(t, NVME_REG_CC, 0);
+}
+
+static void put_detach(struct trace *t)
+{
+	put_reg(t, NVME_REG_CC, 0x464001);
+	put_disable(t);
+	put(t, NVME_TRACE_DETACH, 0, NULL, 0);
+}
+
+/* Both queues 1 go, the CQ's last entry handed back or not. `n` admin commands were before. */
+static void put_delete(struct trace *t, uint32_t n)
+{
+	put_admin(t, n, NVME_OPC_DELETE_IO_SQ, 1, 0);
+	put_admin(t, n + 1, NVME_OPC_DELETE_IO_CQ, 1, 0);
+}
+
+/* Enabled again, with pages of 4096 << mps bytes. */
+static void put_again(struct trace *t, uint32_t mps)
+{
+	put_reg(t, NVME_REG_AQA, 0x001f001f);
+	put_reg(t, NVME_REG_CC, 0x460001 | mps << 7);
+}
+
+static void put_queue_1(struct trace *t, uint32_t n)
+{
+	put_admin(t, n, NVME_OPC_CREATE_IO_CQ, 0x00030001, 1);
+	put_admin(t, n + 1, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
+}
+
+/* ---- mistakes ---- */
+
+static void m_tail(struct trace *t)
+{
+	put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	put_doorbell(t, 1, 0, 2, 0);
+}
+
+/* Over the end of the ring: 3 to 1 are two commands. */
+static void m_tail_wraps(struct trace *t)
+{
+	put_io(t, 6, NVME_OPC_READ, 0, 1);
+	put_cmd(t, 1, 7, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	put_doorbell(t, 1, 0, 3, 1);
+}
+
+static void m_size(struct trace *t)
+{
+	put_doorbell(t, 1, 0, 2, 4);
+}
+
+/* One mistake, and what follows it is not counted from a tail that cannot be. */
+static void m_far(struct trace *t)
+{
+	put_doorbell(t, 1, 0, 2, 300);
+	put_doorbell(t, 1, 0, 300, 2);
+}
+
+static void m_cq_far(struct trace *t)
+{
+	put_unrung(t, 6);
+	put_doorbell(t, 1, 1, 2, 300);
+	put_doorbell(t, 1, 1, 300, 3);
+}
+
+static void m_head(struct trace *t)
+{
+	put_doorbell(t, 1, 1, 2, 3);
+}
+
+static void m_head_wraps(struct trace *t)
+{
+	put_io(t, 6, NVME_OPC_READ, 0, 1);
+	put_unrung(t, 7);
+	put_doorbell(t, 1, 1, 3, 1);
+}
+
+static void m_cid(struct trace *t)
+{
+	put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
+}
+
+/* One flipped bit, in a good lap. */
+static void m_phase(struct trace *t)
+{
+	put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	put_doorbell(t, 1, 0, 2, 3);
+	put_cpl(t, 1, 6, 1);
+	put_doorbell(t, 1, 1, 2, 3);
+	put_io(t, 7, NVME_OPC_READ, 0, 1);
+	put_io(t, 8, NVME_OPC_READ, 0, 1);
+}
+
+static void m_overrun(struct trace *t)
+{
+	uint32_t i;
+
+	for (i = 6; i < 10; i++)
+		put_unrung(t, i);
+}
+
+static void m_prp(struct trace *t)
+{
+	put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20002);
+}
+
+static void m_prp2(struct trace *t)
+{
+	put_read_prps(t, 0x21008, 2, 0);
+}
+
+static void m_prp2_list(struct trace *t)
+{
+	put_read_prps(t, 0x30004, 3, 0x22000);
+}
+
+static void m_list(struct trace *t)
+{
+	put_read_prps(t, 0x30008, 3, 0x22008);
+}
+
+/* The second page begins at 4096, but a page is 8192 here. */
+static void m_page_size(struct trace *t)
+{
+	put_disable(t);
+	put_again(t, 1);
+	put_queue_1(t, 0);
+	put_read_prps(t, 0x21000, 2, 0);
+}
+
+static void m_queue_base(struct trace *t)
+{
+	put_cmd(t, 0, 9, NVME_OPC_CREATE_IO_CQ, 0x00030002, 1, 0, 0x20800);
+}
+
+static void m_asq(struct trace *t)
+{
+	put_reg(t, NVME_REG_ASQ, 0x1800);
+}
+
+static void m_acq(struct trace *t)
+{
+	put_reg(t, NVME_REG_ACQ, 0x2040);
+}
+
+static void m_shutdown(struct trace *t)
+{
+	put_reg(t, NVME_REG_CC, 0x464001);
+	put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
+}
+
+static void m_disabled(struct trace *t)
+{
+	put_disable(t);
+	put_cmd(t, 0, 9, NVME_OPC_IDENTIFY, 1, 0, 0, 0x20000);
+}
+
+static void m_orphan(struct trace *t)
+{
+	put_cpl(t, 1, 40, 0);
+}
+
+static void m_twice(struct trace *t)
+{
+	put_unrung(t, 6);
+	put_cpl(t, 1, 6, 0);
+}
+
+/* A reset ends all queues, so there is no CQ 1 any more. */
+static void m_reset(struct trace *t)
+{
+	put_disable(t);
+	put_again(t, 0);
+	put_admin(t, 0, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
+}
+
+static void m_deleted_cq(struct trace *t)
+{
+	put_delete(t, 2);
+	put_admin(t, 4, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
+}
+
+static void m_refused_cq(struct trace *t)
+{
+	put_cmd(t, 0, 0, NVME_OPC_CREATE_IO_CQ, 0x00030002, 1, 0, 0x10000);
+	put_doorbell(t, 0, 0, 2, 3);
+	put_cpl(t, 0, 0, (uint16_t)(NVME_SCT_COMMAND_SPECIFIC << 9 | 1 << 1 | 1));
+	put_doorbell(t, 0, 1, 2, 3);
+	put_admin(t, 3, NVME_OPC_CREATE_IO_SQ, 0x00030002, 0x00020001);
+}
+
+/* The reset made the doorbell buffers void: the doorbells are in the trace again. */
+static void m_shadow_reset(struct trace *t)
+{
+	uint32_t i;
+
+	put_admin(t, 2, NVME_OPC_DOORBELL_BUFFER_CONFIG, 0, 0);
+	put_disable(t);
+	put_again(t, 0);
+	put_queue_1(t, 0);
+	for (i = 0; i < 4; i++)
+		put_unrung(t, i);
+}
+
+struct made {
+	const char *name, *what; /* what NULL: no mistake */
+	void (*make)(struct trace *t);
+};
+
+/* An enabled controller, queue 1 of four entries, six commands there: so each of them begins. */
+static void expect_made(const struct made *cases, size_t n)
+{
+	struct trace t;
+	uint32_t k;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		trace_open(&t, "made.nvt");
+		put_start(&t);
+		for (k = 0; k < 6; k++)
+			put_io(&t, k, NVME_OPC_WRITE, k, 1);
+		cases[i].make(&t);
+		trace_close(&t);
+		expect_lint(cases[i].name, "made.nvt", cases[i].what);
+	}
+	print_message("%zu traces\n", n);
+}
+
+static void test_mistakes(void **state)
+{
+	static const struct made cases[] = {
+		{"tail",
+	         "queue 1: doorbell beyond the tail: SQ tail 2 to 0 announces 2 commands, 1 ",
+	         m_tail},
+		{"tail wraps", "SQ tail 3 to 1 announces 2 commands, 1 written", m_tail_wraps},
+		{"size", "doorbell beyond the queue: tail 4 in a queue of 4", m_size},
+		{"far", "doorbell beyond the queue: tail 300 in a queue of 4", m_far},
+		{"CQ far", "doorbell beyond the queue: head 300 in a queue of 4", m_cq_far},
+		{"head", "doorbell beyond the tail: CQ head 2 to 3 hands back 1 entries, 0 ",
+	         m_head},
+		{"head wraps", "CQ head 3 to 1 hands back 2 entries, 1 completed", m_head_wraps},
+		{"cid", "queue 1: CID reused while outstanding: cid:6", m_cid},
+		{"phase", "queue 1: phase error: cid:6 in slot 2", m_phase},
+		{"overrun", "queue 1: CQ overrun: 4 completions", m_overrun},
+		{"prp", "queue 1: misaligned PRP: PRP1 0x20002 of cid:6 is not a multiple of 4",
+	         m_prp},
+		{"prp2", "misaligned PRP: PRP2 0x21008 of cid:0 is not at the start of a page",
+	         m_prp2},
+		{"prp2 of a list", "misaligned PRP: PRP2 0x30004 of cid:0 is not a multiple of 8",
+	         m_prp2_list},
+		{"list", "misaligned PRP: entry 1 of the list of cid:0, 0x22008, is not at",
+	         m_list},
+		{"page size", "PRP2 0x21000 of cid:0 is not at the start of a page", m_page_size},
+		{"queue base", "PRP1 0x20800 of cid:9 is not at the start of a page", m_queue_base},
+		{"asq", "misaligned queue: ASQ 0x1800 is not at a multiple of 4096", m_asq},
+		{"acq", "misaligned queue: ACQ 0x2040 is not at a multiple of 4096", m_acq},
+		{"shutdown", "queue 1: command after shutdown: cid:6", m_shutdown},
+		{"disabled", "queue 0: command while the controller is disabled: cid:9",
+	         m_disabled},
+		{"orphan", "queue 1: completion without command: cid:40", m_orphan},
+		{"twice", "queue 1: completion without command: cid:6", m_twice},
+		{"reset", "SQ 1 created before its CQ: CQ 1 does not exist", m_reset},
+		{"deleted CQ", "SQ 1 created before its CQ: CQ 1 does not exist", m_deleted_cq},
+		{"refused CQ", "SQ 2 created before its CQ: CQ 2 ", m_refused_cq},
+		{"shadow, then reset", "CQ overrun: 4 completions", m_shadow_reset},
+	};
+
+	(void)state;
+	expect_made(cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+static void test_no_queue(void **state)
+{
+	struct trace t;
+
+	(void)state;
+	trace_open(&t, "made.nvt");
+	put_enable(&t);
+	put_admin(&t, 0, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
+	trace_close(&t);
+	expect_lint("SQ first", "made.nvt",
+	            "queue 0: SQ 1 created before its CQ: CQ 1 does not exist");
+}
+
+/* ---- the innocent ---- */
+
+static void i_nothing(struct trace *t)
+{
+	(void)t;
+}
+
+/* After Doorbell Buffer Config doorbells are in memory, where no record sees them. */
+static void i_shadow(struct trace *t)
+{
+	uint32_t i;
+
+	put_admin(t, 2, NVME_OPC_DOORBELL_BUFFER_CONFIG, 0, 0);
+	put_delete(t, 3);
+	put_queue_1(t, 5);
+	for (i = 0; i < 9; i++) {
+		put_cmd(t, 1, (uint16_t)i, NVME_OPC_READ, 0, 0, 0, 0x20000);
+		put_cpl(t, 1, (uint16_t)i, i / 4 % 2 == 0);
+	}
+	put_delete(t, 7);
+	put_detach(t);
+}
+
+static void i_page_size(struct trace *t)
+{
+	put_disable(t);
+	put_again(t, 1);
+	put_queue_1(t, 0);
+	put_read_prps(t, 0x22000, 2, 0);
+}
+
+/* What a reset leaves behind: the same CIDs, rings from their start, slots not handed back. */
+static void i_reset(struct trace *t)
+{
+	uint32_t i;
+
+	put_cmd(t, 1, 2, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	put_doorbell(t, 1, 0, 2, 3);
+	put_disable(t);
+	put_again(t, 0);
+	put_queue_1(t, 0);
+	for (i = 0; i < 9; i++)
+		put_io(t, i, NVME_OPC_READ, i, 1);
+	put_delete(t, 2);
+	put_queue_1(t, 4);
+	for (i = 0; i < 3; i++)
+		put_io(t, i, NVME_OPC_READ, i, 1);
+}
+
+/* A reset of the function is in no record: the admin queue is just set up once more. */
+static void i_function_reset(struct trace *t)
+{
+	put_unrung(t, 6);
+	put_again(t, 0);
+	put_queue_1(t, 0);
+	put_io(t, 0, NVME_OPC_READ, 0, 1);
+}
+
+/* What the controller does not end the driver ends, and no slot of a ring is used for it. */
+static void i_aborted(struct trace *t)
+{
+	put_cmd(t, 1, 6, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	put_doorbell(t, 1, 0, 2, 3);
+	put_cmd(t, 0, 9, NVME_OPC_ASYNC_EVENT_REQUEST, 0, 0, 0, 0);
+	put_doorbell(t, 0, 0, 2, 3);
+	put_cpl(t, 0, 9, NVME_SC_ABORTED_SQ_DELETION << 1);
+	put_admin(t, 3, NVME_OPC_DELETE_IO_SQ, 1, 0);
+	put_cpl(t, 1, 6, NVME_SC_ABORTED_SQ_DELETION << 1);
+	put_admin(t, 4, NVME_OPC_DELETE_IO_CQ, 1, 0);
+	put_cmd(t, 0, 1, NVME_OPC_ASYNC_EVENT_REQUEST, 0, 0, 0, 0);
+	put_doorbell(t, 0, 0, 5, 6);
+	put_disable(t);
+	put_cpl(t, 0, 1, NVME_SC_ABORTED_SQ_DELETION << 1);
+	put(t, NVME_TRACE_DETACH, 0, NULL, 0);
+}
+
+/* Two doorbells for three commands: what the first does not announce the second does. */
+static void i_announced_later(struct trace *t)
+{
+	uint16_t i;
+
+	for (i = 6; i < 9; i++)
+		put_cmd(t, 1, i, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	put_doorbell(t, 1, 0, 2, 3);
+	put_doorbell(t, 1, 0, 3, 1);
+}
+
+/* A data pointer of an earlier command says nothing of this one, whose PRPs are the caller's. */
+static void i_old_prp(struct trace *t)
+{
+	struct nvme_cmd cmd = {.opc = NVME_OPC_READ, .nsid = 1};
+
+	put_read_prps(t, 0x21000, 2, 0);
+	put_doorbell(t, 1, 0, 2, 3);
+	put_cpl(t, 1, 0, 0);
+	put_doorbell(t, 1, 1, 2, 3);
+	cmd.dptr.prp.prp1 = 0x20000;
+	cmd.dptr.prp.prp2 = 0x30008;
+	put(t, NVME_TRACE_SQE, 1, &cmd, sizeof(cmd));
+}
+
+static void test_innocent(void **state)
+{
+	static const struct made cases[] = {
+		{"nothing", NULL, i_nothing},
+		{"shadow doorbells", NULL, i_shadow},
+		{"page size", NULL, i_page_size},
+		{"reset", NULL, i_reset},
+		{"function reset", NULL, i_function_reset},
+		{"aborted by the driver", NULL, i_aborted},
+		{"announced later", NULL, i_announced_later},
+		{"old data pointer", NULL, i_old_prp},
+	};
+
+	(void)state;
+	expect_made(cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+/* Slots that are damaged may have held what is missing. */
+static void test_damage(void **state)
+{
+	const uint8_t bad[8] = {0};
+	struct result r;
+	struct trace t;
+	uint64_t i, n;
+
+	(void)state;
+	trace_open(&t, "good.nvt");
+	put_start(&t);
+	n = t.count;
+	for (i = 0; i < 12; i++)
+		put_io(&t, (uint32_t)i, NVME_OPC_READ, 0, 1);
+	put_delete(&t, 2);
+	put_detach(&t);
+	trace_close(&t);
+	for (i = 1; i <= n + 12; i++) {
+		run(&r, "cp %s %s", path("good.nvt"), path("bad.nvt"));
+		done(&r);
+		write_at(path("bad.nvt"), (long)(i * 128 + 120), (const char *)bad, sizeof(bad));
+		run(&r, "%s --lint %s", nvtrace, path("bad.nvt"));
+		if (r.out[0] != '\0')
+			show(&r);
+		assert_string_equal(r.out, "");
+		expect_in(&r, r.err, "no mistakes found");
+		done(&r);
+	}
+}
+
+/* Two controllers have queues and CIDs of the same numbers. */
+static void test_two_controllers(void **state)
+{
+	struct trace t;
+	uint32_t i;
+
+	(void)state;
+	trace_open(&t, "two.nvt");
+	for (t.ctrlr = 0; t.ctrlr < 2; t.ctrlr++)
+		put_start(&t);
+	for (i = 0; i < 6; i++)
+		for (t.ctrlr = 0; t.ctrlr < 2; t.ctrlr++)
+			put_cmd(&t, 1, (uint16_t)i, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	t.ctrlr = 0;
+	put_detach(&t);
+	t.ctrlr = 1;
+	put_doorbell(&t, 1, 0, 0, 2);
+	trace_close(&t);
+	expect_lint("two controllers", "two.nvt", NULL);
+}
+
+/* ---- a head that is never rung ---- */
+
+/* How the driver goes on, and how much it took. Only where it goes on it had time to ring. */
+static void make_never_rung(struct trace *t, uint32_t n, const char *end)
+{
+	uint32_t i;
+
+	put_start(t);
+	for (i = 0; i < n; i++)
+		put_unrung(t, i);
+	if (strcmp(end, "delete") == 0)
+		put_delete(t, 2);
+	else if (strcmp(end, "shutdown") == 0)
+		put_reg(t, NVME_REG_CC, 0x464001);
+	else if (strcmp(end, "disable") == 0)
+		put_disable(t);
+	else if (strcmp(end, "detach") == 0)
+		put(t, NVME_TRACE_DETACH, 0, NULL, 0);
+	else if (strcmp(end, "all") == 0) {
+		put_delete(t, 2);
+		put_detach(t);
+	} else if (strcmp(end, "next") == 0) {
+		put_cmd(t, 1, (uint16_t)n, NVME_OPC_READ, 0, 0, 0, 0x20000);
+		put_doorbell(t, 1, 0, n % 4, (n + 1) % 4);
+	}
+}
+
+static void test_never_rung(void **state)
+{
+	static const struct {
+		const char *end, *what;
+		uint32_t n;
+	} cases[] = {
+		{"delete", "queue 1: CQ head never rung: 2 completions were taken, none", 2},
+		{"shutdown", "queue 1: CQ head never rung: 1 completions were taken", 1},
+		{"disable", "queue 1: CQ head never rung: 2 completions were taken", 2},
+		{"detach", "queue 1: CQ head never rung: 3 completions were taken", 3},
+		{"all", "queue 1: CQ head never rung: 2 completions were taken", 2},
+		{"next", "queue 1: CQ head never rung: 3 completions were taken", 3},
+		{"next", NULL, 2}, /* a callback that submits: the batch may not have ended */
+		{"here", NULL, 3},
+		{"all", NULL, 0},
+	};
+	struct trace t;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		trace_open(&t, "made.nvt");
+		make_never_rung(&t, cases[i].n, cases[i].end);
+		trace_close(&t);
+		expect_lint(cases[i].end, "made.nvt", cases[i].what);
+	}
+}
+
+/* The driver itself, without its CQ doorbells: the admin queue and the I/O queue are told of. */
+static void test_driver_never_rings(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r,
+	    "mkdir -p %s/deaf && sed '/^NVME__HOT void nvme_ring_cq_doorbell/,/^}/ { /{/a return;\n"
+	    "}' nvme.h >%s/deaf/nvme.h && ! cmp -s nvme.h %s/deaf/nvme.h && "
+	    "cc -std=c11 -O1 -w -I%s/deaf -Itools -Iexamples examples/hello_world.c "
+	    "-o %s/deaf/hello_world -lpci -pthread && NVME_TRACE=%s/deaf.nvt %s/deaf/hello_world",
+	    dir, dir, dir, dir, dir, dir, dir);
+	expect_status(&r, 0);
+	done(&r);
+	run(&r, "%s --lint %s", nvtrace, path("deaf.nvt"));
+	expect_status(&r, 1);
+	assert_int_equal(lines(r.out), 2);
+	expect_in(&r, r.out, "queue 1: CQ head never rung: 3 completions were taken");
+	expect_in(&r, r.out, "queue 0: CQ head never rung: ");
+	done(&r);
+}
+
+/* ---- a recorder that went round ---- */
+
+static void test_wrapped(void **state)
+{
+	static const struct {
+		uint64_t slots;
+		bool orphan;
+	} cases[] = {{5, false}, {6, false}, {7, false}, {8, false}, {60, false}, {60, true}};
+	struct trace t;
+	uint32_t k;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		trace_open(&t, "round.nvt");
+		t.slots = cases[i].slots;
+		put_start(&t);
+		for (k = 0; k < 50; k++) {
+			put_io(&t, k % 8, NVME_OPC_READ, k, 1);
+			if (k == 40 && cases[i].orphan)
+				put_cpl(&t, 1, 0,
+				        1); /* its command was there, and so was its end */
+		}
+		trace_close(&t);
+		expect_lint("went round", "round.nvt",
+		            cases[i].orphan ? "completion without command: cid:0" : NULL);
+	}
+}
+
+/* ---- every mode of run_io ---- */
+
+static void lint_run(const char *command, const char *number, const char *device, bool two,
+                     int slots)
+{
+	struct result r;
+
+	run(&r, "NVME_LOG=error NVME_TRACE=%s NVME_TRACE_SLOTS=%d %s %s %s %s %s", path("run.nvt"),
+	    slots, run_io, command, device, number, two ? device : "");
+	if (r.status != 0)
+		show(&r);
+	assert_int_equal(r.status, 0);
+	done(&r);
+	expect_lint(command, "run.nvt", NULL);
+}
+
+static const char *const modes[][2] = {{"pattern", "10"}, {"async", "20"}, {"threads", "30"},
+                                       {"limits", "0"},   {"depth", "2"},  {"depth", "3"},
+                                       {"depth", "16"},   {"depth", "64"}};
+static const int ring_sizes[] = {65536, 200, 61};
+
+/* The first so many modes, in a file that holds all of it or goes round. */
+static void lint_runs(const char *mode, size_t num_modes, size_t sizes)
+{
+	char device[64];
+	size_t i, k;
+
+	snprintf(device, sizeof(device), "soft:size=16M,mode=%s", mode);
+	for (i = 0; i < num_modes; i++) {
+		for (k = 0; k < sizes; k++) {
+			lint_run(modes[i][0], modes[i][1], device, false, ring_sizes[k]);
+			lint_run(modes[i][0], modes[i][1], device, true, ring_sizes[k]);
+		}
+	}
+	print_message("%zu runs, mode %s\n", num_modes * sizes * 2, mode);
+}
+
+static void test_sync(void **state)
+{
+	(void)state;
+	lint_runs("sync", 8, 3);
+}
+
+static void test_thread(void **state)
+{
+	(void)state;
+	lint_runs("thread", 5, 2);
+}
+
+/* run_io hold writes until it is killed, hello_world does not. */
+static void test_killed(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r,
+	    "NVME_LOG=error NVME_TRACE=%s NVME_TRACE_SLOTS=500 %s hold soft >%s & pid=$!; "
+	    "until grep -q holding %s; do sleep 0.05; done; sleep 0.2; kill -9 $pid; wait $pid; "
+	    "true",
+	    path("hold.nvt"), run_io, path("hold"), path("hold"));
+	expect_status(&r, 0);
+	done(&r);
+	expect_lint("hold", "hold.nvt", NULL);
+	run(&r, "NVME_TRACE=%s %s", path("hello.nvt"), hello_world);
+	expect_status(&r, 0);
+	done(&r);
+	expect_lint("hello_world", "hello.nvt", NULL);
+}
+
+/* Wherever a recording ends, and wherever it begins, there is nothing to accuse. */
+static void test_cut(void **state)
+{
+	struct nvme_trace_header h;
+	struct result r;
+	char *data;
+	size_t size;
+	uint64_t n;
+
+	(void)state;
+	run(&r, "NVME_LOG=error NVME_TRACE=%s %s depth soft 5 && NVME_LOG=error NVME_TRACE=%s %s",
+	    path("all.nvt"), run_io, path("hello.nvt"), hello_world);
+	expect_status(&r, 0);
+	done(&r);
+	data = read_file(path("all.nvt"), &size);
+	memcpy(&h, data, sizeof(h));
+	assert_true(h.next > 200);
+	for (n = 1; n < 200; n += n < 120 ? 7 : 1) {
+		h.slots = n; /* the file that stops there, then one that begins there */
+		h.next = n + 1;
+		memcpy(data, &h, sizeof(h));
+		write_at(new_image("cut.nvt", 0), 0, data, (size_t)(n + 1) * 128);
+		expect_lint("cut", "cut.nvt", NULL);
+	}
+	free(data);
+	for (n = 20; n < 60; n++)
+		lint_run("depth", "5", "soft:size=16M", false, (int)n);
+}
+
+/* ---- logs that name no controller ---- */
+
+static const char qemu_start[] =
+	"pci_nvme_mmio_write addr 0x14 data 0x0 size 4\n"
+	"pci_nvme_mmio_cfg wrote MMIO, config controller config=0x0\n"
+	"pci_nvme_mmio_write addr 0x24 data 0x1f001f size 4\n"
+	"pci_nvme_mmio_aqattr wrote MMIO, admin queue attributes=0x1f001f\n"
+	"pci_nvme_mmio_write addr 0x28 data 0x1000 size 4\n"
+	"pci_nvme_mmio_write addr 0x2c data 0x0 size 4\n"
+	"pci_nvme_mmio_write addr 0x30 data 0x2000 size 4\n"
+	"pci_nvme_mmio_write addr 0x34 data 0x0 size 4\n"
+	"pci_nvme_mmio_write addr 0x14 data 0x460001 size 4\n"
+	"pci_nvme_mmio_cfg wrote MMIO, config controller config=0x460001\n"
+	"pci_nvme_mmio_start_success setting controller enable bit succeeded\n";
+static const char qemu_set_up_only[] = "pci_nvme_mmio_write addr 0x24 data 0x1f001f size 4\n";
+static const char qemu_disable[] = "pci_nvme_mmio_write addr 0x14 data 0x0 size 4\n"
+				   "pci_nvme_mmio_cfg wrote MMIO, config controller config=0x0\n";
+static const char qemu_stopped[] = "pci_nvme_mmio_stopped cleared controller enable bit\n";
+static const char qemu_shutdown[] =
+	"pci_nvme_mmio_write addr 0x14 data 0x464001 size 4\n"
+	"pci_nvme_mmio_cfg wrote MMIO, config controller config=0x464001\n"
+	"pci_nvme_mmio_shutdown_set shutdown bit set\n";
+static const char qemu_pci_reset[] = "pci_nvme_pci_reset PCI Function Level Reset\n";
+/* the same command twice: a mistake of one controller's driver, and none of two */
+static const char qemu_command[] =
+	"pci_nvme_mmio_doorbell_sq sqid 0 new_tail 1\n"
+	"pci_nvme_admin_cmd cid 3 sqid 0 opc 0x6 opname 'NVME_ADM_CMD_IDENTIFY'\n";
+
+static void test_qemu(void **state)
+{
+	static const struct {
+		const char *name, *log[8];
+		bool mistake; /* the log is of one controller, and so the two commands are one */
+	} cases[] = {
+		{"one", {qemu_start, qemu_command, qemu_command}, true},
+		{"two", {qemu_start, qemu_start, qemu_command, qemu_command}, false},
+		{"second comes later", {qemu_start, qemu_command, qemu_start, qemu_command}, false},
+		{"second is set up",
+	         {qemu_start, qemu_command, qemu_set_up_only, qemu_command},
+	         false},
+		{"second is disabled",
+	         {qemu_start, qemu_command, qemu_disable, qemu_command},
+	         false},
+		{"both set up, one on",
+	         {qemu_set_up_only, qemu_start, qemu_command, qemu_command},
+	         false},
+		{"log begins later", {qemu_command, qemu_command}, false},
+		{"begins later, second on", {qemu_command, qemu_start, qemu_command}, false},
+		{"disabled between",
+	         {qemu_start, qemu_command, qemu_disable, qemu_stopped, qemu_start, qemu_command},
+	         false},
+		{"and again",
+	         {qemu_start, qemu_disable, qemu_stopped, qemu_start, qemu_command, qemu_command},
+	         true},
+		{"shut down, reset",
+	         {qemu_start, qemu_shutdown, qemu_pci_reset, qemu_start, qemu_command,
+	          qemu_command},
+	         true},
+		{"reset of which",
+	         {qemu_start, qemu_command, qemu_pci_reset, qemu_start, qemu_command, qemu_command},
+	         false},
+	};
+	struct result r;
+	size_t i, k;
+	FILE *f;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		f = fopen(path("q.log"), "w");
+		assert_non_null(f);
+		for (k = 0; k < 8 && cases[i].log[k] != NULL; k++)
+			fputs(cases[i].log[k], f);
+		fclose(f);
+		expect_lint(cases[i].name, "q.log",
+		            cases[i].mistake ? "queue 0: CID reused while outstanding: cid:3"
+		                             : NULL);
+	}
+	/* and it says what it could not see */
+	run(&r, "%s --lint %s", nvtrace, path("q.log"));
+	expect_in(&r, r.err,
+	          "there may be several controllers that this trace does not tell apart");
+	done(&r);
+}
+
+/* What a record shows by itself needs no controller. */
+static void test_qemu_alone(void **state)
+{
+	static const char prp[] =
+		"pci_nvme_io_cmd cid 3 nsid 0x1 sqid 1 opc 0x2 opname 'NVME_NVM_CMD_READ'\n"
+		"pci_nvme_map_prp trans_len 512 len 512 prp1 0x20002 prp2 0x0 num_prps 1\n";
+	static const char asq[] = "pci_nvme_mmio_write addr 0x28 data 0x1040 size 4\n";
+
+	(void)state;
+	write_at(new_image("q.log", 0), 0, prp, strlen(prp));
+	expect_lint("PRP", "q.log", "misaligned PRP: PRP1 0x20002");
+	write_at(new_image("q.log", 0), 0, asq, strlen(asq));
+	expect_lint("ASQ", "q.log", "misaligned queue: ASQ 0x1040");
+}
+
+/* Real logs: firmware on QEMU, a kernel that boots and one that reads and writes. */
+static void test_fixtures(void **state)
+{
+	static const char *const logs[] = {"qemu-7.2.seabios.log", "linux-6.1.176.init.ftrace.txt",
+	                                   "linux-6.1.176.io.ftrace.txt",
+	                                   "spdk-v23.05-hello_world-qemu.log"};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(logs) / sizeof(logs[0]); i++) {
+		run(&r, "%s --lint tests/fixtures/%s", nvtrace, logs[i]);
+		if (r.status != 0)
+			show(&r);
+		assert_string_equal(r.out, "");
+		assert_int_equal(r.status, 0);
+		done(&r);
+	}
+}
+
+/* Events that the kernel lost: the command that used this CID may have completed there. */
+static void test_lost_events(void **state)
+{
+	static const char setup[] = "  fio-1  [000] .... 10.00000%d: nvme_setup_cmd: nvme0: "
+				    "disk=nvme0n1, qid=1, cmdid=5, "
+				    "nsid=1, flags=0x0, meta=0x0, cmd=(nvme_cmd_read slba=0, "
+				    "len=0, ctrl=0x0, dsmgmt=0, "
+				    "reftag=0)\n";
+	FILE *f;
+	int lost;
+
+	(void)state;
+	for (lost = 0; lost < 2; lost++) {
+		f = fopen(path("f.txt"), "w");
+		assert_non_null(f);
+		fprintf(f, setup, 1);
+		if (lost)
+			fprintf(f, "CPU:0 [LOST 23 EVENTS]\n");
+		fprintf(f, setup, 2);
+		fclose(f);
+		expect_lint("lost events", "f.txt",
+		            lost ? NULL : "queue 1: CID reused while outstanding: cid:5");
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mistakes),
+		cmocka_unit_test(test_no_queue),
+		cmocka_unit_test(test_innocent),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_two_controllers),
+		cmocka_unit_test(test_never_rung),
+		cmocka_unit_test(test_driver_never_rings),
+		cmocka_unit_test(test_wrapped),
+		cmocka_unit_test(test_sync),
+		cmocka_unit_test(test_thread),
+		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_qemu),
+		cmocka_unit_test(test_qemu_alone),
+		cmocka_unit_test(test_fixtures),
+		cmocka_unit_test(test_lost_events),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, make_traces, remove_dir);
+}

@@ -170,6 +170,21 @@ static void m_phase(struct trace *t)
 	put_io(t, 8, NVME_OPC_READ, 0, 1);
 }
 
+/* Two old entries in a row: the lap itself is in doubt then, and what follows is not judged. */
+static void m_phases(struct trace *t)
+{
+	uint16_t i;
+
+	for (i = 6; i < 8; i++) {
+		put_cmd(t, 1, i, NVME_OPC_READ, 0, 0, 0, 0x20000);
+		put_doorbell(t, 1, 0, i % 4u, (i + 1) % 4u);
+		put_cpl(t, 1, i, 1);
+		put_doorbell(t, 1, 1, i % 4u, (i + 1) % 4u);
+	}
+	for (i = 10; i < 14; i++)
+		put_io(t, i - 2u, NVME_OPC_READ, 0, 1);
+}
+
 static void m_overrun(struct trace *t)
 {
 	uint32_t i;
@@ -249,6 +264,13 @@ static void m_twice(struct trace *t)
 static void m_reset(struct trace *t)
 {
 	put_disable(t);
+	put_reg(t, NVME_REG_CC, 0x460001);
+	put_admin(t, 0, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
+}
+
+/* So does a reset of the function, which is in no record, but for the admin queue made anew. */
+static void m_function_reset(struct trace *t)
+{
 	put_again(t, 0);
 	put_admin(t, 0, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
 }
@@ -268,17 +290,29 @@ static void m_refused_cq(struct trace *t)
 	put_admin(t, 3, NVME_OPC_CREATE_IO_SQ, 0x00030002, 0x00020001);
 }
 
-/* The reset made the doorbell buffers void: the doorbells are in the trace again. */
-static void m_shadow_reset(struct trace *t)
+/* A reset makes the doorbell buffers void: the doorbells are in the trace again. */
+static void put_overrun_anew(struct trace *t)
 {
 	uint32_t i;
 
-	put_admin(t, 2, NVME_OPC_DOORBELL_BUFFER_CONFIG, 0, 0);
-	put_disable(t);
-	put_again(t, 0);
 	put_queue_1(t, 0);
 	for (i = 0; i < 4; i++)
 		put_unrung(t, i);
+}
+
+static void m_shadow_reset(struct trace *t)
+{
+	put_admin(t, 2, NVME_OPC_DOORBELL_BUFFER_CONFIG, 0, 0);
+	put_disable(t);
+	put_reg(t, NVME_REG_CC, 0x460001);
+	put_overrun_anew(t);
+}
+
+static void m_shadow_function_reset(struct trace *t)
+{
+	put_admin(t, 2, NVME_OPC_DOORBELL_BUFFER_CONFIG, 0, 0);
+	put_again(t, 0);
+	put_overrun_anew(t);
 }
 
 struct made {
@@ -320,6 +354,7 @@ static void test_mistakes(void **state)
 		{"head wraps", "CQ head 3 to 1 hands back 2 entries, 1 completed", m_head_wraps},
 		{"cid", "queue 1: CID reused while outstanding: cid:6", m_cid},
 		{"phase", "queue 1: phase error: cid:6 in slot 2", m_phase},
+		{"phases", "queue 1: phase error: cid:6 in slot 2", m_phases},
 		{"overrun", "queue 1: CQ overrun: 4 completions", m_overrun},
 		{"prp", "queue 1: misaligned PRP: PRP1 0x20002 of cid:6 is not a multiple of 4",
 	         m_prp},
@@ -341,6 +376,10 @@ static void test_mistakes(void **state)
 		{"reset", "SQ 1 created before its CQ: CQ 1 does not exist", m_reset},
 		{"deleted CQ", "SQ 1 created before its CQ: CQ 1 does not exist", m_deleted_cq},
 		{"refused CQ", "SQ 2 created before its CQ: CQ 2 ", m_refused_cq},
+		{"function reset", "SQ 1 created before its CQ: CQ 1 does not exist",
+	         m_function_reset},
+		{"shadow, then function reset", "CQ overrun: 4 completions",
+	         m_shadow_function_reset},
 		{"shadow, then reset", "CQ overrun: 4 completions", m_shadow_reset},
 	};
 
@@ -433,7 +472,7 @@ static void i_aborted(struct trace *t)
 	put_cmd(t, 0, 1, NVME_OPC_ASYNC_EVENT_REQUEST, 0, 0, 0, 0);
 	put_doorbell(t, 0, 0, 5, 6);
 	put_disable(t);
-	put_cpl(t, 0, 1, NVME_SC_ABORTED_SQ_DELETION << 1);
+	put_cpl(t, 0, 1, NVME_SC_ABORTED_BY_REQUEST << 1);
 	put(t, NVME_TRACE_DETACH, 0, NULL, 0);
 }
 
@@ -546,6 +585,8 @@ static void make_never_rung(struct trace *t, uint32_t n, const char *end)
 		put_reg(t, NVME_REG_CC, 0x464001);
 	else if (strcmp(end, "disable") == 0)
 		put_disable(t);
+	else if (strcmp(end, "down") == 0)
+		put_detach(t);
 	else if (strcmp(end, "detach") == 0)
 		put(t, NVME_TRACE_DETACH, 0, NULL, 0);
 	else if (strcmp(end, "all") == 0) {
@@ -568,6 +609,7 @@ static void test_never_rung(void **state)
 		{"disable", "queue 1: CQ head never rung: 2 completions were taken", 2},
 		{"detach", "queue 1: CQ head never rung: 3 completions were taken", 3},
 		{"all", "queue 1: CQ head never rung: 2 completions were taken", 2},
+		{"down", "queue 1: CQ head never rung: 2 completions were taken", 2},
 		{"next", "queue 1: CQ head never rung: 3 completions were taken", 3},
 		{"next", NULL, 2}, /* a callback that submits: the batch may not have ended */
 		{"here", NULL, 3},
@@ -653,8 +695,8 @@ static void lint_run(const char *command, const char *number, const char *device
 }
 
 static const char *const modes[][2] = {{"pattern", "10"}, {"async", "20"}, {"threads", "30"},
-                                       {"limits", "0"},   {"depth", "2"},  {"depth", "3"},
-                                       {"depth", "16"},   {"depth", "64"}};
+                                       {"limits", "0"},   {"depth", "16"}, {"depth", "2"},
+                                       {"depth", "3"},    {"depth", "64"}};
 static const int ring_sizes[] = {65536, 200, 61};
 
 /* The first so many modes, in a file that holds all of it or goes round. */
@@ -757,9 +799,10 @@ static const char qemu_shutdown[] =
 	"pci_nvme_mmio_cfg wrote MMIO, config controller config=0x464001\n"
 	"pci_nvme_mmio_shutdown_set shutdown bit set\n";
 static const char qemu_pci_reset[] = "pci_nvme_pci_reset PCI Function Level Reset\n";
+static const char qemu_enabled[] =
+	"pci_nvme_mmio_start_success setting controller enable bit succeeded\n";
 /* the same command twice: a mistake of one controller's driver, and none of two */
 static const char qemu_command[] =
-	"pci_nvme_mmio_doorbell_sq sqid 0 new_tail 1\n"
 	"pci_nvme_admin_cmd cid 3 sqid 0 opc 0x6 opname 'NVME_ADM_CMD_IDENTIFY'\n";
 
 static void test_qemu(void **state)
@@ -780,6 +823,10 @@ static void test_qemu(void **state)
 		{"both set up, one on",
 	         {qemu_set_up_only, qemu_start, qemu_command, qemu_command},
 	         false},
+		{"set up, then both",
+	         {qemu_start, qemu_set_up_only, qemu_command, qemu_command},
+	         false},
+		{"only enabled", {qemu_start, qemu_enabled, qemu_command, qemu_command}, false},
 		{"log begins later", {qemu_command, qemu_command}, false},
 		{"begins later, second on", {qemu_command, qemu_start, qemu_command}, false},
 		{"disabled between",

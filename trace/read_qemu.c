@@ -595,7 +595,6 @@ static void qemu_started(struct qemu_state *st, const struct qemu_line *l)
 static void qemu_stopped(struct qemu_state *st, const struct qemu_line *l)
 {
 	st->on = false;
-	st->set_up = 0;
 	qemu_note(st, l->text);
 	qemu_reset(st);
 }

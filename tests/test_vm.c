@@ -596,6 +596,78 @@ static void test_trace_on_full_disk(void **state)
 	run_cases(args, cases, sizeof(cases) / sizeof(cases[0]));
 }
 
+/* ---- --lint ---- */
+
+/* A run that is recorded, in a file that holds it all or goes round, and lints without a word. */
+#define LINT(what, slots)                                                                      \
+	"NVME_TRACE=/tmp/t.nvt NVME_TRACE_SLOTS=" slots " run_io " what " >/tmp/log 2>&1 || {" \
+	" tail /tmp/log; false; } && nvtrace --lint /tmp/t.nvt"
+#define ADDR2 "0000:00:04.0"
+#define CLEAN                       \
+	{                           \
+		"no mistakes found" \
+	}
+
+static void test_lint(void **state)
+{
+	const struct guest_case one[] = {
+		{"pattern", LINT("pattern " ADDR " 10", "65536"), 0, CLEAN},
+		{"pattern, round", LINT("pattern " ADDR " 10", "100"), 0, CLEAN},
+		{"async", LINT("async " ADDR " 20", "65536"), 0, CLEAN},
+		{"async, round", LINT("async " ADDR " 20", "100"), 0, CLEAN},
+		{"threads", LINT("threads " ADDR " 30", "65536"), 0, CLEAN},
+		{"threads, round", LINT("threads " ADDR " 30", "100"), 0, CLEAN},
+		{"depth 2", LINT("depth " ADDR " 2", "65536"), 0, CLEAN},
+		{"depth 16", LINT("depth " ADDR " 16", "65536"), 0, CLEAN},
+		{"depth 16, round", LINT("depth " ADDR " 16", "100"), 0, CLEAN},
+		{"limits", LINT("limits " ADDR, "65536"), 0, CLEAN},
+		{"limits, round", LINT("limits " ADDR, "100"), 0, CLEAN},
+		{"vfio", LINT("vfio " ADDR " 50", "65536"), 0, CLEAN},
+		{"vfio, round", LINT("vfio " ADDR " 50", "100"), 0, CLEAN},
+		{"format", LINT("format " ADDR " 60", "65536"), 0, CLEAN},
+		{"soak, round", LINT("soak " ADDR " 70", "3000"), 0, CLEAN},
+	};
+	const struct guest_case two[] = {
+		{"pattern", LINT("pattern " ADDR " 10 " ADDR2, "65536"), 0, CLEAN},
+		{"pattern, round", LINT("pattern " ADDR " 10 " ADDR2, "100"), 0, CLEAN},
+		{"async", LINT("async " ADDR " 20 " ADDR2, "65536"), 0, CLEAN},
+		{"async, round", LINT("async " ADDR " 20 " ADDR2, "100"), 0, CLEAN},
+		{"threads", LINT("threads " ADDR " 30 " ADDR2, "65536"), 0, CLEAN},
+		{"threads, round", LINT("threads " ADDR " 30 " ADDR2, "100"), 0, CLEAN},
+		{"depth 16", LINT("depth " ADDR " 16 " ADDR2, "65536"), 0, CLEAN},
+		{"depth 16, round", LINT("depth " ADDR " 16 " ADDR2, "100"), 0, CLEAN},
+		{"limits", LINT("limits " ADDR " 0 " ADDR2, "65536"), 0, CLEAN},
+		{"limits, round", LINT("limits " ADDR " 0 " ADDR2, "100"), 0, CLEAN},
+		{"vfio", LINT("vfio " ADDR " 50 " ADDR2, "65536"), 0, CLEAN},
+	};
+	char args[256];
+	struct result r;
+
+	(void)state;
+	snprintf(args, sizeof(args), "--trace %s/qemu.log --disk %s --bind", dir,
+	         new_image("a.img", 16 << 20));
+	run_cases(args, one, sizeof(one) / sizeof(one[0]));
+	/* QEMU's log of it is judged too, as far as it can only be of one controller */
+	run(&r, "build/nvtrace --lint %s/qemu.log", dir);
+	expect_status(&r, 0);
+	done(&r);
+	run(&r,
+	    "sed -i '/doorbell_cq cqid 1 /d; /addr 0x100c data/d' %s/qemu.log && "
+	    "build/nvtrace --lint %s/qemu.log",
+	    dir, dir);
+	expect_status(&r, 1);
+	expect_in(&r, r.out, "queue 1: CQ head never rung: ");
+	done(&r);
+	snprintf(args, sizeof(args), "--trace %s/qemu.log --disk %s --disk %s --bind", dir,
+	         new_image("a.img", 16 << 20), new_image("b.img", 16 << 20));
+	run_cases(args, two, sizeof(two) / sizeof(two[0]));
+	run(&r, "build/nvtrace --lint %s/qemu.log", dir);
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "");
+	expect_in(&r, r.err, "there may be several controllers");
+	done(&r);
+}
+
 static void test_enumerate(void **state)
 {
 	char args[256];
@@ -1053,7 +1125,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_pattern_4k_namespaces),
 		cmocka_unit_test(test_vfio),
 		cmocka_unit_test(test_merge),
+<<<<<<< HEAD
 		cmocka_unit_test(test_trace_on_full_disk),
+=======
+		cmocka_unit_test(test_lint),
+>>>>>>> 526da06 (Lint the records and QEMU's logs of every mode of run_io over VFIO)
 		cmocka_unit_test(test_enumerate),
 		cmocka_unit_test(test_killed_and_busy),
 		cmocka_unit_test(test_bind_round_trip),

@@ -55,8 +55,8 @@ struct qemu_state {
 	uint32_t era;
 	struct qemu_slot *slots;
 	bool on, shut, several; /* a controller is enabled; is shut down; there may be others */
-	uint32_t set_up;  /* which registers of the admin queue were written since it was off */
-	bool creating;    /* a Create I/O SQ that has not completed yet */
+	uint32_t set_up; /* which registers of the admin queue were written since it was off */
+	bool creating;   /* a Create I/O SQ that has not completed yet */
 	uint16_t create_cid, create_sqid, create_cqid;
 	uint64_t time_ns;
 	bool has_time;

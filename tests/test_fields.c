@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What nvtrace says of single fields: their bits, the places in the specification, what a filter
+ * makes of them, and the times of a completion and its command. NVTRACE in the environment names
+ * another build.
+ */
+#include "make_trace.h"
+
+static const char *nvtrace = "build/nvtrace";
+
+static int begin(void **state)
+{
+	nvtrace = getenv("NVTRACE") != NULL ? getenv("NVTRACE") : nvtrace;
+	return make_dir(state);
+}
+
+static void hex(char *text, const void *from, size_t len)
+{
+	const uint8_t *bytes = from;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+}
+
+/* What nvtrace --hex prints of a command. */
+static void decode(struct result *r, const char *options, uint16_t qid, const struct nvme_cmd *cmd)
+{
+	char text[2 * sizeof(*cmd) + 1];
+
+	hex(text, cmd, sizeof(*cmd));
+	run(r, "echo sqe %u %s | %s --hex %s", qid, text, nvtrace, options);
+	expect_status(r, 0);
+}
+
+/* ---- bits ---- */
+
+/* Each field gets a value that is in no other place of the dword. */
+static void test_bits(void **state)
+{
+	const struct nvme_cmd log_page = {
+		.opc = NVME_OPC_GET_LOG_PAGE, .cdw10 = 0x12349c02, .cdw11 = 0x0005abcd};
+	const struct {
+		uint32_t cdw11;
+		const char *what[2];
+	} queues[] = {
+		{NVME_CREATE_IO_SQ_CQID_SET(4) | NVME_CREATE_IO_SQ_QPRIO_SET(0) | 1,
+	         {"[2:1] QPRIO : 0 urgent\n", "[0:0] PC : 0x1 yes\n"}},
+		{NVME_CREATE_IO_SQ_CQID_SET(4) | NVME_CREATE_IO_SQ_QPRIO_SET(1),
+	         {"[2:1] QPRIO : 0x1 high\n", "[0:0] PC : 0 no\n"}},
+		{NVME_CREATE_IO_SQ_CQID_SET(4) | NVME_CREATE_IO_SQ_QPRIO_SET(2) | 1,
+	         {"[2:1] QPRIO : 0x2 medium\n", "[0:0] PC : 0x1 yes\n"}},
+		{NVME_CREATE_IO_SQ_CQID_SET(4) | NVME_CREATE_IO_SQ_QPRIO_SET(3),
+	         {"[2:1] QPRIO : 0x3 low\n", "[31:16] CQID : 0x4\n"}},
+	};
+	struct nvme_cmd cmd = {.opc = NVME_OPC_CREATE_IO_SQ, .cdw10 = 0x00ff0003};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	decode(&r, "-H", 0, &log_page);
+	/* (ABCD1234h + 1) dwords */
+	expect_in(&r, r.out, "[31:16] NUMDL : 0x1234 with NUMDU 11529373908 bytes in all\n");
+	expect_in(&r, r.out, "[15:15] RAE : 0x1 yes\n");
+	expect_in(&r, r.out, "[14:8] LSP : 0x1c\n");
+	expect_in(&r, r.out, "[7:0] LID : 0x2 ");
+	expect_in(&r, r.out, "[31:16] LSI : 0x5\n");
+	expect_in(&r, r.out, "[15:0] NUMDU : 0xabcd\n");
+	done(&r);
+	for (i = 0; i < sizeof(queues) / sizeof(queues[0]); i++) {
+		cmd.cdw11 = queues[i].cdw11;
+		decode(&r, "-H", 0, &cmd);
+		expect_in(&r, r.out, "[31:16] QSIZE : 0xff 256 entries\n");
+		expect_in(&r, r.out, "[15:0] QID : 0x3\n");
+		expect_in(&r, r.out, queues[i].what[0]);
+		expect_in(&r, r.out, queues[i].what[1]);
+		done(&r);
+	}
+}
+
+/* ---- the specification ---- */
+
+static void test_citations(void **state)
+{
+	static const struct {
+		uint16_t qid;
+		uint8_t opc;
+		const char *place;
+	} cases[] = {
+		{0, NVME_OPC_DELETE_IO_SQ, "[Base 2.1: Delete I/O Submission Queue command]"},
+		{0, NVME_OPC_CREATE_IO_SQ,
+	         "[Base 2.1 §5.2.2: Create I/O Submission Queue command]"},
+		{0, NVME_OPC_GET_LOG_PAGE, "[Base 2.1 §5.1.12: Get Log Page command]"},
+		{0, NVME_OPC_DELETE_IO_CQ, "[Base 2.1: Delete I/O Completion Queue command]"},
+		{0, NVME_OPC_CREATE_IO_CQ,
+	         "[Base 2.1 §5.2.1: Create I/O Completion Queue command]"},
+		{0, NVME_OPC_IDENTIFY, "[Base 2.1 §5.1.13: Identify command]"},
+		{0, NVME_OPC_ABORT, "[Base 2.1: Abort command]"},
+		{0, NVME_OPC_ASYNC_EVENT_REQUEST, "[Base 2.1: Asynchronous Event Request command]"},
+		{0, NVME_OPC_FORMAT_NVM, "[Base 2.1: Format NVM command]"},
+		{0, NVME_OPC_GET_LBA_STATUS, "[NVM 1.1: Get LBA Status command]"},
+		{1, NVME_OPC_FLUSH, "[Base 2.1 §7.2: Flush command]"},
+		{1, NVME_OPC_WRITE, "[NVM 1.1 §3.3.6: Write command]"},
+		{1, NVME_OPC_READ, "[NVM 1.1 §3.3.4: Read command]"},
+		{1, NVME_OPC_COMPARE, "[NVM 1.1: Compare command]"},
+		{1, NVME_OPC_VERIFY, "[NVM 1.1: Verify command]"},
+		{1, NVME_OPC_ZONE_APPEND, "[ZNS: Zone Append command]"},
+		/* the command dword and the data pointer are cited with every command */
+		{1, NVME_OPC_READ, "[Base 2.1 §4.1.1, Fig. 91: Command Dword 0]"},
+		{1, NVME_OPC_READ, "[Base 2.1 §4.3.1: Physical Region Page Entry and List]"},
+	};
+	static const struct {
+		uint32_t offset;
+		const char *place;
+	} registers[] = {
+		{NVME_REG_CC, "[Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration]"},
+		{NVME_REG_AQA, "[Base 2.1 §3.1.4.8, Fig. 44: Admin Queue Attributes]"},
+		{NVME_REG_ASQ, "[Base 2.1 §3.1.4.9: Admin Submission Queue Base Address]"},
+		{NVME_REG_ACQ, "[Base 2.1 §3.1.4.10: Admin Completion Queue Base Address]"},
+		{NVME_REG_INTMS, "[Base 2.1 §3.1.4.3: Interrupt Mask Set]"},
+		{NVME_REG_INTMC, "[Base 2.1 §3.1.4.4: Interrupt Mask Clear]"},
+		{NVME_REG_NSSR, "[Base 2.1 §3.1.4.7, Fig. 43: NVM Subsystem Reset]"},
+	};
+	struct result r;
+	struct trace t;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct nvme_cmd cmd = {.opc = cases[i].opc, .nsid = 1};
+
+		cmd.dptr.prp.prp1 = 0x1000;
+		decode(&r, "--explain", cases[i].qid, &cmd);
+		expect_in(&r, r.out, cases[i].place);
+		done(&r);
+	}
+	for (i = 0; i < sizeof(registers) / sizeof(registers[0]); i++) {
+		trace_open(&t, "reg.nvt");
+		put_reg(&t, registers[i].offset, 1);
+		trace_close(&t);
+		run(&r, "%s -v --explain %s", nvtrace, path("reg.nvt"));
+		expect_status(&r, 0);
+		expect_in(&r, r.out, registers[i].place);
+		done(&r);
+	}
+}
+
+/* ---- filters ---- */
+
+/* How many lines of text the filter leaves of h.nvt. */
+static void expect_filter(const char *filter, int lines)
+{
+	struct result r;
+	int n = 0;
+	char *at;
+
+	run(&r, "%s -f '%s' %s", nvtrace, filter, path("h.nvt"));
+	expect_status(&r, 0);
+	for (at = r.out; (at = strchr(at, '\n')) != NULL; at++)
+		n++;
+	if (n != lines) {
+		fprintf(stderr, "%s: %d lines, not %d\n", filter, n, lines);
+		show(&r);
+	}
+	assert_int_equal(n, lines);
+	done(&r);
+}
+
+/* 10 commands and their completions: LBA 100 to 109, a Verify last, at LBA 109. */
+static void test_filter(void **state)
+{
+	struct trace t;
+	uint32_t i;
+
+	(void)state;
+	trace_open(&t, "h.nvt");
+	for (i = 0; i < 10; i++)
+		put_io(&t, i, i < 9 ? NVME_OPC_READ : NVME_OPC_VERIFY, 100 + i, 2);
+	trace_close(&t);
+	expect_filter("kind==command && lba in 102..105", 4);
+	expect_filter("kind==command && lba in 105..105", 1);
+	expect_filter("kind==command && lba in 90..100", 1);
+	expect_filter("kind==command && lba in 109..200", 1);
+	expect_filter("kind==command && lba in 110..200", 0);
+	expect_filter("opc==verify", 2);
+	expect_filter("opc==read", 18);
+	/* each command takes four records: SQE, doorbell, CQE, doorbell */
+	expect_filter("record==1", 1);
+	expect_filter("record in 5..12 && kind!=doorbell", 4);
+	expect_filter("record in 37..100", 2);
+}
+
+/* Verify names blocks, as Read does. */
+static void test_verify_range(void **state)
+{
+	struct result r;
+	struct trace t;
+
+	(void)state;
+	trace_open(&t, "v.nvt");
+	put_io(&t, 0, NVME_OPC_VERIFY, 77, 8);
+	put_io(&t, 1, NVME_OPC_VERIFY, 99, 5);
+	trace_close(&t);
+	run(&r, "%s -c %s", nvtrace, path("v.nvt"));
+	expect_status(&r, 0);
+	/* count, errors, blocks */
+	expect_in(&r, expect_in(&r, r.out, "(0ch) "), "   2       0         13 ");
+	expect_in(&r, r.out, "lba:77 len:8: SUCCESS (00/00)\n");
+	done(&r);
+}
+
+/* ---- times ---- */
+
+/* A completion with an earlier time than its command's has no latency, and that is said. */
+static void test_older_than_its_command(void **state)
+{
+	static const char older[] = "it is older than its command";
+	struct result r;
+	struct trace t;
+	int old;
+
+	(void)state;
+	for (old = 0; old < 2; old++) {
+		trace_open(&t, "t.nvt");
+		put_cmd(&t, 1, 0, NVME_OPC_READ, 0, 0, 0, 0x20000);
+		t.time -= old ? 5000 : 1000; /* a slot later is 1000 ns later: so not at once */
+		put_cpl(&t, 1, 0, 1);
+		trace_close(&t);
+		run(&r, "%s -v --latency %s", nvtrace, path("t.nvt"));
+		if (old)
+			expect_in(&r, r.out, older);
+		else
+			assert_null(strstr(r.out, older));
+		done(&r);
+		run(&r, "%s -T json %s", nvtrace, path("t.nvt"));
+		assert_int_equal(strstr(r.out, "latency_ns") == NULL, old);
+		done(&r);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bits),
+		cmocka_unit_test(test_citations),
+		cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_verify_range),
+		cmocka_unit_test(test_older_than_its_command),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, begin, remove_dir);
+}

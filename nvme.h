@@ -6501,6 +6501,10 @@ NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 		max = qp->entries; /* a controller that floods the ring does not keep us here for ever */
 	qp->polling++;
 	while (count < max && nvme__qpair_read_cqe(qp, &cpl)) {
+		/* One doorbell for the whole batch, or for every half ring of a long one. It is
+		 * for those before this one, so that the record has completions in front of it. */
+		if (qp->unrung >= qp->entries / 2)
+			nvme_ring_cq_doorbell(qp);
 		if (++qp->cq_head == qp->entries) {
 			qp->cq_head = 0;
 			qp->phase ^= 1;
@@ -6508,19 +6512,15 @@ NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 		count++;
 		qp->unrung++;
 		nvme__qpair_take_cqe(qp, &cpl);
-		/* One doorbell for the whole batch, or for every half ring of a long one. It comes
-		 * behind the completions in the record too. */
-		if (qp->unrung >= qp->entries / 2)
-			nvme_ring_cq_doorbell(qp);
 	}
 	qp->polling--;
-	/* what is left; a callback that polls may find nothing and still have slots to hand back */
-	if (qp->unrung != 0)
-		nvme_ring_cq_doorbell(qp);
-	if (count != 0)
+	if (count != 0) {
 		qp->idle_polls = 0;
-	else if (qp->num_free != qp->num_trackers && ++qp->idle_polls >= NVME__IDLE_POLLS)
+		if (qp->unrung != 0)
+			nvme_ring_cq_doorbell(qp);
+	} else if (qp->num_free != qp->num_trackers && ++qp->idle_polls >= NVME__IDLE_POLLS) {
 		return nvme__qpair_watch(qp);
+	}
 	return nvme__unlikely(qp->failed != 0) ? qp->failed : (int)count;
 }
 

@@ -612,45 +612,6 @@ static void test_submit_in_callback(void **state)
 	}
 }
 
-/* Waits for another command: in a ring of two it only fits once this one was handed back. */
-static void wait_in_callback(void *arg, const struct nvme_cpl *cpl)
-{
-	struct again *again = (struct again *)arg;
-	struct again inner = {again->ctrlr, again->qp, 0, 0, 0};
-	int i;
-
-	(void)cpl;
-	again->calls++;
-	again->rc = nvme_ns_cmd_flush(nvme_ctrlr_get_ns(again->ctrlr, 1), again->qp, submit_again,
-	                              &inner);
-	for (i = 0; i < 3 && inner.calls == 0; i++)
-		assert_true(nvme_qpair_process_completions(again->qp, 0) >= 0);
-	again->left = inner.calls;
-}
-
-static void test_poll_in_callback(void **state)
-{
-	static const uint32_t depths[] = {2, 3, 4, 16};
-	unsigned int d;
-
-	(void)state;
-	for (d = 0; d < 4; d++) {
-		struct nvme_ctrlr *ctrlr = start();
-		struct nvme_qpair *qp = fake_qpair(ctrlr, depths[d]);
-		struct again again = {ctrlr, qp, 0, 0, 0};
-
-		assert_int_equal(nvme_ns_cmd_flush(nvme_ctrlr_get_ns(ctrlr, 1), qp,
-		                                   wait_in_callback, &again),
-		                 0);
-		assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
-		assert_int_equal(again.calls, 1);
-		assert_int_equal(again.rc, 0);
-		assert_int_equal(again.left, 1);
-		assert_int_equal(fake.cq[1].head, 2 % depths[d]);
-		stop(ctrlr);
-	}
-}
-
 static void free_queue(void *arg, const struct nvme_cpl *cpl)
 {
 	struct again *again = (struct again *)arg;
@@ -1257,7 +1218,6 @@ int main(void)
 		cmocka_unit_test(test_cqe_changes_later),
 		cmocka_unit_test(test_stale_memory),
 		cmocka_unit_test(test_submit_in_callback),
-		cmocka_unit_test(test_poll_in_callback),
 		cmocka_unit_test(test_free_in_callback),
 		cmocka_unit_test(test_free_in_abort_callback),
 		cmocka_unit_test(test_detach_in_callback),

@@ -607,10 +607,10 @@ static void test_never_rung(void **state)
 		{"delete", "queue 1: CQ head never rung: 2 completions were taken, none", 2},
 		{"shutdown", "queue 1: CQ head never rung: 1 completions were taken", 1},
 		{"disable", "queue 1: CQ head never rung: 2 completions were taken", 2},
-		{"detach", "queue 1: CQ head never rung: 3 completions were taken", 3},
+		{"detach", "queue 1: CQ head never rung: 2 completions were taken", 3},
 		{"all", "queue 1: CQ head never rung: 2 completions were taken", 2},
 		{"down", "queue 1: CQ head never rung: 2 completions were taken", 2},
-		{"next", "queue 1: CQ head never rung: 3 completions were taken", 3},
+		{"next", "queue 1: CQ head never rung: 2 completions were taken", 3},
 		{"next", NULL, 2}, /* a callback that submits: the batch may not have ended */
 		{"here", NULL, 3},
 		{"all", NULL, 0},
@@ -644,7 +644,7 @@ static void test_driver_never_rings(void **state)
 	run(&r, "%s --lint %s", nvtrace, path("deaf.nvt"));
 	expect_status(&r, 1);
 	assert_int_equal(lines(r.out), 2);
-	expect_in(&r, r.out, "queue 1: CQ head never rung: 3 completions were taken");
+	expect_in(&r, r.out, "queue 1: CQ head never rung: 2 completions were taken");
 	expect_in(&r, r.out, "queue 0: CQ head never rung: ");
 	done(&r);
 }
@@ -694,9 +694,9 @@ static void lint_run(const char *command, const char *number, const char *device
 	expect_lint(command, "run.nvt", NULL);
 }
 
-static const char *const modes[][2] = {{"pattern", "10"}, {"async", "20"}, {"threads", "30"},
-                                       {"limits", "0"},   {"depth", "16"}, {"depth", "2"},
-                                       {"depth", "3"},    {"depth", "64"}};
+static const char *const modes[][2] = {
+	{"pattern", "10"}, {"async", "20"}, {"threads", "30"}, {"limits", "0"}, {"depth", "16"},
+	{"depth", "2"},    {"depth", "3"},  {"depth", "64"},   {"soak", "40"},  {"format", "3"}};
 static const int ring_sizes[] = {65536, 200, 61};
 
 /* The first so many modes, in a file that holds all of it or goes round. */

@@ -64,14 +64,14 @@ nvme decode AQA 2031647
 # written and goes on by itself. The second one stops before the first command is sent.
 
 break nvme_mmio_write_4
-#> Breakpoint 1 at 0xc8b0: file ./nvme.h, line 4751.
+#> Breakpoint 1 at 0xeba0: file ./nvme.h, line 5613.
 commands
 silent
 nvme write
 continue
 end
 tbreak nvme_ring_sq_doorbell
-#> Temporary breakpoint 2 at 0xcd82: file ./nvme.h, line 4876.
+#> Temporary breakpoint 2 at 0xf06d: file ./nvme.h, line 5738.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -95,8 +95,8 @@ run
 #>   10:7   MPS     0      4096 bytes       Memory Page Size
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      1      enabled          Enable
-#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4876
-#> 4876		nvme__wmb();
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5738
+#> 5738		nvme__wmb();
 
 # That is all. Six writes, four of them for two 64-bit addresses.
 #
@@ -115,20 +115,20 @@ run
 
 delete
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 3 at 0x5555555608b0: file ./nvme.h, line 4751.
+#> Breakpoint 3 at 0x555555562ba0: file ./nvme.h, line 5613.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555872b0, offset=20, val=4587521) at ./nvme.h:4751
-#> 4751		if (nvme__unlikely(dev->log->verbose))
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5613
+#> 5613		if (nvme__unlikely(dev->log->verbose))
 backtrace
-#> #0  nvme_mmio_write_4 (dev=0x5555555872b0, offset=20, val=4587521) at ./nvme.h:4751
-#> #1  0x000055555556479d in nvme_ctrlr_enable (ctrlr=0x5555555872b0) at ./nvme.h:5984
-#> #2  0x0000555555564a3e in nvme_ctrlr_start (ctrlr=0x5555555872b0) at ./nvme.h:6024
-#> #3  0x0000555555565cf4 in nvme_ctrlr_process_init (ctrlr=0x5555555872b0) at ./nvme.h:6303
-#> #4  0x00005555555672c7 in nvme_attach (addr=0x7fffffffe98e "soft", opts=0x7fffffffe490, out=0x7fffffffe500) at ./nvme.h:6711
-#> #5  0x0000555555575530 in open_device (device=0x7fffffffe98e "soft", ctrlr=0x7fffffffe500) at examples/device.h:41
-#> #6  0x0000555555576172 in main (argc=2, argv=0x7fffffffe658) at examples/hello_world.c:142
+#> #0  nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5613
+#> #1  0x0000555555567735 in nvme_ctrlr_enable (ctrlr=0x55555558e2b0) at ./nvme.h:7130
+#> #2  0x00005555555679cc in nvme_ctrlr_start (ctrlr=0x55555558e2b0) at ./nvme.h:7170
+#> #3  0x00005555555697b5 in nvme_ctrlr_process_init (ctrlr=0x55555558e2b0) at ./nvme.h:7633
+#> #4  0x000055555556aff7 in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4a0, out=0x7fffffffe510) at ./nvme.h:8090
+#> #5  0x0000555555579956 in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:53
+#> #6  0x000055555557a579 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:144
 
 # Read it from below: attach, initialize, start, enable. The old backtraces have a few frames more,
 # but the same stations: process_init, then enable, then the write.
@@ -146,8 +146,8 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error       Controller Fatal Status
 #>   0      RDY     0      not ready            Ready
 finish
-#> nvme_ctrlr_enable (ctrlr=0x5555555872b0) at ./nvme.h:5986
-#> 5986		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
+#> nvme_ctrlr_enable (ctrlr=0x55555558e2b0) at ./nvme.h:7132
+#> 7132		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
 nvme regs
 #> Controller 'soft' (found as 'ctrlr' of frame 0, nvme_ctrlr_enable())
 #> Registers: read in the memory of the soft controller, without a call
@@ -202,10 +202,10 @@ nvme regs
 # field counts half seconds, which is easily forgotten: 14h = 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x555555564b17: file ./nvme.h, line 6057.
+#> Temporary breakpoint 4 at 0x555555567aa5: file ./nvme.h, line 7203.
 continue
-#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555872b0) at ./nvme.h:6057
-#> 6057		struct nvme_dev *dev = &ctrlr->dev;
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x55555558e2b0) at ./nvme.h:7203
+#> 7203		struct nvme_dev *dev = &ctrlr->dev;
 nvme regs CSTS
 #> CSTS = 00000001h (decimal 1)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -220,7 +220,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 29243) killed]
+#> [Inferior 1 (process 3653) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -19,25 +19,26 @@ set args soft
 # ---- The first command of all ----------------------------------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 1 at 0xcd82: file ./nvme.h, line 4876.
+#> Breakpoint 1 at 0xf06d: file ./nvme.h, line 5738.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4876
-#> 4876		nvme__wmb();
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5738
+#> 5738		nvme__wmb();
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4876
-#> #1  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559b380, tr=0x55555559b430) at ./nvme.h:5308
-#> #2  0x00005555555628aa in nvme__submit_raw (qp=0x55555559b380, cmd=0x7fffffffe2a0, buf=0x7fff77c06000, len=4096, cb=0x55555556315e <nvme__sync_done>, arg=0x7fffffffe180) at ./nvme.h:5373
-#> #3  0x00005555555634cd in nvme__submit_and_wait (qp=0x55555559b380, cmd=0x7fffffffe2a0, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe210) at ./nvme.h:5657
-#> #4  0x000055555556364a in nvme__command_and_wait (qp=0x55555559b380, cmd=0x7fffffffe2a0, buf=0x5555555874b0, len=4096, cpl=0x7fffffffe210) at ./nvme.h:5695
-#> #5  0x0000555555567d7d in nvme_ctrlr_admin (ctrlr=0x5555555872b0, cmd=0x7fffffffe2a0, buf=0x5555555874b0, len=4096, cpl=0x0) at ./nvme.h:6922
-#> #6  0x0000555555564ac7 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555872b0, cns=1, nsid=0, data=0x5555555874b0) at ./nvme.h:6041
-#> #7  0x0000555555564b84 in nvme_ctrlr_identify (ctrlr=0x5555555872b0) at ./nvme.h:6064
-#> #8  0x0000555555565d09 in nvme_ctrlr_process_init (ctrlr=0x5555555872b0) at ./nvme.h:6304
-#> #9  0x00005555555672c7 in nvme_attach (addr=0x7fffffffe98e "soft", opts=0x7fffffffe4b0, out=0x7fffffffe520) at ./nvme.h:6711
-#> #10 0x0000555555575530 in open_device (device=0x7fffffffe98e "soft", ctrlr=0x7fffffffe520) at examples/device.h:41
-#> #11 0x00005555555760f8 in main (argc=2, argv=0x7fffffffe658) at examples/hello_world.c:137
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5738
+#> #1  0x0000555555564831 in nvme_qpair_submit_request (qp=0x5555555a49d0, tr=0x5555555a4ae0) at ./nvme.h:6190
+#> #2  0x0000555555564be7 in nvme__submit_raw (qp=0x5555555a49d0, cmd=0x7fffffffe260, buf=0x7fff77c06000, len=4096, cb=0x555555565994 <nvme__sync_done>, arg=0x7fffffffe140) at ./nvme.h:6256
+#> #3  0x0000555555565f1c in nvme__submit_sync (qp=0x5555555a49d0, cmd=0x7fffffffe260, buf=0x7fff77c06000, len=4096, sync=0x7fffffffe140, deadline=30020) at ./nvme.h:6703
+#> #4  0x0000555555566000 in nvme__submit_and_wait (qp=0x5555555a49d0, cmd=0x7fffffffe260, buf=0x7fff77c06000, len=4096, bounce=0x5555555a4ab8, cpl=0x7fffffffe1d0) at ./nvme.h:6723
+#> #5  0x0000555555566461 in nvme__command_and_wait (qp=0x5555555a49d0, cmd=0x7fffffffe260, buf=0x55555558e4b8, len=4096, cpl=0x7fffffffe1d0) at ./nvme.h:6801
+#> #6  0x00005555555665ba in nvme__ctrlr_admin (ctrlr=0x55555558e2b0, cmd=0x7fffffffe260, buf=0x55555558e4b8, len=4096, cpl=0x0) at ./nvme.h:6826
+#> #7  0x0000555555567a55 in nvme_ctrlr_cmd_identify (ctrlr=0x55555558e2b0, cns=1, nsid=0, data=0x55555558e4b8) at ./nvme.h:7187
+#> #8  0x0000555555567b12 in nvme_ctrlr_identify (ctrlr=0x55555558e2b0) at ./nvme.h:7210
+#> #9  0x00005555555697ca in nvme_ctrlr_process_init (ctrlr=0x55555558e2b0) at ./nvme.h:7634
+#> #10 0x000055555556aff7 in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4a0, out=0x7fffffffe510) at ./nvme.h:8090
+#> #11 0x0000555555579956 in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:53
+#> #12 0x000055555557a579 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:144
 
 # Bring-up wants to know who the controller is, so nvme_ctrlr_identify() sends an Identify command.
 # The command is in the ring already:
@@ -59,10 +60,10 @@ nvme ring
 # Nothing has happened yet. The controller does not watch the memory; it has to be told:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x5555555608b0: file ./nvme.h, line 4751.
+#> Temporary breakpoint 2 at 0x555555562ba0: file ./nvme.h, line 5613.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555872b0, offset=4096, val=1) at ./nvme.h:4751
-#> 4751		if (nvme__unlikely(dev->log->verbose))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=4096, val=1) at ./nvme.h:5613
+#> 5613		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 1000h  SQ0TDBL  <- 1: the new tail of queue 0 is slot 1
 
@@ -75,8 +76,8 @@ nvme write
 # The driver works that out once, when it builds the queue pair:
 
 up
-#> #1  0x0000555555560df2 in nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4879
-#> 4879		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+#> #1  0x00005555555630dd in nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5741
+#> 5741		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
 print/x qp->sq_tdbl
 #> $1 = 0x1000
 print qp->sq_tail
@@ -89,13 +90,13 @@ print qp->sq_tail
 # fetches whatever the slot held before.
 
 frame function nvme_ring_sq_doorbell
-#> #1  0x0000555555560df2 in nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4879
-#> 4879		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+#> #1  0x00005555555630dd in nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5741
+#> 5741		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
 frame function nvme_qpair_submit_request
-#> #2  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559b380, tr=0x55555559b430) at ./nvme.h:5308
-#> 5308		nvme_ring_sq_doorbell(qp);
+#> #2  0x0000555555564831 in nvme_qpair_submit_request (qp=0x5555555a49d0, tr=0x5555555a4ae0) at ./nvme.h:6190
+#> 6190		nvme_ring_sq_doorbell(qp);
 print *tr
-#> $3 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x55555556315e <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
+#> $3 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x555555565994 <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
 
 # ---- The same for a write --------------------------------------------------------------------
 #
@@ -104,26 +105,26 @@ print *tr
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 3 at 0x55555556788f: file ./nvme.h, line 6814.
+#> Temporary breakpoint 3 at 0x55555556b8ad: file ./nvme.h, line 8248.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x55555559c940, qp=0x55555559da00, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555575b6d <io_complete>, arg=0x7fffffffe52a, io_flags=0) at ./nvme.h:6814
-#> 6814		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555a5fc0, qp=0x5555555a7020, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x555555579f93 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8248
+#> 8248		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x55555559da00) at ./nvme.h:4876
-#> 4876		nvme__wmb();
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a7020) at ./nvme.h:5738
+#> 5738		nvme__wmb();
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x55555559da00) at ./nvme.h:4876
-#> #1  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559da00, tr=0x55555559dab0) at ./nvme.h:5308
-#> #2  0x000055555556780a in nvme__ns_cmd_rw (ns=0x55555559c940, qp=0x55555559da00, opc=1 '\001', buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555575b6d <io_complete>, arg=0x7fffffffe52a, io_flags=0) at ./nvme.h:6801
-#> #3  0x00005555555678c7 in nvme_ns_cmd_write (ns=0x55555559c940, qp=0x55555559da00, buf=0x7fff77c8b000, slba=0, nlb=1, cb=0x555555575b6d <io_complete>, arg=0x7fffffffe52a, io_flags=0) at ./nvme.h:6814
-#> #4  0x0000555555575c68 in write_and_read (ns=0x55555559c940, qp=0x55555559da00, buf=0x7fff77c8b000 "Hello world!\n", io=0x7fffffffe52a) at examples/hello_world.c:59
-#> #5  0x0000555555575f73 in hello_world (ctrlr=0x5555555872b0, look_first=false, io=0x7fffffffe52a) at examples/hello_world.c:114
-#> #6  0x0000555555576172 in main (argc=2, argv=0x7fffffffe658) at examples/hello_world.c:141
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555a7020) at ./nvme.h:5738
+#> #1  0x0000555555564831 in nvme_qpair_submit_request (qp=0x5555555a7020, tr=0x5555555a7130) at ./nvme.h:6190
+#> #2  0x000055555556b828 in nvme__ns_cmd_rw (ns=0x5555555a5fc0, qp=0x5555555a7020, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x555555579f93 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8235
+#> #3  0x000055555556b8e5 in nvme_ns_cmd_write (ns=0x5555555a5fc0, qp=0x5555555a7020, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x555555579f93 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8248
+#> #4  0x000055555557a0e1 in write_and_read (ns=0x5555555a5fc0, qp=0x5555555a7020, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe51a) at examples/hello_world.c:66
+#> #5  0x000055555557a3f4 in hello_world (ctrlr=0x55555558e2b0, look_first=false, io=0x7fffffffe51a) at examples/hello_world.c:121
+#> #6  0x000055555557a5f3 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:148
 
 # From nvme_qpair_submit_request() on it is the same way: there is no second way out of the host.
 # In published backtraces of drivers with several transports there are a few more functions in
@@ -131,12 +132,12 @@ backtrace
 
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
-#> SQ 1: 256 entries at IOVA 0x206000, tail 1, head 0 (SQHD of the last completion taken)
+#> SQ 1: 256 entries at IOVA 0x207000, tail 1, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 0
-#>   H   0         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28b000 PRP2:0x0  <- outstanding
+#>   H   0         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28c000 PRP2:0x0  <- outstanding
 #>    T  1         empty
 #>       2-255     empty
-#> CQ 1: 256 entries at IOVA 0x20a000, head 0, a new entry has phase 1
+#> CQ 1: 256 entries at IOVA 0x20b000, head 0, a new entry has phase 1
 #>   H   0         p:0 empty
 #>       1-255     p:0 empty
 
@@ -151,9 +152,9 @@ print/x qp->sq_tdbl
 
 delete
 break nvme_ring_sq_doorbell if qp->id == 0
-#> Breakpoint 4 at 0x555555560d82: file ./nvme.h, line 4876.
+#> Breakpoint 4 at 0x55555556306d: file ./nvme.h, line 5738.
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 5 at 0x555555560d82: file ./nvme.h, line 4876.
+#> Breakpoint 5 at 0x55555556306d: file ./nvme.h, line 5738.
 ignore 4 1000
 ignore 5 1000
 run
@@ -164,14 +165,14 @@ run
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
 #> Hello world!
-#> [Inferior 1 (process 30261) exited normally]
+#> [Inferior 1 (process 3700) exited normally]
 info breakpoints
 #> Num     Type           Disp Enb Address            What
-#> 4       breakpoint     keep y   0x0000555555560d82 in nvme_ring_sq_doorbell at ./nvme.h:4876
+#> 4       breakpoint     keep y   0x000055555556306d in nvme_ring_sq_doorbell at ./nvme.h:5738
 #> 	stop only if qp->id == 0
 #> 	breakpoint already hit 9 times
 #> 	ignore next 991 hits
-#> 5       breakpoint     keep y   0x0000555555560d82 in nvme_ring_sq_doorbell at ./nvme.h:4876
+#> 5       breakpoint     keep y   0x000055555556306d in nvme_ring_sq_doorbell at ./nvme.h:5738
 #> 	stop only if qp->id == 1
 #> 	breakpoint already hit 2 times
 #> 	ignore next 998 hits

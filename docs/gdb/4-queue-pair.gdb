@@ -23,35 +23,35 @@ set print pretty on
 # The function is called for queue 0 in bring-up. We want the one for queue 1.
 
 break nvme_qpair_construct if id == 1
-#> Breakpoint 1 at 0xd389: file ./nvme.h, line 4973.
+#> Breakpoint 1 at 0xf6a2: file ./nvme.h, line 5849.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
-#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x5555555872b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe480) at ./nvme.h:4973
-#> 4973		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
+#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x55555558e2b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe468) at ./nvme.h:5849
+#> 5849		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
 backtrace
-#> #0  nvme_qpair_construct (ctrlr=0x5555555872b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe480) at ./nvme.h:4973
-#> #1  0x000055555556664b in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555872b0, user_opts=0x0, out=0x7fffffffe4e0) at ./nvme.h:6473
-#> #2  0x0000555555575fc3 in hello_world (ctrlr=0x5555555872b0, look_first=false, io=0x7fffffffe52a) at examples/hello_world.c:112
-#> #3  0x000055555557625c in main (argc=2, argv=0x7fffffffe658) at examples/hello_world.c:148
+#> #0  nvme_qpair_construct (ctrlr=0x55555558e2b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe468) at ./nvme.h:5849
+#> #1  0x000055555556a1f6 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x55555558e2b0, user_opts=0x0, out=0x7fffffffe4d0) at ./nvme.h:7818
+#> #2  0x000055555557a35a in hello_world (ctrlr=0x55555558e2b0, look_first=false, io=0x7fffffffe51a) at examples/hello_world.c:112
+#> #3  0x000055555557a5f3 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:148
 
 # Wait until it is done, and look at what it built:
 
 tbreak nvme__ctrlr_connect_io_qpair
-#> Temporary breakpoint 2 at 0x555555566421: file ./nvme.h, line 6437.
+#> Temporary breakpoint 2 at 0x555555569fb2: file ./nvme.h, line 7780.
 continue
-#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555872b0, qp=0x55555559da00) at ./nvme.h:6437
-#> 6437		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
+#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x55555558e2b0, qp=0x5555555a7020) at ./nvme.h:7780
+#> 7780		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
 print *qp
 #> $1 = queue pair 1, 256 entries, 0 outstanding = {
-#>   sq = 0x7fff77c06000 (IOVA 0x206000),
+#>   sq = 0x7fff77c07000 (IOVA 0x207000),
 #>   sq_tail = 0,
 #>   sq_head = 0 (from SQHD),
 #>   sq_tdbl = 1008h SQ1TDBL,
-#>   cq = 0x7fff77c0a000 (IOVA 0x20a000),
+#>   cq = 0x7fff77c0b000 (IOVA 0x20b000),
 #>   cq_head = 0,
 #>   phase = 1,
 #>   cq_hdbl = 100Ch CQ1HDBL,
@@ -77,21 +77,21 @@ print/x NVME_CQ_HDBL(1, 0)
 # ---- The controller's half: the completion queue first ---------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 3 at 0x555555560d82: file ./nvme.h, line 4876.
+#> Breakpoint 3 at 0x55555556306d: file ./nvme.h, line 5738.
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4876
-#> 4876		nvme__wmb();
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5738
+#> 5738		nvme__wmb();
 nvme last 0
 #> last command on queue 0, slot 5:
-#>   CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x20a000 PRP2:0x0
+#>   CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x20b000 PRP2:0x0
 #> last completion on queue 0, slot 4, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:5 cdw0:0 p:1
 up
-#> #1  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559b380, tr=0x55555559b430) at ./nvme.h:5308
-#> 5308		nvme_ring_sq_doorbell(qp);
+#> #1  0x0000555555564831 in nvme_qpair_submit_request (qp=0x5555555a49d0, tr=0x5555555a4ae0) at ./nvme.h:6190
+#> 6190		nvme_ring_sq_doorbell(qp);
 nvme prp tr->cmd
-#> CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x20a000 PRP2:0x0
-#> PRP1     0x20a000 is the ring itself, one contiguous piece (PC 1), seen by the program at 0x7fff77c0a000
+#> CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x20b000 PRP2:0x0
+#> PRP1     0x20b000 is the ring itself, one contiguous piece (PC 1), seen by the program at 0x7fff77c0b000
 
 # PRP1 of this command is not a piece of data. It is the address of the ring, the CQ's IOVA from
 # above. In hexadecimal, as a log would show it, CDW10 and CDW11 are
@@ -108,16 +108,16 @@ print/x tr->cmd.cdw11
 # ---- Then the submission queue ---------------------------------------------------------------
 
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x55555559b380) at ./nvme.h:4876
-#> 4876		nvme__wmb();
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5738
+#> 5738		nvme__wmb();
 nvme last 0
 #> last command on queue 0, slot 6:
-#>   CREATE IO SQ cid:0 QID:1 QSIZE:256 entries PC:1 QPRIO:0 CQID:1 PRP1:0x206000 PRP2:0x0
+#>   CREATE IO SQ cid:0 QID:1 QSIZE:256 entries PC:1 QPRIO:0 CQID:1 PRP1:0x207000 PRP2:0x0
 #> last completion on queue 0, slot 5, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:6 cdw0:0 p:1
 up
-#> #1  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559b380, tr=0x55555559b430) at ./nvme.h:5308
-#> 5308		nvme_ring_sq_doorbell(qp);
+#> #1  0x0000555555564831 in nvme_qpair_submit_request (qp=0x5555555a49d0, tr=0x5555555a4ae0) at ./nvme.h:6190
+#> 6190		nvme_ring_sq_doorbell(qp);
 print/x tr->cmd.cdw11
 #> $6 = 0x10001
 
@@ -132,21 +132,26 @@ print/x tr->cmd.cdw11
 
 delete
 frame function nvme_ctrlr_alloc_io_qpair
+#> #9  0x000055555556a227 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x55555558e2b0, user_opts=0x0, out=0x7fffffffe4d0) at ./nvme.h:7822
+#> 7822		rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
 finish
+#> 0x000055555557a35a in hello_world (ctrlr=0x55555558e2b0, look_first=false, io=0x7fffffffe51a) at examples/hello_world.c:112
+#> 112		rc = nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp);
+#> Value returned is $7 = 0
 nvme ring 1
 #> Queue pair 1 of 'soft': 0 commands outstanding, room for 255
-#> SQ 1: 256 entries at IOVA 0x206000, tail 0, head 0 (SQHD of the last completion taken)
+#> SQ 1: 256 entries at IOVA 0x207000, tail 0, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 0
 #>   HT  0         empty
 #>       1-255     empty
-#> CQ 1: 256 entries at IOVA 0x20a000, head 0, a new entry has phase 1
+#> CQ 1: 256 entries at IOVA 0x20b000, head 0, a new entry has phase 1
 #>   H   0         p:0 empty
 #>       1-255     p:0 empty
 
 # An empty pair of rings. The first read or write on it starts at slot 0.
 
 kill
-#> [Inferior 1 (process 15367) killed]
+#> [Inferior 1 (process 3790) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

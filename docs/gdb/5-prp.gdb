@@ -22,19 +22,19 @@ set print pretty on
 # ---- 512 bytes: PRP1 alone -------------------------------------------------------------------
 
 tbreak describe
-#> Temporary breakpoint 1 at 0x214b6: file docs/gdb/prp_steps.c, line 22.
+#> Temporary breakpoint 1 at 0x2584d: file docs/gdb/prp_steps.c, line 22.
 run
-#> Temporary breakpoint 1, describe (qp=0x55555559a9f0, list=0x7fff77c8b000, buf=0x7fff77c8e000 "", len=512) at docs/gdb/prp_steps.c:22
+#> Temporary breakpoint 1, describe (qp=0x5555555a5010, list=0x7fff77c8c000, buf=0x7fff77c8f000 "", len=512) at docs/gdb/prp_steps.c:22
 #> 22		struct nvme_ns *ns = nvme_ctrlr_get_ns(qp->ctrlr, 1);
 break nvme_prp_list_append
-#> Breakpoint 2 at 0x5555555619ac: file ./nvme.h, line 5138.
+#> Breakpoint 2 at 0x555555563cb9: file ./nvme.h, line 6013.
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe460, iova=2678784, len=512) at ./nvme.h:5138
-#> 5138		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe450, iova=2682880, len=512) at ./nvme.h:6013
+#> 6013		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print len
 #> $1 = 512
 print/x iova
-#> $2 = 0x28e000
+#> $2 = 0x28f000
 
 # The function gets an IOVA: the program's address has been translated already (a subtraction, see
 # nvme__dma_iova). First it computes how many pages the bytes touch. Go on line by line, until PRP1
@@ -43,7 +43,16 @@ print/x iova
 while prp->prp_index == 0
 next
 end
+#> 6014		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
+#> 6017		rc = nvme__prp_check(prp, iova, len);
+#> 6018		if (nvme__unlikely(rc != 0))
+#> 6020		prp->last_end = (uint32_t)((iova + len) & mask);
+#> 6021		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
+#> 6022			prp->prp1 = iova;
+#> 6023			prp->prp_index = 1;
+#> 6024			iova = (iova & ~mask) + page_size;
 print pages
+#> $3 = 1
 
 # One page. 'mask' is FFFh; the formula rounds up the end and counts from the start of the first
 # page, so a buffer that starts inside a page is counted rightly too. And until the page is done:
@@ -51,35 +60,40 @@ print pages
 while pages != 0
 next
 end
+#> 6025			pages--;
+#> 6027		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
 print *prp
+#> $4 = PRPs for 1 page, PRP1 only = {
+#>   prp1 = 0x28f000
+#> }
 
 # The first entry went to PRP1, and 'pages' is 0 now, so nothing is left to do. This is what the
 # command says in the end:
 
 break look
-#> Breakpoint 3 at 0x55555557548d: file docs/gdb/prp_steps.c, line 17.
+#> Breakpoint 3 at 0x555555579824: file docs/gdb/prp_steps.c, line 17.
 continue
-#> Breakpoint 3, look (qp=0x55555559a9f0, cmd=0x7fffffffe4b0) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555a5010, cmd=0x7fffffffe4a0) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
-#> WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28e000 PRP2:0x0
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28f000 PRP2:0x0
 #> 512 bytes, pages of 4096 bytes: 1 page
-#> PRP1     0x28e000     512   bytes, seen by the program at 0x7fff77c8e000
+#> PRP1     0x28f000     512   bytes, seen by the program at 0x7fff77c8f000
 #> PRP2     0x0          not used: one page is enough
 
 # ---- 8 KiB from the start of a page: PRP1 and PRP2 -------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe460, iova=2678784, len=8192) at ./nvme.h:5138
-#> 5138		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe450, iova=2682880, len=8192) at ./nvme.h:6013
+#> 6013		uint64_t page_size = prp->page_size, mask = page_size - 1;
 continue
-#> Breakpoint 3, look (qp=0x55555559a9f0, cmd=0x7fffffffe4b0) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555a5010, cmd=0x7fffffffe4a0) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
-#> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28e000 PRP2:0x28f000
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28f000 PRP2:0x290000
 #> 8192 bytes, pages of 4096 bytes: 2 pages
-#> PRP1     0x28e000     4096  bytes, seen by the program at 0x7fff77c8e000
-#> PRP2     0x28f000     4096  bytes, seen by the program at 0x7fff77c8f000
+#> PRP1     0x28f000     4096  bytes, seen by the program at 0x7fff77c8f000
+#> PRP2     0x290000     4096  bytes, seen by the program at 0x7fff77c90000
 
 # Two pages. PRP2 is the address of the second page. Here it follows the first one directly, since
 # the buffer is one piece of the controller's address space, but nothing demands that: each entry
@@ -88,20 +102,20 @@ nvme prp cmd
 # ---- 8 KiB from the middle of a page: a list already -----------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe460, iova=2680832, len=8192) at ./nvme.h:5138
-#> 5138		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe450, iova=2684928, len=8192) at ./nvme.h:6013
+#> 6013		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print/x iova
-#> $5 = 0x28e800
+#> $5 = 0x28f800
 continue
-#> Breakpoint 3, look (qp=0x55555559a9f0, cmd=0x7fffffffe4b0) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555a5010, cmd=0x7fffffffe4a0) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
-#> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28e800 PRP2:0x28b000
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28f800 PRP2:0x28c000
 #> 8192 bytes, pages of 4096 bytes: 3 pages
-#> PRP1     0x28e800     2048  bytes, seen by the program at 0x7fff77c8e800
-#> PRP2     0x28b000     a list of 2 entries:
-#>   prp[0]    0x28f000     4096  bytes
-#>   prp[1]    0x290000     2048  bytes
+#> PRP1     0x28f800     2048  bytes, seen by the program at 0x7fff77c8f800
+#> PRP2     0x28c000     a list of 2 entries:
+#>   prp[0]    0x290000     4096  bytes
+#>   prp[1]    0x291000     2048  bytes
 
 # The same 8 KiB, but three pages: 2048 bytes, 4096, and 2048. Three do not fit into PRP1 and PRP2,
 # so now PRP2 means something else: the address of a list, in which the second page is entry 0. Only
@@ -113,97 +127,97 @@ nvme prp cmd
 # ---- 1 MiB: a list of 255 entries ------------------------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe460, iova=2678784, len=1048576) at ./nvme.h:5138
-#> 5138		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe450, iova=2682880, len=1048576) at ./nvme.h:6013
+#> 6013		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_begin_list
-#> Temporary breakpoint 4 at 0x55555556161f: file ./nvme.h, line 5066.
+#> Temporary breakpoint 4 at 0x55555556392c: file ./nvme.h, line 5941.
 continue
-#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe460) at ./nvme.h:5066
-#> 5066		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe450) at ./nvme.h:5941
+#> 5941		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 backtrace 3
-#> #0  nvme__prp_begin_list (prp=0x7fffffffe460) at ./nvme.h:5066
-#> #1  0x00005555555617d5 in nvme__prp_append_to_list (prp=0x7fffffffe460, addr=2686976, count=254) at ./nvme.h:5102
-#> #2  0x0000555555561acd in nvme_prp_list_append (prp=0x7fffffffe460, iova=2686976, len=1048576) at ./nvme.h:5158
+#> #0  nvme__prp_begin_list (prp=0x7fffffffe450) at ./nvme.h:5941
+#> #1  0x0000555555563ae2 in nvme__prp_append_to_list (prp=0x7fffffffe450, addr=2691072, count=254) at ./nvme.h:5977
+#> #2  0x0000555555563dda in nvme_prp_list_append (prp=0x7fffffffe450, iova=2691072, len=1048576) at ./nvme.h:6033
 print *prp
 #> $6 = PRPs for 2 pages, PRP1 and PRP2 = {
-#>   prp1 = 0x28e000,
-#>   prp2 = 0x28f000
+#>   prp1 = 0x28f000,
+#>   prp2 = 0x290000
 #> }
 
 # This is the moment when PRP2 turns from a page into a list: the driver had put the second page
 # into PRP2, and now a third is coming.
 
 finish
-#> 0x00005555555617d5 in nvme__prp_append_to_list (prp=0x7fffffffe460, addr=2686976, count=254) at ./nvme.h:5102
-#> 5102			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
+#> 0x0000555555563ae2 in nvme__prp_append_to_list (prp=0x7fffffffe450, addr=2691072, count=254) at ./nvme.h:5977
+#> 5977			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
 #> Value returned is $7 = 0
 print *prp
 #> $8 = PRPs for 2 pages, PRP1 and PRP2 = {
-#>   prp1 = 0x28e000,
-#>   prp2 = 0x28b000
+#>   prp1 = 0x28f000,
+#>   prp2 = 0x28c000
 #> }
 continue
-#> Breakpoint 3, look (qp=0x55555559a9f0, cmd=0x7fffffffe4b0) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555a5010, cmd=0x7fffffffe4a0) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
-#> WRITE cid:0 nsid:1 SLBA:0 NLB:2048 blocks PRP1:0x28e000 PRP2:0x28b000
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:2048 blocks PRP1:0x28f000 PRP2:0x28c000
 #> 1048576 bytes, pages of 4096 bytes: 256 pages
-#> PRP1     0x28e000     4096  bytes, seen by the program at 0x7fff77c8e000
-#> PRP2     0x28b000     a list of 255 entries:
-#>   prp[0]    0x28f000     4096  bytes
-#>   prp[1]    0x290000     4096  bytes
-#>   prp[2]    0x291000     4096  bytes
+#> PRP1     0x28f000     4096  bytes, seen by the program at 0x7fff77c8f000
+#> PRP2     0x28c000     a list of 255 entries:
+#>   prp[0]    0x290000     4096  bytes
+#>   prp[1]    0x291000     4096  bytes
+#>   prp[2]    0x292000     4096  bytes
 #>   ... 250 entries, each one page after the last
-#>   prp[253]  0x38c000     4096  bytes
-#>   prp[254]  0x38d000     4096  bytes
+#>   prp[253]  0x38d000     4096  bytes
+#>   prp[254]  0x38e000     4096  bytes
 
 # 256 pages: one in PRP1, 255 in the list. The list takes 255 * 8 = 2040 bytes, half a page.
 
 # ---- 4 MiB: a list that goes on in another page ----------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe460, iova=2678784, len=4194304) at ./nvme.h:5138
-#> 5138		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe450, iova=2682880, len=4194304) at ./nvme.h:6013
+#> 6013		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_next_list_page
-#> Temporary breakpoint 5 at 0x5555555616cb: file ./nvme.h, line 5081.
+#> Temporary breakpoint 5 at 0x5555555639d8: file ./nvme.h, line 5956.
 continue
-#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe460) at ./nvme.h:5081
-#> 5081		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe450) at ./nvme.h:5956
+#> 5956		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 print *prp
 #> $9 = PRPs for 513 pages, PRP1 and a list of 512 entries = {
-#>   prp1 = 0x28e000,
-#>   prp2 = 0x28b000 (the list),
+#>   prp1 = 0x28f000,
+#>   prp2 = 0x28c000 (the list),
 #>   list_pages = 1 of 3,
-#>   prp[0] = 0x28f000,
-#>   prp[1] = 0x290000,
-#>   prp[2] = 0x291000,
-#>   prp[511] = 0x48e000
+#>   prp[0] = 0x290000,
+#>   prp[1] = 0x291000,
+#>   prp[2] = 0x292000,
+#>   prp[511] = 0x48f000
 #> }
 
 # A page of 4096 bytes holds 512 entries. Entry 512 would be past the end, so the last slot becomes
 # a link to the next list page, and the entry that stood there moves.
 
 continue
-#> Breakpoint 3, look (qp=0x55555559a9f0, cmd=0x7fffffffe4b0) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555a5010, cmd=0x7fffffffe4a0) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
-#> WRITE cid:0 nsid:1 SLBA:0 NLB:8192 blocks PRP1:0x28e000 PRP2:0x28b000
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:8192 blocks PRP1:0x28f000 PRP2:0x28c000
 #> 4194304 bytes, pages of 4096 bytes: 1024 pages
-#> PRP1     0x28e000     4096  bytes, seen by the program at 0x7fff77c8e000
-#> PRP2     0x28b000     a list of 1023 entries:
-#>   prp[0]    0x28f000     4096  bytes
-#>   prp[1]    0x290000     4096  bytes
-#>   prp[2]    0x291000     4096  bytes
+#> PRP1     0x28f000     4096  bytes, seen by the program at 0x7fff77c8f000
+#> PRP2     0x28c000     a list of 1023 entries:
+#>   prp[0]    0x290000     4096  bytes
+#>   prp[1]    0x291000     4096  bytes
+#>   prp[2]    0x292000     4096  bytes
 #>   ... 506 entries, each one page after the last
-#>   prp[509]  0x48c000     4096  bytes
-#>   prp[510]  0x48d000     4096  bytes
-#>   link    0x28c000     the list goes on in this page:
-#>   prp[511]  0x48e000     4096  bytes
-#>   prp[512]  0x48f000     4096  bytes
-#>   prp[513]  0x490000     4096  bytes
+#>   prp[509]  0x48d000     4096  bytes
+#>   prp[510]  0x48e000     4096  bytes
+#>   link    0x28d000     the list goes on in this page:
+#>   prp[511]  0x48f000     4096  bytes
+#>   prp[512]  0x490000     4096  bytes
+#>   prp[513]  0x491000     4096  bytes
 #>   ... 507 entries, each one page after the last
-#>   prp[1021] 0x68c000     4096  bytes
-#>   prp[1022] 0x68d000     4096  bytes
+#>   prp[1021] 0x68d000     4096  bytes
+#>   prp[1022] 0x68e000     4096  bytes
 
 # The controller knows that the last entry of a full list page is a link when more pages are to
 # come. Nothing marks it.
@@ -215,37 +229,37 @@ nvme prp cmd
 # command of this controller moves 512 KiB at most. That is a transfer with a list, on its way:
 
 kill
-#> [Inferior 1 (process 29317) killed]
+#> [Inferior 1 (process 3839) killed]
 delete
 file build/debug/hello_world
 set args soft:file=build/debug/disk.img,size=64M
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 6 at 0xcd82: file ./nvme.h, line 4876.
+#> Breakpoint 6 at 0xf06d: file ./nvme.h, line 5738.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:file=build/debug/disk.img,size=64M
 #> Attached to soft
 #>   Namespace ID: 1 size: 67MB
 #> Initialization complete.
-#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x55555559da00) at ./nvme.h:4876
-#> 4876		nvme__wmb();
+#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555a7020) at ./nvme.h:5738
+#> 5738		nvme__wmb();
 up
-#> #1  0x00005555555624e3 in nvme_qpair_submit_request (qp=0x55555559da00, tr=0x55555559dab0) at ./nvme.h:5308
-#> 5308		nvme_ring_sq_doorbell(qp);
+#> #1  0x0000555555564831 in nvme_qpair_submit_request (qp=0x5555555a7020, tr=0x5555555a7130) at ./nvme.h:6190
+#> 6190		nvme_ring_sq_doorbell(qp);
 nvme prp tr
-#> READ cid:0 nsid:1 SLBA:0 NLB:1024 blocks PRP1:0x28b000 PRP2:0x20b000
+#> READ cid:0 nsid:1 SLBA:0 NLB:1024 blocks PRP1:0x28c000 PRP2:0x20c000
 #> 524288 bytes, pages of 4096 bytes: 128 pages
-#> PRP1     0x28b000     4096  bytes, seen by the program at 0x7fffb3c8b000
-#> PRP2     0x20b000     a list of 127 entries:
-#>   prp[0]    0x28c000     4096  bytes
-#>   prp[1]    0x28d000     4096  bytes
-#>   prp[2]    0x28e000     4096  bytes
+#> PRP1     0x28c000     4096  bytes, seen by the program at 0x7fffb3c8c000
+#> PRP2     0x20c000     a list of 127 entries:
+#>   prp[0]    0x28d000     4096  bytes
+#>   prp[1]    0x28e000     4096  bytes
+#>   prp[2]    0x28f000     4096  bytes
 #>   ... 122 entries, each one page after the last
-#>   prp[125]  0x309000     4096  bytes
-#>   prp[126]  0x30a000     4096  bytes
+#>   prp[125]  0x30a000     4096  bytes
+#>   prp[126]  0x30b000     4096  bytes
 
 kill
-#> [Inferior 1 (process 29320) killed]
+#> [Inferior 1 (process 3842) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

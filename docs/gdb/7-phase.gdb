@@ -21,19 +21,19 @@ set args soft
 # ---- Before the first command ----------------------------------------------------------------
 
 break read_once
-#> Breakpoint 1 at 0x1fe25: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 1 at 0x25846: file docs/gdb/wrap.c, line 18.
 run
-#> Breakpoint 1, read_once (ns=0x5555555968e0, qp=0x5555555979d0, buf=0x7fff77c06000, lba=0) at docs/gdb/wrap.c:18
+#> Breakpoint 1, read_once (ns=0x5555555a3fb0, qp=0x5555555a5040, buf=0x7fff77c07000, lba=0) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
 nvme ring 1
 #> Queue pair 1 of 'soft': 0 commands outstanding, room for 3
-#> SQ 1: 4 entries at IOVA 0x207000, tail 0, head 0 (SQHD of the last completion taken)
+#> SQ 1: 4 entries at IOVA 0x208000, tail 0, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 0
 #>   HT  0         empty
 #>       1         empty
 #>       2         empty
 #>       3         empty
-#> CQ 1: 4 entries at IOVA 0x208000, head 0, a new entry has phase 1
+#> CQ 1: 4 entries at IOVA 0x209000, head 0, a new entry has phase 1
 #>   H   0         p:0 empty
 #>       1         p:0 empty
 #>       2         p:0 empty
@@ -47,19 +47,19 @@ nvme ring 1
 # Stop in the function that looks at the entry, when something is there to be seen:
 
 break nvme__qpair_read_cqe if qp->id == 1 && (qp->cq[qp->cq_head].status & 1) == qp->phase
-#> Breakpoint 2 at 0x5555555613e2: file ./nvme.h, line 4845.
+#> Breakpoint 2 at 0x55555556551a: file ./nvme.h, line 6471.
 continue
-#> Breakpoint 2, nvme__qpair_read_cqe (qp=0x5555555979d0, cpl=0x7fffffffe470) at ./nvme.h:4845
-#> 4845		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Breakpoint 2, nvme__qpair_read_cqe (qp=0x5555555a5040, cpl=0x7fffffffe450) at ./nvme.h:6471
+#> 6471		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 3
-#> SQ 1: 4 entries at IOVA 0x207000, tail 1, head 0 (SQHD of the last completion taken)
+#> SQ 1: 4 entries at IOVA 0x208000, tail 1, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 1
-#>   H   0         READ cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x206000 PRP2:0x0  <- outstanding
+#>   H   0         READ cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x207000 PRP2:0x0  <- outstanding
 #>    T  1         empty
 #>       2         empty
 #>       3         empty
-#> CQ 1: 4 entries at IOVA 0x208000, head 0, a new entry has phase 1
+#> CQ 1: 4 entries at IOVA 0x209000, head 0, a new entry has phase 1
 #>   H   0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  <- new
 #>       1         p:0 empty
 #>       2         p:0 empty
@@ -73,19 +73,19 @@ nvme ring
 
 delete
 break read_once if lba == 4
-#> Breakpoint 3 at 0x555555573e25: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 3 at 0x555555579846: file docs/gdb/wrap.c, line 18.
 continue
-#> Breakpoint 3, read_once (ns=0x5555555968e0, qp=0x5555555979d0, buf=0x7fff77c06000, lba=4) at docs/gdb/wrap.c:18
+#> Breakpoint 3, read_once (ns=0x5555555a3fb0, qp=0x5555555a5040, buf=0x7fff77c07000, lba=4) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
 nvme ring 1
 #> Queue pair 1 of 'soft': 0 commands outstanding, room for 3
-#> SQ 1: 4 entries at IOVA 0x207000, tail 0, head 0 (SQHD of the last completion taken)
+#> SQ 1: 4 entries at IOVA 0x208000, tail 0, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 0
-#>   HT  0         READ cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x206000 PRP2:0x0  (done)
-#>       1         READ cid:0 nsid:1 SLBA:1 NLB:1 block PRP1:0x206000 PRP2:0x0  (done)
-#>       2         READ cid:0 nsid:1 SLBA:2 NLB:1 block PRP1:0x206000 PRP2:0x0  (done)
-#>       3         READ cid:0 nsid:1 SLBA:3 NLB:1 block PRP1:0x206000 PRP2:0x0  (done)
-#> CQ 1: 4 entries at IOVA 0x208000, head 0, a new entry has phase 0
+#>   HT  0         READ cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
+#>       1         READ cid:0 nsid:1 SLBA:1 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
+#>       2         READ cid:0 nsid:1 SLBA:2 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
+#>       3         READ cid:0 nsid:1 SLBA:3 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
+#> CQ 1: 4 entries at IOVA 0x209000, head 0, a new entry has phase 0
 #>   H   0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  (taken)
 #>       1         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:2 cdw0:0  (taken)
 #>       2         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:3 cdw0:0  (taken)
@@ -104,9 +104,9 @@ nvme ring 1
 set can-use-hw-watchpoints 0
 delete
 break read_once if lba == 3
-#> Breakpoint 4 at 0x555555573e25: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 4 at 0x555555579846: file docs/gdb/wrap.c, line 18.
 run
-#> Breakpoint 4, read_once (ns=0x5555555968e0, qp=0x5555555979d0, buf=0x7fff77c06000, lba=3) at docs/gdb/wrap.c:18
+#> Breakpoint 4, read_once (ns=0x5555555a3fb0, qp=0x5555555a5040, buf=0x7fff77c07000, lba=3) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
 watch -location qp->phase
 #> Watchpoint 5: -location qp->phase
@@ -114,29 +114,29 @@ continue
 #> Watchpoint 5: -location qp->phase
 #> Old value = 1
 #> New value = 0
-#> nvme_qpair_process_completions (qp=0x5555555979d0, max=4) at ./nvme.h:4883
-#> 4883			count++;
+#> nvme__qpair_reap (qp=0x5555555a5040, max=4) at ./nvme.h:6512
+#> 6512			count++;
 backtrace 2
-#> #0  nvme_qpair_process_completions (qp=0x5555555979d0, max=4) at ./nvme.h:4883
-#> #1  0x0000555555573e6f in read_once (ns=0x5555555968e0, qp=0x5555555979d0, buf=0x7fff77c06000, lba=3) at docs/gdb/wrap.c:22
+#> #0  nvme__qpair_reap (qp=0x5555555a5040, max=4) at ./nvme.h:6512
+#> #1  0x00005555555657ef in nvme_qpair_process_completions (qp=0x5555555a5040, max=0) at ./nvme.h:6533
 
 # ---- The second lap --------------------------------------------------------------------------
 
 delete
 break nvme__qpair_read_cqe if qp->id == 1 && qp->cq_head == 0 && qp->phase == 0 && !(qp->cq[0].status & 1)
-#> Breakpoint 6 at 0x5555555613e2: file ./nvme.h, line 4845.
+#> Breakpoint 6 at 0x55555556551a: file ./nvme.h, line 6471.
 continue
-#> Breakpoint 6, nvme__qpair_read_cqe (qp=0x5555555979d0, cpl=0x7fffffffe470) at ./nvme.h:4845
-#> 4845		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Breakpoint 6, nvme__qpair_read_cqe (qp=0x5555555a5040, cpl=0x7fffffffe450) at ./nvme.h:6471
+#> 6471		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 3
-#> SQ 1: 4 entries at IOVA 0x207000, tail 1, head 0 (SQHD of the last completion taken)
+#> SQ 1: 4 entries at IOVA 0x208000, tail 1, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 1
-#>   H   0         READ cid:0 nsid:1 SLBA:4 NLB:1 block PRP1:0x206000 PRP2:0x0  <- outstanding
-#>    T  1         READ cid:0 nsid:1 SLBA:1 NLB:1 block PRP1:0x206000 PRP2:0x0  (done)
-#>       2         READ cid:0 nsid:1 SLBA:2 NLB:1 block PRP1:0x206000 PRP2:0x0  (done)
-#>       3         READ cid:0 nsid:1 SLBA:3 NLB:1 block PRP1:0x206000 PRP2:0x0  (done)
-#> CQ 1: 4 entries at IOVA 0x208000, head 0, a new entry has phase 0
+#>   H   0         READ cid:0 nsid:1 SLBA:4 NLB:1 block PRP1:0x207000 PRP2:0x0  <- outstanding
+#>    T  1         READ cid:0 nsid:1 SLBA:1 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
+#>       2         READ cid:0 nsid:1 SLBA:2 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
+#>       3         READ cid:0 nsid:1 SLBA:3 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
+#> CQ 1: 4 entries at IOVA 0x209000, head 0, a new entry has phase 0
 #>   H   0         p:0 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  <- new
 #>       1         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:2 cdw0:0  (taken)
 #>       2         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:3 cdw0:0  (taken)
@@ -152,7 +152,7 @@ nvme ring
 #  - The ring of four has room for three commands.
 
 kill
-#> [Inferior 1 (process 26892) killed]
+#> [Inferior 1 (process 3935) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -23,16 +23,16 @@ set args soft
 # ---- Two commands are on their way -----------------------------------------------------------
 
 break nvme_detach
-#> Breakpoint 1 at 0x13165: file ./nvme.h, line 6692.
+#> Breakpoint 1 at 0x16feb: file ./nvme.h, line 8110.
 run
-#> Breakpoint 1, nvme_detach (ctrlr=0x5555555862a0) at ./nvme.h:6692
-#> 6692		bool busy = false;
+#> Breakpoint 1, nvme_detach (ctrlr=0x55555558c2a0) at ./nvme.h:8110
+#> 8110		if (ctrlr == NULL)
 nvme ring 0
 #> Queue pair 0 of 'soft': 1 command outstanding, room for 31
 #> SQ 0: 32 entries at IOVA 0x200000, tail 8, head 7 (SQHD of the last completion taken)
 #>       the controller itself is at head 8
 #>       0-5       done before
-#>       6         CREATE IO SQ cid:0 QID:1 QSIZE:256 entries PC:1 QPRIO:0 CQID:1 PRP1:0x206000 PRP2:0x0  (done)
+#>       6         CREATE IO SQ cid:0 QID:1 QSIZE:256 entries PC:1 QPRIO:0 CQID:1 PRP1:0x207000 PRP2:0x0  (done)
 #>   H   7         ASYNC EVENT REQUEST cid:0  <- outstanding
 #>    T  8         empty
 #>       9-31      empty
@@ -43,12 +43,12 @@ nvme ring 0
 #>       8-31      p:0 empty
 nvme ring 1
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
-#> SQ 1: 256 entries at IOVA 0x206000, tail 1, head 0 (SQHD of the last completion taken)
+#> SQ 1: 256 entries at IOVA 0x207000, tail 1, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 1
-#>   H   0         READ cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28b000 PRP2:0x0  <- outstanding
+#>   H   0         READ cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28c000 PRP2:0x0  <- outstanding
 #>    T  1         empty
 #>       2-255     empty
-#> CQ 1: 256 entries at IOVA 0x20a000, head 0, a new entry has phase 1
+#> CQ 1: 256 entries at IOVA 0x20b000, head 0, a new entry has phase 1
 #>   H   0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  <- new
 #>       1-255     p:0 empty
 
@@ -58,29 +58,29 @@ nvme ring 1
 # ---- First the I/O queue goes ----------------------------------------------------------------
 
 tbreak nvme_ctrlr_cmd_delete_io_sq
-#> Temporary breakpoint 2 at 0x555555565e3d: file ./nvme.h, line 6334.
+#> Temporary breakpoint 2 at 0x555555569a50: file ./nvme.h, line 7696.
 continue
-#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555862a0, qp=0x55555559b9b0) at ./nvme.h:6334
-#> 6334		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
+#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x55555558c2a0, qp=0x5555555a5010) at ./nvme.h:7696
+#> 7696		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
 backtrace
-#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555862a0, qp=0x55555559b9b0) at ./nvme.h:6334
-#> #1  0x00005555555665bd in nvme_ctrlr_free_io_qpair (qp=0x55555559b9b0) at ./nvme.h:6476
-#> #2  0x00005555555671f7 in nvme_detach (ctrlr=0x5555555862a0) at ./nvme.h:6702
-#> #3  0x0000555555576154 in main (argc=2, argv=0x7fffffffe678) at docs/gdb/leave.c:41
+#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x55555558c2a0, qp=0x5555555a5010) at ./nvme.h:7696
+#> #1  0x000055555556a29e in nvme__qpair_delete (qp=0x5555555a5010) at ./nvme.h:7850
+#> #2  0x000055555556b0c0 in nvme_detach (ctrlr=0x55555558c2a0) at ./nvme.h:8123
+#> #3  0x0000555555579a4b in main (argc=2, argv=0x7fffffffe648) at docs/gdb/leave.c:41
 break ended
-#> Breakpoint 3 at 0x555555575f52: file docs/gdb/leave.c, line 14.
+#> Breakpoint 3 at 0x555555579849: file docs/gdb/leave.c, line 14.
 continue
-#> Breakpoint 3, ended (arg=0x7fffffffe4f7, cpl=0x7fffffffe420) at docs/gdb/leave.c:14
+#> Breakpoint 3, ended (arg=0x7fffffffe4c7, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 
 # Who called back, and why now?
 
 backtrace 5
-#> #0  ended (arg=0x7fffffffe4f7, cpl=0x7fffffffe420) at docs/gdb/leave.c:14
-#> #1  0x0000555555562a62 in nvme_complete_request (qp=0x55555559b9b0, tr=0x55555559ba50, cpl=0x7fffffffe420) at ./nvme.h:5412
-#> #2  0x0000555555562b77 in nvme__qpair_take_cqe (qp=0x55555559b9b0, cpl=0x7fffffffe420) at ./nvme.h:5428
-#> #3  0x0000555555562d56 in nvme_qpair_process_completions (qp=0x55555559b9b0, max=256) at ./nvme.h:5482
-#> #4  0x00005555555665d1 in nvme_ctrlr_free_io_qpair (qp=0x55555559b9b0) at ./nvme.h:6477
+#> #0  ended (arg=0x7fffffffe4c7, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
+#> #1  0x0000555555565413 in nvme_complete_request (qp=0x5555555a5010, tr=0x5555555a5120, cpl=0x7fffffffe3e0) at ./nvme.h:6443
+#> #2  0x0000555555565528 in nvme__qpair_take_cqe (qp=0x5555555a5010, cpl=0x7fffffffe3e0) at ./nvme.h:6459
+#> #3  0x00005555555656e7 in nvme__qpair_reap (qp=0x5555555a5010, max=256) at ./nvme.h:6514
+#> #4  0x000055555556a2c3 in nvme__qpair_delete (qp=0x5555555a5010) at ./nvme.h:7853
 print *cpl
 #> $1 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -92,16 +92,16 @@ print *cpl
 
 continue
 #> the read ended with SUCCESS
-#> [2026-11-21 10:27:49.724725] nvme.h:5514:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
-#> [2026-11-21 10:27:49.724757] nvme.h:5228:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
-#> [2026-11-21 10:27:49.724760] nvme.h:5244:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
-#> Breakpoint 3, ended (arg=0x7fffffffe4e0, cpl=0x7fffffffe460) at docs/gdb/leave.c:14
+#> [2026-11-21 15:09:55.465939] nvme.h:6615:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
+#> [2026-11-21 15:09:55.466001] nvme.h:6134:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
+#> [2026-11-21 15:09:55.466007] nvme.h:6151:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
+#> Breakpoint 3, ended (arg=0x7fffffffe4b0, cpl=0x7fffffffe420) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 backtrace 4
-#> #0  ended (arg=0x7fffffffe4e0, cpl=0x7fffffffe460) at docs/gdb/leave.c:14
-#> #1  0x0000555555562a62 in nvme_complete_request (qp=0x555555599340, tr=0x5555555993e0, cpl=0x7fffffffe460) at ./nvme.h:5412
-#> #2  0x0000555555562f68 in nvme__qpair_abort_outstanding (qp=0x555555599340) at ./nvme.h:5515
-#> #3  0x00005555555672b1 in nvme_detach (ctrlr=0x5555555862a0) at ./nvme.h:6705
+#> #0  ended (arg=0x7fffffffe4b0, cpl=0x7fffffffe420) at docs/gdb/leave.c:14
+#> #1  0x0000555555565413 in nvme_complete_request (qp=0x5555555a29c0, tr=0x5555555a2ad0, cpl=0x7fffffffe420) at ./nvme.h:6443
+#> #2  0x0000555555565b19 in nvme__qpair_abort_outstanding (qp=0x5555555a29c0, with_data=false) at ./nvme.h:6616
+#> #3  0x000055555556b17a in nvme_detach (ctrlr=0x55555558c2a0) at ./nvme.h:8126
 print *cpl
 #> $2 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 0, cid = 0, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -114,11 +114,11 @@ print *cpl
 
 delete
 break nvme_mmio_write_4
-#> Breakpoint 4 at 0x555555560734: file ./nvme.h, line 4722.
+#> Breakpoint 4 at 0x555555562b50: file ./nvme.h, line 5613.
 continue
 #> the event request ended with ABORTED - SQ DELETION
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555862a0, offset=20, val=4603905) at ./nvme.h:4722
-#> 4722		if (nvme__unlikely(dev->log->verbose))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x55555558c2a0, offset=20, val=4603905) at ./nvme.h:5613
+#> 5613		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 0014h  CC       <- 464001h
 #>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
@@ -134,8 +134,8 @@ nvme write
 # still 1. The controller answers in CSTS.SHST, and the driver waits until it says "complete":
 
 finish
-#> nvme_ctrlr_shutdown (ctrlr=0x5555555862a0) at ./nvme.h:6518
-#> 6518		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
+#> nvme_ctrlr_shutdown (ctrlr=0x55555558c2a0) at ./nvme.h:7907
+#> 7907		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
 nvme regs CSTS
 #> CSTS = 00000005h (decimal 5)
 #>   6      ST      0      controller shutdown            Shutdown Type
@@ -145,10 +145,10 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error                 Controller Fatal Status
 #>   0      RDY     1      ready                          Ready
 tbreak nvme__ctrlr_turn_off
-#> Temporary breakpoint 5 at 0x555555564707: file ./nvme.h, line 5969.
+#> Temporary breakpoint 5 at 0x5555555677e9: file ./nvme.h, line 7147.
 continue
-#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555862a0) at ./nvme.h:5969
-#> 5969		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x55555558c2a0) at ./nvme.h:7147
+#> 7147		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 nvme regs CSTS
 #> CSTS = 00000009h (decimal 9)
 #>   6      ST      0      controller shutdown           Shutdown Type
@@ -161,8 +161,8 @@ nvme regs CSTS
 # Only after that EN is cleared:
 
 continue
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555862a0, offset=20, val=4603904) at ./nvme.h:4722
-#> 4722		if (nvme__unlikely(dev->log->verbose))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x55555558c2a0, offset=20, val=4603904) at ./nvme.h:5613
+#> 5613		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 0014h  CC       <- 464000h
 #>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
@@ -179,8 +179,8 @@ nvme write
 # left EN at 1, and the next one had to clear it.
 
 finish
-#> nvme_ctrlr_clear_en (ctrlr=0x5555555862a0, cc=4603905) at ./nvme.h:5867
-#> 5867	}
+#> nvme_ctrlr_clear_en (ctrlr=0x55555558c2a0, cc=4603905) at ./nvme.h:7045
+#> 7045	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -191,7 +191,7 @@ nvme regs CSTS
 #>   0      RDY     0      not ready            Ready
 delete
 continue
-#> [Inferior 1 (process 13513) exited normally]
+#> [Inferior 1 (process 4025) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

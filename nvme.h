@@ -79,16 +79,17 @@
  *	NVME_LOG(level, line) where finished log lines go when the options hold no callback;
  *	                      default: standard error
  *	NVME_NO_TRACE         leave the flight recorder out
- *	NVME_WMB(), NVME_RMB() the memory barriers of >>regs, for a processor that is not listed there
+ *	NVME_WMB(), NVME_RMB()
+ *	                      the memory barriers of >>regs, for a processor not listed there
  *	NVMEDEF               what stands before every function; default extern, or static. In a
  *	                      shared library that is compiled with -fvisibility=hidden:
  *	                      -D'NVMEDEF=extern __attribute__((visibility("default")))'
  *	                      makes it export the functions of the driver
  *
- * LIVING TOGETHER WITH LIBNVME: some names of the API, nvme_ns_read() among them, are also functions
- * of that library. A program that links with it, itself or through another library, must define
- * NVME_STATIC, or else libnvme would call these functions instead of its own. For the same reason
- * nvme.h and <libnvme.h> go into two different C files.
+ * LIVING TOGETHER WITH LIBNVME: some names of the API, nvme_ns_read() among them, are also
+ * functions of that library. A program that links with it, itself or through another library, must
+ * define NVME_STATIC, or else libnvme would call these functions instead of its own. For the same
+ * reason nvme.h and <libnvme.h> go into two different C files.
  * ============================================================================================ */
 #ifndef NVME_H
 #define NVME_H
@@ -132,10 +133,10 @@ extern "C" {
  * What the NVM Express specifications define: registers, queue entries, data structures and codes.
  * No policy and no state here, only names for bits and bytes.
  *
- * All multi-byte values are little-endian, in registers and in memory [Base 2.1 §1.4.3: Byte order];
- * the structures below are used as they are, so the host must be little-endian too.
- * "0-based" [Base 2.1 §1.4: Conventions] means that the stored value is one less than the
- * number meant: 0 is one entry, 2047 is 2048 entries.
+ * All multi-byte values are little-endian, in registers and in memory [Base 2.1 §1.4.3: Byte
+ * order]; the structures below are used as they are, so the host must be little-endian too.
+ * "0-based" [Base 2.1 §1.4: Conventions] means that the stored value is one less than the number
+ * meant: 0 is one entry, 2047 is 2048 entries.
  *
  * Packed values are plain integers. Each field has two macros with the name the spec gives it:
  *   NVME_CC_MPS(cc)      takes the field out of a register value       (extract)
@@ -395,9 +396,9 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
  * CRTO: how long becoming ready may take, for media that need more than the 127.5 s that CAP.TO can
  * say. CRWMT is valid if CAP.CRMS has CRWMS and bounds the wait of a host that leaves CC.CRIME 0;
  * it should not be less than CAP.TO, and where it is, the larger of both is safe. CRIMT is valid if
- * CAP.CRMS has CRIMS and bounds the wait of a host that sets CC.CRIME: commands that need the medium
- * may then fail until CRWMT is over. Both in units of 500 ms.
- * [Base 2.1: Controller Ready Timeouts]
+ * CAP.CRMS has CRIMS and bounds the wait of a host that sets CC.CRIME: commands that need the
+ * medium may then fail until CRWMT is over. Both in units of 500 ms. [Base 2.1: Controller Ready
+ * Timeouts]
  */
 #define NVME_CRTO_CRWMT(v)     NVME__GET(v, 15, 0)  /* ready with media timeout, 500 ms */
 #define NVME_CRTO_CRIMT(v)     NVME__GET(v, 31, 16) /* ready independent of media timeout, 500 ms */
@@ -1585,13 +1586,13 @@ NVME__AT(struct nvme_fw_slot_log, rsvd64, 64);
  *  - Sizes are bytes, nlb counts blocks (1 means one block), addresses of blocks are LBAs.
  *  - Threads. One queue pair belongs to one thread at a time; different queue pairs may be used
  *    from different threads at once, in asynchronous and in blocking calls, without a lock. DMA
- *    memory (nvme_dma_*) may be used from any thread. Everything else that takes a struct nvme_ctrlr
- *    (admin commands, creating and deleting queue pairs, Format, blocking calls without a queue
- *    pair) belongs to one thread at a time, and nvme_detach() to the last.
- *  - Buffers of _cmd_ functions must be DMA memory (nvme_dma_alloc or nvme_dma_register). A transfer
- *    stays inside the buffer that it starts in, whole pages of it; what would leave it is refused
- *    with -EFAULT. From submission to callback the buffer belongs to the controller, and no callback
- *    runs while the controller can still reach it. Blocking functions take any memory.
+ *    memory (nvme_dma_*) may be used from any thread. Everything else that takes a struct
+ *    nvme_ctrlr (admin commands, creating and deleting queue pairs, Format, blocking calls without
+ *    a queue pair) belongs to one thread at a time, and nvme_detach() to the last.
+ *  - Buffers of _cmd_ functions must be DMA memory (nvme_dma_alloc or nvme_dma_register). A
+ *    transfer stays inside the buffer that it starts in, whole pages of it; what would leave it is
+ *    refused with -EFAULT. From submission to callback the buffer belongs to the controller, and no
+ *    callback runs while the controller can still reach it. Blocking functions take any memory.
  *  - Callbacks. Each runs exactly once, at the latest inside nvme_detach(). A callback may submit
  *    commands, use DMA memory and ask for what is known. It must not poll its own queue pair, nor
  *    free it, nor make blocking calls on it: these are refused with -EBUSY, and so is in a callback
@@ -1736,13 +1737,13 @@ NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
 
 /*
  * Deletes the queue pairs that are left, shuts the controller down in an orderly way (so that its
- * cache is safe on the medium), disables it and releases everything. Callbacks of commands that
- * are still outstanding run with the status ABORTED - SQ DELETION, when the controller can reach their
- * data no more: those of a queue when it is deleted, the rest when the controller is disabled and its
- * DMA memory unmapped. NULL is allowed. Returns 0, or -EBUSY when called from a callback (nothing is
- * released then), or -ETIMEDOUT, -EIO or -ENODEV when the controller did not finish its shutdown: it is
- * released then too, but what it held in its cache may be lost. It waits for a shutdown as long as the
- * controller asks (RTD3E), at least 10 seconds and at most 60.
+ * cache is safe on the medium), disables it and releases everything. Callbacks of commands that are
+ * still outstanding run with the status ABORTED - SQ DELETION, when the controller can reach their
+ * data no more: those of a queue when it is deleted, the rest when the controller is disabled and
+ * its DMA memory unmapped. NULL is allowed. Returns 0, or -EBUSY when called from a callback
+ * (nothing is released then), or -ETIMEDOUT, -EIO or -ENODEV when the controller did not finish its
+ * shutdown: it is released then too, but what it held in its cache may be lost. It waits for a
+ * shutdown as long as the controller asks (RTD3E), at least 10 seconds and at most 60.
  */
 NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr);
 
@@ -1758,11 +1759,11 @@ NVMEDEF uint32_t nvme_ctrlr_get_max_xfer_size(const struct nvme_ctrlr *ctrlr);
 NVMEDEF uint32_t nvme_ctrlr_get_num_io_queues(const struct nvme_ctrlr *ctrlr);
 
 /*
- * Namespaces: walk them with first and next (0 ends), or get one by its NSID (NULL: not there). What
- * is said of one follows a Format or a namespace management command of this driver's: from its
+ * Namespaces: walk them with first and next (0 ends), or get one by its NSID (NULL: not there).
+ * What is said of one follows a Format or a namespace management command of this driver's: from its
  * submission until it is complete and the namespaces were identified again, reads and writes are
- * refused with -EBUSY; those of a namespace that has gone with -ENOENT. What other hosts change is not
- * noticed.
+ * refused with -EBUSY; those of a namespace that has gone with -ENOENT. What other hosts change is
+ * not noticed.
  */
 NVMEDEF uint32_t nvme_ctrlr_get_first_active_ns(const struct nvme_ctrlr *ctrlr);
 NVMEDEF uint32_t nvme_ctrlr_get_next_active_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid);
@@ -1840,11 +1841,12 @@ NVMEDEF uint32_t nvme_qpair_get_num_outstanding(const struct nvme_qpair *qp);
 typedef void (*nvme_cmd_cb)(void *arg, const struct nvme_cpl *cpl);
 
 /*
- * Reaps at most max completions (0: all that are there, at most one lap of the ring) and runs
- * their callbacks. Returns how many; -ENXIO when the queue has failed (its controller sent
- * completions that make no sense), -EIO when the controller reports CSTS.CFS, -ENODEV when it is
- * gone, -EBUSY in a callback of the same queue pair. Never waits; but the function for the admin queue
- * identifies namespaces again, with commands of its own, when a command that changed them is complete.
+ * Reaps at most max completions (0: all that are there, at most one lap of the ring) and runs their
+ * callbacks. Returns how many; -ENXIO when the queue has failed (its controller sent completions
+ * that make no sense), -EIO when the controller reports CSTS.CFS, -ENODEV when it is gone, -EBUSY
+ * in a callback of the same queue pair. Never waits; but the function for the admin queue
+ * identifies namespaces again, with commands of its own, when a command that changed them is
+ * complete.
  */
 NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max);
 NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
@@ -1856,12 +1858,12 @@ NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
 
 /*
  * Submits one read or write of nlb blocks at slba. buf must hold nlb times
- * nvme_ns_get_extended_sector_size() bytes and be dword aligned.
- * -EINVAL nlb is 0 or a flag is unknown, -ERANGE past the end of the namespace, -EMSGSIZE more
- * than one command can carry (see nvme_ns_get_max_nlb), -EFAULT buf is not DMA memory, not aligned or
- * too small, -ENOTSUP the metadata of the namespace is separate from its data, -EBUSY the namespace is
- * being formatted, -ENOENT it is not there any more, -EAGAIN the queue is full: process completions
- * first, -ENXIO, -EIO or -ENODEV the queue has failed, -ESHUTDOWN it is being deleted.
+ * nvme_ns_get_extended_sector_size() bytes and be dword aligned. -EINVAL nlb is 0 or a flag is
+ * unknown, -ERANGE past the end of the namespace, -EMSGSIZE more than one command can carry (see
+ * nvme_ns_get_max_nlb), -EFAULT buf is not DMA memory, not aligned or too small, -ENOTSUP the
+ * metadata of the namespace is separate from its data, -EBUSY the namespace is being formatted,
+ * -ENOENT it is not there any more, -EAGAIN the queue is full: process completions first, -ENXIO,
+ * -EIO or -ENODEV the queue has failed, -ESHUTDOWN it is being deleted.
  */
 NVMEDEF int nvme_ns_cmd_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
                              uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags);
@@ -1870,9 +1872,9 @@ NVMEDEF int nvme_ns_cmd_write(struct nvme_ns *ns, struct nvme_qpair *qp, void *b
 NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg);
 
 /*
- * Any command: the driver fills in the CID and, where len is not 0, PRP1 and PRP2 for buf. With
- * len 0 the data pointer is sent as the caller wrote it. That len is what the command transfers is
- * the caller's to know. -EINVAL for the deletion of a queue that the driver uses; Format and namespace
+ * Any command: the driver fills in the CID and, where len is not 0, PRP1 and PRP2 for buf. With len
+ * 0 the data pointer is sent as the caller wrote it. That len is what the command transfers is the
+ * caller's to know. -EINVAL for the deletion of a queue that the driver uses; Format and namespace
  * management are noticed (see namespaces). Nothing else is looked at.
  */
 NVMEDEF int nvme_ctrlr_cmd_admin_raw(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd,
@@ -1884,17 +1886,18 @@ NVMEDEF int nvme_ctrlr_cmd_io_raw(struct nvme_ctrlr *ctrlr, struct nvme_qpair *q
 /* ---- blocking helpers ----
  *
  * For small tools. buf is any memory (what is not DMA memory is copied through a buffer of the
- * driver's). Reads and writes of any length are sent as several commands, one after the other,
- * cut at the largest transfer and at NOIOB. qp NULL means a queue pair of the controller's own,
- * created on first use; then the call belongs to the controller's thread. cpl, where not NULL,
- * receives the last completion, the one with the error if there was one. Where none came, which is so
- * with every error but -EIO for a status, it has the status ABORTED BY HOST (03/71), CID FFFFh.
+ * driver's). Reads and writes of any length are sent as several commands, one after the other, cut
+ * at the largest transfer and at NOIOB. qp NULL means a queue pair of the controller's own, created
+ * on first use; then the call belongs to the controller's thread. cpl, where not NULL, receives the
+ * last completion, the one with the error if there was one. Where none came, which is so with every
+ * error but -EIO for a status, it has the status ABORTED BY HOST (03/71), CID FFFFh.
  *
  * -ETIMEDOUT: nothing came within io_timeout_ms or admin_timeout_ms. The command is still with the
- * controller, which may use its data until the queue pair is freed or the controller detached: a buffer
- * of DMA memory is not to be touched before; any other memory is, since the driver keeps its own copy.
- * A queue pair keeps at most four buffers for such copies, each of at most its max_xfer_size bytes, for
- * its next calls. -EBUSY: four commands with one have timed out and not come back.
+ * controller, which may use its data until the queue pair is freed or the controller detached: a
+ * buffer of DMA memory is not to be touched before; any other memory is, since the driver keeps its
+ * own copy. A queue pair keeps at most four buffers for such copies, each of at most its
+ * max_xfer_size bytes, for its next calls. -EBUSY: four commands with one have timed out and not
+ * come back.
  */
 NVMEDEF int nvme_ns_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
                          uint64_t nlb, struct nvme_cpl *cpl);
@@ -1907,7 +1910,7 @@ NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
                           const struct nvme_cmd *cmd, void *buf, uint32_t len,
                           struct nvme_cpl *cpl);
 
-/* What Format NVM is to do. Every field may be 0: LBA format 0, no metadata inside blocks, no PI. */
+/* What Format NVM is to do. Every field may be 0: LBA format 0, no metadata in blocks, no PI. */
 struct nvme_format {
 	uint8_t lbaf;        /* index of an LBA format, 0..63: nvme_ns_get_data()->lbaf[] */
 	uint8_t mset;        /* 1: metadata, if any, at the end of each block; 0: separate */
@@ -1918,13 +1921,14 @@ struct nvme_format {
 };
 
 /*
- * Formats a namespace, or all with NVME_NSID_ALL: ITS DATA IS LOST. Some controllers format all in any
- * case (FNA). Waits, with the progress in the log at level info, then identifies the namespaces again:
- * block size and number of blocks follow, pointers to struct nvme_ns stay. No thread may have commands
- * outstanding on the namespace; new ones are refused with -EBUSY meanwhile. [Base 2.1: Format NVM
- * command] -ENOTSUP the controller has no such command, -EINVAL no such format, -EIO refused by the
- * controller, see cpl, or formatted but not identified, -ETIMEDOUT not complete in time: it goes on,
- * and the namespace stays refused until nvme_ctrlr_process_admin_completions() has seen its end.
+ * Formats a namespace, or all with NVME_NSID_ALL: ITS DATA IS LOST. Some controllers format all in
+ * any case (FNA). Waits, with the progress in the log at level info, then identifies the namespaces
+ * again: block size and number of blocks follow, pointers to struct nvme_ns stay. No thread may
+ * have commands outstanding on the namespace; new ones are refused with -EBUSY meanwhile. [Base
+ * 2.1: Format NVM command] -ENOTSUP the controller has no such command, -EINVAL no such format,
+ * -EIO refused by the controller, see cpl, or formatted but not identified, -ETIMEDOUT not complete
+ * in time: it goes on, and the namespace stays refused until nvme_ctrlr_process_admin_completions()
+ * has seen its end.
  */
 NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
                               const struct nvme_format *format, struct nvme_cpl *cpl);
@@ -2227,9 +2231,9 @@ NVME_STATIC_ASSERT(sizeof(off_t) >= 8, "nvme.h: compile with -D_FILE_OFFSET_BITS
  * ============================================================================================ */
 
 /*
- * One table per list of codes. The last row has the code NVME__ANY_OTHER and the name for all
- * codes that are not listed; a search stops there at the latest. Where SPDK does not know all codes
- * the others follow behind that row, up to NVME__END: only a search for the full name goes on there.
+ * One table per list of codes. The last row has the code NVME__ANY_OTHER and the name for all codes
+ * that are not listed; a search stops there at the latest. Where SPDK does not know all codes the
+ * others follow behind that row, up to NVME__END: only a search for the full name goes on there.
  */
 struct nvme__name {
 	uint32_t code;
@@ -4733,8 +4737,9 @@ struct nvme__extent {
  * with memory step by step. The IOVA of a byte is its offset in the window plus a constant.
  *
  * left[] tells for each page how many pages of the same buffer there are from it on, itself
- * included; 0: no data may go there, since the page is free or holds a ring or PRP lists. A transfer
- * is checked against it without a lock; everything else here is changed under ctrlr->dma_lock.
+ * included; 0: no data may go there, since the page is free or holds a ring or PRP lists. A
+ * transfer is checked against it without a lock; everything else here is changed under
+ * ctrlr->dma_lock.
  */
 struct nvme__arena {
 	uint8_t *base;
@@ -4775,8 +4780,8 @@ struct nvme_tracker {
 NVME__SIZE(struct nvme_tracker, 128);
 
 /*
- * Where the data of a blocking call is, when the caller's memory is no DMA memory. After a timeout it
- * stays lent until the late completion, or until the controller is off.
+ * Where the data of a blocking call is, when the caller's memory is no DMA memory. After a timeout
+ * it stays lent until the late completion, or until the controller is off.
  */
 struct nvme__bounce {
 	uint8_t *buf;
@@ -6264,7 +6269,7 @@ static bool nvme__cmd_changes_ns(const struct nvme_cmd *cmd)
 	       cmd->opc == NVME_OPC_NS_ATTACHMENT || cmd->opc == NVME_OPC_CAPACITY_MANAGEMENT;
 }
 
-/* 0: reads and writes may come. Other threads see it, and what was written before, in their next. */
+/* 0: reads and writes may come. Other threads see it, with what was written before, in their next. */
 static void nvme__ns_set_refuse(struct nvme_ns *ns, int refuse)
 {
 	__atomic_store_n(&ns->refuse, refuse, __ATOMIC_RELEASE);
@@ -6784,6 +6789,8 @@ static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *
 	nvme__cpl_set_none(cpl, qp->id);
 	if (qp->polling != 0)
 		return nvme__refuse_in_callback(qp, "a blocking function");
+	if (qp->refuse != 0)
+		return qp->refuse;
 	if (cmd == NULL || (len != 0 && buf == NULL))
 		return -EINVAL;
 	if (len > qp->max_xfer_size)
@@ -6798,6 +6805,8 @@ static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *
 		return rc;
 	if ((cmd->opc & 1) != 0)
 		memcpy(bounce->buf, buf, len);
+	else
+		memset(bounce->buf, 0, len); /* of what the last call left nothing may come back */
 	rc = nvme__submit_and_wait(qp, cmd, bounce->buf, len, bounce, cpl);
 	if (rc == 0 && (cmd->opc & 2) != 0)
 		memcpy(buf, bounce->buf, len);
@@ -8098,9 +8107,9 @@ NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
 }
 
 /*
- * Callbacks with data wait until the controller cannot reach the data any more: each queue's until it
- * is deleted, the rest until the controller is disabled and its DMA memory unmapped. Commands without
- * data, such as Asynchronous Event Requests, end before the shutdown.
+ * Callbacks with data wait until the controller cannot reach the data any more: each queue's until
+ * it is deleted, the rest until the controller is disabled and its DMA memory unmapped. Commands
+ * without data, such as Asynchronous Event Requests, end before the shutdown.
  */
 NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
 {

@@ -1125,11 +1125,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_pattern_4k_namespaces),
 		cmocka_unit_test(test_vfio),
 		cmocka_unit_test(test_merge),
-<<<<<<< HEAD
 		cmocka_unit_test(test_trace_on_full_disk),
-=======
 		cmocka_unit_test(test_lint),
->>>>>>> 526da06 (Lint the records and QEMU's logs of every mode of run_io over VFIO)
 		cmocka_unit_test(test_enumerate),
 		cmocka_unit_test(test_killed_and_busy),
 		cmocka_unit_test(test_bind_round_trip),

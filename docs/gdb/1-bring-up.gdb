@@ -8,7 +8,7 @@
 #
 # Read before or after: Base 2.1 §3.5.1 (Memory-based controller initialization), §3.1.4.5 (CC),
 # §3.1.4.6 (CSTS), §3.1.4.8 (AQA), §3.1.4.9 and §3.1.4.10 (ASQ, ACQ). In nvme.h: section >>ctrlr,
-# from nvme_ctrlr_process_init() at its end back to nvme_ctrlr_disable() and nvme_ctrlr_enable().
+# from nvme_ctrlr_process_init() back to nvme_ctrlr_disable() and nvme_ctrlr_enable().
 #
 # How to use this file: start gdb at the top of the repository and type the lines that do not begin
 # with '#'. Lines that begin with '#>' are what gdb prints; addresses may differ on your machine. Or
@@ -18,6 +18,16 @@ source docs/gdb/setup.gdb
 file build/debug/hello_world
 source docs/gdb/nvme.py
 set args soft
+
+# ---- Two bits --------------------------------------------------------------------------------
+#
+# A bring-up is about two bits. CC.EN is the host's: a write that changes it from 0 to 1 enables the
+# controller, and one that changes it from 1 to 0 resets it. CSTS.RDY is the controller's. It
+# follows EN: on the way up when commands can come, on the way down when the controller has stopped.
+# EN may change only when RDY has followed.
+#
+# So the order is: clear EN if it is set, wait until RDY is 0, write into registers where the admin
+# queues are, set EN, wait until RDY is 1.
 
 # ---- A number that somebody else wrote -------------------------------------------------------
 #
@@ -46,9 +56,9 @@ nvme decode CC 4604000
 #>   6:4    CSS     6      all supported I/O command sets  I/O Command Set Selected
 #>   0      EN      0      disabled                        Enable
 
-# EN is 0, so this write switches the controller off: the first step of a bring-up. But why is
-# SHN 1 and CSS 6? They are what the last owner had left in CC when it shut the controller down; the
-# driver read CC, cleared EN and wrote the rest back. The write to AQA:
+# EN is 0, so this write switches a controller off that was on: the first step. But why is SHN 1 and
+# CSS 6? They are what the last owner had left in CC when it shut the controller down; the driver
+# read CC, cleared EN and wrote the rest back. The write to AQA:
 
 nvme decode AQA 2031647
 #> AQA = 001F001Fh (decimal 2031647)
@@ -64,14 +74,14 @@ nvme decode AQA 2031647
 # written and goes on by itself. The second one stops before the first command is sent.
 
 break nvme_mmio_write_4
-#> Breakpoint 1 at 0xeba0: file ./nvme.h, line 5613.
+#> Breakpoint 1 at 0xeba0: file ./nvme.h, line 5618.
 commands
 silent
 nvme write
 continue
 end
 tbreak nvme_ring_sq_doorbell
-#> Temporary breakpoint 2 at 0xf06d: file ./nvme.h, line 5738.
+#> Temporary breakpoint 2 at 0xf06d: file ./nvme.h, line 5743.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -95,8 +105,8 @@ run
 #>   10:7   MPS     0      4096 bytes       Memory Page Size
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      1      enabled          Enable
-#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5738
-#> 5738		nvme__wmb();
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5743
+#> 5743		nvme__wmb();
 
 # That is all. Six writes, four of them for two 64-bit addresses.
 #
@@ -104,8 +114,10 @@ run
 #  - ASQ and ACQ are IOVAs, addresses as the controller sees them. They are small because this
 #    driver lays out the controller's address space itself, from 2 MiB upwards.
 #  - There was no write that clears EN: this controller came up disabled, so the driver only had to
-#    check that CSTS.RDY is 0. The controller in the old backtrace above was not so lucky.
-#  - CC is written last and once. Entry sizes and page size must not change while EN is 1.
+#    check that CSTS.RDY is 0. The one in the old backtrace was on, and so is the one at the end of
+#    this walkthrough.
+#  - CC is written last and once. Page size, command set and arbitration must be right when EN
+#    becomes 1, the entry sizes at the latest when the first I/O queue is created.
 #  - IOSQES is 6 and IOCQES is 4: the entries are 2^6 = 64 and 2^4 = 16 bytes. They are easily
 #    swapped, and then nothing works and nothing says why.
 
@@ -115,20 +127,20 @@ run
 
 delete
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 3 at 0x555555562ba0: file ./nvme.h, line 5613.
+#> Breakpoint 3 at 0x555555562ba0: file ./nvme.h, line 5618.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 3, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5613
-#> 5613		if (nvme__unlikely(dev->log->verbose))
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5618
+#> 5618		if (nvme__unlikely(dev->log->verbose))
 backtrace
-#> #0  nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5613
-#> #1  0x0000555555567735 in nvme_ctrlr_enable (ctrlr=0x55555558e2b0) at ./nvme.h:7130
-#> #2  0x00005555555679cc in nvme_ctrlr_start (ctrlr=0x55555558e2b0) at ./nvme.h:7170
-#> #3  0x00005555555697b5 in nvme_ctrlr_process_init (ctrlr=0x55555558e2b0) at ./nvme.h:7633
-#> #4  0x000055555556aff7 in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4a0, out=0x7fffffffe510) at ./nvme.h:8090
-#> #5  0x0000555555579956 in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:53
-#> #6  0x000055555557a579 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:144
+#> #0  nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5618
+#> #1  0x0000555555567765 in nvme_ctrlr_enable (ctrlr=0x55555558e2b0) at ./nvme.h:7139
+#> #2  0x00005555555679fc in nvme_ctrlr_start (ctrlr=0x55555558e2b0) at ./nvme.h:7179
+#> #3  0x00005555555697e5 in nvme_ctrlr_process_init (ctrlr=0x55555558e2b0) at ./nvme.h:7642
+#> #4  0x000055555556b027 in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4c0, out=0x7fffffffe530) at ./nvme.h:8099
+#> #5  0x0000555555579986 in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:53
+#> #6  0x000055555557a5a9 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:144
 
 # Read it from below: attach, initialize, start, enable. The old backtraces have a few frames more,
 # but the same stations: process_init, then enable, then the write.
@@ -146,8 +158,8 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error       Controller Fatal Status
 #>   0      RDY     0      not ready            Ready
 finish
-#> nvme_ctrlr_enable (ctrlr=0x55555558e2b0) at ./nvme.h:7132
-#> 7132		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
+#> nvme_ctrlr_enable (ctrlr=0x55555558e2b0) at ./nvme.h:7141
+#> 7141		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
 nvme regs
 #> Controller 'soft' (found as 'ctrlr' of frame 0, nvme_ctrlr_enable())
 #> Registers: read in the memory of the soft controller, without a call
@@ -198,14 +210,15 @@ nvme regs
 #> 0:     INTMS INTMC NSSR CMBLOC CMBSZ BPINFO BPRSEL BPMBL CMBMSC CMBSTS CMBEBS CMBSWTP NSSD CRTO PMRCAP PMRCTL PMRSTS PMREBS PMRSWTP PMRMSCL PMRMSCU
 
 # Everything is in place, but CSTS.RDY is still 0: the controller needs its time. A real one takes
-# milliseconds to seconds, and CAP.TO is how long the driver waits at most before it gives up. The
-# field counts half seconds, which is easily forgotten: 14h = 20 means 10 seconds.
+# milliseconds to seconds, and CAP.TO (or CRTO, if the controller has it) is how long the driver
+# waits at most before it gives up. The field counts half seconds, which is easily forgotten: 14h =
+# 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x555555567aa5: file ./nvme.h, line 7203.
+#> Temporary breakpoint 4 at 0x555555567ad5: file ./nvme.h, line 7212.
 continue
-#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x55555558e2b0) at ./nvme.h:7203
-#> 7203		struct nvme_dev *dev = &ctrlr->dev;
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x55555558e2b0) at ./nvme.h:7212
+#> 7212		struct nvme_dev *dev = &ctrlr->dev;
 nvme regs CSTS
 #> CSTS = 00000001h (decimal 1)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -220,7 +233,77 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 3653) killed]
+#> [Inferior 1 (process 25916) killed]
+
+# ---- When the last owner left it on ----------------------------------------------------------
+#
+# A controller need not be off when the driver comes. The firmware may have booted from it, or a
+# program has crashed. A fault plan lets the software controller start like that:
+
+delete
+set args 'soft:plan=start en=1 rdy=1'
+break nvme_mmio_write_4 if offset == 0x14
+#> Breakpoint 5 at 0x555555562ba0: file ./nvme.h, line 5618.
+run
+#> Initializing NVMe Controllers
+#> Attaching to soft:plan=start en=1 rdy=1
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587520) at ./nvme.h:5618
+#> 5618		if (nvme__unlikely(dev->log->verbose))
+nvme regs ASQ CSTS
+#> ASQ = 00000000DEAD0000h (decimal 3735879680)
+#>   63:12  ASQB    DEAD0h 0xdead0000  Admin Submission Queue Base
+#> CSTS = 00000001h (decimal 1)
+#>   6      ST      0      controller shutdown  Shutdown Type
+#>   5      PP      0      no                   Processing Paused
+#>   4      NSSRO   0      no                   NVM Subsystem Reset Occurred
+#>   3:2    SHST    0      normal operation     Shutdown Status
+#>   1      CFS     0      no fatal error       Controller Fatal Status
+#>   0      RDY     1      ready                Ready
+nvme write
+#> 0014h  CC       <- 460000h
+#>   24     CRIME   0      no               Controller Ready Independent of Media Enable
+#>   23:20  IOCQES  4      16 bytes         I/O Completion Queue Entry Size
+#>   19:16  IOSQES  6      64 bytes         I/O Submission Queue Entry Size
+#>   15:14  SHN     0      no notification  Shutdown Notification
+#>   13:11  AMS     0      round robin      Arbitration Mechanism Selected
+#>   10:7   MPS     0      4096 bytes       Memory Page Size
+#>   6:4    CSS     0      NVM command set  I/O Command Set Selected
+#>   0      EN      0      disabled         Enable
+backtrace 4
+#> #0  nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587520) at ./nvme.h:5618
+#> #1  0x00005555555671d0 in nvme_ctrlr_clear_en (ctrlr=0x55555558e2b0, cc=4587521) at ./nvme.h:7053
+#> #2  0x000055555556736c in nvme_ctrlr_disable (ctrlr=0x55555558e2b0) at ./nvme.h:7083
+#> #3  0x00005555555679d2 in nvme_ctrlr_start (ctrlr=0x55555558e2b0) at ./nvme.h:7177
+
+# The controller is ready, but for somebody else: ASQ is where the last owner had its ring, in
+# memory that may hold anything by now. So the first write is another one than above. The driver has
+# read 460001h from CC, and clears EN in it. nvme_ctrlr_disable() has a way for each of the four
+# combinations of EN and RDY that it can meet.
+
+finish
+#> nvme_ctrlr_clear_en (ctrlr=0x55555558e2b0, cc=4587521) at ./nvme.h:7054
+#> 7054	}
+nvme regs CSTS
+#> CSTS = 00000000h (decimal 0)
+#>   6      ST      0      controller shutdown  Shutdown Type
+#>   5      PP      0      no                   Processing Paused
+#>   4      NSSRO   0      no                   NVM Subsystem Reset Occurred
+#>   3:2    SHST    0      normal operation     Shutdown Status
+#>   1      CFS     0      no fatal error       Controller Fatal Status
+#>   0      RDY     0      not ready            Ready
+
+# RDY has followed, and the queues are forgotten. The soft controller does that at once. A real one
+# takes its time, and the driver waits for it. From here on all is as above: ASQ, ACQ, AQA, and then
+# CC with EN set:
+
+continue
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5618
+#> 5618		if (nvme__unlikely(dev->log->verbose))
+print/x val
+#> $2 = 0x460001
+
+kill
+#> [Inferior 1 (process 25917) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

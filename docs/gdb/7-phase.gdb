@@ -5,8 +5,8 @@
 #
 # Goal: see how the host tells a new completion from an old one without asking the controller.
 #
-# Read: Base 2.1 §4.2.4 (phase tag). In nvme.h:
-# nvme__qpair_read_cqe() and nvme_qpair_process_completions() in >>complete.
+# Read: Base 2.1 §4.2.4 (phase tag). In nvme.h: nvme__qpair_read_cqe() and nvme__qpair_reap() in
+# >>complete.
 #
 # A ring of 256 entries takes long to come round. The program docs/gdb/wrap.c makes one of four and
 # sends six reads, one after the other.
@@ -21,7 +21,7 @@ set args soft
 # ---- Before the first command ----------------------------------------------------------------
 
 break read_once
-#> Breakpoint 1 at 0x25846: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 1 at 0x25876: file docs/gdb/wrap.c, line 18.
 run
 #> Breakpoint 1, read_once (ns=0x5555555a3fb0, qp=0x5555555a5040, buf=0x7fff77c07000, lba=0) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
@@ -47,10 +47,10 @@ nvme ring 1
 # Stop in the function that looks at the entry, when something is there to be seen:
 
 break nvme__qpair_read_cqe if qp->id == 1 && (qp->cq[qp->cq_head].status & 1) == qp->phase
-#> Breakpoint 2 at 0x55555556551a: file ./nvme.h, line 6471.
+#> Breakpoint 2 at 0x55555556551a: file ./nvme.h, line 6476.
 continue
-#> Breakpoint 2, nvme__qpair_read_cqe (qp=0x5555555a5040, cpl=0x7fffffffe450) at ./nvme.h:6471
-#> 6471		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Breakpoint 2, nvme__qpair_read_cqe (qp=0x5555555a5040, cpl=0x7fffffffe470) at ./nvme.h:6476
+#> 6476		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 3
 #> SQ 1: 4 entries at IOVA 0x208000, tail 1, head 0 (SQHD of the last completion taken)
@@ -73,7 +73,7 @@ nvme ring
 
 delete
 break read_once if lba == 4
-#> Breakpoint 3 at 0x555555579846: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 3 at 0x555555579876: file docs/gdb/wrap.c, line 18.
 continue
 #> Breakpoint 3, read_once (ns=0x5555555a3fb0, qp=0x5555555a5040, buf=0x7fff77c07000, lba=4) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
@@ -104,7 +104,7 @@ nvme ring 1
 set can-use-hw-watchpoints 0
 delete
 break read_once if lba == 3
-#> Breakpoint 4 at 0x555555579846: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 4 at 0x555555579876: file docs/gdb/wrap.c, line 18.
 run
 #> Breakpoint 4, read_once (ns=0x5555555a3fb0, qp=0x5555555a5040, buf=0x7fff77c07000, lba=3) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
@@ -114,20 +114,20 @@ continue
 #> Watchpoint 5: -location qp->phase
 #> Old value = 1
 #> New value = 0
-#> nvme__qpair_reap (qp=0x5555555a5040, max=4) at ./nvme.h:6512
-#> 6512			count++;
+#> nvme__qpair_reap (qp=0x5555555a5040, max=4) at ./nvme.h:6517
+#> 6517			count++;
 backtrace 2
-#> #0  nvme__qpair_reap (qp=0x5555555a5040, max=4) at ./nvme.h:6512
-#> #1  0x00005555555657ef in nvme_qpair_process_completions (qp=0x5555555a5040, max=0) at ./nvme.h:6533
+#> #0  nvme__qpair_reap (qp=0x5555555a5040, max=4) at ./nvme.h:6517
+#> #1  0x00005555555657ef in nvme_qpair_process_completions (qp=0x5555555a5040, max=0) at ./nvme.h:6538
 
 # ---- The second lap --------------------------------------------------------------------------
 
 delete
 break nvme__qpair_read_cqe if qp->id == 1 && qp->cq_head == 0 && qp->phase == 0 && !(qp->cq[0].status & 1)
-#> Breakpoint 6 at 0x55555556551a: file ./nvme.h, line 6471.
+#> Breakpoint 6 at 0x55555556551a: file ./nvme.h, line 6476.
 continue
-#> Breakpoint 6, nvme__qpair_read_cqe (qp=0x5555555a5040, cpl=0x7fffffffe450) at ./nvme.h:6471
-#> 6471		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Breakpoint 6, nvme__qpair_read_cqe (qp=0x5555555a5040, cpl=0x7fffffffe470) at ./nvme.h:6476
+#> 6476		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 3
 #> SQ 1: 4 entries at IOVA 0x208000, tail 1, head 0 (SQHD of the last completion taken)
@@ -152,7 +152,7 @@ nvme ring
 #  - The ring of four has room for three commands.
 
 kill
-#> [Inferior 1 (process 3935) killed]
+#> [Inferior 1 (process 26049) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -7,7 +7,7 @@
 # that nobody will complete any more.
 #
 # Read: Base 2.1 §3.1.4.5 (CC.SHN), §3.1.4.6 (CSTS.SHST). In nvme.h: nvme_detach() in >>attach,
-# nvme_ctrlr_free_io_qpair() and nvme_ctrlr_shutdown() in >>ctrlr.
+# nvme__qpair_delete() and nvme_ctrlr_shutdown() in >>ctrlr.
 #
 # The program docs/gdb/leave.c sends two commands and detaches without waiting: a read, and an
 # Asynchronous Event Request. The latter is meant to stay: a controller keeps it until it has
@@ -23,10 +23,10 @@ set args soft
 # ---- Two commands are on their way -----------------------------------------------------------
 
 break nvme_detach
-#> Breakpoint 1 at 0x16feb: file ./nvme.h, line 8110.
+#> Breakpoint 1 at 0x1701b: file ./nvme.h, line 8119.
 run
-#> Breakpoint 1, nvme_detach (ctrlr=0x55555558c2a0) at ./nvme.h:8110
-#> 8110		if (ctrlr == NULL)
+#> Breakpoint 1, nvme_detach (ctrlr=0x55555558c2a0) at ./nvme.h:8119
+#> 8119		if (ctrlr == NULL)
 nvme ring 0
 #> Queue pair 0 of 'soft': 1 command outstanding, room for 31
 #> SQ 0: 32 entries at IOVA 0x200000, tail 8, head 7 (SQHD of the last completion taken)
@@ -58,50 +58,51 @@ nvme ring 1
 # ---- First the I/O queue goes ----------------------------------------------------------------
 
 tbreak nvme_ctrlr_cmd_delete_io_sq
-#> Temporary breakpoint 2 at 0x555555569a50: file ./nvme.h, line 7696.
+#> Temporary breakpoint 2 at 0x555555569a80: file ./nvme.h, line 7705.
 continue
-#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x55555558c2a0, qp=0x5555555a5010) at ./nvme.h:7696
-#> 7696		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
+#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x55555558c2a0, qp=0x5555555a5010) at ./nvme.h:7705
+#> 7705		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
 backtrace
-#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x55555558c2a0, qp=0x5555555a5010) at ./nvme.h:7696
-#> #1  0x000055555556a29e in nvme__qpair_delete (qp=0x5555555a5010) at ./nvme.h:7850
-#> #2  0x000055555556b0c0 in nvme_detach (ctrlr=0x55555558c2a0) at ./nvme.h:8123
-#> #3  0x0000555555579a4b in main (argc=2, argv=0x7fffffffe648) at docs/gdb/leave.c:41
+#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x55555558c2a0, qp=0x5555555a5010) at ./nvme.h:7705
+#> #1  0x000055555556a2ce in nvme__qpair_delete (qp=0x5555555a5010) at ./nvme.h:7859
+#> #2  0x000055555556b0f0 in nvme_detach (ctrlr=0x55555558c2a0) at ./nvme.h:8132
+#> #3  0x0000555555579a7b in main (argc=2, argv=0x7fffffffe678) at docs/gdb/leave.c:41
 break ended
-#> Breakpoint 3 at 0x555555579849: file docs/gdb/leave.c, line 14.
+#> Breakpoint 3 at 0x555555579879: file docs/gdb/leave.c, line 14.
 continue
-#> Breakpoint 3, ended (arg=0x7fffffffe4c7, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
+#> Breakpoint 3, ended (arg=0x7fffffffe4f7, cpl=0x7fffffffe410) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 
 # Who called back, and why now?
 
 backtrace 5
-#> #0  ended (arg=0x7fffffffe4c7, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
-#> #1  0x0000555555565413 in nvme_complete_request (qp=0x5555555a5010, tr=0x5555555a5120, cpl=0x7fffffffe3e0) at ./nvme.h:6443
-#> #2  0x0000555555565528 in nvme__qpair_take_cqe (qp=0x5555555a5010, cpl=0x7fffffffe3e0) at ./nvme.h:6459
-#> #3  0x00005555555656e7 in nvme__qpair_reap (qp=0x5555555a5010, max=256) at ./nvme.h:6514
-#> #4  0x000055555556a2c3 in nvme__qpair_delete (qp=0x5555555a5010) at ./nvme.h:7853
+#> #0  ended (arg=0x7fffffffe4f7, cpl=0x7fffffffe410) at docs/gdb/leave.c:14
+#> #1  0x0000555555565413 in nvme_complete_request (qp=0x5555555a5010, tr=0x5555555a5120, cpl=0x7fffffffe410) at ./nvme.h:6448
+#> #2  0x0000555555565528 in nvme__qpair_take_cqe (qp=0x5555555a5010, cpl=0x7fffffffe410) at ./nvme.h:6464
+#> #3  0x00005555555656e7 in nvme__qpair_reap (qp=0x5555555a5010, max=256) at ./nvme.h:6519
+#> #4  0x000055555556a2f3 in nvme__qpair_delete (qp=0x5555555a5010) at ./nvme.h:7862
 print *cpl
 #> $1 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
-# After the submission queue was deleted, the driver polls its completion queue once more: what was
-# completed before that is told as it was. The order matters: once the completion queue is gone,
-# nobody can look there any more.
+# When the controller has deleted the submission queue, it is done with its commands and their data.
+# So now the driver polls the completion queue once more: what was completed before is told as it
+# was. The order matters: polling rings the doorbell of the completion queue, which must still exist
+# for that.
 
 # ---- Then what is left -----------------------------------------------------------------------
 
 continue
 #> the read ended with SUCCESS
-#> [2026-11-21 15:09:55.465939] nvme.h:6615:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
-#> [2026-11-21 15:09:55.466001] nvme.h:6134:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
-#> [2026-11-21 15:09:55.466007] nvme.h:6151:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
-#> Breakpoint 3, ended (arg=0x7fffffffe4b0, cpl=0x7fffffffe420) at docs/gdb/leave.c:14
+#> [2026-11-21 15:16:54.059709] nvme.h:6620:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
+#> [2026-11-21 15:16:54.059750] nvme.h:6139:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
+#> [2026-11-21 15:16:54.059755] nvme.h:6156:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
+#> Breakpoint 3, ended (arg=0x7fffffffe4e0, cpl=0x7fffffffe450) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 backtrace 4
-#> #0  ended (arg=0x7fffffffe4b0, cpl=0x7fffffffe420) at docs/gdb/leave.c:14
-#> #1  0x0000555555565413 in nvme_complete_request (qp=0x5555555a29c0, tr=0x5555555a2ad0, cpl=0x7fffffffe420) at ./nvme.h:6443
-#> #2  0x0000555555565b19 in nvme__qpair_abort_outstanding (qp=0x5555555a29c0, with_data=false) at ./nvme.h:6616
-#> #3  0x000055555556b17a in nvme_detach (ctrlr=0x55555558c2a0) at ./nvme.h:8126
+#> #0  ended (arg=0x7fffffffe4e0, cpl=0x7fffffffe450) at docs/gdb/leave.c:14
+#> #1  0x0000555555565413 in nvme_complete_request (qp=0x5555555a29c0, tr=0x5555555a2ad0, cpl=0x7fffffffe450) at ./nvme.h:6448
+#> #2  0x0000555555565b19 in nvme__qpair_abort_outstanding (qp=0x5555555a29c0, with_data=false) at ./nvme.h:6621
+#> #3  0x000055555556b1aa in nvme_detach (ctrlr=0x55555558c2a0) at ./nvme.h:8135
 print *cpl
 #> $2 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 0, cid = 0, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -109,16 +110,20 @@ print *cpl
 # nvme__qpair_abort_outstanding(), so that every command gets exactly one callback: the one who sent
 # it may have memory to release. 'ABORTED - SQ DELETION' is what a controller itself would say of
 # commands in a queue that is deleted.
+#
+# An event request has no data, so it can end before the shutdown. That is what 'with_data=false' in
+# frame 2 means. The end of an admin command with data is told later, when the controller is off and
+# can reach the data no more.
 
 # ---- The notification ------------------------------------------------------------------------
 
 delete
 break nvme_mmio_write_4
-#> Breakpoint 4 at 0x555555562b50: file ./nvme.h, line 5613.
+#> Breakpoint 4 at 0x555555562b50: file ./nvme.h, line 5618.
 continue
 #> the event request ended with ABORTED - SQ DELETION
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x55555558c2a0, offset=20, val=4603905) at ./nvme.h:5613
-#> 5613		if (nvme__unlikely(dev->log->verbose))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x55555558c2a0, offset=20, val=4603905) at ./nvme.h:5618
+#> 5618		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 0014h  CC       <- 464001h
 #>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
@@ -134,8 +139,8 @@ nvme write
 # still 1. The controller answers in CSTS.SHST, and the driver waits until it says "complete":
 
 finish
-#> nvme_ctrlr_shutdown (ctrlr=0x55555558c2a0) at ./nvme.h:7907
-#> 7907		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
+#> nvme_ctrlr_shutdown (ctrlr=0x55555558c2a0) at ./nvme.h:7916
+#> 7916		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
 nvme regs CSTS
 #> CSTS = 00000005h (decimal 5)
 #>   6      ST      0      controller shutdown            Shutdown Type
@@ -145,10 +150,10 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error                 Controller Fatal Status
 #>   0      RDY     1      ready                          Ready
 tbreak nvme__ctrlr_turn_off
-#> Temporary breakpoint 5 at 0x5555555677e9: file ./nvme.h, line 7147.
+#> Temporary breakpoint 5 at 0x555555567819: file ./nvme.h, line 7156.
 continue
-#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x55555558c2a0) at ./nvme.h:7147
-#> 7147		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x55555558c2a0) at ./nvme.h:7156
+#> 7156		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 nvme regs CSTS
 #> CSTS = 00000009h (decimal 9)
 #>   6      ST      0      controller shutdown           Shutdown Type
@@ -161,8 +166,8 @@ nvme regs CSTS
 # Only after that EN is cleared:
 
 continue
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x55555558c2a0, offset=20, val=4603904) at ./nvme.h:5613
-#> 5613		if (nvme__unlikely(dev->log->verbose))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x55555558c2a0, offset=20, val=4603904) at ./nvme.h:5618
+#> 5618		if (nvme__unlikely(dev->log->verbose))
 nvme write
 #> 0014h  CC       <- 464000h
 #>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
@@ -179,8 +184,8 @@ nvme write
 # left EN at 1, and the next one had to clear it.
 
 finish
-#> nvme_ctrlr_clear_en (ctrlr=0x55555558c2a0, cc=4603905) at ./nvme.h:7045
-#> 7045	}
+#> nvme_ctrlr_clear_en (ctrlr=0x55555558c2a0, cc=4603905) at ./nvme.h:7054
+#> 7054	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -191,7 +196,7 @@ nvme regs CSTS
 #>   0      RDY     0      not ready            Ready
 delete
 continue
-#> [Inferior 1 (process 4025) exited normally]
+#> [Inferior 1 (process 26089) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #
@@ -219,5 +224,6 @@ continue
 # a) What is in a volatile write cache, if the power fails afterwards. The disk also counts an
 #    unsafe shutdown, and may take longer to start the next time.
 # b) The controller would go on writing there: into memory that may hold something else by then.
-# c) All of it: the arena goes as the last thing. Once CSTS.RDY is 0 the controller does not start
-#    any access of its own any more.
+# c) All of it. Once CSTS.RDY is 0 the controller does not start any access of its own any more. And
+#    unmapping is what the driver does next (nvme__dma_cut_off), before the last callbacks run and
+#    before any memory is released.

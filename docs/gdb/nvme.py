@@ -16,7 +16,7 @@ import struct
 
 # ---- small things ----------------------------------------------------------------------------
 
-ANY_OTHER = 0xFFFFFFFF  # NVME__ANY_OTHER: the last row of a table of names
+ANY_OTHER = 0xFFFFFFFF  # NVME__ANY_OTHER: the row of a table for all codes not listed before it
 MOST_ROWS = 4096  # where a table, a list or a ring without an end is given up
 
 
@@ -706,6 +706,7 @@ def soft_read_4(soft, offset):
         ("AQA", "aqa"),
         ("ASQ", "asq"),
         ("ACQ", "acq"),
+        ("CRTO", "crto"),
     ):
         at, size, _fields = regs[name]
         if at <= offset < at + size:
@@ -1417,22 +1418,23 @@ class PrpPrinter(Printer):
         page, count = int(prp["page_size"]), int(prp["prp_index"])
         if page < 4096 or page & (page - 1) or count > 1 << 20:
             return "PRPs, not begun"
-        what = {0: "nothing yet", 1: "PRP1 only", 2: "PRP1 and PRP2"}
-        return "PRPs for %s, %s" % (
-            plural(count, "page"),
-            what.get(count, "PRP1 and a list of %d entries" % (count - 1)),
-        )
+        if int(prp["list_used"]) > 0:  # with two pages, too, while the third is on its way
+            what = "PRP1 and a list of %s" % plural(count - 1, "entry", "entries")
+        else:
+            what = {0: "nothing yet", 1: "PRP1 only"}.get(count, "PRP1 and PRP2")
+        return "PRPs for %s, %s" % (plural(count, "page"), what)
 
     def parts(self):
         prp = self.value
         page, count = int(prp["page_size"]), int(prp["prp_index"])
         if page < 4096 or page & (page - 1) or count > 1 << 20:
             return
+        listed = int(prp["list_used"]) > 0
         if count > 0:
             yield "prp1", "0x%x" % int(prp["prp1"])
         if count > 1:
-            yield "prp2", "0x%x%s" % (int(prp["prp2"]), " (the list)" if count > 2 else "")
-        if count > 2:
+            yield "prp2", "0x%x%s" % (int(prp["prp2"]), " (the list)" if listed else "")
+        if listed:
             yield "list_pages", "%d of %d" % (int(prp["list_used"]), int(prp["list_pages"]))
             shown = min(count - 1, 3)
             if int(prp["list_used"]) == 1:

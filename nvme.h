@@ -2231,9 +2231,9 @@ NVME_STATIC_ASSERT(sizeof(off_t) >= 8, "nvme.h: compile with -D_FILE_OFFSET_BITS
  * ============================================================================================ */
 
 /*
- * One table per list of codes. The last row has the code NVME__ANY_OTHER and the name for all codes
- * that are not listed; a search stops there at the latest. Where SPDK does not know all codes the
- * others follow behind that row, up to NVME__END: only a search for the full name goes on there.
+ * One table per list of codes. A row has the code NVME__ANY_OTHER and the name for all codes that
+ * are not listed before it; a search stops there. Where SPDK does not know all codes the others
+ * follow behind that row, up to NVME__END: only a search for the full name goes on there.
  */
 struct nvme__name {
 	uint32_t code;
@@ -6840,7 +6840,7 @@ static int nvme__ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cm
  *
  * From a device that was found to one that takes reads and writes, in the order that the
  * specification lays down [Base 2.1 §3.5.1: Memory-based controller initialization (PCIe)]. The
- * table of contents is nvme_ctrlr_process_init() at the end of this section.
+ * table of contents is nvme_ctrlr_process_init().
  * ============================================================================================ */
 #define NVME__ADMIN_QUEUE_SIZE    32u
 #define NVME__NUM_IO_QUEUES       8u

@@ -214,8 +214,9 @@ static void expect(const char *where, const char *command, const char *sentence)
 #define NOTHING     ""
 #define NOT_RUNNING "-ex 'file " PROGRAM "'"
 #define AT_MAIN     NOT_RUNNING " -ex 'set args soft' -ex 'break main' -ex run"
-#define AT_DOORBELL NOT_RUNNING " -ex 'set args soft' -ex 'break nvme_ring_sq_doorbell' -ex run"
-#define AT_END      AT_DOORBELL " -ex delete -ex continue"
+#define AT_DOORBELL \
+	NOT_RUNNING " -ex 'set args soft:crwmt=400' -ex 'break nvme_ring_sq_doorbell' -ex run"
+#define AT_END AT_DOORBELL " -ex delete -ex continue"
 
 static void test_errors_without_program(void **state)
 {
@@ -261,7 +262,7 @@ static void test_errors_in_the_driver(void **state)
 /* What is read without a call must be what the program itself reads. */
 static void test_registers_are_true(void **state)
 {
-	static const char *const regs[] = {"CAP", "VS", "CC", "CSTS", "AQA", "ASQ", "ACQ"};
+	static const char *const regs[] = {"CAP", "VS", "CC", "CSTS", "AQA", "ASQ", "ACQ", "CRTO"};
 	size_t i;
 
 	(void)state;

@@ -1818,6 +1818,9 @@ struct nvme_io_qpair_opts {
 	uint32_t qprio;         /* NVME_QPRIO_*; only with arb_mechanism NVME_CC_AMS_WRR */
 	uint32_t max_xfer_size; /* bytes of the largest command; sizes the PRP lists; default: what
 	                         * the controller allows, at most 2 MiB */
+	bool delay_cmd_submit;  /* ring the SQ doorbell once for many commands: at the next
+	                         * nvme_qpair_process_completions(), when half the ring waits, or
+	                         * by nvme_qpair_ring(); a doorbell is an exit in a virtual machine */
 };
 
 /* Creates a completion queue and its submission queue. opts may be NULL. */
@@ -1836,6 +1839,9 @@ NVMEDEF int nvme_ctrlr_free_io_qpair(struct nvme_qpair *qp);
 NVMEDEF uint16_t nvme_qpair_get_id(const struct nvme_qpair *qp);
 NVMEDEF uint32_t nvme_qpair_get_entries(const struct nvme_qpair *qp);
 NVMEDEF uint32_t nvme_qpair_get_num_outstanding(const struct nvme_qpair *qp);
+
+/* With delay_cmd_submit: announces what was submitted. Otherwise, and with nothing new, does nothing. */
+NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp);
 
 /* Runs when the command is complete. cpl is valid during the call. See the rules for callbacks. */
 typedef void (*nvme_cmd_cb)(void *arg, const struct nvme_cpl *cpl);
@@ -2216,6 +2222,10 @@ NVME_STATIC_ASSERT(sizeof(off_t) >= 8, "nvme.h: compile with -D_FILE_OFFSET_BITS
 #define NVME__HOT static __attribute__((unused))
 #endif
 #define NVME__COLD static __attribute__((noinline))
+/* Cold, but on the way to the device: the test of the barriers looks into it. */
+#ifndef NVME__ASIDE
+#define NVME__ASIDE NVME__COLD
+#endif
 
 /* Bytes of a page of the host's memory: 4, 16 or 64 KiB. Tests put another number here. */
 #ifndef NVME__HOST_PAGE_SIZE
@@ -4736,19 +4746,20 @@ struct nvme__extent {
  * The DMA arena: a window of addresses reserved once, in this process and in the IOMMU, and backed
  * with memory step by step. The IOVA of a byte is its offset in the window plus a constant.
  *
- * left[] tells for each page how many pages of the same buffer there are from it on, itself
- * included; 0: no data may go there, since the page is free or holds a ring or PRP lists. A
- * transfer is checked against it without a lock; everything else here is changed under
- * ctrlr->dma_lock.
+ * left[] tells for each page how many bytes of the same buffer there are from its start on; 0: no
+ * data may go there, since the page is free or holds a ring or PRP lists. A transfer is checked
+ * against it without a lock; everything else here is changed under ctrlr->dma_lock.
  */
 struct nvme__arena {
 	uint8_t *base;
 	uint64_t iova;
-	size_t window; /* bytes reserved */
-	size_t mapped; /* bytes that are memory and mapped for the device, from the start */
-	size_t page;   /* every piece starts and ends at a multiple of this, a power of two */
+	size_t window;    /* bytes reserved */
+	size_t mapped;    /* bytes that are memory and mapped for the device, from the start */
+	size_t dirty;     /* of these, bytes that were handed out once: the rest is still zero */
+	size_t page;      /* every piece starts and ends at a multiple of this, a power of two */
+	size_t page_mask; /* page - 1 */
 	unsigned int page_shift;
-	uint32_t *left;
+	size_t *left;
 	struct nvme__extent *extents;
 };
 
@@ -4770,12 +4781,12 @@ struct nvme_tracker {
 	struct nvme_cmd cmd;
 	uint64_t prp_list_iova;
 	uint64_t *prp_list; /* this tracker's own, in DMA memory */
+	struct nvme_tracker *next_free;
 	nvme_cmd_cb cb;
 	void *cb_arg;
 	uint16_t cid;
 	bool outstanding;
-	uint8_t unused[53 -
-	               3 * sizeof(void *)]; /* 128 bytes: the address of a tracker is a shift */
+	uint8_t unused[53 - 4 * sizeof(void *)]; /* of 128 bytes: its address is a shift */
 };
 NVME__SIZE(struct nvme_tracker, 128);
 
@@ -4791,35 +4802,43 @@ struct nvme__bounce {
 
 #define NVME__BOUNCES 4 /* for one queue pair, each of at most its max_xfer_size bytes */
 
+#define NVME__UNUSUAL_VERBOSE 1u /* commands are printed or recorded */
+#define NVME__UNUSUAL_DELAY   2u /* the doorbell waits for the next poll */
+
 struct nvme_qpair {
 	/* the submission queue: the driver writes at the tail, the controller reads at its head */
 	struct nvme_cmd *sq;
 	uint32_t sq_tail;
-	uint32_t sq_tdbl; /* byte offset of the SQ tail doorbell in BAR0 */
+	uint32_t sq_tdbl;               /* byte offset of the SQ tail doorbell in BAR0 ... */
+	volatile uint32_t *sq_doorbell; /* ... and where it is mapped, or NULL */
 
 	/* the completion queue: the controller writes, the driver reads at the head */
 	struct nvme_cpl *cq;
 	uint32_t cq_head;
-	uint32_t cq_hdbl; /* byte offset of the CQ head doorbell */
-	uint32_t unrung;  /* CQEs taken since that doorbell was last rung */
-	uint16_t phase;   /* what the phase bit of a new CQE looks like in this lap: 1 or 0 */
+	uint32_t cq_hdbl; /* byte offset of the CQ head doorbell, and where it is */
+	volatile uint32_t *cq_doorbell;
+	uint32_t phase; /* what the phase bit of a new CQE looks like in this lap: 1 or 0 */
 
 	/* the commands: the CID of one is the index of its tracker */
 	uint16_t id;
 	uint32_t entries; /* of each ring */
 	uint32_t num_trackers;
 	uint32_t num_free;
-	uint16_t *free_cids; /* a stack */
+	struct nvme_tracker *free; /* a list: the CID that was free last is used first */
 	struct nvme_tracker *trackers;
 
 	uint32_t max_xfer_size;
-	uint32_t list_pages; /* PRP list pages of one tracker */
+	uint32_t list_pages;   /* PRP list pages of one tracker */
+	uint32_t list_entries; /* entries in the first of them */
 	uint32_t idle_polls;
 	uint32_t bad_cqes;
 	uint64_t logged_at; /* when the last command was logged or recorded */
-	int polling;        /* not 0: callbacks of this queue pair are running */
-	int refuse;         /* 0, or the negative errno that submissions get */
-	int failed;         /* 0, or the negative errno that polls get: the queue is given up */
+	uint32_t
+		unusual; /* what a submission does besides the usual, NVME__UNUSUAL_*; 0: nothing */
+	uint32_t delayed; /* commands in the ring that the controller has not heard of */
+	int polling;      /* not 0: callbacks of this queue pair are running */
+	int refuse;       /* 0, or the negative errno that submissions get */
+	int failed;       /* 0, or the negative errno that polls get: the queue is given up */
 	struct nvme_ctrlr *ctrlr;
 	struct nvme_qpair *next;
 	uint64_t sq_iova, cq_iova;
@@ -4878,13 +4897,14 @@ struct nvme_ctrlr {
 	struct nvme_log log;
 	struct nvme_ctrlr_opts opts;
 	enum nvme_ctrlr_state state;
-	bool gone;    /* registers read as all ones: nothing is written any more */
+	int gone;     /* 1: registers read as all ones, nothing is written any more */
 	bool closing; /* nvme_detach() is at work: callbacks can start nothing new */
 	bool cut_off; /* no memory is mapped for the device any more */
 
 	uint64_t cap;
 	uint32_t vs;
-	uint32_t page_size;     /* what CC.MPS says, in bytes */
+	uint32_t page_size; /* what CC.MPS says, in bytes: 1 << page_shift */
+	unsigned int page_shift;
 	uint32_t ready_timeout; /* CAP.TO or CRTO.CRWMT, ms */
 	uint32_t max_xfer_size;
 	uint32_t num_io_queues;
@@ -5005,14 +5025,14 @@ static void nvme__region_write(struct nvme__region *r, uint8_t *vaddr, size_t le
 	__atomic_store_n(&r->version, r->version + 1, __ATOMIC_RELEASE);
 }
 
-/* From page first on, of count pages: how many are left to the end of their buffer. 0: none. */
+/* For each page of an extent: the bytes to the end of its buffer, or 0 if it is none. */
 static void nvme__arena_set_left(struct nvme__arena *a, const struct nvme__extent *e, bool buffer)
 {
-	size_t first = e->offset >> a->page_shift, count = e->len >> a->page_shift, i;
+	size_t at;
 
-	for (i = 0; i < count; i++)
-		__atomic_store_n(&a->left[first + i], buffer ? (uint32_t)(count - i) : 0,
-		                 __ATOMIC_RELAXED);
+	for (at = 0; at < e->len; at += a->page)
+		__atomic_store_n(&a->left[(e->offset + at) >> a->page_shift],
+		                 buffer ? e->len - at : 0, __ATOMIC_RELAXED);
 }
 
 /* ---- addresses ---- */
@@ -5088,6 +5108,7 @@ static int nvme__arena_init(struct nvme_ctrlr *ctrlr)
 	int rc;
 
 	a->page = ctrlr->dev.page_size > ctrlr->page_size ? ctrlr->dev.page_size : ctrlr->page_size;
+	a->page_mask = a->page - 1;
 	a->page_shift = (unsigned int)__builtin_ctzll(a->page);
 	window = (size_t)nvme__round_up(window, a->page);
 	pages = window >> a->page_shift;
@@ -5106,8 +5127,7 @@ static int nvme__arena_init(struct nvme_ctrlr *ctrlr)
 	a->window = window;
 	/* A fork would make the pages copy-on-write, and parent and device part ways. */
 	madvise(a->base, window, MADV_DONTFORK);
-	a->left =
-		(uint32_t *)nvme__reserve(ctrlr, pages * sizeof(*a->left), PROT_READ | PROT_WRITE);
+	a->left = (size_t *)nvme__reserve(ctrlr, pages * sizeof(*a->left), PROT_READ | PROT_WRITE);
 	return a->left != NULL ? 0 : -ENOMEM;
 }
 
@@ -5263,6 +5283,7 @@ static void *nvme__dma_take(struct nvme_ctrlr *ctrlr, size_t size, enum nvme__ex
 {
 	struct nvme__arena *a = &ctrlr->arena;
 	struct nvme__extent *e;
+	size_t dirty = 0;
 	void *at = NULL;
 
 	if (size == 0 || size > a->window) {
@@ -5280,10 +5301,13 @@ static void *nvme__dma_take(struct nvme_ctrlr *ctrlr, size_t size, enum nvme__ex
 		e->use = use;
 		at = a->base + e->offset;
 		nvme__arena_set_left(a, e, use == NVME__EXTENT_BUFFER);
+		dirty = a->dirty > e->offset ? a->dirty - e->offset : 0;
+		if (a->dirty < e->offset + size)
+			a->dirty = e->offset + size;
 	}
 	nvme__dma_unlock(ctrlr);
-	if (at != NULL)
-		memset(at, 0, size);
+	if (at != NULL) /* what is new is zero, and not touched before it is needed */
+		memset(at, 0, dirty < size ? dirty : size);
 	return at;
 }
 
@@ -5461,9 +5485,9 @@ NVMEDEF int nvme_dma_unregister(struct nvme_ctrlr *ctrlr, void *vaddr)
 
 /* ---- translation, in any thread and without a lock ---- */
 
-/* The slow half of nvme_dma_iova(): the few regions of the caller's own. */
-NVME__COLD int nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
-                                 uint64_t *iova)
+/* The slow half of nvme__dma_iova(): the few regions of the caller's own. 0, where nothing is ever
+ * mapped, for what is in none of them. */
+NVME__COLD uint64_t nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len)
 {
 	uint32_t i, count = __atomic_load_n(&ctrlr->num_regions, __ATOMIC_ACQUIRE);
 	struct nvme__region r;
@@ -5474,17 +5498,16 @@ NVME__COLD int nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vad
 		if (!nvme__region_read(&ctrlr->regions[i], &r))
 			continue;
 		offset = (size_t)((uintptr_t)vaddr - (uintptr_t)r.vaddr);
-		if (offset < r.len && len <= r.len - offset) {
-			*iova = r.iova + offset;
-			return 0;
-		}
+		if (offset < r.len && len <= r.len - offset)
+			return r.iova + offset;
 	}
-	return -EFAULT;
+	return 0;
 }
 
 /*
  * Translation is a subtraction: below the window the difference wraps and fails the same test. What
  * would leave the buffer that it starts in is refused: behind it there are rings, or other buffers.
+ * len is at most SIZE_MAX / 2.
  */
 NVME__HOT int nvme__dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
                              uint64_t *iova)
@@ -5492,11 +5515,16 @@ NVME__HOT int nvme__dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, 
 	const struct nvme__arena *a = &ctrlr->arena;
 	size_t offset = (size_t)((uintptr_t)vaddr - (uintptr_t)a->base), room;
 
-	if (nvme__unlikely(offset >= a->window))
-		return nvme__region_iova(ctrlr, vaddr, len, iova);
-	room = (size_t)__atomic_load_n(&a->left[offset >> a->page_shift], __ATOMIC_RELAXED)
-	       << a->page_shift;
-	if (nvme__unlikely(len > room || (offset & (a->page - 1)) > room - len))
+	if (nvme__unlikely(offset >= a->window)) {
+		uint64_t at = nvme__region_iova(ctrlr, vaddr, len);
+
+		if (at == 0)
+			return -EFAULT;
+		*iova = at;
+		return 0;
+	}
+	room = __atomic_load_n(&a->left[offset >> a->page_shift], __ATOMIC_RELAXED);
+	if (nvme__unlikely((offset & a->page_mask) + len > room))
 		return -EFAULT;
 	*iova = a->iova + offset;
 	return 0;
@@ -5505,6 +5533,8 @@ NVME__HOT int nvme__dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, 
 NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
                           uint64_t *iova)
 {
+	if (len > SIZE_MAX / 2) /* the sum in the check must not wrap */
+		return -EFAULT;
 	return nvme__dma_iova(ctrlr, vaddr, len > 0 ? len : 1, iova);
 }
 
@@ -5615,8 +5645,6 @@ NVME__COLD void nvme__trace_reg(const struct nvme_dev *dev, enum nvme_trace_kind
 
 NVME__HOT void nvme_mmio_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t val)
 {
-	if (nvme__unlikely(dev->log->verbose))
-		nvme__trace_reg(dev, NVME_TRACE_REG_WRITE, offset, val);
 	if (nvme__likely(offset < dev->bar0_mapped))
 		*(volatile uint32_t *)(volatile void *)(dev->bar0 + offset) = val;
 	else
@@ -5636,10 +5664,41 @@ NVME__HOT uint32_t nvme_mmio_read_4(struct nvme_dev *dev, uint32_t offset)
 	return val;
 }
 
-static void nvme_mmio_write_8(struct nvme_dev *dev, uint32_t offset, uint64_t val)
+/* Where a doorbell is mapped into this process, or NULL. */
+static volatile uint32_t *nvme__doorbell(const struct nvme_dev *dev, uint32_t offset)
 {
-	nvme_mmio_write_4(dev, offset, (uint32_t)val);
-	nvme_mmio_write_4(dev, offset + 4, (uint32_t)(val >> 32));
+	return offset < dev->bar0_mapped
+	               ? (volatile uint32_t *)(volatile void *)(dev->bar0 + offset)
+	               : NULL;
+}
+
+NVME__ASIDE void nvme__doorbell_unmapped(struct nvme_dev *dev, uint32_t offset, uint32_t val)
+{
+	nvme_mmio_write_4(dev, offset, val);
+}
+
+/* A doorbell is a plain store where it is mapped. It is not recorded here: the rings know more. */
+NVME__HOT void nvme__doorbell_write(struct nvme_dev *dev, volatile uint32_t *doorbell,
+                                    uint32_t offset, uint32_t val)
+{
+	if (nvme__likely(doorbell != NULL))
+		*doorbell = val;
+	else
+		nvme__doorbell_unmapped(dev, offset, val);
+}
+
+/* A register that is no doorbell: what is written to it goes into the record. */
+static void nvme_reg_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t val)
+{
+	if (dev->log->verbose)
+		nvme__trace_reg(dev, NVME_TRACE_REG_WRITE, offset, val);
+	nvme_mmio_write_4(dev, offset, val);
+}
+
+static void nvme_reg_write_8(struct nvme_dev *dev, uint32_t offset, uint64_t val)
+{
+	nvme_reg_write_4(dev, offset, (uint32_t)val);
+	nvme_reg_write_4(dev, offset + 4, (uint32_t)(val >> 32));
 }
 
 static uint64_t nvme_mmio_read_8(struct nvme_dev *dev, uint32_t offset)
@@ -5664,7 +5723,7 @@ NVMEDEF uint64_t nvme_ctrlr_get_reg_8(struct nvme_ctrlr *ctrlr, uint32_t offset)
 }
 
 /* Any queue's thread may find out that the device is gone. */
-static bool nvme__ctrlr_is_gone(const struct nvme_ctrlr *ctrlr)
+static int nvme__ctrlr_is_gone(const struct nvme_ctrlr *ctrlr)
 {
 	return __atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED);
 }
@@ -5672,7 +5731,7 @@ static bool nvme__ctrlr_is_gone(const struct nvme_ctrlr *ctrlr)
 /* A register has read as all ones. What happens to the device after that is no news any more. */
 NVME__COLD int nvme__ctrlr_set_gone(struct nvme_ctrlr *ctrlr)
 {
-	if (!__atomic_exchange_n(&ctrlr->gone, true, __ATOMIC_RELAXED))
+	if (!__atomic_exchange_n(&ctrlr->gone, 1, __ATOMIC_RELAXED))
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 		              "the device is gone (its registers read FFFFFFFFh): check that it is "
 		              "still there with 'lspci -s %s'",
@@ -5741,19 +5800,16 @@ NVME__COLD void nvme__trace_doorbell(const struct nvme_qpair *qp, uint16_t cq, u
 NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
 {
 	nvme__wmb();
-	if (nvme__unlikely(qp->ctrlr->log.verbose))
-		nvme__trace_doorbell(qp, 0, (qp->sq_tail + qp->entries - 1) % qp->entries);
-	nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+	nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 }
 
-/* Hands the slots before the head back to the controller. */
-NVME__HOT void nvme_ring_cq_doorbell(struct nvme_qpair *qp)
+/* Hands the slots before the head back to the controller: count of them since it last was told. */
+NVME__HOT void nvme_ring_cq_doorbell(struct nvme_qpair *qp, uint32_t count)
 {
-	if (nvme__unlikely(qp->ctrlr->log.verbose))
-		nvme__trace_doorbell(qp, 1, (qp->cq_head + qp->entries - qp->unrung) % qp->entries);
-	qp->unrung = 0;
+	if (nvme__unlikely(qp->unusual != 0))
+		nvme__trace_doorbell(qp, 1, (qp->cq_head + qp->entries - count) % qp->entries);
 	if (nvme__likely(!nvme__ctrlr_is_gone(qp->ctrlr)))
-		nvme_mmio_write_4(&qp->ctrlr->dev, qp->cq_hdbl, qp->cq_head);
+		nvme__doorbell_write(&qp->ctrlr->dev, qp->cq_doorbell, qp->cq_hdbl, qp->cq_head);
 }
 
 /* Bytes of one tracker's PRP list: a power of two inside a page, or whole pages with a link each. */
@@ -5781,14 +5837,17 @@ static void nvme__qpair_reset(struct nvme_qpair *qp)
 
 	memset(qp->sq, 0, qp->entries * sizeof(*qp->sq));
 	memset(qp->cq, 0, qp->entries * sizeof(*qp->cq));
-	qp->sq_tail = qp->cq_head = qp->unrung = qp->bad_cqes = qp->idle_polls = 0;
+	qp->sq_tail = qp->cq_head = qp->delayed = 0;
+	qp->bad_cqes = qp->idle_polls = 0;
 	qp->phase = 1;
 	qp->refuse = qp->failed = 0;
 	qp->num_free = qp->num_trackers;
-	for (i = 0; i < qp->num_trackers; i++) { /* CID 0 is on top */
-		qp->free_cids[i] = (uint16_t)(qp->num_trackers - 1 - i);
+	qp->free = NULL;
+	for (i = qp->num_trackers; i-- > 0;) { /* CID 0 comes first */
 		qp->trackers[i].cid = (uint16_t)i;
 		qp->trackers[i].outstanding = false;
+		qp->trackers[i].next_free = qp->free;
+		qp->free = &qp->trackers[i];
 	}
 }
 
@@ -5808,7 +5867,6 @@ static void nvme__qpair_destroy(struct nvme_qpair *qp)
 {
 	nvme__qpair_free_memory(qp);
 	NVME_FREE(qp->trackers);
-	NVME_FREE(qp->free_cids);
 	NVME_FREE(qp);
 }
 
@@ -5825,8 +5883,8 @@ static int nvme__qpair_alloc_memory(struct nvme_qpair *qp)
 
 	bytes = nvme__prp_list_bytes(qp->max_xfer_size, ctrlr->page_size, &qp->list_pages);
 	qp->trackers = (struct nvme_tracker *)NVME_CALLOC(qp->num_trackers, sizeof(*qp->trackers));
-	qp->free_cids = (uint16_t *)NVME_CALLOC(qp->num_trackers, sizeof(*qp->free_cids));
-	if (qp->trackers == NULL || qp->free_cids == NULL)
+	qp->list_entries = (bytes < ctrlr->page_size ? bytes : ctrlr->page_size) / 8;
+	if (qp->trackers == NULL)
 		return -ENOMEM;
 	/* one after the other: why there is no memory need be said once only */
 	qp->sq = (struct nvme_cmd *)nvme__ring_alloc(ctrlr, qp->entries * sizeof(*qp->sq));
@@ -5864,6 +5922,9 @@ static int nvme_qpair_construct(struct nvme_ctrlr *ctrlr, uint16_t id, uint32_t 
 	qp->max_xfer_size = max_xfer_size;
 	qp->sq_tdbl = NVME_SQ_TDBL(id, dstrd);
 	qp->cq_hdbl = NVME_CQ_HDBL(id, dstrd);
+	qp->sq_doorbell = nvme__doorbell(&ctrlr->dev, qp->sq_tdbl);
+	qp->cq_doorbell = nvme__doorbell(&ctrlr->dev, qp->cq_hdbl);
+	qp->unusual = ctrlr->log.verbose ? NVME__UNUSUAL_VERBOSE : 0;
 	rc = nvme__qpair_alloc_memory(qp);
 	if (rc != 0) {
 		nvme__qpair_destroy(qp);
@@ -5881,9 +5942,12 @@ NVME__HOT struct nvme_tracker *nvme__tracker_get(struct nvme_qpair *qp, nvme_cmd
 {
 	struct nvme_tracker *tr;
 
-	if (nvme__unlikely(qp->num_free == 0))
+	tr = qp->free;
+	if (nvme__unlikely(tr == NULL))
 		return NULL;
-	tr = &qp->trackers[qp->free_cids[--qp->num_free]];
+	qp->free = tr->next_free;
+	qp->num_free--;
+	tr->outstanding = true;
 	tr->cb = cb;
 	tr->cb_arg = arg;
 	return tr;
@@ -5892,7 +5956,9 @@ NVME__HOT struct nvme_tracker *nvme__tracker_get(struct nvme_qpair *qp, nvme_cmd
 NVME__HOT void nvme__tracker_put(struct nvme_qpair *qp, struct nvme_tracker *tr)
 {
 	tr->outstanding = false;
-	qp->free_cids[qp->num_free++] = tr->cid;
+	tr->next_free = qp->free;
+	qp->free = tr;
+	qp->num_free++;
 }
 
 /* ============================================================================================
@@ -5972,10 +6038,36 @@ static int nvme__prp_next_list_page(struct nvme_prp *prp)
 	return 0;
 }
 
+/*
+ * Entries for count pages that follow each other. One at a time the loop would cost more than the
+ * stores: so first what does not make up four, then four a turn.
+ */
+NVME__HOT void nvme__prp_fill(uint64_t *list, uint64_t addr, uint64_t count, uint64_t page)
+{
+	uint64_t *end = list + count;
+
+	if ((count & 1) != 0) {
+		*list++ = addr;
+		addr += page;
+	}
+	if ((count & 2) != 0) {
+		list[0] = addr;
+		list[1] = addr + page;
+		list += 2;
+		addr += 2 * page;
+	}
+	for (; list != end; list += 4, addr += 4 * page) {
+		list[0] = addr;
+		list[1] = addr + page;
+		list[2] = addr + 2 * page;
+		list[3] = addr + 3 * page;
+	}
+}
+
 /* Pages of a piece that go into the list, count of them from addr on: one list page at a time. */
 static int nvme__prp_append_to_list(struct nvme_prp *prp, uint64_t addr, uint64_t count)
 {
-	uint64_t i, run;
+	uint64_t page = prp->page_size, run;
 	int rc;
 
 	while (count != 0) {
@@ -5985,8 +6077,8 @@ static int nvme__prp_append_to_list(struct nvme_prp *prp, uint64_t addr, uint64_
 			return rc;
 		run = (uint64_t)(prp->list_end + 1 - prp->list);
 		run = count < run ? count : run;
-		for (i = 0; i < run; i++, addr += prp->page_size)
-			prp->list[i] = addr;
+		nvme__prp_fill(prp->list, addr, run, page);
+		addr += run * page;
 		prp->list += run;
 		prp->prp_index += (uint32_t)run;
 		count -= run;
@@ -6176,23 +6268,66 @@ static void nvme__cmd_init(struct nvme_cmd *cmd, uint8_t opc, uint32_t nsid)
 	cmd->nsid = nsid;
 }
 
+/* More than two pages: PRP2 names a list, which is this tracker's own. */
+static int nvme__build_prp_list(struct nvme_qpair *qp, struct nvme_tracker *tr, uint64_t iova,
+                                uint32_t len, struct nvme_prp *prp)
+{
+	nvme_prp_init(prp, qp->ctrlr->page_size, tr->prp_list, tr->prp_list_iova, qp->list_pages,
+	              qp->ctrlr->page_size);
+	return nvme_prp_list_append(prp, iova, len);
+}
+
+/* What was built goes into the record and the log: for them the PRPs are built once more. */
+static void nvme__print_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
+                             uint32_t len)
+{
+	struct nvme_prp prp;
+
+	if (nvme__build_prp_list(qp, tr, tr->cmd.dptr.prp.prp1, len, &prp) == 0)
+		nvme_prp_list_print(&qp->ctrlr->log, qp->id, tr->cid, &prp, buf, len);
+}
+
 /* The 64 bytes of the SQE, from the tracker to the slot at the tail of the ring. */
 NVME__HOT void nvme_copy_command(struct nvme_cmd *dst, const struct nvme_cmd *src)
 {
 	*dst = *src;
 }
 
-NVME__HOT void nvme_qpair_submit_request(struct nvme_qpair *qp, struct nvme_tracker *tr)
+/* The doorbell of the commands that were put into the ring since it was last rung. */
+static void nvme__ring_delayed(struct nvme_qpair *qp)
 {
-	tr->cmd.cid = tr->cid;
-	tr->outstanding = true;
+	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
+		nvme__trace_doorbell(qp, 0,
+		                     (qp->sq_tail + qp->entries - qp->delayed) % qp->entries);
+	qp->delayed = 0;
+	if (!nvme__ctrlr_is_gone(qp->ctrlr)) /* it may have gone since they were submitted */
+		nvme_ring_sq_doorbell(qp);
+}
 
-	nvme_copy_command(&qp->sq[qp->sq_tail], &tr->cmd);
+/* A command that is printed, recorded, or announced later; buf is its data, built as PRPs. */
+NVME__COLD void nvme__submit_unusual(struct nvme_qpair *qp, struct nvme_tracker *tr,
+                                     const void *buf, uint32_t len)
+{
+	qp->delayed++;
+	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0) {
+		if (len != 0)
+			nvme__print_prps(qp, tr, buf, len);
+		nvme_qpair_print_command(qp, &tr->cmd, false);
+	}
+	if ((qp->unusual & NVME__UNUSUAL_DELAY) == 0 || qp->delayed >= qp->entries / 2)
+		nvme__ring_delayed(qp);
+}
+
+/* The SQE is in the slot at the tail: the tail moves on, and the controller hears of it. */
+NVME__HOT void nvme_qpair_submit_request(struct nvme_qpair *qp, struct nvme_tracker *tr,
+                                         const void *buf, uint32_t len)
+{
 	if (++qp->sq_tail == qp->entries)
 		qp->sq_tail = 0;
-	if (nvme__unlikely(qp->ctrlr->log.verbose))
-		nvme_qpair_print_command(qp, &tr->cmd, false);
-	nvme_ring_sq_doorbell(qp);
+	if (nvme__unlikely(qp->unusual != 0))
+		nvme__submit_unusual(qp, tr, buf, len);
+	else
+		nvme_ring_sq_doorbell(qp);
 }
 
 NVME__COLD int nvme__refuse_buffer(const struct nvme_qpair *qp, const void *buf, uint32_t len,
@@ -6208,28 +6343,44 @@ NVME__COLD int nvme__refuse_buffer(const struct nvme_qpair *qp, const void *buf,
 	return rc;
 }
 
-/* The data pointer of a command: buf, which is one piece of DMA memory, as PRPs. */
-NVME__HOT int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
-                               uint32_t len)
+/* A list that does not fit into its first page. Returns PRP2, or 0 if it does not fit at all. */
+NVME__COLD uint64_t nvme__build_prp_chain(struct nvme_qpair *qp, struct nvme_tracker *tr,
+                                          uint64_t iova, uint32_t len)
 {
-	struct nvme_ctrlr *ctrlr = qp->ctrlr;
 	struct nvme_prp prp;
-	uint64_t iova;
-	int rc;
 
-	rc = nvme__dma_iova(ctrlr, buf, len, &iova);
-	if (nvme__unlikely(rc != 0))
-		return nvme__refuse_buffer(qp, buf, len, rc);
-	nvme_prp_init(&prp, ctrlr->page_size, tr->prp_list, tr->prp_list_iova, qp->list_pages,
-	              ctrlr->page_size);
-	rc = nvme_prp_list_append(&prp, iova, len);
-	if (nvme__unlikely(rc != 0))
-		return nvme__refuse_buffer(qp, buf, len, rc);
-	tr->cmd.dptr.prp.prp1 = prp.prp1;
-	tr->cmd.dptr.prp.prp2 = prp.prp2;
-	if (nvme__unlikely(ctrlr->log.verbose))
-		nvme_prp_list_print(&ctrlr->log, qp->id, tr->cid, &prp, buf, len);
-	return 0;
+	return nvme__build_prp_list(qp, tr, iova, len, &prp) == 0 ? prp.prp2 : 0;
+}
+
+/*
+ * The data pointer of a command: buf, which is one piece of DMA memory, as PRPs. One or two pages
+ * fit into the command [Base 2.1 §4.3.1: PRP entry and list]; more take a list.
+ */
+NVME__HOT int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
+                               uint32_t len, struct nvme_prp_pair *prps)
+{
+	uint32_t page_size = qp->ctrlr->page_size, in_page, entries;
+	uint64_t iova;
+
+	if (nvme__unlikely(((uintptr_t)buf & 3) != 0 ||
+	                   nvme__dma_iova(qp->ctrlr, buf, len, &iova) != 0))
+		return nvme__refuse_buffer(qp, buf, len, -EFAULT);
+	in_page = (uint32_t)iova & (page_size - 1);
+	prps->prp1 = iova;
+	prps->prp2 = 0;
+	if (nvme__likely(in_page + len <= page_size))
+		return 0;
+	prps->prp2 = iova - in_page + page_size;
+	if (in_page + len <= 2 * page_size)
+		return 0;
+	entries = (in_page + len - 1) >> qp->ctrlr->page_shift;
+	if (nvme__likely(entries <= qp->list_entries)) {
+		nvme__prp_fill(tr->prp_list, prps->prp2, entries, page_size);
+		prps->prp2 = tr->prp_list_iova;
+		return 0;
+	}
+	prps->prp2 = nvme__build_prp_chain(qp, tr, iova, len);
+	return nvme__likely(prps->prp2 != 0) ? 0 : nvme__refuse_buffer(qp, buf, len, -EMSGSIZE);
 }
 
 /* Any command, as the caller wrote it, with the CID and the PRPs filled in. */
@@ -6251,14 +6402,16 @@ static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, v
 	if (tr == NULL)
 		return -EAGAIN;
 	tr->cmd = *cmd;
+	tr->cmd.cid = tr->cid;
 	if (len != 0) {
-		rc = nvme__build_prps(qp, tr, buf, len);
+		rc = nvme__build_prps(qp, tr, buf, len, &tr->cmd.dptr.prp);
 		if (rc != 0) {
 			nvme__tracker_put(qp, tr);
 			return rc;
 		}
 	}
-	nvme_qpair_submit_request(qp, tr);
+	nvme_copy_command(&qp->sq[qp->sq_tail], &tr->cmd);
+	nvme_qpair_submit_request(qp, tr, buf, len);
 	return 0;
 }
 
@@ -6431,6 +6584,16 @@ NVME__COLD void nvme__qpair_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl
 		nvme__qpair_fail(qp, -ENXIO);
 }
 
+/* An error is worth a line at level notice, with the command; the rest goes to record and debug log. */
+NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker *tr,
+                                const struct nvme_cpl *cpl)
+{
+	if (nvme_cpl_is_error(cpl))
+		nvme_qpair_print_command(qp, &tr->cmd, true);
+	if (nvme_cpl_is_error(cpl) || (qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
+		nvme_qpair_print_completion(qp, cpl);
+}
+
 /* The command is done: log it, free its CID, tell whoever waits (who may reuse the CID at once). */
 NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker *tr,
                                      const struct nvme_cpl *cpl)
@@ -6438,12 +6601,9 @@ NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker 
 	nvme_cmd_cb cb = tr->cb;
 	void *arg = tr->cb_arg;
 
-	if (nvme__unlikely(nvme_cpl_is_error(cpl))) {
-		nvme_qpair_print_command(qp, &tr->cmd, true);
-		nvme_qpair_print_completion(qp, cpl);
-	} else if (nvme__unlikely(qp->ctrlr->log.verbose)) {
-		nvme_qpair_print_completion(qp, cpl);
-	}
+	if (nvme__unlikely(((cpl->status & 0xfffeu) | qp->unusual) !=
+	                   0)) /* an error, or worth a line */
+		nvme__print_end(qp, tr, cpl);
 	nvme__tracker_put(qp, tr);
 	cb(arg, cpl);
 }
@@ -6451,11 +6611,10 @@ NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker 
 /* Finds the command that a CQE is for, if there is one. */
 NVME__HOT void nvme__qpair_take_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl)
 {
-	struct nvme_tracker *tr = NULL;
+	uint32_t cid = cpl->cid;
+	struct nvme_tracker *tr = &qp->trackers[cid]; /* looked at if there is such a one */
 
-	if (nvme__likely(cpl->cid < qp->num_trackers))
-		tr = &qp->trackers[cpl->cid];
-	if (nvme__unlikely(tr == NULL || !tr->outstanding || cpl->sqid != qp->id)) {
+	if (nvme__unlikely(cid >= qp->num_trackers || !tr->outstanding || cpl->sqid != qp->id)) {
 		nvme__qpair_bad_cqe(qp, cpl, "cpl does not map to outstanding cmd");
 		return;
 	}
@@ -6476,13 +6635,22 @@ NVME__HOT bool nvme__qpair_read_cqe(struct nvme_qpair *qp, struct nvme_cpl *cpl)
 	const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 	uint32_t dw3 = __atomic_load_n((const nvme__u32_alias *)&slot->cid, NVME__PHASE_ORDER);
 
-	if (((dw3 >> 16) & 1) != qp->phase)
+	if ((((dw3 >> 16) ^ qp->phase) & 1) != 0)
 		return false;
 	nvme__rmb();
 	*cpl = *slot;
 	cpl->cid = (uint16_t)dw3;
 	cpl->status = (uint16_t)(dw3 >> 16);
 	return true;
+}
+
+/* The head moves on; with every lap the phase of new entries changes. */
+NVME__HOT void nvme__qpair_next_slot(struct nvme_qpair *qp)
+{
+	if (++qp->cq_head == qp->entries) {
+		qp->cq_head = 0;
+		qp->phase ^= 1;
+	}
 }
 
 /* Nothing came for a long time although something is due: is the controller still alive? */
@@ -6499,43 +6667,52 @@ NVME__COLD int nvme__qpair_watch(struct nvme_qpair *qp)
 /* Takes what is there, in turns with the callbacks, which may submit. */
 NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 {
+	uint32_t half = qp->entries / 2, unrung = 0, left;
 	struct nvme_cpl cpl;
-	uint32_t count = 0;
 
-	if (max == 0 || max > qp->entries)
-		max = qp->entries; /* a controller that floods the ring does not keep us here for ever */
+	if (max - 1 >=
+	    qp->entries) /* 0, too: all, but at most a lap, however the ring is flooded */
+		max = qp->entries;
 	qp->polling++;
-	while (count < max && nvme__qpair_read_cqe(qp, &cpl)) {
+	for (left = max; left != 0 && nvme__qpair_read_cqe(qp, &cpl); left--) {
 		/* One doorbell for the whole batch, or for every half ring of a long one. It is
 		 * for those before this one, so that the record has completions in front of it. */
-		if (qp->unrung >= qp->entries / 2)
-			nvme_ring_cq_doorbell(qp);
-		if (++qp->cq_head == qp->entries) {
-			qp->cq_head = 0;
-			qp->phase ^= 1;
+		if (unrung >= half) {
+			nvme_ring_cq_doorbell(qp, unrung);
+			unrung = 0;
 		}
-		count++;
-		qp->unrung++;
+		nvme__qpair_next_slot(qp);
+		unrung++;
 		nvme__qpair_take_cqe(qp, &cpl);
 	}
 	qp->polling--;
-	if (count != 0) {
+	if (unrung != 0) {
+		nvme_ring_cq_doorbell(qp, unrung);
 		qp->idle_polls = 0;
-		if (qp->unrung != 0)
-			nvme_ring_cq_doorbell(qp);
 	} else if (qp->num_free != qp->num_trackers && ++qp->idle_polls >= NVME__IDLE_POLLS) {
 		return nvme__qpair_watch(qp);
 	}
-	return nvme__unlikely(qp->failed != 0) ? qp->failed : (int)count;
+	return nvme__unlikely(qp->failed != 0) ? qp->failed : (int)(max - left);
+}
+
+/* A poll in a callback, of a queue that has failed, or with commands that were not announced yet. */
+NVME__COLD int nvme__qpair_poll_unusual(struct nvme_qpair *qp)
+{
+	if (qp->polling != 0)
+		return nvme__refuse_in_callback(qp, "nvme_qpair_process_completions()");
+	if (qp->failed != 0)
+		return qp->failed;
+	nvme__ring_delayed(qp);
+	return 0;
 }
 
 NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max)
 {
-	if (nvme__unlikely(qp->polling != 0))
-		return nvme__refuse_in_callback(qp, "nvme_qpair_process_completions()");
-	if (nvme__unlikely(qp->failed != 0))
-		return qp->failed;
-	return nvme__qpair_reap(qp, max);
+	int rc = 0;
+
+	if (nvme__unlikely((qp->polling | qp->failed | (int)qp->delayed) != 0))
+		rc = nvme__qpair_poll_unusual(qp);
+	return nvme__likely(rc == 0) ? nvme__qpair_reap(qp, max) : rc;
 }
 
 /* What the controller has completed, of a queue that it does not look at any more: no doorbell. */
@@ -6545,14 +6722,17 @@ static void nvme__qpair_drain(struct nvme_qpair *qp)
 	uint32_t count;
 
 	for (count = 0; count < qp->entries && nvme__qpair_read_cqe(qp, &cpl); count++) {
-		if (++qp->cq_head == qp->entries) {
-			qp->cq_head = 0;
-			qp->phase ^= 1;
-		}
+		nvme__qpair_next_slot(qp);
 		if (cpl.cid < qp->num_trackers && qp->trackers[cpl.cid].outstanding &&
 		    cpl.sqid == qp->id)
 			nvme_complete_request(qp, &qp->trackers[cpl.cid], &cpl);
 	}
+}
+
+NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp)
+{
+	if (qp->delayed != 0)
+		nvme__ring_delayed(qp);
 }
 
 NVMEDEF uint16_t nvme_qpair_get_id(const struct nvme_qpair *qp)
@@ -6979,7 +7159,8 @@ static int nvme_ctrlr_read_cap(struct nvme_ctrlr *ctrlr)
 			4u << NVME_CAP_MPSMIN(ctrlr->cap), NVME__MAX_PAGE_SIZE >> 10);
 		return -ENOTSUP;
 	}
-	ctrlr->page_size = 4096u << NVME_CAP_MPSMIN(ctrlr->cap);
+	ctrlr->page_shift = 12 + NVME_CAP_MPSMIN(ctrlr->cap);
+	ctrlr->page_size = 1u << ctrlr->page_shift;
 	if (NVME_CAP_MQES(ctrlr->cap) == 0 ||
 	    dev->bar0_size < NVME_CQ_HDBL(1, NVME_CAP_DSTRD(ctrlr->cap)) + 4u) {
 		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
@@ -7050,7 +7231,7 @@ NVME__COLD int nvme__ctrlr_explain_ready(struct nvme_ctrlr *ctrlr, int rc)
 static void nvme_ctrlr_clear_en(struct nvme_ctrlr *ctrlr, uint32_t cc)
 {
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Setting CC.EN = 0");
-	nvme_mmio_write_4(&ctrlr->dev, NVME_REG_CC, cc & ~NVME_CC_EN_SET(1));
+	nvme_reg_write_4(&ctrlr->dev, NVME_REG_CC, cc & ~NVME_CC_EN_SET(1));
 }
 
 /*
@@ -7127,16 +7308,16 @@ static int nvme_ctrlr_enable(struct nvme_ctrlr *ctrlr)
 	int rc;
 
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE, ctrlr->ready_timeout);
-	nvme_mmio_write_8(dev, NVME_REG_ASQ, ctrlr->adminq->sq_iova);
-	nvme_mmio_write_8(dev, NVME_REG_ACQ, ctrlr->adminq->cq_iova);
-	nvme_mmio_write_4(dev, NVME_REG_AQA, NVME_AQA_ASQS_SET(size) | NVME_AQA_ACQS_SET(size));
+	nvme_reg_write_8(dev, NVME_REG_ASQ, ctrlr->adminq->sq_iova);
+	nvme_reg_write_8(dev, NVME_REG_ACQ, ctrlr->adminq->cq_iova);
+	nvme_reg_write_4(dev, NVME_REG_AQA, NVME_AQA_ASQS_SET(size) | NVME_AQA_ACQS_SET(size));
 
 	cc = NVME_CC_CSS_SET(nvme__ctrlr_choose_css(ctrlr)) |
 	     NVME_CC_MPS_SET(NVME_CAP_MPSMIN(ctrlr->cap)) |
 	     NVME_CC_AMS_SET(ctrlr->opts.arb_mechanism) | NVME_CC_SHN_SET(NVME_CC_SHN_NONE) |
 	     NVME_CC_IOSQES_SET(6) | NVME_CC_IOCQES_SET(4);
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "Setting CC.EN = 1");
-	nvme_mmio_write_4(dev, NVME_REG_CC, cc | NVME_CC_EN_SET(1));
+	nvme_reg_write_4(dev, NVME_REG_CC, cc | NVME_CC_EN_SET(1));
 
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
 	rc = nvme__ctrlr_wait_ready(ctrlr, 1, true);
@@ -7828,6 +8009,8 @@ NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
 	if (rc != 0)
 		return rc;
 	qp->qprio = opts.qprio;
+	if (opts.delay_cmd_submit)
+		qp->unusual |= NVME__UNUSUAL_DELAY;
 	rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
 	if (rc == -EIO && ctrlr->adminq->failed == 0) { /* refused: the rings are not in use */
 		nvme__qpair_destroy(qp);
@@ -7856,6 +8039,7 @@ static int nvme__qpair_delete(struct nvme_qpair *qp)
 
 	qp->refuse = -ESHUTDOWN;
 	qp->polling++; /* callbacks run from here on, and they may not free it once more */
+	nvme_qpair_ring(qp);
 	rc = nvme_ctrlr_cmd_delete_io_sq(ctrlr, qp);
 	if (rc == 0) {
 		if (qp->failed == 0)
@@ -7912,7 +8096,7 @@ static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
 	if (NVME_CC_EN(cc) == 0)
 		return nvme__ctrlr_turn_off(ctrlr);
 	cc = (cc & ~NVME_CC_SHN_SET(3)) | NVME_CC_SHN_SET(NVME_CC_SHN_NORMAL);
-	nvme_mmio_write_4(dev, NVME_REG_CC, cc);
+	nvme_reg_write_4(dev, NVME_REG_CC, cc);
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
 	if (ctrlr->data.rtd3e / 1000 + 1 > timeout)
 		timeout = ctrlr->data.rtd3e / 1000 + 1;
@@ -8206,42 +8390,60 @@ NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair
 
 /* Nothing that the namespace cannot hold or one command cannot carry. max_nlb is at most nsze. */
 NVME__HOT bool nvme__check_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
-                              uint32_t nlb, uint32_t io_flags, nvme_cmd_cb cb)
+                              uint32_t nlb, uint64_t *len, uint32_t io_flags, nvme_cmd_cb cb)
 {
 	/* acquire: sizes are read after it, so they are those that it came with */
 	uint32_t max_nlb = __atomic_load_n(&ns->max_nlb, __ATOMIC_ACQUIRE);
 
-	return nvme__likely(qp->refuse == 0 && qp->ctrlr == ns->ctrlr &&
-	                    !nvme__ctrlr_is_gone(qp->ctrlr) && nlb - 1 < max_nlb &&
-	                    slba <= ns->nsze - nlb &&
-	                    (uint64_t)nlb * ns->extended_sector_size <= qp->max_xfer_size &&
-	                    (io_flags & ~NVME__IO_FLAGS) == 0 && cb != NULL);
+	*len = (uint64_t)nlb * ns->extended_sector_size;
+	return nvme__likely((qp->refuse | nvme__ctrlr_is_gone(qp->ctrlr)) == 0 &&
+	                    qp->ctrlr == ns->ctrlr && nlb - 1 < max_nlb && slba <= ns->nsze - nlb &&
+	                    *len <= qp->max_xfer_size && (io_flags & ~NVME__IO_FLAGS) == 0 &&
+	                    cb != NULL);
+}
+
+/* The SQE of a read or write, all 64 bytes of it. */
+NVME__HOT void nvme__fill_rw(struct nvme_cmd *sqe, uint8_t opc, uint16_t cid, uint32_t nsid,
+                             const struct nvme_prp_pair *prps, uint64_t slba, uint32_t cdw12)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opc = opc;
+	sqe->cid = cid;
+	sqe->nsid = nsid;
+	sqe->dptr.prp = *prps;
+	sqe->cdw10 = (uint32_t)slba;
+	sqe->cdw11 = (uint32_t)(slba >> 32);
+	sqe->cdw12 = cdw12;
 }
 
 NVME__HOT int nvme__ns_cmd_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, void *buf,
                               uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
                               uint32_t io_flags)
 {
+	struct nvme_prp_pair prps;
 	struct nvme_tracker *tr;
+	uint64_t len;
+	uint32_t nsid;
+	uint16_t cid;
 	int rc;
 
-	if (!nvme__check_rw(ns, qp, slba, nlb, io_flags, cb))
+	if (!nvme__check_rw(ns, qp, slba, nlb, &len, io_flags, cb))
 		return nvme__refuse_rw(ns, qp, slba, nlb, io_flags, cb);
 	tr = nvme__tracker_get(qp, cb, arg);
 	if (nvme__unlikely(tr == NULL))
 		return -EAGAIN;
-	memset(&tr->cmd, 0, sizeof(tr->cmd));
-	tr->cmd.opc = opc;
-	tr->cmd.nsid = ns->id;
-	tr->cmd.cdw10 = (uint32_t)slba;
-	tr->cmd.cdw11 = (uint32_t)(slba >> 32);
-	tr->cmd.cdw12 = (nlb - 1) | io_flags;
-	rc = nvme__build_prps(qp, tr, buf, nlb * ns->extended_sector_size);
+	rc = nvme__build_prps(qp, tr, buf, (uint32_t)len, &prps);
 	if (nvme__unlikely(rc != 0)) {
 		nvme__tracker_put(qp, tr);
 		return rc;
 	}
-	nvme_qpair_submit_request(qp, tr);
+	/* Written twice from registers: to read back 64 bytes that were just written in small
+	 * pieces, as a copy would, a processor has to wait for them. */
+	nsid = ns->id;
+	cid = tr->cid;
+	nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
+	nvme__fill_rw(&tr->cmd, opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
+	nvme_qpair_submit_request(qp, tr, buf, (uint32_t)len);
 	return 0;
 }
 

@@ -9,7 +9,7 @@
  * The driver alone runs against rings whose completions this program writes itself, so that no
  * device is in the figure. Everything is put beside a memcpy() of the same size in the same run;
  * figures of different machines do not compare, the ratios do. 'make bench' counts instructions, too:
- * those of submit() and reap() under callgrind.
+ * those of nvme_ns_cmd_read() and nvme_qpair_process_completions() under callgrind.
  */
 #define NVME_IMPLEMENTATION
 #include "nvme.h"
@@ -19,10 +19,11 @@
 
 static unsigned long completed;
 
+/* Two instructions, so that it does not count for much. */
 static void count(void *arg, const struct nvme_cpl *cpl)
 {
-	(void)arg;
-	completed += !nvme_cpl_is_error(cpl);
+	(void)arg, (void)cpl;
+	completed++;
 }
 
 /* ---- a device that is only memory ---- */
@@ -74,6 +75,7 @@ static struct nvme_ctrlr *null_ctrlr(struct nvme_ns *ns, struct nvme_trace *trac
 		abort();
 	null_open(&ctrlr->dev, "null");
 	ctrlr->page_size = 4096;
+	ctrlr->page_shift = 12;
 	ctrlr->max_xfer_size = NVME__IO_MAX_XFER_SIZE;
 	if (nvme__arena_init(ctrlr) != 0)
 		abort();
@@ -90,7 +92,7 @@ static struct nvme_ctrlr *null_ctrlr(struct nvme_ns *ns, struct nvme_trace *trac
 static void __attribute__((noinline)) complete(struct nvme_qpair *qp, uint32_t first)
 {
 	uint32_t tail = qp->cq_head, i; /* all before it were taken */
-	uint16_t phase = qp->phase;
+	uint16_t phase = (uint16_t)qp->phase;
 
 	for (i = 0; i < DEPTH; i++) {
 		struct nvme_cpl *cpl = &qp->cq[tail];

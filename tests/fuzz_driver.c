@@ -1004,6 +1004,15 @@ static void fill_command(struct user *u, struct nvme_cmd *cmd)
 		cmd->opc = NVME_OPC_FLUSH; /* only the driver creates queues here */
 }
 
+/* What the next I/O command must describe. With delayed doorbells the next one is another. */
+static void expect_buffer(struct user *u, const struct nvme_qpair *qp, const uint8_t *buf,
+                          uint32_t len)
+{
+	if ((qp->unusual & NVME__UNUSUAL_DELAY) == 0)
+		u->d.expect = buf;
+	u->d.expect_len = len;
+}
+
 static int submit_rw(struct user *u, struct nvme_qpair *qp, struct user_cmd *cmd)
 {
 	uint32_t len, nlb, block = nvme_ns_get_extended_sector_size(u->ns);
@@ -1013,8 +1022,7 @@ static int submit_rw(struct user *u, struct nvme_qpair *qp, struct user_cmd *cmd
 	nlb = fuzz_chance(u->d.in, 16) ? (uint32_t)fuzz_odd(u->d.in) : len / block;
 	if (buf == NULL)
 		return -EFAULT;
-	u->d.expect = buf;
-	u->d.expect_len = nlb * block;
+	expect_buffer(u, qp, buf, nlb * block);
 	if (fuzz_chance(u->d.in, 128))
 		return nvme_ns_cmd_read(u->ns, qp, buf, pick_lba(u), nlb, user_callback, cmd,
 		                        flags);
@@ -1034,9 +1042,7 @@ static int submit_raw(struct user *u, struct nvme_qpair *qp, struct user_cmd *cm
 		len = 0;
 	if (qp == NULL)
 		return nvme_ctrlr_cmd_admin_raw(u->ctrlr, &sqe, buf, len, user_callback, cmd);
-	if (len != 0)
-		u->d.expect = buf;
-	u->d.expect_len = len;
+	expect_buffer(u, qp, len != 0 ? buf : NULL, len);
 	return nvme_ctrlr_cmd_io_raw(u->ctrlr, qp, &sqe, buf, len, user_callback, cmd);
 }
 
@@ -1130,6 +1136,7 @@ static void use_queues(struct user *u)
 	if (fuzz_chance(u->d.in, 16))
 		opts.max_xfer_size = 0x800000;
 	opts.qprio = fuzz_chance(u->d.in, 16) ? fuzz_u8(u->d.in) : 0;
+	opts.delay_cmd_submit = fuzz_chance(u->d.in, 48);
 	(void)nvme_ctrlr_alloc_io_qpair(u->ctrlr, fuzz_chance(u->d.in, 16) ? NULL : &opts,
 	                                &u->qp[i]);
 }

@@ -150,7 +150,7 @@ static void run_async(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	const size_t own_size = 1 << 18;
 	uint8_t *own = aligned_alloc(4096, own_size);
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
-	struct nvme_io_qpair_opts opts = {16, 0, 0};
+	struct nvme_io_qpair_opts opts = {16, 0, 0, false};
 	uint32_t block = nvme_ns_get_sector_size(ns);
 	struct nvme_qpair *qps[2];
 	struct slot slots[SLOTS];
@@ -159,6 +159,7 @@ static void run_async(struct nvme_ctrlr *ctrlr, uint32_t seed)
 
 	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qps[0]) == 0);
 	opts.entries = 5;
+	opts.delay_cmd_submit = true;
 	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qps[1]) == 0);
 	CHECK(own != NULL && nvme_dma_register(ctrlr, own, own_size) == 0);
 	for (lap = 0; lap < 3; lap++, at = 1) {
@@ -303,7 +304,7 @@ static void run_soak(struct nvme_ctrlr *ctrlr, uint32_t seed)
 static void run_depth(struct nvme_ctrlr *ctrlr, uint32_t entries)
 {
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
-	struct nvme_io_qpair_opts opts = {entries, 0, 0};
+	struct nvme_io_qpair_opts opts = {entries, 0, 0, false};
 	uint32_t size = nvme_ns_get_sector_size(ns), most;
 	struct nvme_qpair *qp;
 	struct slot *slots;

@@ -131,8 +131,8 @@ static void tidy(char *out, size_t size, const char *line)
 {
 	size_t n = 0;
 
-	for (; *line != '\0' && strchr("#@;", *line) == NULL && n + 1 < size; line++) {
-		if (strncmp(line, "//", 2) == 0)
+	for (; *line != '\0' && strchr("@;", *line) == NULL && n + 1 < size; line++) {
+		if (strncmp(line, "//", 2) == 0 || strncmp(line, "# ", 2) == 0) /* not #16 */
 			break;
 		if (*line != ' ' && *line != '\t')
 			out[n++] = *line;
@@ -443,9 +443,10 @@ static void test_moved(void **state)
 {
 	(void)state;
 	/* the doorbell before the SQE; the barrier after the doorbell */
-	expect_caught("s/^(\tnvme_copy_command\\(&qp->sq)/\tnvme_ring_sq_doorbell(qp);\\n\\1/; "
-	              "/^\t\tnvme_qpair_print_command\\(qp, &tr->cmd, false/,/^}/"
-	              "s/^\tnvme_ring_sq_doorbell\\(qp\\);//",
+	expect_caught("/^NVME__HOT struct nvme_cmd \\*nvme__next_sqe/,/^}/"
+	              "s/^(\tuint32_t slot.*)/\\1\\n\tnvme_ring_sq_doorbell(qp);/; "
+	              "/^NVME__HOT void nvme_qpair_submit_request/,/^}/"
+	              "s/^\t\tnvme_ring_sq_doorbell\\(qp\\);/\t\t;/",
 	              "submit", "x86-64 " WEAK);
 	expect_caught("/^NVME__HOT void nvme_ring_sq_doorbell/,/^}/{s/^\tnvme__wmb\\(\\);//; "
 	              "s/^}/\tnvme__wmb();\\n}/}",

@@ -159,7 +159,7 @@ static void test_full(void **state)
 
 static void test_largest(void **state)
 {
-	struct nvme_io_qpair_opts opts = {65536, 0, 4096};
+	struct nvme_io_qpair_opts opts = {65536, 0, 4096, false};
 	struct seen *seen = (struct seen *)calloc(65536, sizeof(*seen));
 	struct nvme_ctrlr *ctrlr;
 	struct nvme_qpair *qp;
@@ -857,7 +857,8 @@ static void test_create_fails(void **state)
 static void test_bad_qpair_opts(void **state)
 {
 	static const struct nvme_io_qpair_opts bad[] = {
-		{1, 0, 0}, {65537, 0, 0}, {8, 4, 0}, {8, 1, 0}, {0, 1, 0}, {UINT32_MAX, 0, 0},
+		{1, 0, 0, false}, {65537, 0, 0, false}, {8, 4, 0, false},
+		{8, 1, 0, false}, {0, 1, 0, false},     {UINT32_MAX, 0, 0, false},
 	};
 	struct nvme_ctrlr *ctrlr = start();
 	struct nvme_qpair *qp;
@@ -875,7 +876,7 @@ static void test_bad_qpair_opts(void **state)
 /* The default number of entries is no reason not to look at the priority. */
 static void test_bad_priority(void **state)
 {
-	struct nvme_io_qpair_opts bad = {0, 4, 0}, good = {0, NVME_QPRIO_LOW, 0};
+	struct nvme_io_qpair_opts bad = {0, 4, 0, false}, good = {0, NVME_QPRIO_LOW, 0, false};
 	struct nvme_ctrlr_opts opts;
 	struct nvme_ctrlr *ctrlr;
 	struct nvme_qpair *qp;
@@ -892,6 +893,110 @@ static void test_bad_priority(void **state)
 	                 NVME_QPRIO_LOW);
 	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &bad, &qp), -EINVAL);
 	stop(ctrlr);
+}
+
+/* ---- delayed doorbells ---- */
+
+static struct nvme_qpair *delaying_qpair(struct nvme_ctrlr *ctrlr, uint32_t entries)
+{
+	struct nvme_io_qpair_opts opts = {entries, 0, 0, true};
+	struct nvme_qpair *qp;
+
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp), 0);
+	return qp;
+}
+
+/* How often the SQ doorbell of queue 1 was rung among the register writes since then, at most 64. */
+static unsigned int rings_since(uint64_t since)
+{
+	unsigned int n = 0;
+
+	assert_true(fake.writes - since <= 64);
+	for (; since < fake.writes; since++)
+		n += fake.reg[since % 64].offset == NVME_SQ_TDBL(1, 0);
+	return n;
+}
+
+static void test_delayed_doorbell(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = delaying_qpair(ctrlr, 16);
+	static struct seen seen[16];
+	uint64_t since = fake.writes, cmds = fake.cmds;
+	unsigned int i;
+
+	(void)state;
+	memset(seen, 0, sizeof(seen));
+	/* a poll announces what was submitted before it, once */
+	for (i = 0; i < 5; i++)
+		assert_int_equal(flush(ctrlr, qp, &seen[i]), 0);
+	assert_int_equal(fake.cmds, cmds);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), 5);
+	assert_int_equal(rings_since(since), 1);
+	since = fake.writes;
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), 0);
+	assert_int_equal(rings_since(since), 0);
+
+	/* so does the caller, and half a ring of commands does not wait for either */
+	assert_int_equal(flush(ctrlr, qp, &seen[5]), 0);
+	nvme_qpair_ring(qp);
+	nvme_qpair_ring(qp);
+	assert_int_equal(rings_since(since), 1);
+	assert_int_equal(fake.cmds, cmds + 6);
+	for (i = 6; i < 13; i++)
+		assert_int_equal(flush(ctrlr, qp, &seen[i]), 0);
+	assert_int_equal(rings_since(since), 1);
+	assert_int_equal(flush(ctrlr, qp, &seen[13]), 0);
+	assert_int_equal(rings_since(since), 2);
+	assert_int_equal(fake.cmds, cmds + 14);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), 9);
+
+	/* a blocking call waits for its own command, and a deleted queue has announced all */
+	assert_int_equal(nvme_ns_flush(nvme_ctrlr_get_ns(ctrlr, 1), qp, NULL), 0);
+	assert_int_equal(flush(ctrlr, qp, &seen[14]), 0);
+	assert_int_equal(nvme_ctrlr_free_io_qpair(qp), 0);
+	for (i = 0; i < 15; i++) {
+		assert_int_equal(seen[i].calls, 1);
+		assert_false(nvme_cpl_is_error(&seen[i].cpl));
+	}
+	stop(ctrlr);
+}
+
+/* Two entries, one command: half of the ring is one, so nothing can wait for ever. */
+static void test_delayed_smallest(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = delaying_qpair(ctrlr, 2);
+	struct seen seen = {0, {0, 0, 0, 0, 0, 0}};
+	int i;
+
+	(void)state;
+	for (i = 0; i < 9; i++) {
+		assert_int_equal(flush(ctrlr, qp, &seen), 0);
+		assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
+	}
+	assert_int_equal(seen.calls, 9);
+	stop(ctrlr);
+}
+
+/* What waits when the device goes is not announced any more. */
+static void test_delayed_gone(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = delaying_qpair(ctrlr, 16);
+	struct seen seen = {0, {0, 0, 0, 0, 0, 0}};
+	uint64_t writes;
+
+	(void)state;
+	assert_int_equal(flush(ctrlr, qp, &seen), 0);
+	fake.gone = true;
+	(void)nvme__ctrlr_set_gone(ctrlr);
+	writes = fake.writes;
+	nvme_qpair_ring(qp);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), 0);
+	assert_int_equal(nvme_detach(ctrlr), -ENODEV);
+	assert_int_equal(fake.writes, writes);
+	assert_int_equal(seen.calls, 1);
 }
 
 /* ---- a controller that dies ---- */
@@ -1228,6 +1333,9 @@ int main(void)
 		cmocka_unit_test(test_create_fails),
 		cmocka_unit_test(test_bad_qpair_opts),
 		cmocka_unit_test(test_bad_priority),
+		cmocka_unit_test(test_delayed_doorbell),
+		cmocka_unit_test(test_delayed_smallest),
+		cmocka_unit_test(test_delayed_gone),
 		cmocka_unit_test(test_cfs),
 		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_gone_no_writes),

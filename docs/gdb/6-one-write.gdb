@@ -33,7 +33,7 @@ set args soft
 # hello_world writes "Hello world!" to block 0. Go there:
 
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 1 at 0x178dd: file ./nvme.h, line 8257.
+#> Temporary breakpoint 1 at 0x18036: file ./nvme.h, line 8450.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -41,20 +41,18 @@ run
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x5555555a5fc0, qp=0x5555555a7020, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x555555579fc3 <io_complete>, arg=0x7fffffffe53a, io_flags=0) at ./nvme.h:8257
-#> 8257		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x5555555a5fa0, qp=0x5555555a7000, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557a722 <io_complete>, arg=0x7fffffffe52a, io_flags=0) at ./nvme.h:8450
+#> 8450		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 print (char *)buf
 #> $1 = 0x7fff77c8c000 "Hello world!\n"
 
 # ---- Step 1: the host puts the command into the queue ----------------------------------------
 
-tbreak nvme_copy_command
-#> Temporary breakpoint 2 at 0x55555556472d: file ./nvme.h, line 6182.
+tbreak nvme__fill_rw
+#> Temporary breakpoint 2 at 0x55555556bd8f: file ./nvme.h, line 8400.
 continue
-#> Temporary breakpoint 2, nvme_copy_command (dst=0x7fff77c07000, src=0x5555555a7130) at ./nvme.h:6182
-#> 6182		*dst = *src;
-print *src
-#> $2 = SQE WRITE = {opc = 01h, cid = 0, nsid = 1, PRP1 = 0x28c000, PRP2 = 0x0, SLBA = 0, NLB = 1 block}
+#> Temporary breakpoint 2, nvme__fill_rw (sqe=0x7fff77c07000, opc=1 '\001', cid=0, nsid=1, prps=0x7fffffffe3c0, slba=0, cdw12=0) at ./nvme.h:8400
+#> 8400		memset(sqe, 0, sizeof(*sqe));
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x207000, tail 0, head 0 (SQHD of the last completion taken)
@@ -65,16 +63,19 @@ nvme ring
 #>   H   0         p:0 empty
 #>       1-255     p:0 empty
 
-# The command is built, but not in the ring yet: slot 0, at the tail, is empty. Let the copy happen:
+# The PRPs are built and the command is about to be written to sqe, which is slot 0 at the tail: it is
+# still empty. Let it be written. (Published sessions stop at nvme_copy_command() here, which copies the
+# command from the request. This driver copies commands that a caller wrote; those of reads and writes
+# it writes twice, into the ring and into its own record of the command, which costs less.)
 
 finish
-#> nvme_qpair_submit_request (qp=0x5555555a7020, tr=0x5555555a7130) at ./nvme.h:6191
-#> 6191		if (++qp->sq_tail == qp->entries)
+#> 0x000055555556bf60 in nvme__ns_cmd_rw (ns=0x5555555a5fa0, qp=0x5555555a7000, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557a722 <io_complete>, arg=0x7fffffffe52a, io_flags=0) at ./nvme.h:8435
+#> 8435		nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x207000, tail 0, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 0
-#>   HT  0         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28c000 PRP2:0x0  <- the tail has not moved yet
+#>   HT  0         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28c000 PRP2:0x0  (done)
 #>       1-255     empty
 #> CQ 1: 256 entries at IOVA 0x20b000, head 0, a new entry has phase 1
 #>   H   0         p:0 empty
@@ -85,10 +86,10 @@ nvme ring
 # ---- Step 2: the host rings the doorbell -----------------------------------------------------
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 3 at 0x555555562ba0: file ./nvme.h, line 5618.
+#> Temporary breakpoint 3 at 0x555555562bf7: file ./nvme.h, line 5648.
 continue
-#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=4104, val=1) at ./nvme.h:5618
-#> 5618		if (nvme__unlikely(dev->log->verbose))
+#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=4104, val=1) at ./nvme.h:5648
+#> 5648		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1008h  SQ1TDBL  <- 1: the new tail of queue 1 is slot 1
 
@@ -100,56 +101,56 @@ nvme write
 # From here on we are the controller.
 
 tbreak nvme_soft_fetch_command
-#> Temporary breakpoint 4 at 0x5555555774f9: file tools/nvme_soft.h, line 1372.
+#> Temporary breakpoint 4 at 0x555555577c58: file tools/nvme_soft.h, line 1372.
 continue
-#> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x555555591d60, sq=0x555555596db8) at tools/nvme_soft.h:1372
+#> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x555555591d70, sq=0x555555596dc8) at tools/nvme_soft.h:1372
 #> 1372		uint64_t n = s->stats.admin_cmds + s->stats.io_cmds;
 backtrace 7
-#> #0  nvme_soft_fetch_command (s=0x555555591d60, sq=0x555555596db8) at tools/nvme_soft.h:1372
-#> #1  0x00005555555778ff in nvme_soft_process_sq (s=0x555555591d60, sq=0x555555596db8) at tools/nvme_soft.h:1408
-#> #2  0x0000555555578a5f in nvme_soft_ring (s=0x555555591d60, index=2, value=1) at tools/nvme_soft.h:1682
-#> #3  0x0000555555578c81 in nvme_soft_write_4 (dev=0x55555558e2b0, offset=4104, value=1) at tools/nvme_soft.h:1723
-#> #4  0x0000555555562c19 in nvme_mmio_write_4 (dev=0x55555558e2b0, offset=4104, val=1) at ./nvme.h:5623
-#> #5  0x00005555555630dd in nvme_ring_sq_doorbell (qp=0x5555555a7020) at ./nvme.h:5746
-#> #6  0x0000555555564831 in nvme_qpair_submit_request (qp=0x5555555a7020, tr=0x5555555a7130) at ./nvme.h:6195
+#> #0  nvme_soft_fetch_command (s=0x555555591d70, sq=0x555555596dc8) at tools/nvme_soft.h:1372
+#> #1  0x000055555557805e in nvme_soft_process_sq (s=0x555555591d70, sq=0x555555596dc8) at tools/nvme_soft.h:1408
+#> #2  0x00005555555791be in nvme_soft_ring (s=0x555555591d70, index=2, value=1) at tools/nvme_soft.h:1682
+#> #3  0x00005555555793e0 in nvme_soft_write_4 (dev=0x55555558e2b0, offset=4104, value=1) at tools/nvme_soft.h:1723
+#> #4  0x0000555555562c42 in nvme_mmio_write_4 (dev=0x55555558e2b0, offset=4104, val=1) at ./nvme.h:5651
+#> #5  0x0000555555562d29 in nvme__doorbell_unmapped (dev=0x55555558e2b0, offset=4104, val=1) at ./nvme.h:5677
+#> #6  0x0000555555562d71 in nvme__doorbell_write (dev=0x55555558e2b0, doorbell=0x0, offset=4104, val=1) at ./nvme.h:5687
 
 # One stack, two worlds: frames 0 to 3 are the controller, from frame 4 on it is the host. What the
 # controller knows of this queue it was told when the queue was created, and by the doorbell:
 
 print *sq
-#> $3 = {ring = 0x7fff77c07000, base = 2125824, entries = 256, head = 0, tail = 1, id = 1, cqid = 1, rings = 1}
+#> $2 = {ring = 0x7fff77c07000, base = 2125824, entries = 256, head = 0, tail = 1, id = 1, cqid = 1, rings = 1}
 print sq->ring[sq->head]
-#> $4 = SQE WRITE = {opc = 01h, cid = 0, nsid = 1, PRP1 = 0x28c000, PRP2 = 0x0, SLBA = 0, NLB = 1 block}
+#> $3 = SQE WRITE = {opc = 01h, cid = 0, nsid = 1, PRP1 = 0x28c000, PRP2 = 0x0, SLBA = 0, NLB = 1 block}
 
 # On the bus this is a memory read of 64 bytes, from the address ASQ or Create I/O Submission Queue
 # gave, plus 64 times the head. Afterwards the controller's head has moved:
 
 tbreak nvme_soft_dispatch
-#> Temporary breakpoint 5 at 0x555555576d6a: file tools/nvme_soft.h, line 1299.
+#> Temporary breakpoint 5 at 0x5555555774c9: file tools/nvme_soft.h, line 1299.
 continue
-#> Temporary breakpoint 5, nvme_soft_dispatch (s=0x555555591d60, job=0x7fffffffe1f0) at tools/nvme_soft.h:1299
+#> Temporary breakpoint 5, nvme_soft_dispatch (s=0x555555591d70, job=0x7fffffffe150) at tools/nvme_soft.h:1299
 #> 1299		const struct nvme_soft__fault *f = &job->fault;
 up
-#> #1  0x0000555555577803 in nvme_soft_fetch_command (s=0x555555591d60, sq=0x555555596db8) at tools/nvme_soft.h:1392
+#> #1  0x0000555555577f62 in nvme_soft_fetch_command (s=0x555555591d70, sq=0x555555596dc8) at tools/nvme_soft.h:1392
 #> 1392		nvme_soft_dispatch(s, &job);
 print sq->head
-#> $5 = 1
+#> $4 = 1
 print sq->tail
-#> $6 = 1
+#> $5 = 1
 
 # Head and tail are equal: the controller has fetched everything. The host does not know that yet.
 
 # ---- Step 4: the controller carries it out ---------------------------------------------------
 
 tbreak nvme_soft_transfer
-#> Temporary breakpoint 6 at 0x555555570587: file tools/nvme_soft.h, line 674.
+#> Temporary breakpoint 6 at 0x555555570ce6: file tools/nvme_soft.h, line 674.
 continue
-#> Temporary breakpoint 6, nvme_soft_transfer (s=0x555555591d60, job=0x7fffffffe1f0, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:674
+#> Temporary breakpoint 6, nvme_soft_transfer (s=0x555555591d70, job=0x7fffffffe150, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:674
 #> 674		uint16_t status = nvme_soft_walk_dptr(s, job, len, to_host);
 print len
-#> $7 = 512
+#> $6 = 512
 print to_host
-#> $8 = false
+#> $7 = false
 x/s mem
 #> 0x7fffb7c00000:	""
 
@@ -157,11 +158,11 @@ x/s mem
 # in the host's buffer, and the command says where, in PRP1. The controller reads it from there:
 
 finish
-#> 0x000055555557276f in nvme_soft_write (s=0x555555591d60, job=0x7fffffffe1f0) at tools/nvme_soft.h:1089
+#> 0x0000555555572ece in nvme_soft_write (s=0x555555591d70, job=0x7fffffffe150) at tools/nvme_soft.h:1089
 #> 1089		uint16_t status = nvme_soft_transfer(s, job, job->mem, job->len, false);
-#> Value returned is $9 = 0
+#> Value returned is $8 = 0
 frame function nvme_soft_fetch_command
-#> #3  0x0000555555577803 in nvme_soft_fetch_command (s=0x555555591d60, sq=0x555555596db8) at tools/nvme_soft.h:1392
+#> #3  0x0000555555577f62 in nvme_soft_fetch_command (s=0x555555591d70, sq=0x555555596dc8) at tools/nvme_soft.h:1392
 #> 1392		nvme_soft_dispatch(s, &job);
 x/s s->ns[1].mem
 #> 0x7fffb7c00000:	"Hello world!\n"
@@ -173,16 +174,16 @@ x/s s->ns[1].mem
 # ---- Step 5: the controller writes the completion --------------------------------------------
 
 tbreak nvme_soft_post_completion
-#> Temporary breakpoint 7 at 0x555555570c1b: file tools/nvme_soft.h, line 819.
+#> Temporary breakpoint 7 at 0x55555557137a: file tools/nvme_soft.h, line 819.
 continue
-#> Temporary breakpoint 7, nvme_soft_post_completion (s=0x555555591d60, job=0x7fffffffe1f0, status=0) at tools/nvme_soft.h:819
+#> Temporary breakpoint 7, nvme_soft_post_completion (s=0x555555591d70, job=0x7fffffffe150, status=0) at tools/nvme_soft.h:819
 #> 819		const struct nvme_soft__fault *f = &job->fault;
 print s->cq[1].tail
-#> $10 = 0
+#> $9 = 0
 print s->cq[1].phase
-#> $11 = 1
+#> $10 = 1
 finish
-#> nvme_soft_complete (s=0x555555591d60, job=0x7fffffffe1f0, status=0) at tools/nvme_soft.h:1267
+#> nvme_soft_complete (s=0x555555591d70, job=0x7fffffffe150, status=0) at tools/nvme_soft.h:1267
 #> 1267		if (job->fault.set & NVME_SOFT__AER)
 nvme ring 1
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
@@ -205,18 +206,18 @@ nvme ring 1
 # has to look for it: it polls.
 
 tbreak nvme__qpair_read_cqe
-#> Temporary breakpoint 8 at 0x55555556558a: file ./nvme.h, line 6476.
+#> Temporary breakpoint 8 at 0x555555565afc: file ./nvme.h, line 6635.
 continue
-#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555a7020, cpl=0x7fffffffe3f0) at ./nvme.h:6476
-#> 6476		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555a7000, cpl=0x7fffffffe3e0) at ./nvme.h:6635
+#> 6635		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 backtrace 3
-#> #0  nvme__qpair_read_cqe (qp=0x5555555a7020, cpl=0x7fffffffe3f0) at ./nvme.h:6476
-#> #1  0x0000555555565752 in nvme__qpair_reap (qp=0x5555555a7020, max=256) at ./nvme.h:6508
-#> #2  0x000055555556585f in nvme_qpair_process_completions (qp=0x5555555a7020, max=0) at ./nvme.h:6538
+#> #0  nvme__qpair_read_cqe (qp=0x5555555a7000, cpl=0x7fffffffe3e0) at ./nvme.h:6635
+#> #1  0x0000555555565cdf in nvme__qpair_reap (qp=0x5555555a7000, max=256) at ./nvme.h:6677
+#> #2  0x0000555555565e1a in nvme_qpair_process_completions (qp=0x5555555a7000, max=0) at ./nvme.h:6706
 print qp->phase
-#> $12 = 1
+#> $11 = 1
 print qp->cq[qp->cq_head]
-#> $13 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
+#> $12 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
 # The doorbell write has returned, host code is running again. The driver expects phase 1, and
 # P is 1 in the slot at its head: a new completion.
@@ -224,39 +225,39 @@ print qp->cq[qp->cq_head]
 # ---- Step 7: the host takes it and moves the head --------------------------------------------
 
 tbreak io_complete
-#> Temporary breakpoint 9 at 0x555555579fd3: file examples/hello_world.c, line 36.
+#> Temporary breakpoint 9 at 0x55555557a732: file examples/hello_world.c, line 36.
 continue
-#> Temporary breakpoint 9, io_complete (arg=0x7fffffffe53a, cpl=0x7fffffffe3f0) at examples/hello_world.c:36
+#> Temporary breakpoint 9, io_complete (arg=0x7fffffffe52a, cpl=0x7fffffffe3e0) at examples/hello_world.c:36
 #> 36		struct io *io = arg;
 print *cpl
-#> $14 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
+#> $13 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
 # The callback, first. Then the doorbell, which gives the slot back:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 10 at 0x555555562ba0: file ./nvme.h, line 5618.
+#> Temporary breakpoint 10 at 0x555555562bf7: file ./nvme.h, line 5648.
 continue
-#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=4108, val=1) at ./nvme.h:5618
-#> 5618		if (nvme__unlikely(dev->log->verbose))
+#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=4108, val=1) at ./nvme.h:5648
+#> 5648		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 100Ch  CQ1HDBL  <- 1: the new head of queue 1 is slot 1
 
 # And a last time to the controller, which takes note:
 
 tbreak nvme_soft_ring_cq
-#> Temporary breakpoint 11 at 0x55555557873d: file tools/nvme_soft.h, line 1637.
+#> Temporary breakpoint 11 at 0x555555578e9c: file tools/nvme_soft.h, line 1637.
 continue
-#> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x555555591d60, cq=0x5555555981f8, index=3, value=1) at tools/nvme_soft.h:1637
+#> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x555555591d70, cq=0x555555598208, index=3, value=1) at tools/nvme_soft.h:1637
 #> 1637		uint32_t taken = (value + cq->entries - cq->head) % cq->entries;
 print cq->head
-#> $15 = 0
+#> $14 = 0
 print cq->tail
-#> $16 = 1
+#> $15 = 1
 finish
-#> 0x00005555555789d5 in nvme_soft_ring (s=0x555555591d60, index=3, value=1) at tools/nvme_soft.h:1672
+#> 0x0000555555579134 in nvme_soft_ring (s=0x555555591d70, index=3, value=1) at tools/nvme_soft.h:1672
 #> 1672			nvme_soft_ring_cq(s, &s->cq[qid], index, value);
 print s->cq[1].head
-#> $17 = 1
+#> $16 = 1
 
 # Its head and tail are equal again: no completion waits to be taken.
 
@@ -267,7 +268,7 @@ print s->cq[1].head
 delete
 continue
 #> Hello world!
-#> [Inferior 1 (process 26025) exited normally]
+#> [Inferior 1 (process 4660) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -964,8 +964,6 @@ def cq_lines(qp):
         "CQ %d: %d entries at IOVA 0x%x, head %d, a new entry has phase %d"
         % (int(qp["id"]), entries, int(qp["cq_iova"]), head, phase)
     ]
-    if int(qp["unrung"]):
-        lines.append("      %s taken since the doorbell was rung" % int(qp["unrung"]))
     return lines + ring_rows(entries, keep, kind_of, line_of)
 
 
@@ -1389,7 +1387,6 @@ class QpairPrinter(Printer):
         yield "cq_head", "%d" % int(qp["cq_head"])
         yield "phase", "%d" % int(qp["phase"])
         yield "cq_hdbl", "%Xh %s" % (int(qp["cq_hdbl"]), offset_name(int(qp["cq_hdbl"]), dstrd))
-        yield "unrung", "%d" % int(qp["unrung"])
         yield "num_free", "%d of %d CIDs" % (int(qp["num_free"]), int(qp["num_trackers"]))
         yield "max_xfer_size", "%d" % int(qp["max_xfer_size"])
         if int(qp["failed"]) or int(qp["refuse"]):

@@ -3940,14 +3940,20 @@ static void nvme__pci_link(const char *addr, const char *link, char *out, size_t
 	snprintf(out, size, "%.*s", (int)size - 1, base != NULL ? base + 1 : target);
 }
 
+/* The address alone: libpci knows it from the scan. */
+static void nvme__pci_begin(struct nvme_pci_info *info, const struct pci_dev *dev)
+{
+	memset(info, 0, sizeof(*info));
+	snprintf(info->addr, sizeof(info->addr), "%04x:%02x:%02x.%x", (unsigned int)dev->domain,
+	         (unsigned int)dev->bus, (unsigned int)dev->dev, (unsigned int)dev->func);
+}
+
+/* The rest is read from the function, which wakes it where it sleeps without power. */
 static void nvme__pci_fill(struct nvme_pci_info *info, struct pci_dev *dev)
 {
 	char group[32];
 
-	memset(info, 0, sizeof(*info));
 	pci_fill_info(dev, PCI_FILL_IDENT | PCI_FILL_CLASS | PCI_FILL_NUMA_NODE);
-	snprintf(info->addr, sizeof(info->addr), "%04x:%02x:%02x.%x", (unsigned int)dev->domain,
-	         (unsigned int)dev->bus, (unsigned int)dev->dev, (unsigned int)dev->func);
 	info->vendor_id = dev->vendor_id;
 	info->device_id = dev->device_id;
 	info->subsystem_vendor_id = pci_read_word(dev, PCI_SUBSYSTEM_VENDOR_ID);
@@ -3961,7 +3967,7 @@ static void nvme__pci_fill(struct nvme_pci_info *info, struct pci_dev *dev)
 	info->iommu_group = group[0] != '\0' ? atoi(group) : -1;
 }
 
-/* Calls libpci for every function on the bus; with addr, only the one there, of any class. */
+/* Every NVMe function on the bus; with addr, only the one there, of any class. */
 static int nvme__pci_scan(const char *addr, struct nvme_pci_info *list, int max)
 {
 	struct pci_access *volatile access = pci_alloc();
@@ -3976,9 +3982,11 @@ static int nvme__pci_scan(const char *addr, struct nvme_pci_info *list, int max)
 	pci_init(access);
 	pci_scan_bus(access);
 	for (dev = access->devices; dev != NULL; dev = dev->next) {
+		nvme__pci_begin(&info, dev);
+		if (addr != NULL && strcmp(info.addr, addr) != 0)
+			continue;
 		nvme__pci_fill(&info, dev);
-		if (addr != NULL ? strcmp(info.addr, addr) != 0
-		                 : info.class_code != NVME__PCI_CLASS)
+		if (addr == NULL && info.class_code != NVME__PCI_CLASS)
 			continue;
 		if (found < max)
 			list[found] = info;

@@ -156,7 +156,7 @@ cross: $(CROSS:%=$(B)/i386/%) $(CROSS:%=$(B)/armhf/%) ## some tests with 32-bit 
 		echo "== $$t armhf"; qemu-arm $(B)/armhf/$$t; \
 	done
 
-vmtest: all $(B)/tests/test_vm $(B)/tests/run_io $(B)/tests/use_disk $(B)/tests/readme_tool ## the driver over VFIO, in the VM lab
+vmtest: all $(B)/tests/test_vm $(B)/tests/attach_steps $(B)/tests/run_io $(B)/tests/use_disk $(B)/tests/readme_tool ## the driver over VFIO, in the VM lab
 	$(B)/tests/test_vm
 
 bench: all $(B)/tests/bench $(B)/tests/run_io ## what a read costs and how fast nvtrace is, as ratios

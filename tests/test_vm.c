@@ -693,6 +693,34 @@ static void test_enumerate(void **state)
 	run_cases(args, cases, sizeof(cases) / sizeof(cases[0]));
 }
 
+/* ---- where attach spends its time ---- */
+
+/* The commands of docs/performance.md say what the text says of them, but for the times. */
+static void test_attach_steps(void **state)
+{
+	static const char *const calls[] = {
+		"vfio_pci_core_enable",  "pcie_flr()", "msleep()",
+		"vfio_pci_core_disable", "pcie_flr()", "msleep()",
+	};
+	const char *at;
+	struct result r;
+	size_t i;
+
+	(void)state;
+	run(&r, "unset MAKEFLAGS; awk '/^## /{here=/Where attach/} "
+	        "/^```/{code=here&&/^```sh$/;next} code' "
+	        "docs/performance.md | sh -e");
+	expect_status(&r, 0);
+	at = expect_in(&r, r.out, "the first attach: ");
+	at = expect_in(&r, at, "detach: the rest");
+	for (i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		at = expect_in(&r, at, calls[i]);
+	at = expect_in(&r, at, "attach: open the function");
+	at = expect_in(&r, at, "read one block");
+	expect_in(&r, at, "detach: close the function");
+	done(&r);
+}
+
 /* ---- taking over ---- */
 
 static void test_killed_and_busy(void **state)
@@ -1129,6 +1157,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_trace_on_full_disk),
 		cmocka_unit_test(test_lint),
 		cmocka_unit_test(test_enumerate),
+		cmocka_unit_test(test_attach_steps),
 		cmocka_unit_test(test_killed_and_busy),
 		cmocka_unit_test(test_bind_round_trip),
 		cmocka_unit_test(test_bind_refuses),

@@ -382,6 +382,27 @@ static void test_quoted_lines_can_fail(void **state)
 	assert_false(quoted_line("#include \"nvme.h\"", "", source, &line, function));
 }
 
+/* The lesson on the instructions of a read names the functions that they are made from. */
+static void test_performance(void **state)
+{
+	char *text = read_file("docs/performance.md", NULL), *save = text, *line, name[64];
+	struct result r;
+	int n = 0;
+
+	(void)state;
+	run(&r, "make -s build/tests/bench && tests/where.sh build/tests/bench 4");
+	expect_status(&r, 0);
+	while ((line = strsep(&save, "\n")) != NULL) {
+		if (sscanf(line, "| `%63[a-z_0-9]` | %*d |", name) != 1)
+			continue;
+		expect_in(&r, r.out, name);
+		n++;
+	}
+	assert_true(n >= 15);
+	done(&r);
+	free(text);
+}
+
 /* Nobody is sent to a list that is not here: no case goes by a number, such as the C of "C" 42. */
 static void test_no_case_numbers(void **state)
 {
@@ -512,6 +533,7 @@ int main(void)
 		cmocka_unit_test(test_bad_device),
 		cmocka_unit_test(test_identify_shows),
 		cmocka_unit_test(test_readme_nvtrace),
+		cmocka_unit_test(test_performance),
 		cmocka_unit_test(test_no_case_numbers),
 		cmocka_unit_test(test_quotes_are_fresh),
 		cmocka_unit_test(test_renewal),

@@ -74,14 +74,14 @@ nvme decode AQA 2031647
 # written and goes on by itself. The second one stops before the first command is sent.
 
 break nvme_mmio_write_4
-#> Breakpoint 1 at 0xeba0: file ./nvme.h, line 5618.
+#> Breakpoint 1 at 0xec26: file ./nvme.h, line 5656.
 commands
 silent
 nvme write
 continue
 end
 tbreak nvme_ring_sq_doorbell
-#> Temporary breakpoint 2 at 0xf06d: file ./nvme.h, line 5743.
+#> Temporary breakpoint 2 at 0xf1b8: file ./nvme.h, line 5810.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -105,8 +105,8 @@ run
 #>   10:7   MPS     0      4096 bytes       Memory Page Size
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      1      enabled          Enable
-#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5743
-#> 5743		nvme__wmb();
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555a49e0) at ./nvme.h:5810
+#> 5810		nvme__wmb();
 
 # That is all. Six writes, four of them for two 64-bit addresses.
 #
@@ -127,20 +127,21 @@ run
 
 delete
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 3 at 0x555555562ba0: file ./nvme.h, line 5618.
+#> Breakpoint 3 at 0x555555562c26: file ./nvme.h, line 5656.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 3, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5618
-#> 5618		if (nvme__unlikely(dev->log->verbose))
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5656
+#> 5656		if (nvme__likely(offset < dev->bar0_mapped))
 backtrace
-#> #0  nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5618
-#> #1  0x0000555555567765 in nvme_ctrlr_enable (ctrlr=0x55555558e2b0) at ./nvme.h:7139
-#> #2  0x00005555555679fc in nvme_ctrlr_start (ctrlr=0x55555558e2b0) at ./nvme.h:7179
-#> #3  0x00005555555697e5 in nvme_ctrlr_process_init (ctrlr=0x55555558e2b0) at ./nvme.h:7642
-#> #4  0x000055555556b027 in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4c0, out=0x7fffffffe530) at ./nvme.h:8099
-#> #5  0x0000555555579986 in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:53
-#> #6  0x000055555557a5a9 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:144
+#> #0  nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5656
+#> #1  0x0000555555562df3 in nvme_reg_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5703
+#> #2  0x0000555555567dcb in nvme_ctrlr_enable (ctrlr=0x55555558e2b0) at ./nvme.h:7328
+#> #3  0x0000555555568062 in nvme_ctrlr_start (ctrlr=0x55555558e2b0) at ./nvme.h:7368
+#> #4  0x0000555555569e50 in nvme_ctrlr_process_init (ctrlr=0x55555558e2b0) at ./nvme.h:7831
+#> #5  0x000055555556b6f0 in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4a0, out=0x7fffffffe510) at ./nvme.h:8291
+#> #6  0x000055555557a157 in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:53
+#> #7  0x000055555557ad7a in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:144
 
 # Read it from below: attach, initialize, start, enable. The old backtraces have a few frames more,
 # but the same stations: process_init, then enable, then the write.
@@ -158,10 +159,10 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error       Controller Fatal Status
 #>   0      RDY     0      not ready            Ready
 finish
-#> nvme_ctrlr_enable (ctrlr=0x55555558e2b0) at ./nvme.h:7141
-#> 7141		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
+#> nvme_reg_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5704
+#> 5704	}
 nvme regs
-#> Controller 'soft' (found as 'ctrlr' of frame 0, nvme_ctrlr_enable())
+#> Controller 'soft' (found as 'dev' of frame 0, nvme_reg_write_4())
 #> Registers: read in the memory of the soft controller, without a call
 #> 0000h  CAP = 00400820140103FFh (decimal 18023332377068543)
 #>   61     NSSES   0      no                     NVM Subsystem Shutdown Enhancements Supported
@@ -215,10 +216,10 @@ nvme regs
 # 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x555555567ad5: file ./nvme.h, line 7212.
+#> Temporary breakpoint 4 at 0x55555556813b: file ./nvme.h, line 7401.
 continue
-#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x55555558e2b0) at ./nvme.h:7212
-#> 7212		struct nvme_dev *dev = &ctrlr->dev;
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x55555558e2b0) at ./nvme.h:7401
+#> 7401		struct nvme_dev *dev = &ctrlr->dev;
 nvme regs CSTS
 #> CSTS = 00000001h (decimal 1)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -233,7 +234,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 25916) killed]
+#> [Inferior 1 (process 7889) killed]
 
 # ---- When the last owner left it on ----------------------------------------------------------
 #
@@ -243,12 +244,12 @@ kill
 delete
 set args 'soft:plan=start en=1 rdy=1'
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 5 at 0x555555562ba0: file ./nvme.h, line 5618.
+#> Breakpoint 5 at 0x555555562c26: file ./nvme.h, line 5656.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:plan=start en=1 rdy=1
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587520) at ./nvme.h:5618
-#> 5618		if (nvme__unlikely(dev->log->verbose))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587520) at ./nvme.h:5656
+#> 5656		if (nvme__likely(offset < dev->bar0_mapped))
 nvme regs ASQ CSTS
 #> ASQ = 00000000DEAD0000h (decimal 3735879680)
 #>   63:12  ASQB    DEAD0h 0xdead0000  Admin Submission Queue Base
@@ -270,10 +271,10 @@ nvme write
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      0      disabled         Enable
 backtrace 4
-#> #0  nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587520) at ./nvme.h:5618
-#> #1  0x00005555555671d0 in nvme_ctrlr_clear_en (ctrlr=0x55555558e2b0, cc=4587521) at ./nvme.h:7053
-#> #2  0x000055555556736c in nvme_ctrlr_disable (ctrlr=0x55555558e2b0) at ./nvme.h:7083
-#> #3  0x00005555555679d2 in nvme_ctrlr_start (ctrlr=0x55555558e2b0) at ./nvme.h:7177
+#> #0  nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587520) at ./nvme.h:5656
+#> #1  0x0000555555562df3 in nvme_reg_write_4 (dev=0x55555558e2b0, offset=20, val=4587520) at ./nvme.h:5703
+#> #2  0x0000555555567836 in nvme_ctrlr_clear_en (ctrlr=0x55555558e2b0, cc=4587521) at ./nvme.h:7242
+#> #3  0x00005555555679d2 in nvme_ctrlr_disable (ctrlr=0x55555558e2b0) at ./nvme.h:7272
 
 # The controller is ready, but for somebody else: ASQ is where the last owner had its ring, in
 # memory that may hold anything by now. So the first write is another one than above. The driver has
@@ -281,8 +282,8 @@ backtrace 4
 # combinations of EN and RDY that it can meet.
 
 finish
-#> nvme_ctrlr_clear_en (ctrlr=0x55555558e2b0, cc=4587521) at ./nvme.h:7054
-#> 7054	}
+#> nvme_reg_write_4 (dev=0x55555558e2b0, offset=20, val=4587520) at ./nvme.h:5704
+#> 5704	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -297,13 +298,13 @@ nvme regs CSTS
 # CC with EN set:
 
 continue
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5618
-#> 5618		if (nvme__unlikely(dev->log->verbose))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=20, val=4587521) at ./nvme.h:5656
+#> 5656		if (nvme__likely(offset < dev->bar0_mapped))
 print/x val
 #> $2 = 0x460001
 
 kill
-#> [Inferior 1 (process 25917) killed]
+#> [Inferior 1 (process 7890) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

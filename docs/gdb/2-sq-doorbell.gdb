@@ -19,26 +19,26 @@ set args soft
 # ---- The first command of all ----------------------------------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 1 at 0xf06d: file ./nvme.h, line 5743.
+#> Breakpoint 1 at 0xf1b8: file ./nvme.h, line 5810.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5743
-#> 5743		nvme__wmb();
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a49e0) at ./nvme.h:5810
+#> 5810		nvme__wmb();
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5743
-#> #1  0x0000555555564831 in nvme_qpair_submit_request (qp=0x5555555a49d0, tr=0x5555555a4ae0) at ./nvme.h:6195
-#> #2  0x0000555555564be7 in nvme__submit_raw (qp=0x5555555a49d0, cmd=0x7fffffffe280, buf=0x7fff77c06000, len=4096, cb=0x555555565994 <nvme__sync_done>, arg=0x7fffffffe160) at ./nvme.h:6261
-#> #3  0x0000555555565f1c in nvme__submit_sync (qp=0x5555555a49d0, cmd=0x7fffffffe280, buf=0x7fff77c06000, len=4096, sync=0x7fffffffe160, deadline=30020) at ./nvme.h:6708
-#> #4  0x0000555555566000 in nvme__submit_and_wait (qp=0x5555555a49d0, cmd=0x7fffffffe280, buf=0x7fff77c06000, len=4096, bounce=0x5555555a4ab8, cpl=0x7fffffffe1f0) at ./nvme.h:6728
-#> #5  0x0000555555566491 in nvme__command_and_wait (qp=0x5555555a49d0, cmd=0x7fffffffe280, buf=0x55555558e4b8, len=4096, cpl=0x7fffffffe1f0) at ./nvme.h:6810
-#> #6  0x00005555555665ea in nvme__ctrlr_admin (ctrlr=0x55555558e2b0, cmd=0x7fffffffe280, buf=0x55555558e4b8, len=4096, cpl=0x0) at ./nvme.h:6835
-#> #7  0x0000555555567a85 in nvme_ctrlr_cmd_identify (ctrlr=0x55555558e2b0, cns=1, nsid=0, data=0x55555558e4b8) at ./nvme.h:7196
-#> #8  0x0000555555567b42 in nvme_ctrlr_identify (ctrlr=0x55555558e2b0) at ./nvme.h:7219
-#> #9  0x00005555555697fa in nvme_ctrlr_process_init (ctrlr=0x55555558e2b0) at ./nvme.h:7643
-#> #10 0x000055555556b027 in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4c0, out=0x7fffffffe530) at ./nvme.h:8099
-#> #11 0x0000555555579986 in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:53
-#> #12 0x000055555557a5a9 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:144
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555a49e0) at ./nvme.h:5810
+#> #1  0x0000555555564c92 in nvme_qpair_submit_request (qp=0x5555555a49e0, tr=0x5555555a4b10, buf=0x7fff77c06000, len=4096) at ./nvme.h:6338
+#> #2  0x000055555556513b in nvme__submit_raw (qp=0x5555555a49e0, cmd=0x7fffffffe260, buf=0x7fff77c06000, len=4096, cb=0x555555565fad <nvme__sync_done>, arg=0x7fffffffe140) at ./nvme.h:6422
+#> #3  0x000055555556654d in nvme__submit_sync (qp=0x5555555a49e0, cmd=0x7fffffffe260, buf=0x7fff77c06000, len=4096, sync=0x7fffffffe140, deadline=30020) at ./nvme.h:6896
+#> #4  0x0000555555566634 in nvme__submit_and_wait (qp=0x5555555a49e0, cmd=0x7fffffffe260, buf=0x7fff77c06000, len=4096, bounce=0x5555555a4ae8, cpl=0x7fffffffe1d0) at ./nvme.h:6916
+#> #5  0x0000555555566add in nvme__command_and_wait (qp=0x5555555a49e0, cmd=0x7fffffffe260, buf=0x55555558e4c0, len=4096, cpl=0x7fffffffe1d0) at ./nvme.h:6998
+#> #6  0x0000555555566c39 in nvme__ctrlr_admin (ctrlr=0x55555558e2b0, cmd=0x7fffffffe260, buf=0x55555558e4c0, len=4096, cpl=0x0) at ./nvme.h:7023
+#> #7  0x00005555555680eb in nvme_ctrlr_cmd_identify (ctrlr=0x55555558e2b0, cns=1, nsid=0, data=0x55555558e4c0) at ./nvme.h:7385
+#> #8  0x00005555555681a8 in nvme_ctrlr_identify (ctrlr=0x55555558e2b0) at ./nvme.h:7408
+#> #9  0x0000555555569e65 in nvme_ctrlr_process_init (ctrlr=0x55555558e2b0) at ./nvme.h:7832
+#> #10 0x000055555556b6f0 in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4a0, out=0x7fffffffe510) at ./nvme.h:8291
+#> #11 0x000055555557a157 in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:53
+#> #12 0x000055555557ad7a in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:144
 
 # Bring-up wants to know who the controller is, so nvme_ctrlr_identify() sends an Identify command.
 # Frames 6 to 2 are the way of admin commands that the driver waits for. Look at 'buf' in frames 5
@@ -64,10 +64,10 @@ nvme ring
 # Nothing has happened yet. The controller does not watch the memory; it has to be told:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x555555562ba0: file ./nvme.h, line 5618.
+#> Temporary breakpoint 2 at 0x555555562c26: file ./nvme.h, line 5656.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=4096, val=1) at ./nvme.h:5618
-#> 5618		if (nvme__unlikely(dev->log->verbose))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=4096, val=1) at ./nvme.h:5656
+#> 5656		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1000h  SQ0TDBL  <- 1: the new tail of queue 0 is slot 1
 
@@ -77,15 +77,19 @@ nvme write
 #	SQ y tail: 1000h + (2 * y)     * (4 << DSTRD)
 #	CQ y head: 1000h + (2 * y + 1) * (4 << DSTRD)
 #
-# The driver works that out once, when it builds the queue pair:
+# The driver works that out once, when it builds the queue pair. Where registers are mapped into the
+# program, it also keeps the address there and stores to it; the software controller has none, so that
+# the value went through nvme__doorbell_unmapped(). Both begin here:
 
-up
-#> #1  0x00005555555630dd in nvme_ring_sq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5746
-#> 5746		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+frame function nvme_ring_sq_doorbell
+#> #3  0x00005555555631e9 in nvme_ring_sq_doorbell (qp=0x5555555a49e0) at ./nvme.h:5811
+#> 5811		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+print qp->sq_doorbell
+#> $1 = (volatile uint32_t *) 0x0
 print/x qp->sq_tdbl
-#> $1 = 0x1000
+#> $2 = 0x1000
 print qp->sq_tail
-#> $2 = 1
+#> $3 = 1
 
 # ---- The order matters -----------------------------------------------------------------------
 #
@@ -95,21 +99,21 @@ print qp->sq_tail
 # a barrier is depends on the processor: that of x86 only stops the compiler, see >>regs.
 
 list nvme_ring_sq_doorbell
-#> 5737		                qp->id, &db, sizeof(db));
-#> 5738	}
-#> 5739
-#> 5740	/* Puts the tail on the wire. The SQE must be in memory before the controller hears of it. */
-#> 5741	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
-#> 5742	{
-#> 5743		nvme__wmb();
-#> 5744		if (nvme__unlikely(qp->ctrlr->log.verbose))
-#> 5745			nvme__trace_doorbell(qp, 0, (qp->sq_tail + qp->entries - 1) % qp->entries);
-#> 5746		nvme_mmio_write_4(&qp->ctrlr->dev, qp->sq_tdbl, qp->sq_tail);
+#> 5804		                qp->id, &db, sizeof(db));
+#> 5805	}
+#> 5806
+#> 5807	/* Puts the tail on the wire. The SQE must be in memory before the controller hears of it. */
+#> 5808	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
+#> 5809	{
+#> 5810		nvme__wmb();
+#> 5811		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> 5812	}
+#> 5813
 frame function nvme_qpair_submit_request
-#> #2  0x0000555555564831 in nvme_qpair_submit_request (qp=0x5555555a49d0, tr=0x5555555a4ae0) at ./nvme.h:6195
-#> 6195		nvme_ring_sq_doorbell(qp);
+#> #4  0x0000555555564c92 in nvme_qpair_submit_request (qp=0x5555555a49e0, tr=0x5555555a4b10, buf=0x7fff77c06000, len=4096) at ./nvme.h:6338
+#> 6338			nvme_ring_sq_doorbell(qp);
 print *tr
-#> $3 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x555555565994 <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
+#> $4 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x555555565fad <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
 
 # ---- The same for a write --------------------------------------------------------------------
 #
@@ -118,26 +122,26 @@ print *tr
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 3 at 0x55555556b8dd: file ./nvme.h, line 8257.
+#> Temporary breakpoint 3 at 0x55555556c0a8: file ./nvme.h, line 8467.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555a5fc0, qp=0x5555555a7020, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x555555579fc3 <io_complete>, arg=0x7fffffffe53a, io_flags=0) at ./nvme.h:8257
-#> 8257		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555a5fa0, qp=0x5555555a7000, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557a794 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8467
+#> 8467		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a7020) at ./nvme.h:5743
-#> 5743		nvme__wmb();
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a7000) at ./nvme.h:5810
+#> 5810		nvme__wmb();
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555a7020) at ./nvme.h:5743
-#> #1  0x0000555555564831 in nvme_qpair_submit_request (qp=0x5555555a7020, tr=0x5555555a7130) at ./nvme.h:6195
-#> #2  0x000055555556b858 in nvme__ns_cmd_rw (ns=0x5555555a5fc0, qp=0x5555555a7020, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x555555579fc3 <io_complete>, arg=0x7fffffffe53a, io_flags=0) at ./nvme.h:8244
-#> #3  0x000055555556b915 in nvme_ns_cmd_write (ns=0x5555555a5fc0, qp=0x5555555a7020, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x555555579fc3 <io_complete>, arg=0x7fffffffe53a, io_flags=0) at ./nvme.h:8257
-#> #4  0x000055555557a111 in write_and_read (ns=0x5555555a5fc0, qp=0x5555555a7020, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe53a) at examples/hello_world.c:66
-#> #5  0x000055555557a424 in hello_world (ctrlr=0x55555558e2b0, look_first=false, io=0x7fffffffe53a) at examples/hello_world.c:121
-#> #6  0x000055555557a623 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:148
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555a7000) at ./nvme.h:5810
+#> #1  0x0000555555564c92 in nvme_qpair_submit_request (qp=0x5555555a7000, tr=0x5555555a7130, buf=0x7fff77c8c000, len=512) at ./nvme.h:6338
+#> #2  0x000055555556c023 in nvme__ns_cmd_rw (ns=0x5555555a5fa0, qp=0x5555555a7000, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557a794 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8454
+#> #3  0x000055555556c0e0 in nvme_ns_cmd_write (ns=0x5555555a5fa0, qp=0x5555555a7000, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557a794 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8467
+#> #4  0x000055555557a8e2 in write_and_read (ns=0x5555555a5fa0, qp=0x5555555a7000, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe51a) at examples/hello_world.c:66
+#> #5  0x000055555557abf5 in hello_world (ctrlr=0x55555558e2b0, look_first=false, io=0x7fffffffe51a) at examples/hello_world.c:121
+#> #6  0x000055555557adf4 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:148
 
 # From nvme_qpair_submit_request() on it is the same way: there is no second way out of the host.
 # In published backtraces of drivers with several transports there are a few more functions in
@@ -157,7 +161,7 @@ nvme ring
 # This is queue 1, with its own ring, its own tail and its own doorbell.
 
 print/x qp->sq_tdbl
-#> $4 = 0x1008
+#> $5 = 0x1008
 
 # ---- How often? ------------------------------------------------------------------------------
 #
@@ -165,9 +169,9 @@ print/x qp->sq_tdbl
 
 delete
 break nvme_ring_sq_doorbell if qp->id == 0
-#> Breakpoint 4 at 0x55555556306d: file ./nvme.h, line 5743.
+#> Breakpoint 4 at 0x5555555631b8: file ./nvme.h, line 5810.
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 5 at 0x55555556306d: file ./nvme.h, line 5743.
+#> Breakpoint 5 at 0x5555555631b8: file ./nvme.h, line 5810.
 ignore 4 1000
 ignore 5 1000
 run
@@ -178,14 +182,14 @@ run
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
 #> Hello world!
-#> [Inferior 1 (process 25939) exited normally]
+#> [Inferior 1 (process 17114) exited normally]
 info breakpoints
 #> Num     Type           Disp Enb Address            What
-#> 4       breakpoint     keep y   0x000055555556306d in nvme_ring_sq_doorbell at ./nvme.h:5743
+#> 4       breakpoint     keep y   0x00005555555631b8 in nvme_ring_sq_doorbell at ./nvme.h:5810
 #> 	stop only if qp->id == 0
 #> 	breakpoint already hit 9 times
 #> 	ignore next 991 hits
-#> 5       breakpoint     keep y   0x000055555556306d in nvme_ring_sq_doorbell at ./nvme.h:5743
+#> 5       breakpoint     keep y   0x00005555555631b8 in nvme_ring_sq_doorbell at ./nvme.h:5810
 #> 	stop only if qp->id == 1
 #> 	breakpoint already hit 2 times
 #> 	ignore next 998 hits

@@ -22,27 +22,27 @@ set args soft
 # ---- First place: bring-up -------------------------------------------------------------------
 
 break nvme_ring_cq_doorbell
-#> Breakpoint 1 at 0xf0ec: file ./nvme.h, line 5752.
+#> Breakpoint 1 at 0xf1fb: file ./nvme.h, line 5817.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5752
-#> 5752		if (nvme__unlikely(qp->ctrlr->log.verbose))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a49e0, count=1) at ./nvme.h:5817
+#> 5817		if (nvme__unlikely(qp->unusual != 0))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5752
-#> #1  0x0000555555565793 in nvme__qpair_reap (qp=0x5555555a49d0, max=32) at ./nvme.h:6525
-#> #2  0x000055555556585f in nvme_qpair_process_completions (qp=0x5555555a49d0, max=0) at ./nvme.h:6538
-#> #3  0x0000555555565d41 in nvme__wait_a_little (qp=0x5555555a49d0, deadline=30020) at ./nvme.h:6669
-#> #4  0x0000555555565e53 in nvme_wait_for_completion (qp=0x5555555a49d0, sync=0x7fffffffe160, deadline=30020) at ./nvme.h:6694
-#> #5  0x0000555555566020 in nvme__submit_and_wait (qp=0x5555555a49d0, cmd=0x7fffffffe280, buf=0x7fff77c06000, len=4096, bounce=0x5555555a4ab8, cpl=0x7fffffffe1f0) at ./nvme.h:6730
-#> #6  0x0000555555566491 in nvme__command_and_wait (qp=0x5555555a49d0, cmd=0x7fffffffe280, buf=0x55555558e4b8, len=4096, cpl=0x7fffffffe1f0) at ./nvme.h:6810
-#> #7  0x00005555555665ea in nvme__ctrlr_admin (ctrlr=0x55555558e2b0, cmd=0x7fffffffe280, buf=0x55555558e4b8, len=4096, cpl=0x0) at ./nvme.h:6835
-#> #8  0x0000555555567a85 in nvme_ctrlr_cmd_identify (ctrlr=0x55555558e2b0, cns=1, nsid=0, data=0x55555558e4b8) at ./nvme.h:7196
-#> #9  0x0000555555567b42 in nvme_ctrlr_identify (ctrlr=0x55555558e2b0) at ./nvme.h:7219
-#> #10 0x00005555555697fa in nvme_ctrlr_process_init (ctrlr=0x55555558e2b0) at ./nvme.h:7643
-#> #11 0x000055555556b027 in nvme_attach (addr=0x7fffffffe99a "soft", opts=0x7fffffffe4c0, out=0x7fffffffe530) at ./nvme.h:8099
-#> #12 0x0000555555579986 in open_device (device=0x7fffffffe99a "soft", ctrlr=0x7fffffffe530) at examples/device.h:53
-#> #13 0x000055555557a5a9 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:144
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555a49e0, count=1) at ./nvme.h:5817
+#> #1  0x0000555555565d40 in nvme__qpair_reap (qp=0x5555555a49e0, max=32) at ./nvme.h:6698
+#> #2  0x0000555555565e87 in nvme_qpair_process_completions (qp=0x5555555a49e0, max=0) at ./nvme.h:6723
+#> #3  0x000055555556636c in nvme__wait_a_little (qp=0x5555555a49e0, deadline=30020) at ./nvme.h:6857
+#> #4  0x0000555555566484 in nvme_wait_for_completion (qp=0x5555555a49e0, sync=0x7fffffffe140, deadline=30020) at ./nvme.h:6882
+#> #5  0x0000555555566654 in nvme__submit_and_wait (qp=0x5555555a49e0, cmd=0x7fffffffe260, buf=0x7fff77c06000, len=4096, bounce=0x5555555a4ae8, cpl=0x7fffffffe1d0) at ./nvme.h:6918
+#> #6  0x0000555555566add in nvme__command_and_wait (qp=0x5555555a49e0, cmd=0x7fffffffe260, buf=0x55555558e4c0, len=4096, cpl=0x7fffffffe1d0) at ./nvme.h:6998
+#> #7  0x0000555555566c39 in nvme__ctrlr_admin (ctrlr=0x55555558e2b0, cmd=0x7fffffffe260, buf=0x55555558e4c0, len=4096, cpl=0x0) at ./nvme.h:7023
+#> #8  0x00005555555680eb in nvme_ctrlr_cmd_identify (ctrlr=0x55555558e2b0, cns=1, nsid=0, data=0x55555558e4c0) at ./nvme.h:7385
+#> #9  0x00005555555681a8 in nvme_ctrlr_identify (ctrlr=0x55555558e2b0) at ./nvme.h:7408
+#> #10 0x0000555555569e65 in nvme_ctrlr_process_init (ctrlr=0x55555558e2b0) at ./nvme.h:7832
+#> #11 0x000055555556b6f0 in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4a0, out=0x7fffffffe510) at ./nvme.h:8291
+#> #12 0x000055555557a157 in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:53
+#> #13 0x000055555557ad7a in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:144
 
 # A blocking admin command waits in nvme_wait_for_completion(), which polls until the completion is
 # there. Polling is where completions are taken, by nvme__qpair_reap(), and so where this doorbell
@@ -61,7 +61,6 @@ nvme ring
 #>   HT  1         empty
 #>       2-31      empty
 #> CQ 0: 32 entries at IOVA 0x201000, head 1, a new entry has phase 1
-#>       1 taken since the doorbell was rung
 #>       0         p:1 SUCCESS (00/00) cid:0 sqid:0 sqhd:1 cdw0:0  (taken)
 #>   H   1         p:0 empty
 #>       2-31      p:0 empty
@@ -70,10 +69,10 @@ nvme ring
 # know that until the doorbell is rung.
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x555555562ba0: file ./nvme.h, line 5618.
+#> Temporary breakpoint 2 at 0x555555562c26: file ./nvme.h, line 5656.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=4100, val=1) at ./nvme.h:5618
-#> 5618		if (nvme__unlikely(dev->log->verbose))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x55555558e2b0, offset=4100, val=1) at ./nvme.h:5656
+#> 5656		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1004h  CQ0HDBL  <- 1: the new head of queue 0 is slot 1
 
@@ -81,31 +80,31 @@ nvme write
 
 disable 1
 tbreak nvme_ctrlr_cmd_create_io_cq
-#> Temporary breakpoint 3 at 0x555555569879: file ./nvme.h, line 7665.
+#> Temporary breakpoint 3 at 0x555555569ee4: file ./nvme.h, line 7854.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
-#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x55555558e2b0, qp=0x5555555a7020, cpl=0x7fffffffe430) at ./nvme.h:7665
-#> 7665		memset(&cmd, 0, sizeof(cmd));
+#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x55555558e2b0, qp=0x5555555a7000, cpl=0x7fffffffe410) at ./nvme.h:7854
+#> 7854		memset(&cmd, 0, sizeof(cmd));
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5752
-#> 5752		if (nvme__unlikely(qp->ctrlr->log.verbose))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a49e0, count=1) at ./nvme.h:5817
+#> 5817		if (nvme__unlikely(qp->unusual != 0))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5752
-#> #1  0x0000555555565793 in nvme__qpair_reap (qp=0x5555555a49d0, max=32) at ./nvme.h:6525
-#> #2  0x000055555556585f in nvme_qpair_process_completions (qp=0x5555555a49d0, max=0) at ./nvme.h:6538
-#> #3  0x0000555555565d41 in nvme__wait_a_little (qp=0x5555555a49d0, deadline=30020) at ./nvme.h:6669
-#> #4  0x0000555555565e53 in nvme_wait_for_completion (qp=0x5555555a49d0, sync=0x7fffffffe2a0, deadline=30020) at ./nvme.h:6694
-#> #5  0x0000555555566020 in nvme__submit_and_wait (qp=0x5555555a49d0, cmd=0x7fffffffe3c0, buf=0x0, len=0, bounce=0x0, cpl=0x7fffffffe430) at ./nvme.h:6730
-#> #6  0x00005555555663f9 in nvme__command_and_wait (qp=0x5555555a49d0, cmd=0x7fffffffe3c0, buf=0x0, len=0, cpl=0x7fffffffe430) at ./nvme.h:6802
-#> #7  0x00005555555665ea in nvme__ctrlr_admin (ctrlr=0x55555558e2b0, cmd=0x7fffffffe3c0, buf=0x0, len=0, cpl=0x7fffffffe430) at ./nvme.h:6835
-#> #8  0x000055555556991c in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x55555558e2b0, qp=0x5555555a7020, cpl=0x7fffffffe430) at ./nvme.h:7670
-#> #9  0x0000555555569ff9 in nvme__ctrlr_connect_io_qpair (ctrlr=0x55555558e2b0, qp=0x5555555a7020) at ./nvme.h:7789
-#> #10 0x000055555556a257 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x55555558e2b0, user_opts=0x0, out=0x7fffffffe4f0) at ./nvme.h:7831
-#> #11 0x000055555557a38a in hello_world (ctrlr=0x55555558e2b0, look_first=false, io=0x7fffffffe53a) at examples/hello_world.c:112
-#> #12 0x000055555557a623 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:148
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555a49e0, count=1) at ./nvme.h:5817
+#> #1  0x0000555555565d40 in nvme__qpair_reap (qp=0x5555555a49e0, max=32) at ./nvme.h:6698
+#> #2  0x0000555555565e87 in nvme_qpair_process_completions (qp=0x5555555a49e0, max=0) at ./nvme.h:6723
+#> #3  0x000055555556636c in nvme__wait_a_little (qp=0x5555555a49e0, deadline=30020) at ./nvme.h:6857
+#> #4  0x0000555555566484 in nvme_wait_for_completion (qp=0x5555555a49e0, sync=0x7fffffffe280, deadline=30020) at ./nvme.h:6882
+#> #5  0x0000555555566654 in nvme__submit_and_wait (qp=0x5555555a49e0, cmd=0x7fffffffe3a0, buf=0x0, len=0, bounce=0x0, cpl=0x7fffffffe410) at ./nvme.h:6918
+#> #6  0x0000555555566a45 in nvme__command_and_wait (qp=0x5555555a49e0, cmd=0x7fffffffe3a0, buf=0x0, len=0, cpl=0x7fffffffe410) at ./nvme.h:6990
+#> #7  0x0000555555566c39 in nvme__ctrlr_admin (ctrlr=0x55555558e2b0, cmd=0x7fffffffe3a0, buf=0x0, len=0, cpl=0x7fffffffe410) at ./nvme.h:7023
+#> #8  0x0000555555569f87 in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x55555558e2b0, qp=0x5555555a7000, cpl=0x7fffffffe410) at ./nvme.h:7859
+#> #9  0x000055555556a676 in nvme__ctrlr_connect_io_qpair (ctrlr=0x55555558e2b0, qp=0x5555555a7000) at ./nvme.h:7978
+#> #10 0x000055555556a8ef in nvme_ctrlr_alloc_io_qpair (ctrlr=0x55555558e2b0, user_opts=0x0, out=0x7fffffffe4d0) at ./nvme.h:8022
+#> #11 0x000055555557ab5b in hello_world (ctrlr=0x55555558e2b0, look_first=false, io=0x7fffffffe51a) at examples/hello_world.c:112
+#> #12 0x000055555557adf4 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:148
 
 # Frames 0 to 7 are the same functions as before. Create I/O Completion Queue is an admin command
 # like any other, so this is the doorbell of queue 0 once more:
@@ -120,23 +119,23 @@ nvme last
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 4 at 0x55555556b8dd: file ./nvme.h, line 8257.
+#> Temporary breakpoint 4 at 0x55555556c0a8: file ./nvme.h, line 8467.
 continue
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555a5fc0, qp=0x5555555a7020, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x555555579fc3 <io_complete>, arg=0x7fffffffe53a, io_flags=0) at ./nvme.h:8257
-#> 8257		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555a5fa0, qp=0x5555555a7000, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557a794 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8467
+#> 8467		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a7020) at ./nvme.h:5752
-#> 5752		if (nvme__unlikely(qp->ctrlr->log.verbose))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a7000, count=1) at ./nvme.h:5817
+#> 5817		if (nvme__unlikely(qp->unusual != 0))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555a7020) at ./nvme.h:5752
-#> #1  0x0000555555565793 in nvme__qpair_reap (qp=0x5555555a7020, max=256) at ./nvme.h:6525
-#> #2  0x000055555556585f in nvme_qpair_process_completions (qp=0x5555555a7020, max=0) at ./nvme.h:6538
-#> #3  0x000055555557a04b in wait_for (ctrlr=0x55555558e2b0, qp=0x5555555a7020, io=0x7fffffffe53a) at examples/hello_world.c:48
-#> #4  0x000055555557a135 in write_and_read (ns=0x5555555a5fc0, qp=0x5555555a7020, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe53a) at examples/hello_world.c:68
-#> #5  0x000055555557a424 in hello_world (ctrlr=0x55555558e2b0, look_first=false, io=0x7fffffffe53a) at examples/hello_world.c:121
-#> #6  0x000055555557a623 in main (argc=2, argv=0x7fffffffe668) at examples/hello_world.c:148
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555a7000, count=1) at ./nvme.h:5817
+#> #1  0x0000555555565d40 in nvme__qpair_reap (qp=0x5555555a7000, max=256) at ./nvme.h:6698
+#> #2  0x0000555555565e87 in nvme_qpair_process_completions (qp=0x5555555a7000, max=0) at ./nvme.h:6723
+#> #3  0x000055555557a81c in wait_for (ctrlr=0x55555558e2b0, qp=0x5555555a7000, io=0x7fffffffe51a) at examples/hello_world.c:48
+#> #4  0x000055555557a906 in write_and_read (ns=0x5555555a5fa0, qp=0x5555555a7000, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe51a) at examples/hello_world.c:68
+#> #5  0x000055555557abf5 in hello_world (ctrlr=0x55555558e2b0, look_first=false, io=0x7fffffffe51a) at examples/hello_world.c:121
+#> #6  0x000055555557adf4 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:148
 
 # Here the example itself calls nvme_qpair_process_completions(), in its loop wait_for(), and this
 # time it is the doorbell of queue 1.
@@ -152,7 +151,7 @@ print/x qp->cq_hdbl
 # By now the callback has run, although the doorbell has not been rung yet:
 
 frame function wait_for
-#> #3  0x000055555557a04b in wait_for (ctrlr=0x55555558e2b0, qp=0x5555555a7020, io=0x7fffffffe53a) at examples/hello_world.c:48
+#> #3  0x000055555557a81c in wait_for (ctrlr=0x55555558e2b0, qp=0x5555555a7000, io=0x7fffffffe51a) at examples/hello_world.c:48
 #> 48			int rc = nvme_qpair_process_completions(qp, 0);
 print *io
 #> $2 = {done = true, failed = false}
@@ -164,33 +163,33 @@ print *io
 
 disable 1
 tbreak nvme_ctrlr_free_io_qpair
-#> Temporary breakpoint 5 at 0x55555556a40d: file ./nvme.h, line 7882.
+#> Temporary breakpoint 5 at 0x55555556aacb: file ./nvme.h, line 8074.
 continue
 #> Hello world!
-#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555a7020) at ./nvme.h:7882
-#> 7882		if (qp == NULL)
+#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555a7000) at ./nvme.h:8074
+#> 8074		if (qp == NULL)
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5752
-#> 5752		if (nvme__unlikely(qp->ctrlr->log.verbose))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a49e0, count=1) at ./nvme.h:5817
+#> 5817		if (nvme__unlikely(qp->unusual != 0))
 backtrace 12
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555a49d0) at ./nvme.h:5752
-#> #1  0x0000555555565793 in nvme__qpair_reap (qp=0x5555555a49d0, max=32) at ./nvme.h:6525
-#> #2  0x000055555556585f in nvme_qpair_process_completions (qp=0x5555555a49d0, max=0) at ./nvme.h:6538
-#> #3  0x0000555555565d41 in nvme__wait_a_little (qp=0x5555555a49d0, deadline=30040) at ./nvme.h:6669
-#> #4  0x0000555555565e53 in nvme_wait_for_completion (qp=0x5555555a49d0, sync=0x7fffffffe2e0, deadline=30040) at ./nvme.h:6694
-#> #5  0x0000555555566020 in nvme__submit_and_wait (qp=0x5555555a49d0, cmd=0x7fffffffe3f0, buf=0x0, len=0, bounce=0x0, cpl=0x7fffffffe370) at ./nvme.h:6730
-#> #6  0x00005555555663f9 in nvme__command_and_wait (qp=0x5555555a49d0, cmd=0x7fffffffe3f0, buf=0x0, len=0, cpl=0x7fffffffe370) at ./nvme.h:6802
-#> #7  0x00005555555665ea in nvme__ctrlr_admin (ctrlr=0x55555558e2b0, cmd=0x7fffffffe3f0, buf=0x0, len=0, cpl=0x0) at ./nvme.h:6835
-#> #8  0x0000555555569a90 in nvme__ctrlr_cmd_delete_queue (ctrlr=0x55555558e2b0, opc=0 '\000', qid=1) at ./nvme.h:7695
-#> #9  0x0000555555569aec in nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x55555558e2b0, qp=0x5555555a7020) at ./nvme.h:7705
-#> #10 0x000055555556a31e in nvme__qpair_delete (qp=0x5555555a7020) at ./nvme.h:7859
-#> #11 0x000055555556a46d in nvme_ctrlr_free_io_qpair (qp=0x5555555a7020) at ./nvme.h:7887
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555a49e0, count=1) at ./nvme.h:5817
+#> #1  0x0000555555565d40 in nvme__qpair_reap (qp=0x5555555a49e0, max=32) at ./nvme.h:6698
+#> #2  0x0000555555565e87 in nvme_qpair_process_completions (qp=0x5555555a49e0, max=0) at ./nvme.h:6723
+#> #3  0x000055555556636c in nvme__wait_a_little (qp=0x5555555a49e0, deadline=30040) at ./nvme.h:6857
+#> #4  0x0000555555566484 in nvme_wait_for_completion (qp=0x5555555a49e0, sync=0x7fffffffe2c0, deadline=30040) at ./nvme.h:6882
+#> #5  0x0000555555566654 in nvme__submit_and_wait (qp=0x5555555a49e0, cmd=0x7fffffffe3d0, buf=0x0, len=0, bounce=0x0, cpl=0x7fffffffe350) at ./nvme.h:6918
+#> #6  0x0000555555566a45 in nvme__command_and_wait (qp=0x5555555a49e0, cmd=0x7fffffffe3d0, buf=0x0, len=0, cpl=0x7fffffffe350) at ./nvme.h:6990
+#> #7  0x0000555555566c39 in nvme__ctrlr_admin (ctrlr=0x55555558e2b0, cmd=0x7fffffffe3d0, buf=0x0, len=0, cpl=0x0) at ./nvme.h:7023
+#> #8  0x000055555556a0fb in nvme__ctrlr_cmd_delete_queue (ctrlr=0x55555558e2b0, opc=0 '\000', qid=1) at ./nvme.h:7884
+#> #9  0x000055555556a157 in nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x55555558e2b0, qp=0x5555555a7000) at ./nvme.h:7894
+#> #10 0x000055555556a9d4 in nvme__qpair_delete (qp=0x5555555a7000) at ./nvme.h:8051
+#> #11 0x000055555556ab31 in nvme_ctrlr_free_io_qpair (qp=0x5555555a7000) at ./nvme.h:8079
 
 # Deleting a queue takes admin commands too: frames 0 to 7 once more.
 
 kill
-#> [Inferior 1 (process 25958) killed]
+#> [Inferior 1 (process 7982) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -260,6 +260,10 @@ nvme prp tr
 #>   prp[125]  0x30a000     4096  bytes
 #>   prp[126]  0x30b000     4096  bytes
 
+# The entries are those that nvme_prp_list_append() would have made. But a command has one piece of
+# memory, so that nvme__build_prps() can do it with less: one or two pages take no list, and a list
+# that fits into its page is filled by nvme__prp_fill(), four entries a turn.
+#
 # The list is the tracker's own: it was allocated with the queue pair, so that nothing has to be
 # allocated on the way of a command. The data comes into a bounce buffer of the queue pair, since
 # hello_world looks at the disk with memory from malloc(), which the controller cannot reach.

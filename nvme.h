@@ -5811,7 +5811,11 @@ NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
 	nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 }
 
-/* Hands the slots before the head back to the controller: count of them since it last was told. */
+/*
+ * Hands the slots before the head back to the controller: count of them since it last was told. No
+ * barrier: the host has written nothing that the controller is to read, and what was read from the
+ * slots has decided branches on the way here.
+ */
 NVME__HOT void nvme_ring_cq_doorbell(struct nvme_qpair *qp, uint32_t count)
 {
 	if (nvme__unlikely(qp->unusual != 0))
@@ -5987,7 +5991,7 @@ NVME__HOT void nvme__tracker_put(struct nvme_qpair *qp, struct nvme_tracker *tr)
 /* A list in the making. The pieces of a buffer are appended to it one by one. */
 struct nvme_prp {
 	uint32_t page_size;  /* CC.MPS in bytes: a power of two */
-	uint32_t prp_index;  /* entries so far */
+	uint32_t prp_index;  /* entries so far: a count, which SPDK's log calls an index */
 	uint64_t prp1, prp2; /* for the command's data pointer */
 	uint32_t last_end;   /* offset in its page where the last piece ended; 0: at its end */
 	uint32_t list_pages; /* list pages available */
@@ -6295,7 +6299,10 @@ static void nvme__print_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, con
 		nvme_prp_list_print(&qp->ctrlr->log, qp->id, tr->cid, &prp, buf, len);
 }
 
-/* The 64 bytes of the SQE, from the tracker to the slot at the tail of the ring. */
+/*
+ * The 64 bytes of a caller's SQE, from the tracker to the slot at the tail of the ring. A function of
+ * its own because published sessions with gdb stop at it.
+ */
 NVME__HOT void nvme_copy_command(struct nvme_cmd *dst, const struct nvme_cmd *src)
 {
 	*dst = *src;

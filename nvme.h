@@ -3367,27 +3367,149 @@ static uint64_t nvme__clock_ns(clockid_t clock)
 }
 
 #ifdef NVME_NO_TRACE
-
 #define NVME__TRACING(log) false
+#else
+#define NVME__TRACING(log) ((log)->trace != NULL)
+#endif
 
+NVME__SIZE(struct nvme_trace_header, 120);
+NVME__SIZE(struct nvme_trace_slot, 128);
+NVME__AT(struct nvme_trace_slot, payload, 28);
+
+struct nvme_trace {
+	struct nvme_trace_header *header;
+	struct nvme_trace_slot *slot; /* slot[0 .. slots - 1] */
+	uint64_t slots;
+	size_t size;         /* bytes mapped */
+	uint64_t clock_zero; /* what CLOCK_MONOTONIC lacks to the time since 1970 */
+};
+
+static __thread uint64_t nvme__looked_at; /* CLOCK_MONOTONIC when this thread looked last */
+
+/* Recorded times never go back, so they come from the monotonic clock; the log shows the same. */
 static uint64_t nvme__log_now(const struct nvme_log *log)
 {
-	(void)log;
-	return nvme__clock_ns(CLOCK_REALTIME);
+	if (!NVME__TRACING(log))
+		return nvme__clock_ns(CLOCK_REALTIME);
+	nvme__looked_at = nvme__clock_ns(CLOCK_MONOTONIC);
+	return nvme__looked_at + log->trace->clock_zero;
 }
 
-static void nvme__trace_put(const struct nvme_log *log, uint64_t now, uint16_t kind, int line,
-                            uint16_t qid, const void *payload, size_t len)
+/*
+ * A look at the clock costs as much as recording two events does. What was there already at this
+ * thread's last look, or happens in one go with it, shares that look: times still never go back.
+ */
+static uint64_t nvme__log_last_look(const struct nvme_log *log)
 {
-	(void)log, (void)now, (void)kind, (void)line, (void)qid, (void)payload, (void)len;
+	return nvme__looked_at + log->trace->clock_zero;
 }
 
+static __thread uint32_t nvme__known_tid;
+
+NVME__COLD uint32_t nvme__ask_tid(void)
+{
+	return nvme__known_tid = (uint32_t)syscall(SYS_gettid);
+}
+
+NVME__HOT uint32_t nvme__tid(void)
+{
+	return nvme__likely(nvme__known_tid != 0) ? nvme__known_tid : nvme__ask_tid();
+}
+
+/* Numbers for so many events, one after the other: the first of them. */
+NVME__HOT uint64_t nvme__trace_number(const struct nvme_log *log, uint32_t count)
+{
+	return __atomic_fetch_add(&log->trace->header->next, count, __ATOMIC_RELAXED);
+}
+
+/* Nearly always there is a power of two of slots, and nothing needs to be divided. */
+NVME__HOT struct nvme_trace_slot *nvme__trace_slot(const struct nvme_trace *t, uint64_t seq)
+{
+	uint64_t mask = t->slots - 1;
+
+	return &t->slot[nvme__likely((t->slots & mask) == 0) ? (seq - 1) & mask
+	                                                     : (seq - 1) % t->slots];
+}
+
+/* Opens the slot of event seq, with everything in it but the payload of len bytes. */
+NVME__HOT struct nvme_trace_slot *nvme__trace_begin(const struct nvme_log *log, uint64_t seq,
+                                                    uint64_t now, uint16_t kind, int line,
+                                                    uint16_t qid, size_t len)
+{
+	struct nvme_trace_slot *slot = nvme__trace_slot(log->trace, seq);
+
+	__atomic_store_n(&slot->seq, 0, __ATOMIC_RELAXED); /* not whole from here on ... */
+	slot->time_ns = now;
+	slot->tid = nvme__tid();
+	slot->kind = kind;
+	slot->line = (uint16_t)line;
+	slot->qid = qid;
+	slot->ctrlr = log->ctrlr;
+	slot->len = (uint8_t)len;
+	return slot;
+}
+
+NVME__HOT void nvme__trace_end(struct nvme_trace_slot *slot, uint64_t seq)
+{
+	slot->check = ~seq;
+	__atomic_store_n(&slot->seq, seq, __ATOMIC_RELEASE); /* ... to here */
+}
+
+/* Inlined, since where len is known the payload is a few stores instead of a call. */
+NVME__HOT void nvme__trace_fill(const struct nvme_log *log, uint64_t seq, uint64_t now,
+                                uint16_t kind, int line, uint16_t qid, const void *payload,
+                                size_t len)
+{
+	struct nvme_trace_slot *slot = nvme__trace_begin(log, seq, now, kind, line, qid, len);
+
+	memcpy(slot->payload, payload, len);
+	nvme__trace_end(slot, seq);
+}
+
+NVME__HOT void nvme__trace_put(const struct nvme_log *log, uint64_t now, uint16_t kind, int line,
+                               uint16_t qid, const void *payload, size_t len)
+{
+	nvme__trace_fill(log, nvme__trace_number(log, 1), now, kind, line, qid, payload, len);
+}
+
+/* A log line takes as many slots as its text needs. A part that is not full is the last. */
 static void nvme__trace_log(const struct nvme_log *log, uint64_t now,
                             const struct nvme__log_place *place, enum nvme_log_level level,
                             const char *text)
 {
-	(void)log, (void)now, (void)place, (void)level, (void)text;
+	char all[NVME__LOG_LINE_MAX];
+	size_t len, at, part;
+	uint16_t kind = NVME_TRACE_LOG;
+
+	all[0] = (char)level;
+	len = 1 + (size_t)snprintf(all + 1, 33, "%.32s", place->file) + 1;
+	len += (size_t)snprintf(all + len, 64, "%.63s", place->func) + 1;
+	len += (size_t)snprintf(all + len, sizeof(all) - len, "%s", text);
+	if (len >= sizeof(all))
+		len = sizeof(all) - 1; /* cut */
+	for (at = 0; at <= len; at += NVME_TRACE_PAYLOAD) {
+		part = len - at < NVME_TRACE_PAYLOAD ? len - at : NVME_TRACE_PAYLOAD;
+		nvme__trace_put(log, now, kind, place->line, 0, all + at, part);
+		kind = NVME_TRACE_LOG_MORE;
+	}
 }
+
+/* Payloads as they lie in a slot, for those that are put together there, once per I/O. */
+#define NVME__IN_SLOT __attribute__((packed, aligned(4), may_alias))
+
+struct NVME__IN_SLOT nvme__slot_prp {
+	struct nvme_trace_prp prp;
+};
+
+struct NVME__IN_SLOT nvme__slot_prp_list {
+	struct nvme_trace_prp_list part;
+};
+
+struct NVME__IN_SLOT nvme__slot_doorbell {
+	struct nvme_trace_doorbell db;
+};
+
+#ifdef NVME_NO_TRACE
 
 NVMEDEF int nvme_trace_open(const char *file, uint64_t slots, struct nvme_trace **trace)
 {
@@ -3416,37 +3538,6 @@ static uint8_t nvme__trace_next_ctrlr(struct nvme_trace *trace)
 
 #else
 
-NVME__SIZE(struct nvme_trace_header, 120);
-NVME__SIZE(struct nvme_trace_slot, 128);
-NVME__AT(struct nvme_trace_slot, payload, 28);
-
-struct nvme_trace {
-	struct nvme_trace_header *header;
-	struct nvme_trace_slot *slot; /* slot[0 .. slots - 1] */
-	uint64_t slots;
-	size_t size;         /* bytes mapped */
-	uint64_t clock_zero; /* what CLOCK_MONOTONIC lacks to the time since 1970 */
-};
-
-#define NVME__TRACING(log) ((log)->trace != NULL)
-
-/* Recorded times never go back, so they come from the monotonic clock; the log shows the same. */
-static uint64_t nvme__log_now(const struct nvme_log *log)
-{
-	if (log->trace == NULL)
-		return nvme__clock_ns(CLOCK_REALTIME);
-	return nvme__clock_ns(CLOCK_MONOTONIC) + log->trace->clock_zero;
-}
-
-static __thread uint32_t nvme__known_tid;
-
-static uint32_t nvme__tid(void)
-{
-	if (nvme__known_tid == 0)
-		nvme__known_tid = (uint32_t)syscall(SYS_gettid);
-	return nvme__known_tid;
-}
-
 /* A child of fork() records on into the same file, but not as the thread that it was before. */
 static void nvme__tid_forget(void)
 {
@@ -3459,48 +3550,6 @@ static void nvme__tid_watch_forks(void)
 
 	if (!__atomic_exchange_n(&watched, true, __ATOMIC_RELAXED))
 		(void)pthread_atfork(NULL, NULL, nvme__tid_forget);
-}
-
-static void nvme__trace_put(const struct nvme_log *log, uint64_t now, uint16_t kind, int line,
-                            uint16_t qid, const void *payload, size_t len)
-{
-	struct nvme_trace *t = log->trace;
-	uint64_t seq = __atomic_fetch_add(&t->header->next, 1, __ATOMIC_RELAXED);
-	struct nvme_trace_slot *slot = &t->slot[(seq - 1) % t->slots];
-
-	__atomic_store_n(&slot->seq, 0, __ATOMIC_RELAXED); /* not whole from here on ... */
-	slot->time_ns = now;
-	slot->tid = nvme__tid();
-	slot->kind = kind;
-	slot->line = (uint16_t)line;
-	slot->qid = qid;
-	slot->ctrlr = log->ctrlr;
-	slot->len = (uint8_t)len;
-	memcpy(slot->payload, payload, len);
-	slot->check = ~seq;
-	__atomic_store_n(&slot->seq, seq, __ATOMIC_RELEASE); /* ... to here */
-}
-
-/* A log line takes as many slots as its text needs. A part that is not full is the last. */
-static void nvme__trace_log(const struct nvme_log *log, uint64_t now,
-                            const struct nvme__log_place *place, enum nvme_log_level level,
-                            const char *text)
-{
-	char all[NVME__LOG_LINE_MAX];
-	size_t len, at, part;
-	uint16_t kind = NVME_TRACE_LOG;
-
-	all[0] = (char)level;
-	len = 1 + (size_t)snprintf(all + 1, 33, "%.32s", place->file) + 1;
-	len += (size_t)snprintf(all + len, 64, "%.63s", place->func) + 1;
-	len += (size_t)snprintf(all + len, sizeof(all) - len, "%s", text);
-	if (len >= sizeof(all))
-		len = sizeof(all) - 1; /* cut */
-	for (at = 0; at <= len; at += NVME_TRACE_PAYLOAD) {
-		part = len - at < NVME_TRACE_PAYLOAD ? len - at : NVME_TRACE_PAYLOAD;
-		nvme__trace_put(log, now, kind, place->line, 0, all + at, part);
-		kind = NVME_TRACE_LOG_MORE;
-	}
 }
 
 /* Why nothing is recorded, and what to do about it: one sentence. */
@@ -4840,13 +4889,12 @@ struct nvme_qpair {
 	uint32_t list_entries; /* entries in the first of them */
 	uint32_t idle_polls;
 	uint32_t bad_cqes;
-	uint64_t logged_at; /* when the last command was logged or recorded */
-	uint32_t
-		unusual; /* what a submission does besides the usual, NVME__UNUSUAL_*; 0: nothing */
-	uint32_t delayed; /* commands in the ring that the controller has not heard of */
-	int polling;      /* not 0: callbacks of this queue pair are running */
-	int refuse;       /* 0, or the negative errno that submissions get */
-	int failed;       /* 0, or the negative errno that polls get: the queue is given up */
+	uint32_t cqes_seen; /* there when the recorder looked at the clock, and not yet taken */
+	uint32_t unusual;   /* NVME__UNUSUAL_*: what submissions do besides the usual; 0: nothing */
+	uint32_t delayed;   /* commands in the ring that the controller has not heard of */
+	int polling;        /* not 0: callbacks of this queue pair are running */
+	int refuse;         /* 0, or the negative errno that submissions get */
+	int failed;         /* 0, or the negative errno that polls get: the queue is given up */
 	struct nvme_ctrlr *ctrlr;
 	struct nvme_qpair *next;
 	uint64_t sq_iova, cq_iova;
@@ -5787,21 +5835,29 @@ static int nvme__ctrlr_read_cc(struct nvme_ctrlr *ctrlr, uint32_t *cc)
  * order, so a free CID implies a free slot, and SQHD need not be believed.
  * ============================================================================================ */
 
-NVME__COLD void nvme__trace_doorbell(const struct nvme_qpair *qp, uint16_t cq, uint32_t old_value)
+/* The SQ doorbell follows its command at once: one look at the clock is enough for both. */
+NVME__COLD void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t old_value)
 {
 	const struct nvme_log *log = &qp->ctrlr->log;
-	struct nvme_trace_doorbell db;
+	struct nvme_trace_slot *slot;
+	struct nvme__slot_doorbell *in;
+	uint64_t now, seq;
 
 	if (!NVME__TRACING(log))
 		return;
-	memset(&db, 0, sizeof(db));
-	db.offset = cq ? qp->cq_hdbl : qp->sq_tdbl;
-	db.cq = cq;
-	db.old_value = old_value;
-	db.new_value = cq ? qp->cq_head : qp->sq_tail;
-	/* the command was recorded a moment ago: one look at the clock is enough for both */
-	nvme__trace_put(log, cq ? nvme__log_now(log) : qp->logged_at, NVME_TRACE_DOORBELL, __LINE__,
-	                qp->id, &db, sizeof(db));
+	if (cq)
+		qp->cqes_seen = 0; /* what is still there may be taken much later */
+	now = cq ? nvme__log_now(log) : nvme__log_last_look(log);
+	seq = nvme__trace_number(log, 1);
+	slot = nvme__trace_begin(log, seq, now, NVME_TRACE_DOORBELL, __LINE__, qp->id,
+	                         sizeof(in->db));
+	in = (struct nvme__slot_doorbell *)(void *)slot->payload;
+	in->db.offset = cq ? qp->cq_hdbl : qp->sq_tdbl;
+	in->db.cq = cq;
+	in->db.reserved = 0;
+	in->db.old_value = old_value;
+	in->db.new_value = cq ? qp->cq_head : qp->sq_tail;
+	nvme__trace_end(slot, seq);
 }
 
 /* Puts the tail on the wire. The SQE must be in memory before the controller hears of it. */
@@ -6142,26 +6198,39 @@ NVME__HOT int nvme_prp_list_append(struct nvme_prp *prp, uint64_t iova, uint32_t
 	return pages != 0 ? nvme__prp_append_to_list(prp, iova, pages) : 0;
 }
 
-/* The entries of a list, count of them from entry first on, without the links between its pages. */
-static void nvme__prp_list_get(const struct nvme_prp *prp, uint32_t first, uint32_t count,
-                               uint64_t *out)
-{
-	uint64_t in_page = prp->list_iova & (prp->page_size - 1);
-	const uint64_t *entry = prp->list_base;
-	uint32_t room = (uint32_t)(prp->page_size - in_page) / 8, page = 1, i;
+/* A walk over the entries of a list, without the links between its pages. */
+struct nvme__prp_walk {
+	const uint64_t *entry; /* the next one ... */
+	uint32_t room;         /* ... with so many in its page from there on ... */
+	uint32_t page;         /* ... which is this one of the list pages, from 1 */
+};
 
-	for (i = 0; i < first + count; i++, room--) {
-		if (room == 1 && page < prp->list_used) { /* a link: go on in the next page */
-			entry = (const uint64_t *)(const void *)((const uint8_t *)prp->list_base +
-			                                         (page * prp->list_stride -
-			                                          in_page));
-			room = prp->page_size / 8;
-			page++;
-		}
-		if (i >= first)
-			out[i - first] = *entry;
-		entry++;
+static void nvme__prp_walk_begin(struct nvme__prp_walk *walk, const struct nvme_prp *prp)
+{
+	walk->entry = prp->list_base;
+	walk->room = (uint32_t)(prp->page_size - (prp->list_iova & (prp->page_size - 1))) / 8;
+	walk->page = 1;
+}
+
+/* The next entries, at most max, as many of them as stand together. */
+static const uint64_t *nvme__prp_walk_next(struct nvme__prp_walk *walk, const struct nvme_prp *prp,
+                                           uint32_t max, uint32_t *count)
+{
+	bool more = walk->page < prp->list_used; /* the last entry of this page is a link */
+
+	if (more && walk->room == 1) {
+		size_t in_page = (size_t)(prp->list_iova & (prp->page_size - 1));
+
+		walk->entry =
+			(const uint64_t *)(const void *)((const uint8_t *)prp->list_base +
+		                                         (walk->page * prp->list_stride - in_page));
+		walk->room = prp->page_size / 8;
+		more = ++walk->page < prp->list_used;
 	}
+	*count = walk->room - more < max ? walk->room - more : max;
+	walk->room -= *count;
+	walk->entry += *count;
+	return walk->entry - *count;
 }
 
 /* The line for entry i of nprp, in the words of SPDK's debug log; i == nprp: the one on PRP2. */
@@ -6175,30 +6244,104 @@ static int nvme__format_prp_line(char *buf, size_t size, uint32_t nprp, uint32_t
 	return snprintf(buf, size, "prp[%u] = 0x%" PRIx64, i - 1, prp);
 }
 
+#define NVME__PRP_PART 10u /* entries of a list in one event */
+
+/*
+ * When the PRPs of a command are recorded, its SQE is what this thread records next, after the same
+ * look at the clock: so its number is reserved with theirs. Another look would make that void.
+ */
+static __thread uint64_t nvme__sqe_seq, nvme__sqe_look;
+
+/* The number that was reserved for the SQE, or 0. */
+static uint64_t nvme__trace_reserved_sqe(void)
+{
+	uint64_t seq = nvme__sqe_look == nvme__looked_at ? nvme__sqe_seq : 0;
+
+	nvme__sqe_seq = 0;
+	return seq;
+}
+
+static void nvme__prp_walk_fill(struct nvme__prp_walk *walk, const struct nvme_prp *prp,
+                                struct nvme__slot_prp_list *in)
+{
+	const uint64_t *entry;
+	uint32_t done, run, i;
+
+	for (done = 0; done < in->part.count; done += run) {
+		entry = nvme__prp_walk_next(walk, prp, in->part.count - done, &run);
+		for (i = 0; i < run; i++)
+			in->part.entry[done + i] = entry[i];
+	}
+}
+
+/* The entries of a list, as many events as they need, next to each other from number seq on. */
+static void nvme__trace_prp_list(const struct nvme_log *log, uint64_t seq, uint64_t now, int line,
+                                 uint16_t qid, uint16_t cid, const struct nvme_prp *prp)
+{
+	uint32_t first, count, entries = prp->prp_index - 1;
+	struct nvme__slot_prp_list *in;
+	struct nvme_trace_slot *slot;
+	struct nvme__prp_walk walk;
+
+	nvme__prp_walk_begin(&walk, prp);
+	for (first = 0; first < entries; first += count, seq++) {
+		count = entries - first < NVME__PRP_PART ? entries - first : NVME__PRP_PART;
+		slot = nvme__trace_begin(log, seq, now, NVME_TRACE_PRP_LIST, line, qid,
+		                         8 + count * 8u);
+		in = (struct nvme__slot_prp_list *)(void *)slot->payload;
+		in->part.cid = cid;
+		in->part.count = (uint16_t)count;
+		in->part.first = first;
+		nvme__prp_walk_fill(&walk, prp, in);
+		nvme__trace_end(slot, seq);
+	}
+}
+
 static void nvme__trace_prp(const struct nvme_log *log, uint64_t now, int line, uint16_t qid,
                             uint16_t cid, const struct nvme_prp *prp, const void *virt_addr,
                             uint32_t len)
 {
-	struct nvme_trace_prp_list part;
-	struct nvme_trace_prp head;
+	uint32_t parts = prp->prp_index > 2 ? (prp->prp_index - 2) / NVME__PRP_PART + 1 : 0;
+	bool sqe_next = log->level < NVME_LOG_DEBUG; /* nothing is printed before it */
+	uint64_t seq = nvme__trace_number(log, 1 + parts + sqe_next);
+	struct nvme_trace_slot *slot;
+	struct nvme__slot_prp *in;
 
-	memset(&head, 0, sizeof(head));
-	head.virt_addr = (uint64_t)(uintptr_t)virt_addr;
-	head.prp1 = prp->prp1;
-	head.prp2 = prp->prp2;
-	head.len = len;
-	head.nprp = prp->prp_index;
-	head.cid = cid;
-	nvme__trace_put(log, now, NVME_TRACE_PRP, line, qid, &head, sizeof(head));
-	memset(&part, 0, sizeof(part));
-	part.cid = cid;
-	for (; prp->prp_index > 2 && part.first < prp->prp_index - 1; part.first += part.count) {
-		part.count = (uint16_t)(prp->prp_index - 1 - part.first);
-		if (part.count > 10)
-			part.count = 10;
-		nvme__prp_list_get(prp, part.first, part.count, part.entry);
-		nvme__trace_put(log, now, NVME_TRACE_PRP_LIST, line, qid, &part,
-		                8 + part.count * 8u);
+	nvme__sqe_seq = sqe_next ? seq + 1 + parts : 0;
+	nvme__sqe_look = nvme__looked_at;
+	slot = nvme__trace_begin(log, seq, now, NVME_TRACE_PRP, line, qid, sizeof(in->prp));
+	in = (struct nvme__slot_prp *)(void *)slot->payload;
+	in->prp.virt_addr = (uint64_t)(uintptr_t)virt_addr;
+	in->prp.prp1 = prp->prp1;
+	in->prp.prp2 = prp->prp2;
+	in->prp.len = len;
+	in->prp.nprp = prp->prp_index;
+	in->prp.cid = cid;
+	in->prp.reserved[0] = in->prp.reserved[1] = in->prp.reserved[2] = 0;
+	nvme__trace_end(slot, seq);
+	if (parts != 0)
+		nvme__trace_prp_list(log, seq + 1, now, line, qid, cid, prp);
+}
+
+/* PRP1, PRP2 and what stands in the list between them, a line each. */
+NVME__COLD void nvme__log_prp(const struct nvme_log *log, uint64_t now,
+                              const struct nvme__log_place *place, const struct nvme_prp *prp,
+                              const void *virt_addr, uint32_t len)
+{
+	struct nvme__prp_walk walk;
+	uint32_t i, one;
+	uint64_t entry;
+	char text[64];
+
+	snprintf(text, sizeof(text), "prp_index:0 virt_addr:%p len:%u", virt_addr, len);
+	nvme__log_print(log, now, place, NVME_LOG_DEBUG, text);
+	nvme__prp_walk_begin(&walk, prp);
+	for (i = 0; i < prp->prp_index + (prp->prp_index > 1); i++) {
+		entry = i == 0 ? prp->prp1 : prp->prp2;
+		if (i > 0 && i < prp->prp_index && prp->prp_index > 2)
+			entry = *nvme__prp_walk_next(&walk, prp, 1, &one);
+		nvme__format_prp_line(text, sizeof(text), prp->prp_index, i, entry);
+		nvme__log_print(log, now, place, NVME_LOG_DEBUG, text);
 	}
 }
 
@@ -6206,24 +6349,13 @@ static void nvme__trace_prp(const struct nvme_log *log, uint64_t now, int line, 
 NVME__COLD void nvme_prp_list_print(const struct nvme_log *log, uint16_t qid, uint16_t cid,
                                     const struct nvme_prp *prp, const void *virt_addr, uint32_t len)
 {
-	const struct nvme__log_place place = {"nvme.h", __LINE__, __func__};
-	uint64_t now = nvme__log_now(log), entry;
-	char text[64];
-	uint32_t i;
+	static const struct nvme__log_place place = {"nvme.h", __LINE__, __func__};
+	uint64_t now = nvme__log_now(log);
 
 	if (NVME__TRACING(log))
 		nvme__trace_prp(log, now, place.line, qid, cid, prp, virt_addr, len);
-	if (log->level < NVME_LOG_DEBUG)
-		return;
-	snprintf(text, sizeof(text), "prp_index:0 virt_addr:%p len:%u", virt_addr, len);
-	nvme__log_print(log, now, &place, NVME_LOG_DEBUG, text);
-	for (i = 0; i < prp->prp_index + (prp->prp_index > 1); i++) {
-		entry = i == 0 ? prp->prp1 : prp->prp2;
-		if (i > 0 && i < prp->prp_index && prp->prp_index > 2)
-			nvme__prp_list_get(prp, i - 1, 1, &entry);
-		nvme__format_prp_line(text, sizeof(text), prp->prp_index, i, entry);
-		nvme__log_print(log, now, &place, NVME_LOG_DEBUG, text);
-	}
+	if (nvme__unlikely(log->level >= NVME_LOG_DEBUG))
+		nvme__log_prp(log, now, &place, prp, virt_addr, len);
 }
 
 /* ============================================================================================
@@ -6233,6 +6365,26 @@ NVME__COLD void nvme_prp_list_print(const struct nvme_log *log, uint16_t qid, ui
  * doorbell. No lock, no allocation and no system call from here to the controller.
  * ============================================================================================ */
 
+/* The lines of the log, apart from what is recorded, for that has no time for their buffers. */
+NVME__COLD void nvme__log_command(const struct nvme_qpair *qp, uint64_t now,
+                                  const struct nvme__log_place *place, const struct nvme_cmd *cmd)
+{
+	char text[NVME_TEXT_MAX];
+
+	nvme_format_cmd(text, sizeof(text), qp->id, cmd);
+	nvme__log_print(&qp->ctrlr->log, now, place, NVME_LOG_NOTICE, text);
+}
+
+NVME__COLD void nvme__log_completion(const struct nvme_qpair *qp, uint64_t now,
+                                     const struct nvme__log_place *place,
+                                     const struct nvme_cpl *cpl)
+{
+	char text[NVME_TEXT_MAX];
+
+	nvme_format_cpl(text, sizeof(text), qp->id, cpl);
+	nvme__log_print(&qp->ctrlr->log, now, place, NVME_LOG_NOTICE, text);
+}
+
 /*
  * A command goes into the record, and with the debug log on into the log, as it is submitted; and
  * once more, then at level notice, when it has ended with an error.
@@ -6240,37 +6392,67 @@ NVME__COLD void nvme_prp_list_print(const struct nvme_log *log, uint16_t qid, ui
 NVME__COLD void nvme_qpair_print_command(struct nvme_qpair *qp, const struct nvme_cmd *cmd,
                                          bool error)
 {
-	const struct nvme__log_place place = {"nvme.h", __LINE__, __func__};
+	static const struct nvme__log_place place = {"nvme.h", __LINE__, __func__};
 	const struct nvme_log *log = &qp->ctrlr->log;
-	uint64_t now = nvme__log_now(log);
-	char text[NVME_TEXT_MAX];
+	uint64_t seq = NVME__TRACING(log) ? nvme__trace_reserved_sqe() : 0;
+	uint64_t now = seq != 0 ? nvme__log_last_look(log) : nvme__log_now(log);
 
-	qp->logged_at = now;
 	if (NVME__TRACING(log))
-		nvme__trace_put(log, now, error ? NVME_TRACE_SQE_ERROR : NVME_TRACE_SQE, place.line,
-		                qp->id, cmd, sizeof(*cmd));
-	if (log->level < (error ? NVME_LOG_NOTICE : NVME_LOG_DEBUG))
-		return;
-	nvme_format_cmd(text, sizeof(text), qp->id, cmd);
-	nvme__log_print(log, now, &place, NVME_LOG_NOTICE, text);
+		nvme__trace_fill(log, seq != 0 ? seq : nvme__trace_number(log, 1), now,
+		                 error ? NVME_TRACE_SQE_ERROR : NVME_TRACE_SQE, place.line, qp->id,
+		                 cmd, sizeof(*cmd));
+	if (nvme__unlikely(log->level >= (error ? NVME_LOG_NOTICE : NVME_LOG_DEBUG)))
+		nvme__log_command(qp, now, &place, cmd);
+}
+
+/* CQEs that are in the ring, and not yet taken. */
+NVME__COLD uint32_t nvme__qpair_count_cqes(const struct nvme_qpair *qp)
+{
+	uint32_t at = qp->cq_head, count = 0;
+	uint16_t phase = qp->phase;
+
+	while (count < qp->entries &&
+	       (__atomic_load_n(&qp->cq[at].status, __ATOMIC_RELAXED) & 1) == phase) {
+		count++;
+		if (++at == qp->entries) {
+			at = 0;
+			phase ^= 1;
+		}
+	}
+	return count;
+}
+
+/*
+ * When a CQE was seen, for the record: what stands behind it in the ring at a look at the clock
+ * shares that look, up to the doorbell that ends the batch.
+ */
+NVME__HOT uint64_t nvme__qpair_cqe_time(struct nvme_qpair *qp)
+{
+	const struct nvme_log *log = &qp->ctrlr->log;
+
+	if (NVME__TRACING(log) && qp->cqes_seen != 0) {
+		qp->cqes_seen--;
+		return nvme__log_last_look(log);
+	}
+	if (NVME__TRACING(log))
+		qp->cqes_seen = nvme__qpair_count_cqes(qp);
+	return nvme__log_now(log);
 }
 
 NVME__COLD void nvme_qpair_print_completion(struct nvme_qpair *qp, const struct nvme_cpl *cpl)
 {
-	const struct nvme__log_place place = {"nvme.h", __LINE__, __func__};
+	static const struct nvme__log_place place = {"nvme.h", __LINE__, __func__};
 	const struct nvme_log *log = &qp->ctrlr->log;
 	uint64_t now;
-	char text[NVME_TEXT_MAX];
 
-	if (cpl->sqid != qp->id && cpl->sqid != 0)
+	if (nvme__unlikely(cpl->sqid != qp->id && cpl->sqid != 0))
 		NVME__LOG(log, NVME_LOG_ERROR, "sqid %u doesn't match qid", cpl->sqid);
-	now = nvme__log_now(log);
+	now = nvme__qpair_cqe_time(qp);
 	if (NVME__TRACING(log))
 		nvme__trace_put(log, now, NVME_TRACE_CQE, place.line, qp->id, cpl, sizeof(*cpl));
-	if (log->level < (nvme_cpl_is_error(cpl) ? NVME_LOG_NOTICE : NVME_LOG_DEBUG))
-		return;
-	nvme_format_cpl(text, sizeof(text), qp->id, cpl);
-	nvme__log_print(log, now, &place, NVME_LOG_NOTICE, text);
+	if (nvme__unlikely(log->level >=
+	                   (nvme_cpl_is_error(cpl) ? NVME_LOG_NOTICE : NVME_LOG_DEBUG)))
+		nvme__log_completion(qp, now, &place, cpl);
 }
 
 static void nvme__cmd_init(struct nvme_cmd *cmd, uint8_t opc, uint32_t nsid)

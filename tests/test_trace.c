@@ -341,6 +341,220 @@ static void test_doorbells(void **state)
 	free(t.data);
 }
 
+/* ---- how often the clock is looked at ---- */
+
+struct resubmit {
+	struct nvme_ns *ns;
+	struct nvme_qpair *qp;
+	uint8_t *buf;
+	int again; /* submit one more in so many callbacks from now, and never after that */
+};
+
+static void count_down(void *arg, const struct nvme_cpl *cpl)
+{
+	struct resubmit *r = (struct resubmit *)arg;
+
+	assert_false(nvme_cpl_is_error(cpl));
+	if (--r->again == 0)
+		assert_int_equal(nvme_ns_cmd_read(r->ns, r->qp, r->buf, 0, 1, count_down, r, 0), 0);
+}
+
+#define PAUSE_US 2000
+
+/* The times of the CQEs of queue 1, and that no time goes back. */
+static unsigned int cqe_times(const struct trace_file *t, uint64_t *time_ns, unsigned int max)
+{
+	unsigned int n = 0;
+	uint64_t seq;
+
+	for (seq = 1; seq < t->header.next; seq++) {
+		const struct nvme_trace_slot *s = slot(t, seq);
+
+		if (seq > 1)
+			assert_true(s->time_ns >= slot(t, seq - 1)->time_ns);
+		if (s->kind == NVME_TRACE_CQE && s->qid == 1 && n < max)
+			time_ns[n++] = s->time_ns;
+	}
+	return n;
+}
+
+/* PRPs, SQE and doorbell of a command of queue 1: three events in a row, one look at the clock. */
+static void expect_one_look_per_submission(const struct trace_file *t, unsigned int commands)
+{
+	unsigned int n = 0;
+	uint64_t seq;
+
+	for (seq = 1; seq + 2 < t->header.next; seq++) {
+		const struct nvme_trace_slot *s = slot(t, seq);
+
+		if (s->kind != NVME_TRACE_PRP || s->qid != 1)
+			continue;
+		assert_int_equal(slot(t, seq + 1)->kind, NVME_TRACE_SQE);
+		assert_int_equal(slot(t, seq + 2)->kind, NVME_TRACE_DOORBELL);
+		assert_int_equal(slot(t, seq + 1)->time_ns, s->time_ns);
+		assert_int_equal(slot(t, seq + 2)->time_ns, s->time_ns);
+		n++;
+	}
+	assert_int_equal(n, commands);
+}
+
+/*
+ * CQEs that are there together have one time, but not an older one than what a callback between
+ * them recorded; and one that is left for the next call has a time of its own.
+ */
+static void test_looks(void **state)
+{
+	const char *path = image("looks.nvt");
+	struct resubmit r = {NULL, NULL, NULL, 2};
+	struct nvme_ctrlr_opts opts;
+	struct nvme_ctrlr *ctrlr;
+	uint64_t time_ns[16];
+	struct trace_file t;
+	int i;
+
+	(void)state;
+	memset(&opts, 0, sizeof(opts));
+	opts.dev_ops = nvme_soft_dev_ops("soft");
+	opts.log_level = NVME_LOG_ERROR;
+	assert_int_equal(nvme_trace_open(path, 0, &opts.trace), 0);
+	assert_int_equal(nvme_attach("soft", &opts, &ctrlr), 0);
+	r.ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	r.buf = nvme_dma_alloc(ctrlr, 512);
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &r.qp), 0);
+	for (i = 0; i < 6; i++)
+		assert_int_equal(nvme_ns_cmd_read(r.ns, r.qp, r.buf, 0, 1, count_down, &r, 0), 0);
+	assert_int_equal(nvme_qpair_process_completions(r.qp, 4), 4);
+	for (i = 0; i < 3; i++) {
+		usleep(PAUSE_US);
+		assert_int_equal(nvme_qpair_process_completions(r.qp, 1), 1);
+	}
+	assert_int_equal(nvme_ctrlr_free_io_qpair(r.qp), 0);
+	nvme_dma_free(ctrlr, r.buf);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	nvme_trace_close(opts.trace);
+	t = load(path);
+	expect_one_look_per_submission(&t, 7);
+	assert_int_equal(cqe_times(&t, time_ns, 16), 7);
+	assert_int_equal(time_ns[1], time_ns[0]);
+	assert_true(time_ns[2] > time_ns[1]); /* the read that the callback submitted */
+	assert_int_equal(time_ns[3], time_ns[2]);
+	for (i = 4; i < 7; i++)
+		assert_true(time_ns[i] >= time_ns[i - 1] + PAUSE_US * 1000);
+	free(t.data);
+}
+
+/* ---- long PRP lists ---- */
+
+#define LONG_LIST 2048u
+
+static uint64_t list_memory[LONG_LIST / 511 + 2][512] __attribute__((aligned(4096)));
+
+static void long_list(struct nvme_prp *prp, uint32_t pages)
+{
+	nvme_prp_init(prp, 4096, list_memory[0] + 500, 0x100000 + 500 * 8, LONG_LIST / 511 + 2,
+	              4096);
+	assert_int_equal(nvme_prp_list_append(prp, 0x40000000, pages * 4096), 0);
+}
+
+/* Instructions that a child takes to record the PRPs. */
+static unsigned long steps_of_list(const struct nvme_log *log, const struct nvme_prp *prp)
+{
+	unsigned long steps = 0;
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0)
+			raise(SIGSTOP);
+		nvme_prp_list_print(log, 1, 2, prp, NULL, prp->prp_index * 4096);
+		_exit(0);
+	}
+	while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+		assert_int_equal(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+		steps++;
+	}
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	return steps;
+}
+
+static void expect_long_list(const struct nvme_log *log, uint64_t seq, uint32_t pages)
+{
+	uint32_t i, listed = 0;
+
+	for (; listed < pages - 1; listed += i, seq++) {
+		const struct nvme_trace_slot *s = &log->trace->slot[seq - 1];
+		struct nvme_trace_prp_list part;
+
+		memcpy(&part, s->payload, sizeof(part));
+		assert_int_equal(s->seq, seq);
+		assert_int_equal(s->kind, NVME_TRACE_PRP_LIST);
+		assert_int_equal(s->len, 8 + part.count * 8);
+		assert_int_equal(part.cid, 2);
+		assert_int_equal(part.first, listed);
+		assert_int_equal(part.count, pages - 1 - listed < 10 ? pages - 1 - listed : 10);
+		for (i = 0; i < part.count; i++)
+			assert_int_equal(part.entry[i], 0x40000000 + (listed + i + 1) * 4096ull);
+	}
+}
+
+/* A list of several pages is recorded as it is, and one eight times as long costs eight times. */
+static void test_long_list(void **state)
+{
+	struct nvme_log log;
+	struct nvme_prp prp;
+	unsigned long steps;
+
+	(void)state;
+	memset(&log, 0, sizeof(log));
+	assert_int_equal(nvme_trace_open(image("list.nvt"), 1000, &log.trace), 0);
+	long_list(&prp, LONG_LIST / 8);
+	steps = steps_of_list(&log, &prp);
+	expect_long_list(&log, 2, LONG_LIST / 8);
+	long_list(&prp, LONG_LIST);
+	assert_true(log.trace->header->next < 100);
+	log.trace->header->next = 101;
+	assert_true(steps_of_list(&log, &prp) < 16 * steps);
+	expect_long_list(&log, 102, LONG_LIST);
+	nvme_trace_close(log.trace);
+}
+
+static void expect_list_line(void *arg, enum nvme_log_level level, const char *line)
+{
+	uint32_t *n = (uint32_t *)arg;
+	char want[64];
+
+	(void)level;
+	if (*n == 0)
+		snprintf(want, sizeof(want), "prp_index:0 virt_addr:(nil) len:%u",
+		         LONG_LIST * 4096);
+	else if (*n == 1)
+		snprintf(want, sizeof(want), "prp1 = 0x40000000");
+	else if (*n <= LONG_LIST)
+		snprintf(want, sizeof(want), "prp[%u] = 0x%x", *n - 2,
+		         0x40000000 + (*n - 1) * 4096);
+	else
+		snprintf(want, sizeof(want), "prp2 = 0x%x (PRP list)", 0x100000 + 500 * 8);
+	assert_string_equal(strstr(line, "*DEBUG*: ") + 9, want);
+	++*n;
+}
+
+static void test_long_list_printed(void **state)
+{
+	struct nvme_prp prp;
+	struct nvme_log log;
+	uint32_t lines = 0;
+
+	(void)state;
+	memset(&log, 0, sizeof(log));
+	log.level = NVME_LOG_DEBUG;
+	log.fn = expect_list_line;
+	log.arg = &lines;
+	long_list(&prp, LONG_LIST);
+	nvme_prp_list_print(&log, 1, 2, &prp, NULL, LONG_LIST * 4096);
+	assert_int_equal(lines, LONG_LIST + 2);
+}
+
 /* ---- other programs ---- */
 
 static const char *run_io(void)
@@ -818,23 +1032,16 @@ static void test_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_events),
-		cmocka_unit_test(test_wrap),
-		cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_published_last),
-		cmocka_unit_test(test_doorbells),
-		cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_two_programs),
-		cmocka_unit_test(test_pid_in_name),
-		cmocka_unit_test(test_fork),
-		cmocka_unit_test(test_one_for_all),
-		cmocka_unit_test(test_cannot),
-		cmocka_unit_test(test_bad_slots),
-		cmocka_unit_test(test_no_trace),
-		cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_full),
-		cmocka_unit_test(test_long_line),
-		cmocka_unit_test(test_two_controllers),
+		cmocka_unit_test(test_events),      cmocka_unit_test(test_wrap),
+		cmocka_unit_test(test_threads),     cmocka_unit_test(test_published_last),
+		cmocka_unit_test(test_doorbells),   cmocka_unit_test(test_looks),
+		cmocka_unit_test(test_long_list),   cmocka_unit_test(test_long_list_printed),
+		cmocka_unit_test(test_killed),      cmocka_unit_test(test_two_programs),
+		cmocka_unit_test(test_pid_in_name), cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_one_for_all), cmocka_unit_test(test_cannot),
+		cmocka_unit_test(test_bad_slots),   cmocka_unit_test(test_no_trace),
+		cmocka_unit_test(test_limits),      cmocka_unit_test(test_full),
+		cmocka_unit_test(test_long_line),   cmocka_unit_test(test_two_controllers),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -5847,7 +5847,9 @@ NVME__COLD void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_
 		return;
 	if (cq)
 		qp->cqes_seen = 0; /* what is still there may be taken much later */
-	now = cq ? nvme__log_now(log) : nvme__log_last_look(log);
+	/* an SQ doorbell follows its SQE at once, unless it is delayed */
+	now = cq || (qp->unusual & NVME__UNUSUAL_DELAY) != 0 ? nvme__log_now(log)
+	                                                     : nvme__log_last_look(log);
 	seq = nvme__trace_number(log, 1);
 	slot = nvme__trace_begin(log, seq, now, NVME_TRACE_DOORBELL, __LINE__, qp->id,
 	                         sizeof(in->db));
@@ -6409,7 +6411,7 @@ NVME__COLD void nvme_qpair_print_command(struct nvme_qpair *qp, const struct nvm
 NVME__COLD uint32_t nvme__qpair_count_cqes(const struct nvme_qpair *qp)
 {
 	uint32_t at = qp->cq_head, count = 0;
-	uint16_t phase = qp->phase;
+	uint32_t phase = qp->phase;
 
 	while (count < qp->entries &&
 	       (__atomic_load_n(&qp->cq[at].status, __ATOMIC_RELAXED) & 1) == phase) {

@@ -913,9 +913,10 @@ static int nvt_next(struct reader *rd, struct rec *rec)
 		if (decode_slot(rd, t, rec))
 			return 1;
 	}
-	/* The end: a thread was in the middle of something. Of a file that is written, no wonder. */
+	/* The end: a thread was in the middle of something. That is no wonder where the program is
+	 * still running or was killed there: as in finish_slots() few slots may be missing. */
 	while ((p = oldest_pending(t)) != NULL) {
-		if (t->header.next > t->next && !t->moving)
+		if (t->header.next > t->next + PENDING && !t->moving)
 			return give_up(rd, p, rec);
 		p->used = false;
 		rec_free(&p->rec);

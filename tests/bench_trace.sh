@@ -7,12 +7,13 @@
 #
 #	tests/bench_trace.sh [SLOTS]		run at the top of the source tree, after make
 #
-# NVTRACE and RUN_IO name other programs than build/nvtrace and build/tests/run_io.
+# BUILD names another build directory than build/; NVTRACE and RUN_IO name other programs than its
+# nvtrace and tests/run_io.
 set -eu
 
 slots=${1:-1000000}
-nvtrace=${NVTRACE:-build/nvtrace}
-run_io=${RUN_IO:-build/tests/run_io}
+nvtrace=${NVTRACE:-${BUILD:-build}/nvtrace}
+run_io=${RUN_IO:-${BUILD:-build}/tests/run_io}
 fixture=tests/fixtures/linux-6.1.176.io.ftrace.txt
 runs=3
 dir=$(mktemp -d)

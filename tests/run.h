@@ -57,13 +57,32 @@ static inline void done(struct result *r)
 	memset(r, 0, sizeof(*r));
 }
 
-/* Runs a shell command line; stdout, stderr and exit status go to *r. */
+/* Where the programs are: make sets BUILD where it is not build. */
+static inline const char *build_dir(void)
+{
+	setenv("BUILD", "build", 0);
+	return getenv("BUILD");
+}
+
+/* The program that the environment names, or that of the build directory. For one at a time. */
+static inline const char *program(const char *env, const char *name)
+{
+	static char path[4096];
+
+	if (getenv(env) != NULL)
+		return getenv(env);
+	snprintf(path, sizeof(path), "%s/%s", build_dir(), name);
+	return path;
+}
+
+/* Runs a shell command line, with $BUILD set; stdout, stderr and exit status go to *r. */
 static inline void __attribute__((format(printf, 2, 3))) run(struct result *r, const char *fmt, ...)
 {
 	char line[16384], name[64];
 	int n = snprintf(line, sizeof(line), "{ ");
 	va_list ap;
 
+	(void)build_dir();
 	va_start(ap, fmt);
 	n += vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap);
 	va_end(ap);

@@ -5,7 +5,7 @@
  */
 #include "make_trace.h"
 
-static const char *nvtrace = "build/nvtrace", *hello_world = "build/hello_world";
+static const char *nvtrace = "$BUILD/nvtrace", *hello_world = "$BUILD/hello_world";
 
 static int make_traces(void **state)
 {

@@ -102,19 +102,19 @@ static void test_readme_faults(void **state)
 	struct result r;
 
 	(void)state;
-	run(&r, "NVME_FAULTS='on write #1 status 2/80 dnr' build/hello_world");
+	run(&r, "NVME_FAULTS='on write #1 status 2/80 dnr' $BUILD/hello_world");
 	expect_status(&r, 1);
 	expect_in(&r, r.err, "WRITE FAULTS (02/80)");
 	done(&r);
-	run(&r, "build/identify 'soft:ns=3,lbs=4096,mdts=1'");
+	run(&r, "$BUILD/identify 'soft:ns=3,lbs=4096,mdts=1'");
 	expect_status(&r, 0);
 	done(&r);
-	run(&r, "build/hello_world 'soft:plan=ready never'");
+	run(&r, "$BUILD/hello_world 'soft:plan=ready never'");
 	expect_status(&r, 1);
 	expect_in(&r, r.err, "Initialization timed out");
 	expect_in(&r, r.err, "after 10000 ms");
 	done(&r);
-	run(&r, "build/hello_world 'soft:plan=cfs on write'");
+	run(&r, "$BUILD/hello_world 'soft:plan=cfs on write'");
 	expect_status(&r, 1);
 	expect_in(&r, r.err, "CSTS.CFS");
 	done(&r);
@@ -133,8 +133,8 @@ static void test_readme_nvtrace(void **state)
 	*strstr(line, "```") = '\0';
 	for (line = strtok_r(line, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
 		run(&r,
-		    "top=$PWD; cd %s && mkdir -p build && ln -sf $top/build/hello_world "
-		    "$top/build/nvtrace build/ && %s",
+		    "build=$(realpath $BUILD); cd %s && mkdir -p build && ln -sf "
+		    "$build/hello_world $build/nvtrace build/ && %s",
 		    dir, line);
 		expect_status(&r, 0);
 		done(&r);
@@ -167,9 +167,9 @@ static void copy_documents(void)
 
 	run(&r,
 	    "rm -rf %s/copy && mkdir %s/copy && cp -r README.md docs %s/copy && "
-	    "for f in Makefile build nvme.h examples tools trace; do "
-	    "ln -s $PWD/$f %s/copy; done",
-	    dir, dir, dir, dir);
+	    "for f in Makefile nvme.h examples tools trace; do ln -s $PWD/$f %s/copy; done && "
+	    "ln -s $(realpath $BUILD) %s/copy/build",
+	    dir, dir, dir, dir, dir);
 	expect_status(&r, 0);
 	done(&r);
 }
@@ -197,18 +197,21 @@ static void test_renewal(void **state)
 		    spoilt[i].spoil, spoilt[i].file, spoilt[i].file, spoilt[i].file);
 		expect_status(&r, 0);
 		done(&r);
-		run(&r, "cd %s/copy && docs/renew --check README.md docs/*.md docs/*/*.md", dir);
+		run(&r,
+		    "cd %s/copy && BUILD=build docs/renew --check README.md docs/*.md docs/*/*.md",
+		    dir);
 		expect_status(&r, 1);
 		expect_in(&r, r.out, "prints something else now");
 		expect_in(&r, r.out, "make docs");
 		done(&r);
-		run(&r, "cd %s/copy && docs/renew README.md docs/*.md docs/*/*.md", dir);
+		run(&r, "cd %s/copy && BUILD=build docs/renew README.md docs/*.md docs/*/*.md",
+		    dir);
 		expect_status(&r, 0);
 		expect_in(&r, expect_in(&r, r.out, "updated "), spoilt[i].file);
 		done(&r);
 		run(&r,
-		    "cd %s/copy && cp -r README.md docs .. && docs/renew README.md docs/*.md "
-		    "docs/*/*.md && cmp README.md ../README.md && diff -r docs ../docs",
+		    "cd %s/copy && cp -r README.md docs .. && BUILD=build docs/renew README.md "
+		    "docs/*.md docs/*/*.md && cmp README.md ../README.md && diff -r docs ../docs",
 		    dir);
 		expect_status(&r, 0);
 		assert_null(strstr(r.out, "updated "));
@@ -234,7 +237,7 @@ static void test_renewal_that_fails(void **state)
 		copy_documents();
 		run(&r,
 		    "cd %s/copy && sed -i '%s' README.md && cp README.md spoilt && "
-		    "docs/renew README.md 2>&1; r=$?; cmp README.md spoilt && exit $r",
+		    "BUILD=build docs/renew README.md 2>&1; r=$?; cmp README.md spoilt && exit $r",
 		    dir, bad[i].spoil);
 		expect_status(&r, 1);
 		expect_in(&r, r.out, bad[i].says);
@@ -445,15 +448,15 @@ static void test_identify_shows(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		run(&r, "build/identify --json 'soft:plan=identify %s' | jq -r '%s'", cases[i].edit,
-		    cases[i].json);
+		run(&r, "$BUILD/identify --json 'soft:plan=identify %s' | jq -r '%s'",
+		    cases[i].edit, cases[i].json);
 		expect_status(&r, 0);
 		r.out[strcspn(r.out, "\n")] = '\0';
 		assert_string_equal(r.out, cases[i].value);
 		done(&r);
 	}
 	run(&r,
-	    "build/identify 'soft:plan=identify nulbaf=1; identify flbas=8; identify lbads=12'");
+	    "$BUILD/identify 'soft:plan=identify nulbaf=1; identify flbas=8; identify lbads=12'");
 	expect_status(&r, 0);
 	expect_in(&r, r.out,
 	          "lbafs 8: data 4096 bytes (4 KiB), metadata 0, performance rank 0 (in use)");
@@ -476,15 +479,15 @@ static void test_bad_device(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		run(&r, "build/hello_world '%s'", bad[i].device);
+		run(&r, "$BUILD/hello_world '%s'", bad[i].device);
 		expect_status(&r, 2);
 		expect_in(&r, r.err, bad[i].names);
 		done(&r);
-		run(&r, "build/identify --json '%s'", bad[i].device);
+		run(&r, "$BUILD/identify --json '%s'", bad[i].device);
 		expect_status(&r, 2);
 		done(&r);
 	}
-	run(&r, "NVME_FAULTS='on read #0 drop' build/identify");
+	run(&r, "NVME_FAULTS='on read #0 drop' $BUILD/identify");
 	expect_status(&r, 2);
 	done(&r);
 }
@@ -506,7 +509,7 @@ static void test_breakpoints(void **state)
 		"nvme_mmio_write_4",
 	};
 	static char symbols[1 << 18];
-	FILE *pipe = popen("nm build/debug/hello_world", "r");
+	FILE *pipe = popen("nm ${BUILD:-build}/debug/hello_world", "r");
 	char line[80];
 	size_t i;
 

@@ -19,7 +19,7 @@
 
 #define MIB ((long)1 << 20)
 
-static const char *hello_world = "build/hello_world";
+static const char *hello_world = "$BUILD/hello_world";
 
 /* ---- what hello_world prints ---- */
 
@@ -239,14 +239,14 @@ static void test_identify_pci(void **state)
 	struct result r;
 
 	(void)state;
-	run(&r, "NVME_LOG=info build/identify soft");
+	run(&r, "NVME_LOG=info $BUILD/identify soft");
 	expect_status(&r, 0);
 	expect_in(&r, r.err, "attaching through soft: 6e76:736f");
 	expect_in(&r, r.out, "\nvendor             : 0x6e76 ");
 	expect_in(&r, r.out, "\ndevice             : 0x736f ");
 	expect_in(&r, r.out, "\nclass              : 0x010802 ");
 	done(&r);
-	run(&r, "build/identify --json | jq -c '[.pci.vendor, .pci.subsystem_vendor] == "
+	run(&r, "$BUILD/identify --json | jq -c '[.pci.vendor, .pci.subsystem_vendor] == "
 	        "[.controller.vid, .controller.ssvid], .pci.vendor != 0'");
 	expect_status(&r, 0);
 	assert_string_equal(r.out, "true\ntrue\n");
@@ -259,15 +259,15 @@ static void test_identify_arguments(void **state)
 	struct result r;
 
 	(void)state;
-	run(&r, "build/identify soft --json | jq -r .controller.mn");
+	run(&r, "$BUILD/identify soft --json | jq -r .controller.mn");
 	expect_status(&r, 0);
 	assert_true(strlen(r.out) > 4);
 	done(&r);
-	run(&r, "build/identify soft --frob");
+	run(&r, "$BUILD/identify soft --frob");
 	expect_status(&r, 2);
 	expect_in(&r, r.err, "there is no option '--frob'");
 	done(&r);
-	run(&r, "build/identify soft soft2");
+	run(&r, "$BUILD/identify soft soft2");
 	expect_status(&r, 2);
 	expect_in(&r, r.err, "'soft2'");
 	done(&r);

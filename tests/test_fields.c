@@ -6,7 +6,7 @@
  */
 #include "make_trace.h"
 
-static const char *nvtrace = "build/nvtrace";
+static const char *nvtrace = "$BUILD/nvtrace";
 
 static int begin(void **state)
 {

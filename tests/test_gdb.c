@@ -17,7 +17,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define PROGRAM "build/debug/hello_world"
+#define PROGRAM "'\"$BUILD\"'/debug/hello_world" /* between single quotes */
+
+static char copy[] = "/tmp/nvme-gdb-XXXXXX";
 
 static char output[1 << 18];
 
@@ -30,6 +32,7 @@ static int __attribute__((format(printf, 1, 2))) run(const char *fmt, ...)
 	size_t n;
 	int rc;
 
+	setenv("BUILD", "build", 0);
 	va_start(ap, fmt);
 	rc = vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
@@ -48,14 +51,20 @@ static int setup(void **state)
 		fprintf(stderr, "test_gdb: gdb is not installed: run tools/deps.sh\n");
 		return -1;
 	}
-	if (access(PROGRAM, X_OK) != 0) {
+	if (run("p=$BUILD/debug/hello_world; test -x $p || echo $p") != 0 || output[0] != '\0') {
 		fprintf(stderr,
-		        "test_gdb: %s is missing: run 'make debug' first, and the test "
-		        "from the top of the repository\n",
-		        PROGRAM);
+		        "test_gdb: there is no program %stest_gdb: run 'make debug' first, and the "
+		        "test from the top of the repository\n",
+		        output);
 		return -1;
 	}
-	return 0;
+	return mkdtemp(copy) == NULL;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	return run("rm -rf %s", copy);
 }
 
 /* ---- walkthroughs ---- */
@@ -88,14 +97,17 @@ WALKTHROUGH(test_phase, "7-phase")
 WALKTHROUGH(test_error, "8-error")
 WALKTHROUGH(test_shutdown, "9-shutdown")
 
-static void copy_walkthroughs(const char *dir)
+/* In the copy the build directory is called build. */
+static void copy_walkthroughs(void)
 {
-	assert_int_equal(run("rm -rf %s && mkdir -p %s/docs %s/build && "
+	const char *dir = copy;
+
+	assert_int_equal(run("rm -rf %s && mkdir -p %s/docs && "
 	                     "cp -rp docs/gdb docs/volatile.sed %s/docs && "
-	                     "ln -s \"$PWD/build/debug\" %s/build/debug && "
+	                     "ln -s \"$(realpath $BUILD)\" %s/build && "
 	                     "ln -s \"$PWD/Makefile\" \"$PWD/nvme.h\" \"$PWD/examples\" "
 	                     "\"$PWD/tools\" %s 2>&1",
-	                     dir, dir, dir, dir, dir, dir),
+	                     dir, dir, dir, dir, dir),
 	                 0);
 }
 
@@ -118,50 +130,53 @@ static void test_checker_sees_lines(void **state)
 		{"9-shutdown", "s/process [0-9]+/process 1/", false},
 		{"9-shutdown", "s/^#> .[0-9-]+ [0-9:.]+]/#> [2001-01-01 00:00:00.000000]/", false},
 	};
-	const char *dir = "build/debug/walk-lines";
+	const char *dir = copy;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < sizeof(spoilt) / sizeof(spoilt[0]); i++) {
 		const char *name = spoilt[i].walkthrough;
 
-		copy_walkthroughs(dir);
+		copy_walkthroughs();
 		assert_int_equal(run("cd %s && sed -Ei '/^#>/{%s}' docs/gdb/%s.gdb && "
 		                     "cp docs/gdb/%s.gdb spoilt && "
-		                     "! cmp -s spoilt ../../../docs/gdb/%s.gdb",
+		                     "! cmp -s spoilt $OLDPWD/docs/gdb/%s.gdb",
 		                     dir, spoilt[i].spoil, name, name, name),
 		                 0);
-		if (run("cd %s && docs/gdb/run %s 2>&1", dir, name) != spoilt[i].stale)
+		if (run("cd %s && BUILD=build docs/gdb/run %s 2>&1", dir, name) != spoilt[i].stale)
 			fail_msg("%s after %s: %s", name, spoilt[i].spoil, output);
-		assert_int_equal(run("cd %s && docs/gdb/run --update %s 2>&1", dir, name), 0);
+		assert_int_equal(
+			run("cd %s && BUILD=build docs/gdb/run --update %s 2>&1", dir, name), 0);
 		assert_int_equal(strncmp(output, "updated", 7) == 0, spoilt[i].stale);
 		assert_int_equal(run("cd %s && cmp -s spoilt docs/gdb/%s.gdb", dir, name),
 		                 spoilt[i].stale);
-		assert_int_equal(run("cd %s && docs/gdb/run %s 2>&1", dir, name), 0);
+		assert_int_equal(run("cd %s && BUILD=build docs/gdb/run %s 2>&1", dir, name), 0);
 	}
-	assert_int_equal(run("rm -rf %s", dir), 0);
 }
 
 /* The checker must see a difference, or all of the above says nothing. */
 static void test_checker_sees_differences(void **state)
 {
-	const char *dir = "build/debug/walk";
+	const char *dir = copy;
 
 	(void)state;
-	copy_walkthroughs(dir);
+	copy_walkthroughs();
 	assert_int_equal(run("cd %s && sed -i 's/^#> CC = 00464060h/#> CC = 00464061h/' "
-	                     "docs/gdb/1-bring-up.gdb && docs/gdb/run 1 2>&1",
+	                     "docs/gdb/1-bring-up.gdb && BUILD=build docs/gdb/run 1 2>&1",
 	                     dir),
 	                 1);
 	assert_non_null(strstr(output, "FAIL 1-bring-up"));
 	assert_non_null(strstr(output, "-#> CC = 00464061h"));
 	assert_non_null(strstr(output, "+#> CC = 00464060h"));
 	/* and it mends the file */
-	assert_int_equal(run("cd %s && docs/gdb/run --update 1 && docs/gdb/run 1 2>&1", dir), 0);
+	assert_int_equal(run("cd %s && BUILD=build docs/gdb/run --update 1 && BUILD=build "
+	                     "docs/gdb/run 1 2>&1",
+	                     dir),
+	                 0);
 	assert_string_equal(output, "updated 1-bring-up\npass 1-bring-up\n");
 	/* a script that gdb cannot finish is a failure too */
 	assert_int_equal(run("cd %s && sed -i 's/^nvme regs CSTS/nvme regs CSTX/' "
-	                     "docs/gdb/1-bring-up.gdb && docs/gdb/run 1 2>&1",
+	                     "docs/gdb/1-bring-up.gdb && BUILD=build docs/gdb/run 1 2>&1",
 	                     dir),
 	                 1);
 	assert_non_null(strstr(output, "at line "));
@@ -170,12 +185,11 @@ static void test_checker_sees_differences(void **state)
 	/* and one that stops at a function that is gone, which must not be written down */
 	assert_int_equal(run("cd %s && sed -i 's/^tbreak nvme_ring_sq_doorbell/tbreak nonesuch/' "
 	                     "docs/gdb/1-bring-up.gdb && "
-	                     "docs/gdb/run --update 1 2>&1",
+	                     "BUILD=build docs/gdb/run --update 1 2>&1",
 	                     dir),
 	                 1);
 	assert_non_null(strstr(output, "Function \"nonesuch\" not defined"));
-	assert_int_equal(run("cd %s && docs/gdb/run nonesuch 2>&1", dir), 2);
-	assert_int_equal(run("rm -rf %s", dir), 0);
+	assert_int_equal(run("cd %s && BUILD=build docs/gdb/run nonesuch 2>&1", dir), 2);
 }
 
 /* The README lists every walkthrough and every command, and no others. */
@@ -294,7 +308,10 @@ static void test_registers_are_true(void **state)
 static void test_start(void **state)
 {
 	(void)state;
-	assert_int_equal(run("gdb -nx -batch -x docs/gdb/start.gdb 2>&1"), 0);
+	assert_int_equal(run("sed \"s|^file build/|file $BUILD/|\" docs/gdb/start.gdb >%s.start && "
+	                     "gdb -nx -batch -x %s.start 2>&1 && rm %s.start",
+	                     copy, copy, copy),
+	                 0);
 	assert_non_null(strstr(output, "Temporary breakpoint 1, nvme_ring_sq_doorbell"));
 	assert_non_null(strstr(output, "IDENTIFY cid:0 CNS:01h CONTROLLER"));
 	assert_null(strstr(output, "Error in sourced"));
@@ -324,5 +341,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, setup, NULL);
+	return cmocka_run_group_tests(tests, setup, teardown);
 }

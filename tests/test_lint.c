@@ -7,8 +7,8 @@
  */
 #include "make_trace.h"
 
-static const char *nvtrace = "build/nvtrace", *hello_world = "build/hello_world";
-static const char *run_io = "build/tests/run_io";
+static const char *nvtrace = "$BUILD/nvtrace", *hello_world = "$BUILD/hello_world";
+static const char *run_io = "$BUILD/tests/run_io";
 
 static int make_traces(void **state)
 {

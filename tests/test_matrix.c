@@ -62,6 +62,6 @@ int main(void)
 		cmocka_unit_test(test_soak),
 	};
 
-	run_io = getenv("RUN_IO") != NULL ? getenv("RUN_IO") : "build/tests/run_io";
+	run_io = getenv("RUN_IO") != NULL ? getenv("RUN_IO") : "$BUILD/tests/run_io";
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

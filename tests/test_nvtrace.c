@@ -13,14 +13,14 @@ static const char *nvtrace(void)
 {
 	const char *name = getenv("NVTRACE");
 
-	return name != NULL ? name : "build/nvtrace";
+	return name != NULL ? name : "$BUILD/nvtrace";
 }
 
 static const char *run_io(void)
 {
 	const char *name = getenv("RUN_IO");
 
-	return name != NULL ? name : "build/tests/run_io";
+	return name != NULL ? name : "$BUILD/tests/run_io";
 }
 
 /* ---- the same as the live log ---- */
@@ -64,8 +64,8 @@ static void expect_live_log(const char *env, const char *program, const char *ar
 static void test_live_log(void **state)
 {
 	(void)state;
-	expect_live_log("", "build/hello_world", "soft");
-	expect_live_log("", "build/identify", "soft");
+	expect_live_log("", "$BUILD/hello_world", "soft");
+	expect_live_log("", "$BUILD/identify", "soft");
 	expect_live_log("", run_io(), "pattern soft 7");
 	expect_live_log("", run_io(), "async soft 7");
 	expect_live_log("", run_io(), "limits soft");
@@ -76,10 +76,10 @@ static void test_live_log_of_errors(void **state)
 	(void)state;
 	expect_live_log("NVME_FAULTS='on read #2 status 2/81 dnr more'", run_io(),
 	                "pattern soft 7");
-	expect_live_log("NVME_FAULTS='on write #2 sqid 9'", "build/hello_world", "soft");
-	expect_live_log("NVME_FAULTS='on read #1 duplicate'", "build/hello_world", "soft");
-	expect_live_log("NVME_FAULTS='on read cid 4095'", "build/hello_world", "soft");
-	expect_live_log("NVME_FAULTS='identify strings'", "build/identify", "soft");
+	expect_live_log("NVME_FAULTS='on write #2 sqid 9'", "$BUILD/hello_world", "soft");
+	expect_live_log("NVME_FAULTS='on read #1 duplicate'", "$BUILD/hello_world", "soft");
+	expect_live_log("NVME_FAULTS='on read cid 4095'", "$BUILD/hello_world", "soft");
+	expect_live_log("NVME_FAULTS='identify strings'", "$BUILD/identify", "soft");
 }
 
 /* ---- files that are not as they should be ---- */
@@ -87,7 +87,7 @@ static void test_live_log_of_errors(void **state)
 /* The trace of hello_world, with so many slots. */
 static char *record(const char *name, int slots, size_t *size, struct result *live)
 {
-	run(live, "NVME_TRACE=%s NVME_TRACE_SLOTS=%d NVME_LOG=debug build/hello_world soft",
+	run(live, "NVME_TRACE=%s NVME_TRACE_SLOTS=%d NVME_LOG=debug $BUILD/hello_world soft",
 	    image(name), slots);
 	expect_status(live, 0);
 	return read_file(image(name), size);
@@ -593,7 +593,7 @@ static void test_input_is_kept(void **state)
 	done(&r);
 	copy("kept.nvt", "X");
 	copy("kept.nvt", "Y");
-	full = realpath(nvtrace(), NULL);
+	full = realpath(program("NVTRACE", "nvtrace"), NULL);
 	assert_non_null(full);
 	run(&r,
 	    "cp tests/fixtures/qemu-7.2.seabios.log %s/qemu; cp "
@@ -685,7 +685,7 @@ static void test_damage_of_two(void **state)
 	};
 	struct result plain, r;
 	size_t i, k;
-	char *full = realpath(nvtrace(), NULL), *message;
+	char *full = realpath(program("NVTRACE", "nvtrace"), NULL), *message;
 
 	(void)state;
 	assert_non_null(full);
@@ -711,7 +711,7 @@ static void test_damage_of_two(void **state)
 static void test_input_of_two(void **state)
 {
 	struct result r;
-	char *full = realpath(nvtrace(), NULL);
+	char *full = realpath(program("NVTRACE", "nvtrace"), NULL);
 
 	(void)state;
 	assert_non_null(full);
@@ -768,7 +768,7 @@ static void test_exit_status(void **state)
 		{"-o /dev/full -T html good.nvt", 3},
 	};
 	static const char *const names[] = {"good.nvt", "wrong.nvt", "torn.nvt"};
-	char *full = realpath(nvtrace(), NULL);
+	char *full = realpath(program("NVTRACE", "nvtrace"), NULL);
 	struct maker m;
 	struct result r;
 	size_t i;
@@ -1278,7 +1278,7 @@ static void test_control_characters(void **state)
 	(void)state;
 	run(&r,
 	    "printf 'x-1 [000] 1.0: nvme_setup_cmd: \\177\\033[31mbad\\n' | %s --input ftrace -",
-	    getenv("NVTRACE") != NULL ? getenv("NVTRACE") : "build/nvtrace");
+	    getenv("NVTRACE") != NULL ? getenv("NVTRACE") : "$BUILD/nvtrace");
 	expect_status(&r, 3);
 	expect_in(&r, r.err, "bad");
 	for (c = r.err; *c != '\0'; c++)

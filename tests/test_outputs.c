@@ -144,7 +144,7 @@ static const char *record_hello(void)
 	const char *path = image("hello.nvt");
 	struct result r;
 
-	run(&r, "NVME_TRACE=%s build/hello_world soft", path);
+	run(&r, "NVME_TRACE=%s $BUILD/hello_world soft", path);
 	expect_status(&r, 0);
 	done(&r);
 	return path;
@@ -706,6 +706,6 @@ int main(void)
 
 	nvtrace = getenv("NVTRACE");
 	if (nvtrace == NULL)
-		nvtrace = "build/nvtrace";
+		nvtrace = "$BUILD/nvtrace";
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -348,12 +348,13 @@ static void test_shapes(void **state)
 /* A file keeps its content, gives the size, and is not cut or grown. */
 static void test_file(void **state)
 {
-	static const char path[] = "build/test_soft.img";
+	static char path[] = "/tmp/nvme-test-XXXXXX";
 	char device[128], block[512] = "kept", back[512];
 	struct nvme_ctrlr *ctrlr;
 	struct stat st;
 
 	(void)state;
+	close(mkstemp(path));
 	unlink(path);
 	snprintf(device, sizeof(device), "soft:size=1M,ns=2,file=%s", path);
 	ctrlr = attach(device);

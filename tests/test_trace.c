@@ -559,7 +559,7 @@ static void test_long_list_printed(void **state)
 
 static const char *run_io(void)
 {
-	return getenv("RUN_IO") != NULL ? getenv("RUN_IO") : "build/tests/run_io";
+	return program("RUN_IO", "tests/run_io");
 }
 
 /* A program that records until it is killed. */
@@ -653,7 +653,7 @@ static void test_two_programs(void **state)
 	(void)state;
 	pid = start_recording(path);
 	wait_for_events(pid, path, 100);
-	run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS=64 NVME_LOG=error build/hello_world", path);
+	run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS=64 NVME_LOG=error $BUILD/hello_world", path);
 	expect_unrecorded(&r, "(another recorder writes to it): give each program its own, as "
 	                      "NVME_TRACE=trace.%p.nvt does");
 	done(&r);
@@ -663,7 +663,7 @@ static void test_two_programs(void **state)
 	assert_int_equal(t.header.pid, pid);
 	free(t.data);
 	/* a lock ends with its program */
-	run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS=64 NVME_LOG=error build/hello_world", path);
+	run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS=64 NVME_LOG=error $BUILD/hello_world", path);
 	expect_status(&r, 0);
 	assert_string_equal(r.err, "");
 	done(&r);
@@ -682,7 +682,7 @@ static void test_pid_in_name(void **state)
 	(void)state;
 	run(&r,
 	    "NVME_TRACE=%s/%%p-100%%-%%p.nvt NVME_LOG=error sh -c 'echo $$; exec "
-	    "build/hello_world'",
+	    "$BUILD/hello_world'",
 	    dir);
 	expect_status(&r, 0);
 	assert_string_equal(r.err, "");
@@ -691,7 +691,7 @@ static void test_pid_in_name(void **state)
 	assert_int_equal(t.header.pid, atoi(r.out));
 	free(t.data);
 	done(&r);
-	run(&r, "NVME_TRACE=%s/$(printf %%05000d 0) NVME_LOG=error build/hello_world", dir);
+	run(&r, "NVME_TRACE=%s/$(printf %%05000d 0) NVME_LOG=error $BUILD/hello_world", dir);
 	expect_unrecorded(&r, "(File name too long): name a shorter one");
 	done(&r);
 }
@@ -866,7 +866,7 @@ static void test_cannot(void **state)
 	struct result r;
 
 	(void)state;
-	run(&r, "NVME_TRACE=/nonexistent/x.nvt NVME_LOG=error build/hello_world");
+	run(&r, "NVME_TRACE=/nonexistent/x.nvt NVME_LOG=error $BUILD/hello_world");
 	expect_unrecorded(&r, "cannot record to '/nonexistent/x.nvt' (open: No such file or "
 	                      "directory): name a file in a directory that you may write to");
 	done(&r);
@@ -890,7 +890,7 @@ static void test_bad_slots(void **state)
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char why[128];
 
-		run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS='%s' NVME_LOG=error build/hello_world",
+		run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS='%s' NVME_LOG=error $BUILD/hello_world",
 		    path, bad[i]);
 		snprintf(why, sizeof(why),
 		         "because NVME_TRACE_SLOTS=%s is no number of slots: use 1 to 4294967296, "
@@ -901,7 +901,7 @@ static void test_bad_slots(void **state)
 		done(&r);
 	}
 	for (i = 0; i < 2; i++) {
-		run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS=%s NVME_LOG=error build/hello_world", path,
+		run(&r, "NVME_TRACE=%s NVME_TRACE_SLOTS=%s NVME_LOG=error $BUILD/hello_world", path,
 		    i == 0 ? "" : "0100");
 		expect_status(&r, 0);
 		assert_string_equal(r.err, "");
@@ -927,8 +927,8 @@ static void test_no_trace(void **state)
 	assert_int_equal(mkfifo(fifo, 0600), 0);
 	for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		unlink(path);
-		run(&r, "printf '%s' >%s; NVME_TRACE=%s NVME_LOG=error build/hello_world", texts[i],
-		    path, path);
+		run(&r, "printf '%s' >%s; NVME_TRACE=%s NVME_LOG=error $BUILD/hello_world",
+		    texts[i], path, path);
 		expect_unrecorded(&r, "(it is there and is no trace): name another file, or remove "
 		                      "this one if nobody needs it\n");
 		done(&r);
@@ -963,7 +963,7 @@ static void test_limits(void **state)
 	(void)state;
 	record(path, 64, 1);
 	old = read_file(path, &size);
-	run(&r, "ulimit -f 100; NVME_TRACE=%s NVME_LOG=error build/hello_world", path);
+	run(&r, "ulimit -f 100; NVME_TRACE=%s NVME_LOG=error $BUILD/hello_world", path);
 	expect_unrecorded(&r, "(its 8193 KiB are more than the limit of ");
 	expect_in(&r, r.err,
 	          "for a file): raise that with 'ulimit -f unlimited', or set "
@@ -972,7 +972,7 @@ static void test_limits(void **state)
 	done(&r);
 	run(&r,
 	    "ulimit -v 8000000; NVME_TRACE=%s NVME_TRACE_SLOTS=100000000 NVME_LOG=error "
-	    "build/hello_world",
+	    "$BUILD/hello_world",
 	    path);
 	expect_unrecorded(&r, "(mmap of 12500001 KiB: Cannot allocate memory): set "
 	                      "NVME_TRACE_SLOTS to fewer slots of 128 bytes, or name a file on "
@@ -981,7 +981,7 @@ static void test_limits(void **state)
 	free(old);
 	done(&r);
 	run(&r,
-	    "ulimit -f 100; NVME_TRACE=%s NVME_TRACE_SLOTS=100 NVME_LOG=error build/hello_world",
+	    "ulimit -f 100; NVME_TRACE=%s NVME_TRACE_SLOTS=100 NVME_LOG=error $BUILD/hello_world",
 	    path);
 	expect_status(&r, 0);
 	assert_string_equal(r.err, "");
@@ -1016,7 +1016,7 @@ static void test_full(void **state)
 	    "%s sh -c 'export NVME_LOG=error; cd %s; mount -t tmpfs -o size=24k none . && cd . && "
 	    "NVME_TRACE=%s/old.nvt NVME_TRACE_SLOTS=64 $0 && cp old.nvt .. && "
 	    "NVME_TRACE=%s/new.nvt $0 && NVME_TRACE=%s/old.nvt $0 && cmp old.nvt ../old.nvt && "
-	    "mount -o remount,ro . && NVME_TRACE=%s/ro.nvt $0' $PWD/build/hello_world",
+	    "mount -o remount,ro . && NVME_TRACE=%s/ro.nvt $0' $(realpath $BUILD/hello_world)",
 	    ns.out, mnt, mnt, mnt, mnt, mnt);
 	expect_status(&r, 0);
 	expect_in(&r, r.err,

@@ -544,7 +544,7 @@ static void test_merge(void **state)
 		run(&r,
 		    "tools/vm --trace %s/qemu.log --bind -- sh -c '"
 		    "NVME_TRACE=/tmp/t.nvt %s >/dev/null 2>&1; gzip -c /tmp/t.nvt | base64' | "
-		    "base64 -d | gunzip >%s/host.nvt && build/nvtrace %s/host.nvt --with "
+		    "base64 -d | gunzip >%s/host.nvt && $BUILD/nvtrace %s/host.nvt --with "
 		    "%s/qemu.log",
 		    dir, programs[i], dir, dir, dir);
 		expect_status(&r, 0);
@@ -553,7 +553,7 @@ static void test_merge(void **state)
 	/* and a log that was tampered with is noticed */
 	run(&r,
 	    "sed 's/nlb 1 /nlb 2 /' %s/qemu.log >%s/bad.log && "
-	    "build/nvtrace %s/host.nvt --with %s/bad.log",
+	    "$BUILD/nvtrace %s/host.nvt --with %s/bad.log",
 	    dir, dir, dir, dir);
 	expect_status(&r, 1);
 	done(&r);
@@ -648,12 +648,12 @@ static void test_lint(void **state)
 	         new_image("a.img", 16 << 20));
 	run_cases(args, one, sizeof(one) / sizeof(one[0]));
 	/* QEMU's log of it is judged too, as far as it can only be of one controller */
-	run(&r, "build/nvtrace --lint %s/qemu.log", dir);
+	run(&r, "$BUILD/nvtrace --lint %s/qemu.log", dir);
 	expect_status(&r, 0);
 	done(&r);
 	run(&r,
 	    "sed -i '/doorbell_cq cqid 1 /d; /addr 0x100c data/d' %s/qemu.log && "
-	    "build/nvtrace --lint %s/qemu.log",
+	    "$BUILD/nvtrace --lint %s/qemu.log",
 	    dir, dir);
 	expect_status(&r, 1);
 	expect_in(&r, r.out, "queue 1: CQ head never rung: ");
@@ -661,7 +661,7 @@ static void test_lint(void **state)
 	snprintf(args, sizeof(args), "--trace %s/qemu.log --disk %s --disk %s --bind", dir,
 	         new_image("a.img", 16 << 20), new_image("b.img", 16 << 20));
 	run_cases(args, two, sizeof(two) / sizeof(two[0]));
-	run(&r, "build/nvtrace --lint %s/qemu.log", dir);
+	run(&r, "$BUILD/nvtrace --lint %s/qemu.log", dir);
 	expect_status(&r, 0);
 	assert_string_equal(r.out, "");
 	expect_in(&r, r.err, "there may be several controllers");

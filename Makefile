@@ -1,105 +1,159 @@
 # SPDX-License-Identifier: MIT
-# Everything is built into build/. 'make help' lists the targets.
+# Everything is built into build/. 'make help' lists the targets and what can be set.
 
-CC       ?= cc
-CFLAGS   ?= -O2 -g
+# From elsewhere (make -f DIR/Makefile) as from the directory of this file.
+TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST))))
+ifneq ($(TOP),$(CURDIR))
+
+.PHONY: there
+$(or $(MAKECMDGOALS),all): there ;
+there:
+	@$(MAKE) -C $(TOP) $(MAKECMDGOALS)
+
+else
+
+B        := build#		the directory to build into
+CC       ?= cc#			the compiler
+CFLAGS   ?= -O2 -g#		options for it
+CPPFLAGS ?=#			more of them
+LDFLAGS  ?=#			options for the linker
+LDLIBS   ?=#			more libraries
+WERROR   ?=#			-Werror makes warnings errors; the tests set it
+CROSS    :=#			for check: the prefix of a compiler, as in aarch64-linux-gnu-
+RUN      :=#			for check: what runs the programs, as in qemu-aarch64
+DESTDIR  ?=#			for install: a directory to put before the prefix
+prefix   ?= /usr/local#		for install
+
 WARN     := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wcast-qual -Wundef
 WARN_C   := $(WARN) -Wstrict-prototypes
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-LIBS     := -lpci -pthread
-INCLUDES := -I. -Itools -Iexamples
-B        := build
+LIBS      = -lpci -pthread $(LDLIBS)
+INCLUDES := -I. -Itools -Iexamples -Itrace -Itests
+DEPS      = -MMD -MP -MF $@.d -MT $@
+BUILD_C   = -std=c11 $(WARN_C) $(WERROR) $(INCLUDES) $(CPPFLAGS) $(DEPS)
 
 EXAMPLES := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 GDBPROGS := $(patsubst docs/gdb/%.c,%,$(wildcard docs/gdb/*.c))
-UNIT     := $(filter-out test_vm,$(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))
+TRACE    := $(patsubst trace/%.c,%,$(wildcard trace/*.c))
+# Those that take longest come first.
+SLOW     := test_gdb test_make test_nvtrace test_lint test_barriers test_docs test_outputs
+UNIT     := $(SLOW) $(filter-out test_vm $(SLOW),$(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))
 
-# Not again with sanitizers: the test that only drives gdb.
-ASAN     := $(filter-out test_gdb,$(UNIT))
+# Where the tests, and the scripts that they run, find the programs.
+export BUILD := $(B)
 
-.PHONY: all debug help demo docs gdb vm check test asan tsan cross fuzz libfuzzer vmtest bench lint lint-header lint-format lint-cppcheck clean
+.PHONY: all debug help demo docs gdb vm install uninstall libfuzzer bench clean
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES:%=$(B)/%) $(B)/nvtrace ## build the examples and nvtrace into build/
 
 debug: $(EXAMPLES:%=$(B)/debug/%) $(GDBPROGS:%=$(B)/debug/%) ## the examples without optimisation, for gdb, in build/debug/
 
-help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+help: ## this list, with what can be set, as in 'make CC=clang'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ' *[:?]=.*#\t+' 'NF == 2 { printf "%-19s %s\n", $$1 "=", $$2 }' Makefile
 
 # ---- building ----
 
-$(B)/%: examples/%.c Makefile | $(B)
-	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror -MMD -MP $(INCLUDES) $< -o $@ $(LIBS)
+# Everything depends on the command line. What was built with -Werror is good without it, too.
+FLAGS := $(strip $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LDLIBS))
+BUILT := $(strip $(file <$(B)/flags))
+ifneq ($(BUILT),$(strip $(FLAGS) $(WERROR)))
+ifneq ($(BUILT),$(FLAGS) -Werror)
+.PHONY: $(B)/flags
+endif
+endif
+$(B)/flags: | $(B)
+	@printf '%s\n' '$(subst ','\'',$(FLAGS) $(WERROR))' >$@
 
-TRACE := $(wildcard trace/*.c)
+RECIPE := Makefile $(B)/flags
 
-$(B)/nvtrace: $(TRACE) $(wildcard trace/*.h) nvme.h Makefile | $(B)
-	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror $(INCLUDES) -Itrace $(TRACE) -o $@ $(LIBS)
+$(B)/%: examples/%.c $(RECIPE) | $(B)
+	$(CC) $(BUILD_C) $(CFLAGS) $< -o $@ $(LDFLAGS) $(LIBS)
 
-$(B)/asan/nvtrace: $(TRACE) $(wildcard trace/*.h) nvme.h Makefile | $(B)/asan
-	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror $(INCLUDES) -Itrace $(TRACE) -o $@ $(LIBS)
+$(B)/trace/%.o: trace/%.c $(RECIPE) | $(B)/trace
+	$(CC) $(BUILD_C) $(CFLAGS) -c $< -o $@
+
+$(B)/nvtrace: $(TRACE:%=$(B)/trace/%.o)
+	$(CC) $(CFLAGS) $^ -o $@ $(LDFLAGS) $(LIBS)
 
 # gcc, because the walkthroughs show where its code goes line by line.
-DEBUG_CC := gcc -std=c11 -O0 -g3 $(WARN_C) -Werror -MMD -MP $(INCLUDES)
+$(B)/debug/%: examples/%.c $(RECIPE) | $(B)/debug
+	gcc $(BUILD_C) -O0 -g3 $< -o $@ $(LDFLAGS) $(LIBS)
 
-$(B)/debug/%: examples/%.c Makefile | $(B)/debug
-	$(DEBUG_CC) $< -o $@ $(LIBS)
+$(B)/debug/%: docs/gdb/%.c $(RECIPE) | $(B)/debug
+	gcc $(BUILD_C) -O0 -g3 $< -o $@ $(LDFLAGS) $(LIBS)
 
-$(B)/debug/%: docs/gdb/%.c Makefile | $(B)/debug
-	$(DEBUG_CC) $< -o $@ $(LIBS)
+$(B)/tests/%.o: tests/%.c $(RECIPE) | $(B)/tests
+	$(CC) $(BUILD_C) $(CFLAGS) -c $< -o $@
 
-$(B)/tests/%: tests/%.c Makefile | $(B)/tests
-	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror -MMD -MP $(INCLUDES) -Itests $< -o $@ -lcmocka $(LIBS)
+$(B)/tests/%: tests/%.c $(RECIPE) | $(B)/tests
+	$(CC) $(BUILD_C) $(CFLAGS) $< $(filter %.o,$^) -o $@ $(LDFLAGS) -lcmocka $(LIBS)
 
-$(B)/asan/%: tests/%.c Makefile | $(B)/asan
-	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror -MMD -MP $(INCLUDES) -Itests $< -o $@ -lcmocka $(LIBS)
+$(B)/asan/%.o: trace/%.c $(RECIPE) | $(B)/asan
+	$(CC) $(BUILD_C) -O1 -g $(SAN) -c $< -o $@
 
-$(B)/asan/%: examples/%.c Makefile | $(B)/asan
-	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror -MMD -MP $(INCLUDES) $< -o $@ $(LIBS)
+$(B)/asan/%.o: tests/%.c $(RECIPE) | $(B)/asan
+	$(CC) $(BUILD_C) -O1 -g $(SAN) -c $< -o $@
 
-$(B)/tsan/%: tests/%.c Makefile | $(B)/tsan
-	$(CC) -std=c11 -O1 -g -fsanitize=thread $(WARN_C) -Werror -MMD -MP $(INCLUDES) -Itests $< -o $@ -lcmocka $(LIBS)
+$(B)/asan/%: tests/%.c $(RECIPE) | $(B)/asan
+	$(CC) $(BUILD_C) -O1 -g $(SAN) $< $(filter %.o,$^) -o $@ $(LDFLAGS) -lcmocka $(LIBS)
+
+$(B)/asan/%: examples/%.c $(RECIPE) | $(B)/asan
+	$(CC) $(BUILD_C) -O1 -g $(SAN) $< -o $@ $(LDFLAGS) $(LIBS)
+
+$(B)/asan/nvtrace: $(TRACE:%=$(B)/asan/%.o)
+	$(CC) $(SAN) $^ -o $@ $(LDFLAGS) $(LIBS)
+
+$(B)/tsan/%: tests/%.c $(RECIPE) | $(B)/tsan
+	$(CC) $(BUILD_C) -O1 -g -fsanitize=thread $< -o $@ $(LDFLAGS) -lcmocka $(LIBS)
+
+# nvtrace with another main().
+$(B)/asan/fuzz_trace: $(patsubst %,$(B)/asan/%.o,$(filter-out nvtrace,$(TRACE)))
 
 # nvme.h and libnvme define the same names: two sources.
-COMPARE  := tests/test_compare.c tests/compare_libnvme.c
-COMPARES := $(COMPARE) tests/compare.h tests/compare_list.h trace/fields.c trace/nvtrace.h nvme.h Makefile
-
-$(B)/tests/test_compare: $(COMPARES) | $(B)/tests
-	$(CC) -std=c11 $(CFLAGS) $(WARN_C) -Werror $(INCLUDES) -Itests $(COMPARE) -o $@ -lcmocka -lnvme $(LIBS)
-
-$(B)/asan/test_compare: $(COMPARES) | $(B)/asan
-	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror $(INCLUDES) -Itests $(COMPARE) -o $@ -lcmocka -lnvme $(LIBS)
+$(B)/tests/test_compare: $(B)/tests/compare_libnvme.o
+$(B)/asan/test_compare: $(B)/asan/compare_libnvme.o
+$(B)/tests/test_compare $(B)/asan/test_compare: LIBS += -lnvme
 
 # The tool that the README shows, built from the README.
-$(B)/tests/readme_tool: README.md nvme.h Makefile | $(B)/tests
-	awk '/^```c$$/ { code = 1; next } /^```/ { code = 0 } code' README.md >$@.c
-	$(CC) -std=c11 -O2 $(WARN_C) -Werror -I. $@.c -o $@ $(LIBS)
-	g++ -x c++ -std=c++17 -O2 $(WARN) -Werror -I. -c $@.c -o $@.o
+README_TOOL := awk '/^```c$$/ { code = 1; next } /^```/ { code = 0 } code' README.md
 
-# For processors with addresses of 32 bits. libpci's headers are the same for all and come last, for
-# the sake of those of the C library beside them; its functions are missing there, and not called.
-CROSS_CC := -std=c11 -O1 -static $(WARN_C) -Werror $(INCLUDES) -Itests -Itests/cross \
-	-idirafter /usr/include/$(shell gcc -print-multiarch 2>/dev/null)
+$(B)/tests/readme_tool: README.md $(RECIPE) | $(B)/tests
+	$(README_TOOL) >$@.c
+	$(CC) $(BUILD_C) -O2 $@.c -o $@ $(LDFLAGS) $(LIBS)
+	g++ -x c++ -std=c++17 -O2 $(WARN) $(WERROR) $(INCLUDES) -c $@.c -o $@.o
+
+# For other processors: those with a prefix of their compiler here, and CROSS. libpci's headers are
+# the same for all and come last, for the sake of those of the C library beside them; its functions
+# are missing there, and not called.
+FOREIGN := i686-linux-gnu- arm-linux-gnueabihf- aarch64-linux-gnu- riscv64-linux-gnu-
+RUN_i686-linux-gnu-      := qemu-i386
+RUN_arm-linux-gnueabihf- := qemu-arm
+RUN_aarch64-linux-gnu-   := qemu-aarch64
+RUN_riscv64-linux-gnu-   := qemu-riscv64
+ifneq ($(CROSS),)
+RUN_$(CROSS) := $(RUN)
+endif
+
+CROSSES  := $(sort $(FOREIGN) $(CROSS))
+HEADERS   = -idirafter /usr/include/$(shell gcc -print-multiarch 2>/dev/null)
+CROSS_C   = $(BUILD_C) -O1 -static -Itests/cross $(HEADERS)
 CROSS_LD := -Wl,--unresolved-symbols=ignore-all -pthread
-CROSS_DEPS := nvme.h $(wildcard examples/*.h tools/*.h tests/*.h tests/cross/*.h) Makefile
 
-$(B)/i386/%: tests/%.c $(CROSS_DEPS) | $(B)/i386
-	i686-linux-gnu-gcc $(CROSS_CC) $< -o $@ $(CROSS_LD)
+define CROSS_RULES
+$$(B)/cross/$(1)/%: tests/%.c $$(RECIPE) | $$(B)/cross/$(1)
+	$(1)gcc $$(CROSS_C) $$< -o $$@ $$(CROSS_LD)
 
-$(B)/i386/%: examples/%.c $(CROSS_DEPS) | $(B)/i386
-	i686-linux-gnu-gcc $(CROSS_CC) $< -o $@ $(CROSS_LD)
+$$(B)/cross/$(1)/%: examples/%.c $$(RECIPE) | $$(B)/cross/$(1)
+	$(1)gcc $$(CROSS_C) $$< -o $$@ $$(CROSS_LD)
+endef
+$(foreach c,$(CROSSES),$(eval $(call CROSS_RULES,$(c))))
 
-$(B)/armhf/%: tests/%.c $(CROSS_DEPS) | $(B)/armhf
-	arm-linux-gnueabihf-gcc $(CROSS_CC) $< -o $@ $(CROSS_LD)
-
-$(B)/armhf/%: examples/%.c $(CROSS_DEPS) | $(B)/armhf
-	arm-linux-gnueabihf-gcc $(CROSS_CC) $< -o $@ $(CROSS_LD)
-
-$(B) $(B)/debug $(B)/tests $(B)/asan $(B)/tsan $(B)/i386 $(B)/armhf $(B)/lint:
+$(B) $(addprefix $(B)/,trace debug tests asan tsan lint $(CROSSES:%=cross/%)):
 	@mkdir -p $@
 
--include $(wildcard $(B)/*.d $(B)/debug/*.d $(B)/tests/*.d $(B)/asan/*.d $(B)/tsan/*.d)
+-include $(wildcard $(B)/*.d $(B)/*/*.d $(B)/cross/*/*.d)
 
 # ---- running ----
 
@@ -110,54 +164,128 @@ docs: all debug ## what the documents quote, printed anew: outputs, line numbers
 	docs/renew
 
 gdb: debug ## gdb at the first doorbell, with the ring drawn
-	gdb -q -x docs/gdb/start.gdb
+	sed 's|^file build/|file $(B)/|' docs/gdb/start.gdb >$(B)/start.gdb
+	gdb -q -x $(B)/start.gdb
 
 vm: all ## a shell in the VM lab, with the examples on its PATH
 	tools/vm
 
+# ---- installing ----
+
+INSTALL_H   := nvme.h tools/nvme_soft.h tools/nvme_soft_plan.h tools/nvme_soft_admin.h
+INSTALL_BIN := $(B)/nvtrace tools/nvme-bind
+VERSION      = $(shell sed -n 's/.*nvme\.h - v\([0-9.]*\).*/\1/p;4q' nvme.h)
+
+install: $(B)/nvtrace ## the headers, nvtrace, nvme-bind and nvme-h.pc, into DESTDIR and prefix (/usr/local)
+	install -d $(addprefix $(DESTDIR)$(prefix)/,include bin share/pkgconfig)
+	install -m 644 $(INSTALL_H) $(DESTDIR)$(prefix)/include
+	install $(INSTALL_BIN) $(DESTDIR)$(prefix)/bin
+	printf '%s\n' 'prefix=$(prefix)' 'Name: nvme.h' 'Description: An NVMe driver in one header' \
+		'Version: $(VERSION)' 'Cflags: -I$${prefix}/include' 'Libs: -lpci -pthread' \
+		>$(DESTDIR)$(prefix)/share/pkgconfig/nvme-h.pc
+
+uninstall: ## remove what 'make install' with the same DESTDIR and prefix put there
+	rm -f $(addprefix $(DESTDIR)$(prefix)/include/,$(notdir $(INSTALL_H))) \
+		$(addprefix $(DESTDIR)$(prefix)/bin/,$(notdir $(INSTALL_BIN))) \
+		$(DESTDIR)$(prefix)/share/pkgconfig/nvme-h.pc
+
 # ---- testing ----
 
-test: check asan tsan cross fuzz lint vmtest ## every test there is; takes a few minutes
+# A test is a list of stages, which tests/stages runs side by side. The stages that take longest come
+# first. Here a warning is an error.
+STAGES := +@tests/stages all $(MAKE)
+STAGE   = @tests/stages run $@
 
-check: all debug $(UNIT:%=$(B)/tests/%) $(B)/tests/run_io ## the quick tests, without a VM
-	@set -e; for t in $(UNIT:%=$(B)/tests/%); do echo "== $$t"; $$t; done
+PROGRAMS := all debug $(B)/tests/run_io
 
-asan: all debug $(ASAN:%=$(B)/asan/%) $(B)/asan/run_io $(B)/asan/nvtrace $(B)/asan/hello_world ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
-	@set -e; export RUN_IO=$(B)/asan/run_io NVTRACE=$(B)/asan/nvtrace HELLO_WORLD=$(B)/asan/hello_world; for t in $(ASAN:%=$(B)/asan/%); do echo "== $$t"; $$t; done
+VM_STAGES    := vm/test_vm
+FUZZ_STAGES  := fuzz/fuzz_driver fuzz/fuzz_soft fuzz/fuzz_trace
+TSAN_STAGES  := tsan/test_matrix
+CHECK_STAGES := $(UNIT:%=check/%)
+# With sanitizers only what is compiled with them, or runs programs that are.
+ASAN_STAGES  := $(patsubst %,asan/%,$(filter-out test_barriers test_docs test_gdb test_make test_platform,$(UNIT)))
+# What needs no program beside it, no libpci and no more of cmocka than tests/cross/cmocka.h.
+CROSS_TESTS  := test_dma test_prp test_promises test_queue test_spec hello_world
+CROSS_STAGES := $(foreach c,$(CROSSES),$(CROSS_TESTS:%=cross/$(c)/%))
+LINT_HEADER  := lint/others lint/gcc lint/g++ lint/clang lint/clang++
+LINT_STAGES  := lint/cppcheck $(LINT_HEADER) lint/format
 
-FUZZERS := driver soft trace
+.PHONY: test check asan tsan cross fuzz vmtest lint lint-header
+.PHONY: $(VM_STAGES) $(FUZZ_STAGES) $(TSAN_STAGES) $(CHECK_STAGES) $(ASAN_STAGES) $(CROSS_STAGES) $(LINT_STAGES)
 
-fuzz: $(FUZZERS:%=$(B)/asan/fuzz_%) ## a hostile device, a hostile driver, hostile traces: a fixed number of steps
-	$(B)/asan/fuzz_driver
-	$(B)/asan/fuzz_soft
-	$(B)/asan/fuzz_trace
+test: ## every test there is, on all cores; takes some minutes
+	$(STAGES) $(VM_STAGES) $(LINT_STAGES) $(FUZZ_STAGES) $(ASAN_STAGES) $(TSAN_STAGES) $(CHECK_STAGES) $(CROSS_STAGES)
 
-# nvtrace with another main().
-FUZZ_TRACE := tests/fuzz_trace.c $(filter-out trace/nvtrace.c,$(TRACE))
+check: ## the quick tests, without a VM; with CROSS and RUN those that another processor can run
+	$(STAGES) $(if $(CROSS),$(CROSS_TESTS:%=cross/$(CROSS)/%),$(CHECK_STAGES))
 
-$(B)/asan/fuzz_trace: $(FUZZ_TRACE) $(wildcard trace/*.[ch] tests/*.h) nvme.h Makefile | $(B)/asan
-	$(CC) -std=c11 -O1 -g $(SAN) $(WARN_C) -Werror $(INCLUDES) -Itrace -Itests $(FUZZ_TRACE) -o $@ $(LIBS)
+asan: ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
+	$(STAGES) $(ASAN_STAGES)
 
-libfuzzer: | $(B)/asan ## the same fuzzers for clang's libFuzzer, in build/asan/
+tsan: ## the I/O tests with ThreadSanitizer
+	$(STAGES) $(TSAN_STAGES)
+
+cross: ## some tests for other processors, in QEMU: i386, armhf, aarch64, riscv64
+	$(STAGES) $(CROSS_STAGES)
+
+fuzz: ## a hostile device, a hostile driver, hostile traces: a fixed number of steps
+	$(STAGES) $(FUZZ_STAGES)
+
+vmtest: ## the driver over VFIO, in the VM lab
+	$(STAGES) $(VM_STAGES)
+
+lint: ## clang-format, strict warnings, cppcheck
+	$(STAGES) $(LINT_STAGES)
+
+lint-header: ## the headers under gcc and clang, C11 and C++17, in every mode
+	$(STAGES) $(LINT_HEADER)
+
+# All programs first, for what is built while VMs are started has to be packed for each of them.
+$(VM_STAGES): vm/%: $(B)/tests/% $(PROGRAMS) $(B)/tests/use_disk $(B)/tests/readme_tool $(UNIT:%=$(B)/tests/%)
+	$(STAGE) $(B)/tests/$*
+
+$(CHECK_STAGES): check/%: $(B)/tests/% $(PROGRAMS) $(B)/tests/readme_tool
+	$(STAGE) $(RUN) $(B)/tests/$*
+
+$(ASAN_STAGES): export RUN_IO := $(B)/asan/run_io
+$(ASAN_STAGES): export NVTRACE := $(B)/asan/nvtrace
+$(ASAN_STAGES): export HELLO_WORLD := $(B)/asan/hello_world
+$(ASAN_STAGES): asan/%: $(B)/asan/% $(PROGRAMS) $(addprefix $(B)/asan/,run_io nvtrace hello_world)
+	$(STAGE) $(B)/asan/$*
+
+$(TSAN_STAGES): export RUN_IO := $(B)/tsan/run_io
+$(TSAN_STAGES): tsan/%: $(B)/tests/% $(B)/tsan/run_io
+	$(STAGE) $(B)/tests/$*
+
+$(FUZZ_STAGES): fuzz/%: $(B)/asan/%
+	$(STAGE) $(B)/asan/$*
+
+define CROSS_STAGE
+$$(CROSS_TESTS:%=cross/$(1)/%): cross/$(1)/%: $$(B)/cross/$(1)/%
+	$$(STAGE) $$(RUN_$(1)) $$<
+endef
+$(foreach c,$(CROSSES),$(eval $(call CROSS_STAGE,$(c))))
+
+$(LINT_HEADER): lint/%: | $(B)/lint
+	$(STAGE) tests/lint_header $* $(WARN) $(INCLUDES)
+
+SOURCES := nvme.h $(wildcard examples/*.[ch] tests/*.[ch] tests/cross/*.h tools/*.[ch] trace/*.[ch] docs/gdb/*.c)
+
+lint/format:
+	$(STAGE) clang-format --dry-run --Werror $(SOURCES)
+
+lint/cppcheck:
+	$(STAGE) cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr $(INCLUDES) \
+		--enable=warning,performance,portability --suppress=missingIncludeSystem \
+		-DNVME_IMPLEMENTATION -UNVME_STATIC -D__x86_64__ -DMAP_ANONYMOUS=32 -DCLOCK_MONOTONIC=1 \
+		$(filter %.c,$(SOURCES))
+
+libfuzzer: | $(B)/asan ## the fuzzers for clang's libFuzzer, in build/asan/
 	for f in driver soft trace; do \
-		case $$f in trace) more="$(filter-out trace/nvtrace.c,$(TRACE))" ;; *) more= ;; esac; \
+		case $$f in trace) more="$(filter-out trace/nvtrace.c,$(TRACE:%=trace/%.c))" ;; *) more= ;; esac; \
 		clang -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -DNVME_LIBFUZZER $(INCLUDES) \
-			-Itrace -Itests tests/fuzz_$$f.c $$more -o $(B)/asan/libfuzzer_$$f $(LIBS) || exit 1; \
+			tests/fuzz_$$f.c $$more -o $(B)/asan/libfuzzer_$$f $(LIBS) || exit 1; \
 	done
-
-tsan: $(B)/tests/test_matrix $(B)/tsan/run_io ## the I/O tests with ThreadSanitizer
-	RUN_IO=$(B)/tsan/run_io $(B)/tests/test_matrix
-
-CROSS := test_prp test_dma test_queue test_spec hello_world
-
-cross: $(CROSS:%=$(B)/i386/%) $(CROSS:%=$(B)/armhf/%) ## some tests with 32-bit addresses, in QEMU: i386 and armhf
-	@set -e; for t in $(CROSS); do \
-		echo "== $$t i386"; qemu-i386 $(B)/i386/$$t; \
-		echo "== $$t armhf"; qemu-arm $(B)/armhf/$$t; \
-	done
-
-vmtest: all $(B)/tests/test_vm $(B)/tests/attach_steps $(B)/tests/run_io $(B)/tests/use_disk $(B)/tests/readme_tool ## the driver over VFIO, in the VM lab
-	$(B)/tests/test_vm
 
 bench: all $(B)/tests/bench $(B)/tests/run_io ## what a read costs and how fast nvtrace is, as ratios
 	$(B)/tests/bench
@@ -170,51 +298,7 @@ bench: all $(B)/tests/bench $(B)/tests/run_io ## what a read costs and how fast 
 		done; \
 	done
 
-# ---- linting ----
-
-lint: lint-format lint-header lint-cppcheck ## clang-format, strict warnings, cppcheck
-
-SOURCES := nvme.h $(wildcard examples/*.[ch] tests/*.[ch] tests/cross/*.h tools/*.[ch] trace/*.[ch] docs/gdb/*.c)
-
-lint-format: ## does every file look as clang-format would have it?
-	clang-format --dry-run --Werror $(SOURCES)
-
-# The headers alone and with their implementation, static and not, in both languages; newer C++ and
-# 32-bit processors; and static in a program that calls it, where gcc sees into more functions.
-LINT_32 = -x c -std=c11 -Wstrict-prototypes -idirafter /usr/include/$(shell gcc -print-multiarch)
-
-lint-header: | $(B)/lint ## the headers under gcc and clang, C11 and C++17, in every mode
-	@set -e; for mode in "" "-DNVME_IMPLEMENTATION" "-DNVME_IMPLEMENTATION -DNVME_STATIC" \
-		    "-include nvme_soft.h" "-DNVME_IMPLEMENTATION -DNVME_SOFT_IMPLEMENTATION" \
-		    "-DNVME_IMPLEMENTATION -DNVME_SOFT_IMPLEMENTATION -DNVME_STATIC" \
-		    "-DNVME_IMPLEMENTATION -DNVME_NO_TRACE"; do \
-		case "$$mode" in *SOFT*) header=nvme_soft.h ;; *) header=nvme.h ;; esac; \
-		for opt in -O0 -O2; do \
-			for c in "gcc -x c -std=c11 -Wstrict-prototypes" "g++ -x c++ -std=c++17" \
-				 "clang -x c -std=c11 -Wstrict-prototypes" "clang++ -x c++ -std=c++17"; do \
-				echo "$$c $$opt $$mode $$header"; \
-				echo "#include \"$$header\"" | \
-				$$c $$opt $$mode $(WARN) -Werror $(INCLUDES) -c -o $(B)/lint/header.o -; \
-			done; \
-		done; \
-	done
-	@set -e; for c in "g++ -x c++ -std=c++20" "g++ -x c++ -std=c++23" "clang++ -x c++ -std=c++2b" \
-		    "i686-linux-gnu-gcc $(LINT_32)" "clang --target=i686-linux-gnu $(LINT_32)" \
-		    "arm-linux-gnueabihf-gcc $(LINT_32)" "clang --target=arm-linux-gnueabihf $(LINT_32)"; do \
-		echo "$$c -O2"; echo '#include "nvme_soft.h"' | $$c -O2 -DNVME_IMPLEMENTATION \
-			-DNVME_SOFT_IMPLEMENTATION $(WARN) -Werror $(INCLUDES) -c -o $(B)/lint/header.o -; \
-	done
-	@set -e; for c in gcc clang; do for opt in -O1 -O2 -O3 -Os; do \
-		echo "$$c $$opt -DNVME_STATIC, the tool of the README"; \
-		awk '/^```c$$/ { code = 1; next } /^```/ { code = 0 } code' README.md | \
-		$$c -x c -std=c11 $$opt -DNVME_STATIC $(WARN_C) -Werror -I. -c -o $(B)/lint/header.o -; \
-	done; done
-
-lint-cppcheck: ## cppcheck finds nothing
-	cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr $(INCLUDES) -Itrace \
-		--enable=warning,performance,portability --suppress=missingIncludeSystem \
-		-DNVME_IMPLEMENTATION -UNVME_STATIC -D__x86_64__ -DMAP_ANONYMOUS=32 -DCLOCK_MONOTONIC=1 \
-		$(wildcard examples/*.c tests/*.c tools/*.c trace/*.c docs/gdb/*.c)
-
 clean: ## remove what was built (the downloaded VM kernel stays in build/vm)
 	find $(B) -mindepth 1 -maxdepth 1 ! -name vm -exec rm -rf {} +
+
+endif

@@ -199,7 +199,8 @@ STAGE   = @tests/stages run $@
 PROGRAMS := all debug $(B)/tests/run_io
 
 VM_STAGES    := vm/test_vm
-FUZZ_STAGES  := fuzz/fuzz_driver fuzz/fuzz_soft fuzz/fuzz_trace
+VM_NEEDS     := $(PROGRAMS) $(addprefix $(B)/tests/,test_vm use_disk readme_tool $(UNIT))
+FUZZ_STAGES  := fuzz/fuzz_trace fuzz/fuzz_soft fuzz/fuzz_driver
 TSAN_STAGES  := tsan/test_matrix
 CHECK_STAGES := $(UNIT:%=check/%)
 # With sanitizers only what is compiled with them, or runs programs that are.
@@ -214,7 +215,7 @@ LINT_STAGES  := lint/cppcheck $(LINT_HEADER) lint/format
 .PHONY: $(VM_STAGES) $(FUZZ_STAGES) $(TSAN_STAGES) $(CHECK_STAGES) $(ASAN_STAGES) $(CROSS_STAGES) $(LINT_STAGES)
 
 test: ## every test there is, on all cores; takes some minutes
-	$(STAGES) $(VM_STAGES) $(LINT_STAGES) $(FUZZ_STAGES) $(ASAN_STAGES) $(TSAN_STAGES) $(CHECK_STAGES) $(CROSS_STAGES)
+	+@FIRST="$(VM_NEEDS)" tests/stages all $(MAKE) $(VM_STAGES) $(LINT_STAGES) $(FUZZ_STAGES) $(ASAN_STAGES) $(TSAN_STAGES) $(CHECK_STAGES) $(CROSS_STAGES)
 
 check: ## the quick tests, without a VM; with CROSS and RUN those that another processor can run
 	$(STAGES) $(if $(CROSS),$(CROSS_TESTS:%=cross/$(CROSS)/%),$(CHECK_STAGES))
@@ -241,7 +242,7 @@ lint-header: ## the headers under gcc and clang, C11 and C++17, in every mode
 	$(STAGES) $(LINT_HEADER)
 
 # All programs first, for what is built while VMs are started has to be packed for each of them.
-$(VM_STAGES): vm/%: $(B)/tests/% $(PROGRAMS) $(B)/tests/use_disk $(B)/tests/readme_tool $(UNIT:%=$(B)/tests/%)
+$(VM_STAGES): vm/%: $(VM_NEEDS)
 	$(STAGE) $(B)/tests/$*
 
 $(CHECK_STAGES): check/%: $(B)/tests/% $(PROGRAMS) $(B)/tests/readme_tool

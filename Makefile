@@ -199,7 +199,7 @@ STAGE   = @tests/stages run $@
 PROGRAMS := all debug $(B)/tests/run_io
 
 VM_STAGES    := vm/test_vm
-VM_NEEDS     := $(PROGRAMS) $(addprefix $(B)/tests/,test_vm use_disk readme_tool $(UNIT))
+VM_NEEDS     := $(PROGRAMS) $(addprefix $(B)/tests/,test_vm use_disk readme_tool attach_steps $(UNIT))
 FUZZ_STAGES  := fuzz/fuzz_trace fuzz/fuzz_soft fuzz/fuzz_driver
 TSAN_STAGES  := tsan/test_matrix
 CHECK_STAGES := $(UNIT:%=check/%)
@@ -291,13 +291,8 @@ libfuzzer: | $(B)/asan ## the fuzzers for clang's libFuzzer, in build/asan/
 bench: all $(B)/tests/bench $(B)/tests/run_io ## what a read costs and how fast nvtrace is, as ratios
 	$(B)/tests/bench
 	tests/bench_trace.sh
-	@for kib in 4 128; do \
-		for f in submit reap; do \
-			valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect="$$f*" \
-				$(B)/tests/bench driver $$kib 2>&1 | \
-			awk -v f=$$f -v k=$$kib '/Collected/ { printf "%s: %d instructions for a read of %d KiB\n", f, $$4 / 3200, k }'; \
-		done; \
-	done
+	tests/where.sh $(B)/tests/bench 4
+	tests/where.sh $(B)/tests/bench 128
 
 clean: ## remove what was built (the downloaded VM kernel stays in build/vm)
 	find $(B) -mindepth 1 -maxdepth 1 ! -name vm -exec rm -rf {} +

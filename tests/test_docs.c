@@ -393,7 +393,7 @@ static void test_performance(void **state)
 	int n = 0;
 
 	(void)state;
-	run(&r, "make -s build/tests/bench && tests/where.sh build/tests/bench 4");
+	run(&r, "make -s B=$BUILD $BUILD/tests/bench && tests/where.sh $BUILD/tests/bench 4");
 	expect_status(&r, 0);
 	while ((line = strsep(&save, "\n")) != NULL) {
 		if (sscanf(line, "| `%63[a-z_0-9]` | %*d |", name) != 1)

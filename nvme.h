@@ -6811,15 +6811,15 @@ NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker 
 NVME__HOT void nvme__qpair_take_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl)
 {
 	uint32_t cid = cpl->cid;
-	struct nvme_tracker *tr = &qp->trackers[cid]; /* looked at if there is such a one */
 
-	if (nvme__unlikely(cid >= qp->num_trackers || !tr->outstanding || cpl->sqid != qp->id)) {
+	if (nvme__unlikely(cid >= qp->num_trackers || !qp->trackers[cid].outstanding ||
+	                   cpl->sqid != qp->id)) {
 		nvme__qpair_bad_cqe(qp, cpl, "cpl does not map to outstanding cmd");
 		return;
 	}
 	if (nvme__unlikely(cpl->sqhd >= qp->entries)) /* not used, but a bad sign */
 		nvme__qpair_bad_cqe(qp, cpl, "SQHD is not a slot of the submission queue");
-	nvme_complete_request(qp, tr, cpl);
+	nvme_complete_request(qp, &qp->trackers[cid], cpl);
 }
 
 typedef uint32_t __attribute__((may_alias)) nvme__u32_alias;

@@ -418,6 +418,22 @@ static void *keep_writing(void *arg)
 	return NULL;
 }
 
+/*
+ * Nothing is lost, or as much as `unfinished` threads were in the middle of: in what a pipe brings
+ * nobody can look again whether they have finished since.
+ */
+static bool told_truly(const struct result *r, int unfinished)
+{
+	const char *at;
+	int lost = 0, torn = 0;
+
+	for (at = r->err; (at = strstr(at, " lost: ")) != NULL; at++)
+		lost++;
+	for (at = r->err; (at = strstr(at, "was not written to its end")) != NULL; at++)
+		torn++;
+	return r->status == (lost != 0 ? 3 : 0) && lost == torn && lost <= unfinished;
+}
+
 /* Two threads write as fast as they can. Nothing is damaged, and most of it is shown. */
 static void expect_live(uint64_t slots, uint32_t commands, unsigned pause, int runs)
 {
@@ -441,8 +457,8 @@ static void expect_live(uint64_t slots, uint32_t commands, unsigned pause, int r
 	for (i = 0; i < runs; i++) {
 		run(&r, "n=%s t=%s; %s", nvtrace(), image("moving.nvt"), ways[i % 4]);
 		/* what cat copies may be from many rounds: then there is little that fits */
-		if (r.status != 0 || strlen(r.out) < (i % 4 == 3 ? 1 : 500) ||
-		    strstr(r.err, "lost") != NULL || strstr(r.err, "not there") != NULL) {
+		if (strlen(r.out) < (i % 4 == 3 ? 1 : 500) || strstr(r.err, "not there") != NULL ||
+		    !told_truly(&r, i % 4 == 3 ? 2 : 0)) {
 			fprintf(stderr, "%s: status %d, %zu bytes\n%.2000s", ways[i % 4], r.status,
 			        strlen(r.out), r.err);
 			wrong++;

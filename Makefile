@@ -13,6 +13,9 @@ there:
 else
 
 B        := build#		the directory to build into
+ifeq ($(strip $(B)),)
+$(error B is empty: name the directory to build into, as in B=build)
+endif
 CC       ?= cc#			the compiler
 CFLAGS   ?= -O2 -g#		options for it
 CPPFLAGS ?=#			more of them
@@ -295,6 +298,10 @@ bench: all $(B)/tests/bench $(B)/tests/run_io ## what a read costs and how fast 
 	tests/where.sh $(B)/tests/bench 128
 
 clean: ## remove what was built (the downloaded VM kernel stays in build/vm)
-	find $(B) -mindepth 1 -maxdepth 1 ! -name vm -exec rm -rf {} +
+	@if [ -d "$(B)" ] && { [ -e "$(B)/Makefile" ] || [ ! -f "$(B)/flags" ]; }; then \
+		echo "make: nothing is removed, for $(B) is not a directory that only 'make' writes to" >&2; \
+		exit 1; \
+	fi
+	[ ! -d "$(B)" ] || find "$(B)" -mindepth 1 -maxdepth 1 ! -name vm -exec rm -rf {} +
 
 endif

@@ -1453,9 +1453,10 @@ NVME__AT(struct nvme_id_ns, eui64, 120);
 NVME__AT(struct nvme_id_ns, lbaf, 128);
 NVME__AT(struct nvme_id_ns, vs, 384);
 
-/* Index into lbaf: low 4 bits in [3:0], upper 2 bits in [6:5]; never above 63. */
 #define NVME_FPI_SUPPORTED(fpi) NVME__GET(fpi, 7, 7) /* fpi: the percentage below means something */
 #define NVME_FPI_REMAINING(fpi) NVME__GET(fpi, 6, 0) /* per cent of a format still to be done */
+
+/* Index into lbaf: low 4 bits in [3:0], upper 2 bits in [6:5]; never above 63. */
 #define NVME_FLBAS_INDEX(flbas) (NVME__GET(flbas, 6, 5) << 4 | NVME__GET(flbas, 3, 0))
 #define NVME_FLBAS_EXT(flbas)   NVME__GET(flbas, 4, 4) /* metadata follows each block in the data */
 
@@ -1938,6 +1939,7 @@ struct nvme_format {
  */
 NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
                               const struct nvme_format *format, struct nvme_cpl *cpl);
+
 /* The piece that the helpers would send first of n blocks at slba: 1..n blocks. */
 NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
                                     uint64_t n);
@@ -5500,6 +5502,10 @@ NVMEDEF int nvme_dma_register(struct nvme_ctrlr *ctrlr, void *vaddr, size_t len)
 		              "no room for another region (%d are possible): unregister some, or "
 		              "register fewer and larger ones",
 		              NVME__MAX_REGIONS);
+	else if (rc == -ESHUTDOWN)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the controller is being detached: callbacks that run then cannot "
+		              "register memory");
 	return rc;
 }
 
@@ -6582,6 +6588,43 @@ NVME__HOT int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, c
 	return nvme__likely(prps->prp2 != 0) ? 0 : nvme__refuse_buffer(qp, buf, len, -EMSGSIZE);
 }
 
+/* Nothing that could not be sent, or whose data the driver could not describe. */
+static int nvme__check_raw(const struct nvme_qpair *qp, const struct nvme_cmd *cmd, const void *buf,
+                           uint32_t len, bool has_cb)
+{
+	const char *why = cmd == NULL                      ? "cmd is NULL"
+	                  : !has_cb                        ? "it has no callback"
+	                  : len == 0                       ? NULL
+	                  : buf == NULL                    ? "buf is NULL, but len is not 0"
+	                  : NVME_CMD_PSDT(cmd->flags) != 0 ? "the driver builds PRPs for buf, "
+	                                                     "not SGLs: clear PSDT, or give len 0"
+	                                                   : NULL;
+
+	if (why != NULL) {
+		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+		              "a command for queue %u is refused (%s): see >>api in nvme.h", qp->id,
+		              why);
+		return -EINVAL;
+	}
+	if (len <= qp->max_xfer_size)
+		return 0;
+	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+	              "%" PRIu32 " bytes are too many for one command on queue %u: send at most "
+	              "%" PRIu32 ", see max_xfer_size",
+	              len, qp->id, qp->max_xfer_size);
+	return -EMSGSIZE;
+}
+
+/* None, or not one of this controller's. */
+NVME__COLD int nvme__refuse_qpair(const struct nvme_ctrlr *ctrlr, const struct nvme_qpair *qp)
+{
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "a command is refused (%s): create one with nvme_ctrlr_alloc_io_qpair()",
+	              qp == NULL ? "it has no queue pair"
+	                         : "the queue pair is another controller's");
+	return -EINVAL;
+}
+
 /* Any command, as the caller wrote it, with the CID and the PRPs filled in. */
 static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
                             uint32_t len, nvme_cmd_cb cb, void *arg)
@@ -6593,10 +6636,9 @@ static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, v
 		return qp->refuse;
 	if (nvme__ctrlr_is_gone(qp->ctrlr))
 		return -ENODEV;
-	if (cmd == NULL || cb == NULL || (len != 0 && (buf == NULL || (cmd->flags & 0xc0) != 0)))
-		return -EINVAL;
-	if (len > qp->max_xfer_size)
-		return -EMSGSIZE;
+	rc = nvme__check_raw(qp, cmd, buf, len, cb != NULL);
+	if (rc != 0)
+		return rc;
 	tr = nvme__tracker_get(qp, cb, arg);
 	if (tr == NULL)
 		return -EAGAIN;
@@ -6698,10 +6740,10 @@ static bool nvme__ctrlr_owns_qid(const struct nvme_ctrlr *ctrlr, uint32_t qid)
  */
 static int nvme__ctrlr_admin_check(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd)
 {
-	if (cmd == NULL)
-		return -EINVAL;
 	if (ctrlr->closing)
 		return -ESHUTDOWN;
+	if (cmd == NULL)
+		return nvme__check_raw(ctrlr->adminq, cmd, NULL, 0, true);
 	if ((cmd->opc == NVME_OPC_DELETE_IO_SQ || cmd->opc == NVME_OPC_DELETE_IO_CQ) &&
 	    nvme__ctrlr_owns_qid(ctrlr, NVME_DELETE_IO_Q_QID(cmd->cdw10))) {
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
@@ -6731,7 +6773,7 @@ NVMEDEF int nvme_ctrlr_cmd_io_raw(struct nvme_ctrlr *ctrlr, struct nvme_qpair *q
                                   nvme_cmd_cb cb, void *arg)
 {
 	if (qp == NULL || qp->ctrlr != ctrlr)
-		return -EINVAL;
+		return nvme__refuse_qpair(ctrlr, qp);
 	return nvme__submit_raw(qp, cmd, buf, len, cb, arg);
 }
 
@@ -7170,10 +7212,9 @@ static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *
 		return nvme__refuse_in_callback(qp, "a blocking function");
 	if (qp->refuse != 0)
 		return qp->refuse;
-	if (cmd == NULL || (len != 0 && buf == NULL))
-		return -EINVAL;
-	if (len > qp->max_xfer_size)
-		return -EMSGSIZE;
+	rc = nvme__check_raw(qp, cmd, buf, len, true);
+	if (rc != 0)
+		return rc;
 	direct = len == 0 ? 1 : nvme__is_dma_memory(qp->ctrlr, buf, len);
 	if (direct < 0)
 		return nvme__refuse_buffer(qp, buf, len, direct);
@@ -8464,7 +8505,7 @@ NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
 
 	*out = NULL;
 	if (addr == NULL)
-		return -EINVAL;
+		addr = ""; /* no device has this address, and the log will say so */
 	ctrlr = (struct nvme_ctrlr *)NVME_CALLOC(1, sizeof(*ctrlr));
 	if (ctrlr == NULL)
 		return -ENOMEM;
@@ -8675,7 +8716,7 @@ static int nvme__ctrlr_sync_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair **
 	struct nvme_io_qpair_opts opts;
 
 	if (*qp != NULL)
-		return (*qp)->ctrlr == ctrlr ? 0 : -EINVAL;
+		return (*qp)->ctrlr == ctrlr ? 0 : nvme__refuse_qpair(ctrlr, *qp);
 	if (ctrlr->sync_qp == NULL) {
 		int rc;
 
@@ -8710,20 +8751,25 @@ static int nvme__ns_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, v
 
 	if (cpl != NULL)
 		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
-	if (buf == NULL)
-		return -EINVAL;
 	rc = nvme__refuse_blocks(ns, slba, nlb);
 	if (rc == 0)
 		rc = nvme__ctrlr_sync_qpair(ns->ctrlr, &qp);
 	while (rc == 0 && nlb != 0) {
 		piece = nvme_ns_next_piece(ns, nvme_ns_get_max_nlb(ns, qp), slba, nlb);
-		if (piece == 0)
-			return -EMSGSIZE; /* the queue pair's max_xfer_size is below one block */
+		if (piece == 0) {
+			NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+			              "queue pair %u cannot carry a block of %" PRIu32
+			              " bytes: create it with a larger max_xfer_size",
+			              qp->id, ns->extended_sector_size);
+			return -EMSGSIZE;
+		}
 		nvme__cmd_init(&cmd, opc, ns->id);
 		cmd.cdw10 = (uint32_t)slba;
 		cmd.cdw11 = (uint32_t)(slba >> 32);
 		cmd.cdw12 = piece - 1;
 		rc = nvme__command_and_wait(qp, &cmd, at, piece * ns->extended_sector_size, cpl);
+		if (rc != 0)
+			break;
 		at += (size_t)piece * ns->extended_sector_size;
 		slba += piece;
 		nlb -= piece;

@@ -136,6 +136,10 @@ int main(int argc, char **argv)
 	int status, rc;
 
 	if (argc > (force ? 3 : 2) || device[0] == '-') {
+		fprintf(stderr,
+		        device[0] == '-' ? "hello_world: there is no option '%s'\n"
+		                         : "hello_world: '%s' is too much: name one device\n",
+		        device);
 		fprintf(stderr, "usage: hello_world [--force] [DEVICE]\n" DEVICE_USAGE);
 		return 2;
 	}

@@ -21,6 +21,22 @@
 
 static const char *hello_world = "$BUILD/hello_world";
 
+/* A wrong use is named, and then how it is right. */
+static void test_wrong_use(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "%s --bogus", hello_world);
+	expect_status(&r, 2);
+	expect_in(&r, expect_in(&r, r.err, "there is no option '--bogus'"), "usage: hello_world");
+	done(&r);
+	run(&r, "%s soft soft:ns=2", hello_world);
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "'soft:ns=2' is too much");
+	done(&r);
+}
+
 /* ---- what hello_world prints ---- */
 
 static void test_output(void **state)
@@ -282,10 +298,15 @@ static int setup(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_output),        cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_output_in_log), cmocka_unit_test(test_refuses),
-		cmocka_unit_test(test_accepts),       cmocka_unit_test(test_failing_controller),
-		cmocka_unit_test(test_identify_pci),  cmocka_unit_test(test_identify_arguments),
+		cmocka_unit_test(test_wrong_use),
+		cmocka_unit_test(test_output),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_output_in_log),
+		cmocka_unit_test(test_refuses),
+		cmocka_unit_test(test_accepts),
+		cmocka_unit_test(test_failing_controller),
+		cmocka_unit_test(test_identify_pci),
+		cmocka_unit_test(test_identify_arguments),
 	};
 
 	if (argc > 1)

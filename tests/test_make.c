@@ -55,6 +55,35 @@ static void test_objects(void **state)
 	done(&r);
 }
 
+/* 'make clean' takes what make has built, and nothing of anybody else's. */
+static void test_clean(void **state)
+{
+	struct result r;
+
+	(void)state;
+	EXPECT(&r, 0, "mkdir -p %s/mine && : >%s/mine/thesis", dir, dir);
+	done(&r);
+	EXPECT(&r, 2, "env -u MAKEFLAGS make -s clean B=%s/mine && echo cleaned", dir);
+	expect_in(&r, r.err, "nothing is removed");
+	done(&r);
+	EXPECT(&r, 2, "env -u MAKEFLAGS make -n clean B=");
+	expect_in(&r, r.err, "B is empty");
+	done(&r);
+	/* the top itself, built into */
+	EXPECT(&r, 2, "cd %s/mine && : >flags && : >Makefile && make -s -C $OLDPWD clean B=$PWD",
+	       dir);
+	expect_in(&r, r.err, "nothing is removed");
+	done(&r);
+	EXPECT(&r, 0,
+	       "rm %s/mine/Makefile && : >%s/mine/vm && make -s clean B=%s/mine && ls %s/mine", dir,
+	       dir, dir, dir);
+	expect_in(&r, r.out, "vm\n");
+	assert_null(strstr(r.out, "thesis"));
+	done(&r);
+	EXPECT(&r, 0, "make -s clean B=%s/none", dir);
+	done(&r);
+}
+
 /* Another compiler or another flag is a reason to build, once. -Werror is for the tests, and what is
  * built with it is good without. */
 static void test_flags(void **state)
@@ -320,10 +349,11 @@ int main(void)
 {
 	/* in this order, for nvtrace is built once for the first two */
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_objects),        cmocka_unit_test(test_install),
-		cmocka_unit_test(test_flags),          cmocka_unit_test(test_warnings),
-		cmocka_unit_test(test_from_elsewhere), cmocka_unit_test(test_readme_tool),
-		cmocka_unit_test(test_stages),         cmocka_unit_test(test_stages_end),
+		cmocka_unit_test(test_objects),     cmocka_unit_test(test_install),
+		cmocka_unit_test(test_clean),       cmocka_unit_test(test_flags),
+		cmocka_unit_test(test_warnings),    cmocka_unit_test(test_from_elsewhere),
+		cmocka_unit_test(test_readme_tool), cmocka_unit_test(test_stages),
+		cmocka_unit_test(test_stages_end),
 	};
 
 	unsetenv("MAKEFLAGS");

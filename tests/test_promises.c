@@ -1050,7 +1050,20 @@ static void test_shutdown_is_bounded(void **state)
 
 /* ---- what a callback may do ---- */
 
-enum attempt { POLL, READ, FREE, FREE_OTHER, ALLOC, ADMIN, FORMAT, DETACH, SUBMIT, DMA, ATTEMPTS };
+enum attempt {
+	POLL,
+	READ,
+	FREE,
+	FREE_OTHER,
+	ALLOC,
+	ADMIN,
+	FORMAT,
+	DETACH,
+	SUBMIT,
+	DMA,
+	REGISTER,
+	ATTEMPTS
+};
 
 struct tries {
 	struct nvme_ctrlr *ctrlr;
@@ -1062,6 +1075,7 @@ struct tries {
 
 static void try_all(void *arg, const struct nvme_cpl *cpl)
 {
+	static uint8_t own[4096] __attribute__((aligned(4096)));
 	struct nvme_cmd cmd = command(NVME_OPC_GET_LOG_PAGE, NVME_NSID_ALL);
 	struct nvme_format format;
 	static struct seen seen;
@@ -1077,6 +1091,9 @@ static void try_all(void *arg, const struct nvme_cpl *cpl)
 		t->deepest = t->depth;
 	t->rc[POLL] = t->qp->id == 0 ? nvme_ctrlr_process_admin_completions(t->ctrlr)
 	                             : nvme_qpair_process_completions(t->qp, 0);
+	t->rc[REGISTER] = nvme_dma_register(t->ctrlr, own, sizeof(own));
+	if (t->rc[REGISTER] == 0)
+		assert_int_equal(nvme_dma_unregister(t->ctrlr, own), 0);
 	t->rc[READ] = nvme_ns_read(t->ns, t->qp, data, 0, 1, NULL);
 	t->rc[FREE] = t->qp->id == 0 ? -EBUSY : nvme_ctrlr_free_io_qpair(t->qp);
 	t->rc[FREE_OTHER] = nvme_ctrlr_free_io_qpair(t->other);
@@ -1208,6 +1225,8 @@ static void test_callback_of_zombie(void **state)
 	assert_int_equal(t.rc[ALLOC], -EBUSY);
 	assert_int_equal(t.rc[DETACH], -EBUSY);
 	assert_int_equal(t.rc[SUBMIT], -ESHUTDOWN);
+	assert_int_equal(t.rc[REGISTER], -ESHUTDOWN);
+	assert_int_equal(fake_logged(&fake, "cannot register memory"), 1);
 }
 
 static void read_again(void *arg, const struct nvme_cpl *cpl)
@@ -1412,16 +1431,31 @@ static void separate_metadata(struct fake *f, uint32_t cns, uint32_t nsid, void 
 		((struct nvme_id_ns *)data)->lbaf[0].ms = 8;
 }
 
+static void blocks_of_8192(struct fake *f, uint32_t cns, uint32_t nsid, void *data)
+{
+	(void)f, (void)nsid;
+	if (cns == NVME_ID_CNS_NS)
+		((struct nvme_id_ns *)data)->lbaf[0].lbads = 13;
+}
+
 static void test_refusals_are_explained(void **state)
 {
 	struct nvme_ctrlr *ctrlr = start();
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
 	struct nvme_qpair *qp = fake_qpair(ctrlr, 8);
 	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 1 << 20);
+	struct nvme_cmd cmd = command(NVME_OPC_READ, 1), sgl = cmd;
+	struct nvme_ctrlr_opts opts = fake_opts(&fake);
+	struct nvme_io_qpair_opts small = {0};
+	struct nvme_ctrlr *other;
+	struct nvme_qpair *theirs;
+	static uint8_t block[8192];
 	struct seen seen;
 
 	(void)state;
 	memset(&seen, 0, sizeof(seen));
+	sgl.flags = NVME_CMD_PSDT_SET(NVME_PSDT_SGL);
+	opts.dev_ops = nvme_soft_dev_ops("soft");
 #define EXPECT(call, want, what)                                \
 	do {                                                    \
 		fake.text_len = 0;                              \
@@ -1437,6 +1471,33 @@ static void test_refusals_are_explained(void **state)
 	EXPECT(nvme_ns_cmd_read(ns, qp, buf, 0, 1, NULL, &seen, 0), -EINVAL, "no callback");
 	EXPECT(nvme_ns_cmd_read(ns, qp, buf + 1, 0, 1, note, &seen, 0), -EFAULT, "dword aligned");
 	EXPECT(nvme_ns_read(ns, qp, buf, 2047, 2, NULL), -ERANGE, "ends before");
+	EXPECT(nvme_ns_read(ns, qp, NULL, 0, 1, NULL), -EINVAL, "buf is NULL");
+	EXPECT(nvme_ns_cmd_flush(ns, NULL, note, &seen), -EINVAL, "no queue pair");
+	EXPECT(nvme_ns_cmd_flush(ns, qp, NULL, &seen), -EINVAL, "no callback");
+	EXPECT(nvme_ctrlr_io(ctrlr, qp, NULL, NULL, 0, NULL), -EINVAL, "cmd is NULL");
+	EXPECT(nvme_ctrlr_io(ctrlr, qp, &cmd, NULL, 512, NULL), -EINVAL, "buf is NULL");
+	EXPECT(nvme_ctrlr_io(ctrlr, qp, &cmd, buf, 1 << 20, NULL), -EMSGSIZE, "at most 131072");
+	EXPECT(nvme_ctrlr_cmd_io_raw(ctrlr, qp, &sgl, buf, 512, note, &seen), -EINVAL, "PSDT");
+	EXPECT(nvme_ctrlr_admin(ctrlr, NULL, NULL, 0, NULL), -EINVAL, "cmd is NULL");
+	EXPECT(nvme_ctrlr_cmd_admin_raw(ctrlr, NULL, NULL, 0, note, &seen), -EINVAL, "cmd is NULL");
+	/* two controllers: neither takes the other's queue pair */
+	assert_int_equal(nvme_attach("soft", &opts, &other), 0);
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(other, NULL, &theirs), 0);
+	EXPECT(nvme_ns_flush(ns, theirs, NULL), -EINVAL, "another controller's");
+	EXPECT(nvme_ns_cmd_flush(ns, theirs, note, &seen), -EINVAL, "another controller's");
+	assert_int_equal(nvme_detach(other), 0);
+	opts.dev_ops = NULL;
+	EXPECT(nvme_attach(NULL, &opts, &other), -EINVAL, "PCI address");
+	assert_null(other);
+	stop(ctrlr);
+
+	fake_init(&fake);
+	fake.edit = blocks_of_8192;
+	ctrlr = fake_attach(&fake);
+	ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	small.max_xfer_size = 4096;
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &small, &qp), 0);
+	EXPECT(nvme_ns_read(ns, qp, block, 0, 1, NULL), -EMSGSIZE, "a block of 8192");
 	stop(ctrlr);
 
 	fake_init(&fake);

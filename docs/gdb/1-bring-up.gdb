@@ -74,14 +74,14 @@ nvme decode AQA 2031647
 # written and goes on by itself. The second one stops before the first command is sent.
 
 break nvme_mmio_write_4
-#> Breakpoint 1 at 0xedd5: file ./nvme.h, line 5704.
+#> Breakpoint 1 at 0xee65: file ./nvme.h, line 5710.
 commands
 silent
 nvme write
 continue
 end
 tbreak nvme_ring_sq_doorbell
-#> Temporary breakpoint 2 at 0xf3c7: file ./nvme.h, line 5868.
+#> Temporary breakpoint 2 at 0xf457: file ./nvme.h, line 5874.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -105,8 +105,8 @@ run
 #>   10:7   MPS     0      4096 bytes       Memory Page Size
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      1      enabled          Enable
-#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555a59e0) at ./nvme.h:5868
-#> 5868		nvme__wmb();
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555a69e0) at ./nvme.h:5874
+#> 5874		nvme__wmb();
 
 # That is all. Six writes, four of them for two 64-bit addresses.
 #
@@ -127,21 +127,21 @@ run
 
 delete
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 3 at 0x555555562dd5: file ./nvme.h, line 5704.
+#> Breakpoint 3 at 0x555555562e65: file ./nvme.h, line 5710.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 3, nvme_mmio_write_4 (dev=0x55555558f2b0, offset=20, val=4587521) at ./nvme.h:5704
-#> 5704		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555902b0, offset=20, val=4587521) at ./nvme.h:5710
+#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
 backtrace
-#> #0  nvme_mmio_write_4 (dev=0x55555558f2b0, offset=20, val=4587521) at ./nvme.h:5704
-#> #1  0x0000555555562fa2 in nvme_reg_write_4 (dev=0x55555558f2b0, offset=20, val=4587521) at ./nvme.h:5751
-#> #2  0x000055555556840c in nvme_ctrlr_enable (ctrlr=0x55555558f2b0) at ./nvme.h:7519
-#> #3  0x00005555555686a3 in nvme_ctrlr_start (ctrlr=0x55555558f2b0) at ./nvme.h:7559
-#> #4  0x000055555556a491 in nvme_ctrlr_process_init (ctrlr=0x55555558f2b0) at ./nvme.h:8022
-#> #5  0x000055555556bd1c in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4a0, out=0x7fffffffe510) at ./nvme.h:8482
-#> #6  0x000055555557a76b in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:53
-#> #7  0x000055555557b38e in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:144
+#> #0  nvme_mmio_write_4 (dev=0x5555555902b0, offset=20, val=4587521) at ./nvme.h:5710
+#> #1  0x0000555555563032 in nvme_reg_write_4 (dev=0x5555555902b0, offset=20, val=4587521) at ./nvme.h:5757
+#> #2  0x0000555555568759 in nvme_ctrlr_enable (ctrlr=0x5555555902b0) at ./nvme.h:7560
+#> #3  0x00005555555689f0 in nvme_ctrlr_start (ctrlr=0x5555555902b0) at ./nvme.h:7600
+#> #4  0x000055555556a7de in nvme_ctrlr_process_init (ctrlr=0x5555555902b0) at ./nvme.h:8063
+#> #5  0x000055555556c06a in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:8523
+#> #6  0x000055555557ab81 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
+#> #7  0x000055555557b7da in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
 
 # Read it from below: attach, initialize, start, enable. The old backtraces have a few frames more,
 # but the same stations: process_init, then enable, then the write.
@@ -159,8 +159,8 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error       Controller Fatal Status
 #>   0      RDY     0      not ready            Ready
 finish
-#> nvme_reg_write_4 (dev=0x55555558f2b0, offset=20, val=4587521) at ./nvme.h:5752
-#> 5752	}
+#> nvme_reg_write_4 (dev=0x5555555902b0, offset=20, val=4587521) at ./nvme.h:5758
+#> 5758	}
 nvme regs
 #> Controller 'soft' (found as 'dev' of frame 0, nvme_reg_write_4())
 #> Registers: read in the memory of the soft controller, without a call
@@ -216,10 +216,10 @@ nvme regs
 # 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x55555556877c: file ./nvme.h, line 7592.
+#> Temporary breakpoint 4 at 0x555555568ac9: file ./nvme.h, line 7633.
 continue
-#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x55555558f2b0) at ./nvme.h:7592
-#> 7592		struct nvme_dev *dev = &ctrlr->dev;
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555902b0) at ./nvme.h:7633
+#> 7633		struct nvme_dev *dev = &ctrlr->dev;
 nvme regs CSTS
 #> CSTS = 00000001h (decimal 1)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -234,7 +234,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 8493) killed]
+#> [Inferior 1 (process 878) killed]
 
 # ---- When the last owner left it on ----------------------------------------------------------
 #
@@ -244,12 +244,12 @@ kill
 delete
 set args 'soft:plan=start en=1 rdy=1'
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 5 at 0x555555562dd5: file ./nvme.h, line 5704.
+#> Breakpoint 5 at 0x555555562e65: file ./nvme.h, line 5710.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:plan=start en=1 rdy=1
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x55555558f2b0, offset=20, val=4587520) at ./nvme.h:5704
-#> 5704		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555902b0, offset=20, val=4587520) at ./nvme.h:5710
+#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
 nvme regs ASQ CSTS
 #> ASQ = 00000000DEAD0000h (decimal 3735879680)
 #>   63:12  ASQB    DEAD0h 0xdead0000  Admin Submission Queue Base
@@ -271,10 +271,10 @@ nvme write
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      0      disabled         Enable
 backtrace 4
-#> #0  nvme_mmio_write_4 (dev=0x55555558f2b0, offset=20, val=4587520) at ./nvme.h:5704
-#> #1  0x0000555555562fa2 in nvme_reg_write_4 (dev=0x55555558f2b0, offset=20, val=4587520) at ./nvme.h:5751
-#> #2  0x0000555555567e77 in nvme_ctrlr_clear_en (ctrlr=0x55555558f2b0, cc=4587521) at ./nvme.h:7433
-#> #3  0x0000555555568013 in nvme_ctrlr_disable (ctrlr=0x55555558f2b0) at ./nvme.h:7463
+#> #0  nvme_mmio_write_4 (dev=0x5555555902b0, offset=20, val=4587520) at ./nvme.h:5710
+#> #1  0x0000555555563032 in nvme_reg_write_4 (dev=0x5555555902b0, offset=20, val=4587520) at ./nvme.h:5757
+#> #2  0x00005555555681c4 in nvme_ctrlr_clear_en (ctrlr=0x5555555902b0, cc=4587521) at ./nvme.h:7474
+#> #3  0x0000555555568360 in nvme_ctrlr_disable (ctrlr=0x5555555902b0) at ./nvme.h:7504
 
 # The controller is ready, but for somebody else: ASQ is where the last owner had its ring, in
 # memory that may hold anything by now. So the first write is another one than above. The driver has
@@ -282,8 +282,8 @@ backtrace 4
 # combinations of EN and RDY that it can meet.
 
 finish
-#> nvme_reg_write_4 (dev=0x55555558f2b0, offset=20, val=4587520) at ./nvme.h:5752
-#> 5752	}
+#> nvme_reg_write_4 (dev=0x5555555902b0, offset=20, val=4587520) at ./nvme.h:5758
+#> 5758	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -298,13 +298,13 @@ nvme regs CSTS
 # CC with EN set:
 
 continue
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x55555558f2b0, offset=20, val=4587521) at ./nvme.h:5704
-#> 5704		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555902b0, offset=20, val=4587521) at ./nvme.h:5710
+#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
 print/x val
 #> $2 = 0x460001
 
 kill
-#> [Inferior 1 (process 8505) killed]
+#> [Inferior 1 (process 879) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

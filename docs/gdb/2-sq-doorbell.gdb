@@ -19,26 +19,26 @@ set args soft
 # ---- The first command of all ----------------------------------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 1 at 0xf3c7: file ./nvme.h, line 5868.
+#> Breakpoint 1 at 0xf457: file ./nvme.h, line 5874.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a59e0) at ./nvme.h:5868
-#> 5868		nvme__wmb();
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a69e0) at ./nvme.h:5874
+#> 5874		nvme__wmb();
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555a59e0) at ./nvme.h:5868
-#> #1  0x00005555555652f9 in nvme_qpair_submit_request (qp=0x5555555a59e0, tr=0x5555555a5b00, buf=0x7fff77c06000, len=4096) at ./nvme.h:6529
-#> #2  0x000055555556579c in nvme__submit_raw (qp=0x5555555a59e0, cmd=0x7fffffffe260, buf=0x7fff77c06000, len=4096, cb=0x5555555665f9 <nvme__sync_done>, arg=0x7fffffffe140) at ./nvme.h:6613
-#> #3  0x0000555555566b96 in nvme__submit_sync (qp=0x5555555a59e0, cmd=0x7fffffffe260, buf=0x7fff77c06000, len=4096, sync=0x7fffffffe140, deadline=30020) at ./nvme.h:7087
-#> #4  0x0000555555566c7d in nvme__submit_and_wait (qp=0x5555555a59e0, cmd=0x7fffffffe260, buf=0x7fff77c06000, len=4096, bounce=0x5555555a5ae0, cpl=0x7fffffffe1d0) at ./nvme.h:7107
-#> #5  0x0000555555567121 in nvme__command_and_wait (qp=0x5555555a59e0, cmd=0x7fffffffe260, buf=0x55555558f4c0, len=4096, cpl=0x7fffffffe1d0) at ./nvme.h:7189
-#> #6  0x000055555556727a in nvme__ctrlr_admin (ctrlr=0x55555558f2b0, cmd=0x7fffffffe260, buf=0x55555558f4c0, len=4096, cpl=0x0) at ./nvme.h:7214
-#> #7  0x000055555556872c in nvme_ctrlr_cmd_identify (ctrlr=0x55555558f2b0, cns=1, nsid=0, data=0x55555558f4c0) at ./nvme.h:7576
-#> #8  0x00005555555687e9 in nvme_ctrlr_identify (ctrlr=0x55555558f2b0) at ./nvme.h:7599
-#> #9  0x000055555556a4a6 in nvme_ctrlr_process_init (ctrlr=0x55555558f2b0) at ./nvme.h:8023
-#> #10 0x000055555556bd1c in nvme_attach (addr=0x7fffffffe985 "soft", opts=0x7fffffffe4a0, out=0x7fffffffe510) at ./nvme.h:8482
-#> #11 0x000055555557a76b in open_device (device=0x7fffffffe985 "soft", ctrlr=0x7fffffffe510) at examples/device.h:53
-#> #12 0x000055555557b38e in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:144
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555a69e0) at ./nvme.h:5874
+#> #1  0x0000555555565389 in nvme_qpair_submit_request (qp=0x5555555a69e0, tr=0x5555555a6b00, buf=0x7fff77c06000, len=4096) at ./nvme.h:6535
+#> #2  0x0000555555565ab7 in nvme__submit_raw (qp=0x5555555a69e0, cmd=0x7fffffffe240, buf=0x7fff77c06000, len=4096, cb=0x55555556694b <nvme__sync_done>, arg=0x7fffffffe120) at ./nvme.h:6655
+#> #3  0x0000555555566ee8 in nvme__submit_sync (qp=0x5555555a69e0, cmd=0x7fffffffe240, buf=0x7fff77c06000, len=4096, sync=0x7fffffffe120, deadline=30020) at ./nvme.h:7129
+#> #4  0x0000555555566fcf in nvme__submit_and_wait (qp=0x5555555a69e0, cmd=0x7fffffffe240, buf=0x7fff77c06000, len=4096, bounce=0x5555555a6ae0, cpl=0x7fffffffe1b0) at ./nvme.h:7149
+#> #5  0x000055555556746e in nvme__command_and_wait (qp=0x5555555a69e0, cmd=0x7fffffffe240, buf=0x5555555904c0, len=4096, cpl=0x7fffffffe1b0) at ./nvme.h:7230
+#> #6  0x00005555555675c7 in nvme__ctrlr_admin (ctrlr=0x5555555902b0, cmd=0x7fffffffe240, buf=0x5555555904c0, len=4096, cpl=0x0) at ./nvme.h:7255
+#> #7  0x0000555555568a79 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555902b0, cns=1, nsid=0, data=0x5555555904c0) at ./nvme.h:7617
+#> #8  0x0000555555568b36 in nvme_ctrlr_identify (ctrlr=0x5555555902b0) at ./nvme.h:7640
+#> #9  0x000055555556a7f3 in nvme_ctrlr_process_init (ctrlr=0x5555555902b0) at ./nvme.h:8064
+#> #10 0x000055555556c06a in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:8523
+#> #11 0x000055555557ab81 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
+#> #12 0x000055555557b7da in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
 
 # Bring-up wants to know who the controller is, so nvme_ctrlr_identify() sends an Identify command.
 # Frames 6 to 2 are the way of admin commands that the driver waits for. Look at 'buf' in frames 5
@@ -64,10 +64,10 @@ nvme ring
 # Nothing has happened yet. The controller does not watch the memory; it has to be told:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x555555562dd5: file ./nvme.h, line 5704.
+#> Temporary breakpoint 2 at 0x555555562e65: file ./nvme.h, line 5710.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x55555558f2b0, offset=4096, val=1) at ./nvme.h:5704
-#> 5704		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555902b0, offset=4096, val=1) at ./nvme.h:5710
+#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1000h  SQ0TDBL  <- 1: the new tail of queue 0 is slot 1
 
@@ -82,8 +82,8 @@ nvme write
 # the value went through nvme__doorbell_unmapped(). Both begin here:
 
 frame function nvme_ring_sq_doorbell
-#> #3  0x00005555555633f8 in nvme_ring_sq_doorbell (qp=0x5555555a59e0) at ./nvme.h:5869
-#> 5869		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> #3  0x0000555555563488 in nvme_ring_sq_doorbell (qp=0x5555555a69e0) at ./nvme.h:5875
+#> 5875		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 print qp->sq_doorbell
 #> $1 = (volatile uint32_t *) 0x0
 print/x qp->sq_tdbl
@@ -99,21 +99,21 @@ print qp->sq_tail
 # a barrier is depends on the processor: that of x86 only stops the compiler, see >>regs.
 
 list nvme_ring_sq_doorbell
-#> 5862		nvme__trace_end(slot, seq);
-#> 5863	}
-#> 5864
-#> 5865	/* Puts the tail on the wire. The SQE must be in memory before the controller hears of it. */
-#> 5866	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
-#> 5867	{
-#> 5868		nvme__wmb();
-#> 5869		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
-#> 5870	}
-#> 5871
+#> 5868		nvme__trace_end(slot, seq);
+#> 5869	}
+#> 5870
+#> 5871	/* Puts the tail on the wire. The SQE must be in memory before the controller hears of it. */
+#> 5872	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
+#> 5873	{
+#> 5874		nvme__wmb();
+#> 5875		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> 5876	}
+#> 5877
 frame function nvme_qpair_submit_request
-#> #4  0x00005555555652f9 in nvme_qpair_submit_request (qp=0x5555555a59e0, tr=0x5555555a5b00, buf=0x7fff77c06000, len=4096) at ./nvme.h:6529
-#> 6529			nvme_ring_sq_doorbell(qp);
+#> #4  0x0000555555565389 in nvme_qpair_submit_request (qp=0x5555555a69e0, tr=0x5555555a6b00, buf=0x7fff77c06000, len=4096) at ./nvme.h:6535
+#> 6535			nvme_ring_sq_doorbell(qp);
 print *tr
-#> $4 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x5555555665f9 <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
+#> $4 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x55555556694b <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
 
 # ---- The same for a write --------------------------------------------------------------------
 #
@@ -122,26 +122,26 @@ print *tr
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 3 at 0x55555556c6bf: file ./nvme.h, line 8658.
+#> Temporary breakpoint 3 at 0x55555556ca0d: file ./nvme.h, line 8699.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555a6f90, qp=0x5555555a7ff0, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557ada8 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8658
-#> 8658		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555a7f90, qp=0x5555555a8ff0, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557b1be <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:8699
+#> 8699		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a7ff0) at ./nvme.h:5868
-#> 5868		nvme__wmb();
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a8ff0) at ./nvme.h:5874
+#> 5874		nvme__wmb();
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555a7ff0) at ./nvme.h:5868
-#> #1  0x00005555555652f9 in nvme_qpair_submit_request (qp=0x5555555a7ff0, tr=0x5555555a8110, buf=0x7fff77c8c000, len=512) at ./nvme.h:6529
-#> #2  0x000055555556c63a in nvme__ns_cmd_rw (ns=0x5555555a6f90, qp=0x5555555a7ff0, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557ada8 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8645
-#> #3  0x000055555556c6f7 in nvme_ns_cmd_write (ns=0x5555555a6f90, qp=0x5555555a7ff0, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557ada8 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8658
-#> #4  0x000055555557aef6 in write_and_read (ns=0x5555555a6f90, qp=0x5555555a7ff0, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe51a) at examples/hello_world.c:66
-#> #5  0x000055555557b209 in hello_world (ctrlr=0x55555558f2b0, look_first=false, io=0x7fffffffe51a) at examples/hello_world.c:121
-#> #6  0x000055555557b408 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:148
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555a8ff0) at ./nvme.h:5874
+#> #1  0x0000555555565389 in nvme_qpair_submit_request (qp=0x5555555a8ff0, tr=0x5555555a9110, buf=0x7fff77c8c000, len=512) at ./nvme.h:6535
+#> #2  0x000055555556c988 in nvme__ns_cmd_rw (ns=0x5555555a7f90, qp=0x5555555a8ff0, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557b1be <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:8686
+#> #3  0x000055555556ca45 in nvme_ns_cmd_write (ns=0x5555555a7f90, qp=0x5555555a8ff0, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557b1be <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:8699
+#> #4  0x000055555557b30c in write_and_read (ns=0x5555555a7f90, qp=0x5555555a8ff0, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe4fa) at examples/hello_world.c:66
+#> #5  0x000055555557b61f in hello_world (ctrlr=0x5555555902b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:121
+#> #6  0x000055555557b854 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
 
 # From nvme_qpair_submit_request() on it is the same way: there is no second way out of the host.
 # In published backtraces of drivers with several transports there are a few more functions in
@@ -169,9 +169,9 @@ print/x qp->sq_tdbl
 
 delete
 break nvme_ring_sq_doorbell if qp->id == 0
-#> Breakpoint 4 at 0x5555555633c7: file ./nvme.h, line 5868.
+#> Breakpoint 4 at 0x555555563457: file ./nvme.h, line 5874.
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 5 at 0x5555555633c7: file ./nvme.h, line 5868.
+#> Breakpoint 5 at 0x555555563457: file ./nvme.h, line 5874.
 ignore 4 1000
 ignore 5 1000
 run
@@ -182,14 +182,14 @@ run
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
 #> Hello world!
-#> [Inferior 1 (process 8552) exited normally]
+#> [Inferior 1 (process 924) exited normally]
 info breakpoints
 #> Num     Type           Disp Enb Address            What
-#> 4       breakpoint     keep y   0x00005555555633c7 in nvme_ring_sq_doorbell at ./nvme.h:5868
+#> 4       breakpoint     keep y   0x0000555555563457 in nvme_ring_sq_doorbell at ./nvme.h:5874
 #> 	stop only if qp->id == 0
 #> 	breakpoint already hit 9 times
 #> 	ignore next 991 hits
-#> 5       breakpoint     keep y   0x00005555555633c7 in nvme_ring_sq_doorbell at ./nvme.h:5868
+#> 5       breakpoint     keep y   0x0000555555563457 in nvme_ring_sq_doorbell at ./nvme.h:5874
 #> 	stop only if qp->id == 1
 #> 	breakpoint already hit 2 times
 #> 	ignore next 998 hits

@@ -23,28 +23,28 @@ set print pretty on
 # The function is called for queue 0 in bring-up. We want the one for queue 1.
 
 break nvme_qpair_construct if id == 1
-#> Breakpoint 1 at 0xf9cb: file ./nvme.h, line 5982.
+#> Breakpoint 1 at 0xfa5b: file ./nvme.h, line 5988.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
-#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x55555558f2b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe468) at ./nvme.h:5982
-#> 5982		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
+#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x5555555902b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe448) at ./nvme.h:5988
+#> 5988		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
 backtrace
-#> #0  nvme_qpair_construct (ctrlr=0x55555558f2b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe468) at ./nvme.h:5982
-#> #1  0x000055555556aee3 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x55555558f2b0, user_opts=0x0, out=0x7fffffffe4d0) at ./nvme.h:8207
-#> #2  0x000055555557b16f in hello_world (ctrlr=0x55555558f2b0, look_first=false, io=0x7fffffffe51a) at examples/hello_world.c:112
-#> #3  0x000055555557b408 in main (argc=2, argv=0x7fffffffe648) at examples/hello_world.c:148
+#> #0  nvme_qpair_construct (ctrlr=0x5555555902b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe448) at ./nvme.h:5988
+#> #1  0x000055555556b230 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555902b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:8248
+#> #2  0x000055555557b585 in hello_world (ctrlr=0x5555555902b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
+#> #3  0x000055555557b854 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
 
 # Wait until it is done, and look at what it built:
 
 tbreak nvme__ctrlr_connect_io_qpair
-#> Temporary breakpoint 2 at 0x55555556ac9d: file ./nvme.h, line 8169.
+#> Temporary breakpoint 2 at 0x55555556afea: file ./nvme.h, line 8210.
 continue
-#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x55555558f2b0, qp=0x5555555a7ff0) at ./nvme.h:8169
-#> 8169		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
+#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555902b0, qp=0x5555555a8ff0) at ./nvme.h:8210
+#> 8210		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
 print *qp
 #> $1 = queue pair 1, 256 entries, 0 outstanding = {
 #>   sq = 0x7fff77c07000 (IOVA 0x207000),
@@ -76,18 +76,18 @@ print/x NVME_CQ_HDBL(1, 0)
 # ---- The controller's half: the completion queue first ---------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 3 at 0x5555555633c7: file ./nvme.h, line 5868.
+#> Breakpoint 3 at 0x555555563457: file ./nvme.h, line 5874.
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555a59e0) at ./nvme.h:5868
-#> 5868		nvme__wmb();
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555a69e0) at ./nvme.h:5874
+#> 5874		nvme__wmb();
 nvme last 0
 #> last command on queue 0, slot 5:
 #>   CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x20b000 PRP2:0x0
 #> last completion on queue 0, slot 4, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:5 cdw0:0 p:1
 up
-#> #1  0x00005555555652f9 in nvme_qpair_submit_request (qp=0x5555555a59e0, tr=0x5555555a5b00, buf=0x0, len=0) at ./nvme.h:6529
-#> 6529			nvme_ring_sq_doorbell(qp);
+#> #1  0x0000555555565389 in nvme_qpair_submit_request (qp=0x5555555a69e0, tr=0x5555555a6b00, buf=0x0, len=0) at ./nvme.h:6535
+#> 6535			nvme_ring_sq_doorbell(qp);
 nvme prp tr->cmd
 #> CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x20b000 PRP2:0x0
 #> PRP1     0x20b000 is the ring itself, one contiguous piece (PC 1), seen by the program at 0x7fff77c0b000
@@ -107,16 +107,16 @@ print/x tr->cmd.cdw11
 # ---- Then the submission queue ---------------------------------------------------------------
 
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555a59e0) at ./nvme.h:5868
-#> 5868		nvme__wmb();
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555a69e0) at ./nvme.h:5874
+#> 5874		nvme__wmb();
 nvme last 0
 #> last command on queue 0, slot 6:
 #>   CREATE IO SQ cid:0 QID:1 QSIZE:256 entries PC:1 QPRIO:0 CQID:1 PRP1:0x207000 PRP2:0x0
 #> last completion on queue 0, slot 5, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:6 cdw0:0 p:1
 up
-#> #1  0x00005555555652f9 in nvme_qpair_submit_request (qp=0x5555555a59e0, tr=0x5555555a5b00, buf=0x0, len=0) at ./nvme.h:6529
-#> 6529			nvme_ring_sq_doorbell(qp);
+#> #1  0x0000555555565389 in nvme_qpair_submit_request (qp=0x5555555a69e0, tr=0x5555555a6b00, buf=0x0, len=0) at ./nvme.h:6535
+#> 6535			nvme_ring_sq_doorbell(qp);
 print/x tr->cmd.cdw11
 #> $6 = 0x10001
 
@@ -131,10 +131,10 @@ print/x tr->cmd.cdw11
 
 delete
 frame function nvme_ctrlr_alloc_io_qpair
-#> #9  0x000055555556af2d in nvme_ctrlr_alloc_io_qpair (ctrlr=0x55555558f2b0, user_opts=0x0, out=0x7fffffffe4d0) at ./nvme.h:8213
-#> 8213		rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
+#> #9  0x000055555556b27a in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555902b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:8254
+#> 8254		rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
 finish
-#> 0x000055555557b16f in hello_world (ctrlr=0x55555558f2b0, look_first=false, io=0x7fffffffe51a) at examples/hello_world.c:112
+#> 0x000055555557b585 in hello_world (ctrlr=0x5555555902b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
 #> 112		rc = nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp);
 #> Value returned is $7 = 0
 nvme ring 1
@@ -150,7 +150,7 @@ nvme ring 1
 # An empty pair of rings. The first read or write on it starts at slot 0.
 
 kill
-#> [Inferior 1 (process 8642) killed]
+#> [Inferior 1 (process 1011) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -22,15 +22,15 @@ set print pretty on
 # ---- 512 bytes: PRP1 alone -------------------------------------------------------------------
 
 tbreak describe
-#> Temporary breakpoint 1 at 0x26662: file docs/gdb/prp_steps.c, line 22.
+#> Temporary breakpoint 1 at 0x26a73: file docs/gdb/prp_steps.c, line 22.
 run
 #> Temporary breakpoint 1, describe (qp=0x5555555a5fe0, list=0x7fff77c8c000, buf=0x7fff77c8f000 "", len=512) at docs/gdb/prp_steps.c:22
 #> 22		struct nvme_ns *ns = nvme_ctrlr_get_ns(qp->ctrlr, 1);
 break nvme_prp_list_append
-#> Breakpoint 2 at 0x555555564136: file ./nvme.h, line 6180.
+#> Breakpoint 2 at 0x5555555641c6: file ./nvme.h, line 6186.
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe450, iova=2682880, len=512) at ./nvme.h:6180
-#> 6180		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=512) at ./nvme.h:6186
+#> 6186		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print len
 #> $1 = 512
 print/x iova
@@ -43,14 +43,14 @@ print/x iova
 while prp->prp_index == 0
 next
 end
-#> 6181		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
-#> 6184		rc = nvme__prp_check(prp, iova, len);
-#> 6185		if (nvme__unlikely(rc != 0))
-#> 6187		prp->last_end = (uint32_t)((iova + len) & mask);
-#> 6188		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
-#> 6189			prp->prp1 = iova;
-#> 6190			prp->prp_index = 1;
-#> 6191			iova = (iova & ~mask) + page_size;
+#> 6187		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
+#> 6190		rc = nvme__prp_check(prp, iova, len);
+#> 6191		if (nvme__unlikely(rc != 0))
+#> 6193		prp->last_end = (uint32_t)((iova + len) & mask);
+#> 6194		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
+#> 6195			prp->prp1 = iova;
+#> 6196			prp->prp_index = 1;
+#> 6197			iova = (iova & ~mask) + page_size;
 print pages
 #> $3 = 1
 
@@ -60,8 +60,8 @@ print pages
 while pages != 0
 next
 end
-#> 6192			pages--;
-#> 6194		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
+#> 6198			pages--;
+#> 6200		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
 print *prp
 #> $4 = PRPs for 1 page, PRP1 only = {
 #>   prp1 = 0x28f000
@@ -71,9 +71,9 @@ print *prp
 # command says in the end:
 
 break look
-#> Breakpoint 3 at 0x55555557a639: file docs/gdb/prp_steps.c, line 17.
+#> Breakpoint 3 at 0x55555557aa4a: file docs/gdb/prp_steps.c, line 17.
 continue
-#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe4a0) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28f000 PRP2:0x0
@@ -84,10 +84,10 @@ nvme prp cmd
 # ---- 8 KiB from the start of a page: PRP1 and PRP2 -------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe450, iova=2682880, len=8192) at ./nvme.h:6180
-#> 6180		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=8192) at ./nvme.h:6186
+#> 6186		uint64_t page_size = prp->page_size, mask = page_size - 1;
 continue
-#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe4a0) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28f000 PRP2:0x290000
@@ -102,12 +102,12 @@ nvme prp cmd
 # ---- 8 KiB from the middle of a page: a list already -----------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe450, iova=2684928, len=8192) at ./nvme.h:6180
-#> 6180		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2684928, len=8192) at ./nvme.h:6186
+#> 6186		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print/x iova
 #> $5 = 0x28f800
 continue
-#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe4a0) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28f800 PRP2:0x28c000
@@ -127,17 +127,17 @@ nvme prp cmd
 # ---- 1 MiB: a list of 255 entries ------------------------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe450, iova=2682880, len=1048576) at ./nvme.h:6180
-#> 6180		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=1048576) at ./nvme.h:6186
+#> 6186		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_begin_list
-#> Temporary breakpoint 4 at 0x555555563ca4: file ./nvme.h, line 6082.
+#> Temporary breakpoint 4 at 0x555555563d34: file ./nvme.h, line 6088.
 continue
-#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe450) at ./nvme.h:6082
-#> 6082		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:6088
+#> 6088		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 backtrace 3
-#> #0  nvme__prp_begin_list (prp=0x7fffffffe450) at ./nvme.h:6082
-#> #1  0x0000555555563f75 in nvme__prp_append_to_list (prp=0x7fffffffe450, addr=2691072, count=254) at ./nvme.h:6144
-#> #2  0x0000555555564257 in nvme_prp_list_append (prp=0x7fffffffe450, iova=2691072, len=1048576) at ./nvme.h:6200
+#> #0  nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:6088
+#> #1  0x0000555555564005 in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2691072, count=254) at ./nvme.h:6150
+#> #2  0x00005555555642e7 in nvme_prp_list_append (prp=0x7fffffffe430, iova=2691072, len=1048576) at ./nvme.h:6206
 print *prp
 #> $6 = PRPs for 2 pages, PRP1 and PRP2 = {
 #>   prp1 = 0x28f000,
@@ -148,8 +148,8 @@ print *prp
 # into PRP2, and now a third is coming.
 
 finish
-#> 0x0000555555563f75 in nvme__prp_append_to_list (prp=0x7fffffffe450, addr=2691072, count=254) at ./nvme.h:6144
-#> 6144			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
+#> 0x0000555555564005 in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2691072, count=254) at ./nvme.h:6150
+#> 6150			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
 #> Value returned is $7 = 0
 print *prp
 #> $8 = PRPs for 2 pages, PRP1 and a list of 1 entry = {
@@ -159,7 +159,7 @@ print *prp
 #>   prp[0] = 0x290000
 #> }
 continue
-#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe4a0) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:2048 blocks PRP1:0x28f000 PRP2:0x28c000
@@ -178,13 +178,13 @@ nvme prp cmd
 # ---- 4 MiB: a list that goes on in another page ----------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe450, iova=2682880, len=4194304) at ./nvme.h:6180
-#> 6180		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=4194304) at ./nvme.h:6186
+#> 6186		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_next_list_page
-#> Temporary breakpoint 5 at 0x555555563d50: file ./nvme.h, line 6097.
+#> Temporary breakpoint 5 at 0x555555563de0: file ./nvme.h, line 6103.
 continue
-#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe450) at ./nvme.h:6097
-#> 6097		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe430) at ./nvme.h:6103
+#> 6103		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 print *prp
 #> $9 = PRPs for 513 pages, PRP1 and a list of 512 entries = {
 #>   prp1 = 0x28f000,
@@ -200,7 +200,7 @@ print *prp
 # a link to the next list page, and the entry that stood there moves.
 
 continue
-#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe4a0) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:8192 blocks PRP1:0x28f000 PRP2:0x28c000
@@ -231,23 +231,23 @@ nvme prp cmd
 # command of this controller moves 512 KiB at most. That is a transfer with a list, on its way:
 
 kill
-#> [Inferior 1 (process 8691) killed]
+#> [Inferior 1 (process 24976) killed]
 delete
 file build/debug/hello_world
 set args soft:file=build/debug/disk.img,size=64M
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 6 at 0xf3c7: file ./nvme.h, line 5868.
+#> Breakpoint 6 at 0xf457: file ./nvme.h, line 5874.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:file=build/debug/disk.img,size=64M
 #> Attached to soft
 #>   Namespace ID: 1 size: 67MB
 #> Initialization complete.
-#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555a7ff0) at ./nvme.h:5868
-#> 5868		nvme__wmb();
+#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555a8ff0) at ./nvme.h:5874
+#> 5874		nvme__wmb();
 up
-#> #1  0x00005555555652f9 in nvme_qpair_submit_request (qp=0x5555555a7ff0, tr=0x5555555a8110, buf=0x7fffb3c8c000, len=524288) at ./nvme.h:6529
-#> 6529			nvme_ring_sq_doorbell(qp);
+#> #1  0x0000555555565389 in nvme_qpair_submit_request (qp=0x5555555a8ff0, tr=0x5555555a9110, buf=0x7fffb3c8c000, len=524288) at ./nvme.h:6535
+#> 6535			nvme_ring_sq_doorbell(qp);
 nvme prp tr
 #> READ cid:0 nsid:1 SLBA:0 NLB:1024 blocks PRP1:0x28c000 PRP2:0x20c000
 #> 524288 bytes, pages of 4096 bytes: 128 pages
@@ -269,7 +269,7 @@ nvme prp tr
 # hello_world looks at the disk with memory from malloc(), which the controller cannot reach.
 
 kill
-#> [Inferior 1 (process 8694) killed]
+#> [Inferior 1 (process 24979) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -33,7 +33,7 @@ set args soft
 # hello_world writes "Hello world!" to block 0. Go there:
 
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 1 at 0x186bf: file ./nvme.h, line 8658.
+#> Temporary breakpoint 1 at 0x18a0d: file ./nvme.h, line 8699.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -41,18 +41,18 @@ run
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x5555555a6f90, qp=0x5555555a7ff0, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557ada8 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8658
-#> 8658		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x5555555a7f90, qp=0x5555555a8ff0, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557b1be <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:8699
+#> 8699		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 print (char *)buf
 #> $1 = 0x7fff77c8c000 "Hello world!\n"
 
 # ---- Step 1: the host puts the command into the queue ----------------------------------------
 
 tbreak nvme__fill_rw
-#> Temporary breakpoint 2 at 0x55555556c418: file ./nvme.h, line 8608.
+#> Temporary breakpoint 2 at 0x55555556c766: file ./nvme.h, line 8649.
 continue
-#> Temporary breakpoint 2, nvme__fill_rw (sqe=0x7fff77c07000, opc=1 '\001', cid=0, nsid=1, prps=0x7fffffffe3b0, slba=0, cdw12=0) at ./nvme.h:8608
-#> 8608		memset(sqe, 0, sizeof(*sqe));
+#> Temporary breakpoint 2, nvme__fill_rw (sqe=0x7fff77c07000, opc=1 '\001', cid=0, nsid=1, prps=0x7fffffffe390, slba=0, cdw12=0) at ./nvme.h:8649
+#> 8649		memset(sqe, 0, sizeof(*sqe));
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x207000, tail 0, head 0 (SQHD of the last completion taken)
@@ -70,8 +70,8 @@ nvme ring
 # it writes twice, into the ring and into its own record of the command, which costs less.)
 
 finish
-#> 0x000055555556c5e9 in nvme__ns_cmd_rw (ns=0x5555555a6f90, qp=0x5555555a7ff0, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557ada8 <io_complete>, arg=0x7fffffffe51a, io_flags=0) at ./nvme.h:8643
-#> 8643		nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
+#> 0x000055555556c937 in nvme__ns_cmd_rw (ns=0x5555555a7f90, qp=0x5555555a8ff0, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557b1be <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:8684
+#> 8684		nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x207000, tail 0, head 0 (SQHD of the last completion taken)
@@ -88,10 +88,10 @@ nvme ring
 # ---- Step 2: the host rings the doorbell -----------------------------------------------------
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 3 at 0x555555562dd5: file ./nvme.h, line 5704.
+#> Temporary breakpoint 3 at 0x555555562e65: file ./nvme.h, line 5710.
 continue
-#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x55555558f2b0, offset=4104, val=1) at ./nvme.h:5704
-#> 5704		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x5555555902b0, offset=4104, val=1) at ./nvme.h:5710
+#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1008h  SQ1TDBL  <- 1: the new tail of queue 1 is slot 1
 
@@ -103,18 +103,18 @@ nvme write
 # From here on we are the controller.
 
 tbreak nvme_soft_fetch_command
-#> Temporary breakpoint 4 at 0x5555555782de: file tools/nvme_soft.h, line 1372.
+#> Temporary breakpoint 4 at 0x5555555786f4: file tools/nvme_soft.h, line 1372.
 continue
-#> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x555555592d70, sq=0x555555597dc8) at tools/nvme_soft.h:1372
+#> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x555555593d70, sq=0x555555598dc8) at tools/nvme_soft.h:1372
 #> 1372		uint64_t n = s->stats.admin_cmds + s->stats.io_cmds;
 backtrace 7
-#> #0  nvme_soft_fetch_command (s=0x555555592d70, sq=0x555555597dc8) at tools/nvme_soft.h:1372
-#> #1  0x00005555555786e4 in nvme_soft_process_sq (s=0x555555592d70, sq=0x555555597dc8) at tools/nvme_soft.h:1408
-#> #2  0x0000555555579844 in nvme_soft_ring (s=0x555555592d70, index=2, value=1) at tools/nvme_soft.h:1682
-#> #3  0x0000555555579a66 in nvme_soft_write_4 (dev=0x55555558f2b0, offset=4104, value=1) at tools/nvme_soft.h:1723
-#> #4  0x0000555555562e20 in nvme_mmio_write_4 (dev=0x55555558f2b0, offset=4104, val=1) at ./nvme.h:5707
-#> #5  0x0000555555562f07 in nvme__doorbell_unmapped (dev=0x55555558f2b0, offset=4104, val=1) at ./nvme.h:5733
-#> #6  0x0000555555562f4f in nvme__doorbell_write (dev=0x55555558f2b0, doorbell=0x0, offset=4104, val=1) at ./nvme.h:5743
+#> #0  nvme_soft_fetch_command (s=0x555555593d70, sq=0x555555598dc8) at tools/nvme_soft.h:1372
+#> #1  0x0000555555578afa in nvme_soft_process_sq (s=0x555555593d70, sq=0x555555598dc8) at tools/nvme_soft.h:1408
+#> #2  0x0000555555579c5a in nvme_soft_ring (s=0x555555593d70, index=2, value=1) at tools/nvme_soft.h:1682
+#> #3  0x0000555555579e7c in nvme_soft_write_4 (dev=0x5555555902b0, offset=4104, value=1) at tools/nvme_soft.h:1723
+#> #4  0x0000555555562eb0 in nvme_mmio_write_4 (dev=0x5555555902b0, offset=4104, val=1) at ./nvme.h:5713
+#> #5  0x0000555555562f97 in nvme__doorbell_unmapped (dev=0x5555555902b0, offset=4104, val=1) at ./nvme.h:5739
+#> #6  0x0000555555562fdf in nvme__doorbell_write (dev=0x5555555902b0, doorbell=0x0, offset=4104, val=1) at ./nvme.h:5749
 
 # One stack, two worlds: frames 0 to 3 are the controller, from frame 4 on it is the host. What the
 # controller knows of this queue it was told when the queue was created, and by the doorbell:
@@ -128,12 +128,12 @@ print sq->ring[sq->head]
 # gave, plus 64 times the head. Afterwards the controller's head has moved:
 
 tbreak nvme_soft_dispatch
-#> Temporary breakpoint 5 at 0x555555577b4f: file tools/nvme_soft.h, line 1299.
+#> Temporary breakpoint 5 at 0x555555577f65: file tools/nvme_soft.h, line 1299.
 continue
-#> Temporary breakpoint 5, nvme_soft_dispatch (s=0x555555592d70, job=0x7fffffffe140) at tools/nvme_soft.h:1299
+#> Temporary breakpoint 5, nvme_soft_dispatch (s=0x555555593d70, job=0x7fffffffe120) at tools/nvme_soft.h:1299
 #> 1299		const struct nvme_soft__fault *f = &job->fault;
 up
-#> #1  0x00005555555785e8 in nvme_soft_fetch_command (s=0x555555592d70, sq=0x555555597dc8) at tools/nvme_soft.h:1392
+#> #1  0x00005555555789fe in nvme_soft_fetch_command (s=0x555555593d70, sq=0x555555598dc8) at tools/nvme_soft.h:1392
 #> 1392		nvme_soft_dispatch(s, &job);
 print sq->head
 #> $4 = 1
@@ -145,9 +145,9 @@ print sq->tail
 # ---- Step 4: the controller carries it out ---------------------------------------------------
 
 tbreak nvme_soft_transfer
-#> Temporary breakpoint 6 at 0x55555557136c: file tools/nvme_soft.h, line 674.
+#> Temporary breakpoint 6 at 0x555555571782: file tools/nvme_soft.h, line 674.
 continue
-#> Temporary breakpoint 6, nvme_soft_transfer (s=0x555555592d70, job=0x7fffffffe140, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:674
+#> Temporary breakpoint 6, nvme_soft_transfer (s=0x555555593d70, job=0x7fffffffe120, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:674
 #> 674		uint16_t status = nvme_soft_walk_dptr(s, job, len, to_host);
 print len
 #> $6 = 512
@@ -160,11 +160,11 @@ x/s mem
 # in the host's buffer, and the command says where, in PRP1. The controller reads it from there:
 
 finish
-#> 0x0000555555573554 in nvme_soft_write (s=0x555555592d70, job=0x7fffffffe140) at tools/nvme_soft.h:1089
+#> 0x000055555557396a in nvme_soft_write (s=0x555555593d70, job=0x7fffffffe120) at tools/nvme_soft.h:1089
 #> 1089		uint16_t status = nvme_soft_transfer(s, job, job->mem, job->len, false);
 #> Value returned is $8 = 0
 frame function nvme_soft_fetch_command
-#> #3  0x00005555555785e8 in nvme_soft_fetch_command (s=0x555555592d70, sq=0x555555597dc8) at tools/nvme_soft.h:1392
+#> #3  0x00005555555789fe in nvme_soft_fetch_command (s=0x555555593d70, sq=0x555555598dc8) at tools/nvme_soft.h:1392
 #> 1392		nvme_soft_dispatch(s, &job);
 x/s s->ns[1].mem
 #> 0x7fffb7c00000:	"Hello world!\n"
@@ -176,16 +176,16 @@ x/s s->ns[1].mem
 # ---- Step 5: the controller writes the completion --------------------------------------------
 
 tbreak nvme_soft_post_completion
-#> Temporary breakpoint 7 at 0x555555571a00: file tools/nvme_soft.h, line 819.
+#> Temporary breakpoint 7 at 0x555555571e16: file tools/nvme_soft.h, line 819.
 continue
-#> Temporary breakpoint 7, nvme_soft_post_completion (s=0x555555592d70, job=0x7fffffffe140, status=0) at tools/nvme_soft.h:819
+#> Temporary breakpoint 7, nvme_soft_post_completion (s=0x555555593d70, job=0x7fffffffe120, status=0) at tools/nvme_soft.h:819
 #> 819		const struct nvme_soft__fault *f = &job->fault;
 print s->cq[1].tail
 #> $9 = 0
 print s->cq[1].phase
 #> $10 = 1
 finish
-#> nvme_soft_complete (s=0x555555592d70, job=0x7fffffffe140, status=0) at tools/nvme_soft.h:1267
+#> nvme_soft_complete (s=0x555555593d70, job=0x7fffffffe120, status=0) at tools/nvme_soft.h:1267
 #> 1267		if (job->fault.set & NVME_SOFT__AER)
 nvme ring 1
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
@@ -208,14 +208,14 @@ nvme ring 1
 # has to look for it: it polls.
 
 tbreak nvme__qpair_read_cqe
-#> Temporary breakpoint 8 at 0x555555566189: file ./nvme.h, line 6834.
+#> Temporary breakpoint 8 at 0x5555555664db: file ./nvme.h, line 6876.
 continue
-#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555a7ff0, cpl=0x7fffffffe3c0) at ./nvme.h:6834
-#> 6834		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555a8ff0, cpl=0x7fffffffe3a0) at ./nvme.h:6876
+#> 6876		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 backtrace 3
-#> #0  nvme__qpair_read_cqe (qp=0x5555555a7ff0, cpl=0x7fffffffe3c0) at ./nvme.h:6834
-#> #1  0x0000555555566366 in nvme__qpair_reap (qp=0x5555555a7ff0, max=256) at ./nvme.h:6876
-#> #2  0x00005555555664d3 in nvme_qpair_process_completions (qp=0x5555555a7ff0, max=0) at ./nvme.h:6914
+#> #0  nvme__qpair_read_cqe (qp=0x5555555a8ff0, cpl=0x7fffffffe3a0) at ./nvme.h:6876
+#> #1  0x00005555555666b8 in nvme__qpair_reap (qp=0x5555555a8ff0, max=256) at ./nvme.h:6918
+#> #2  0x0000555555566825 in nvme_qpair_process_completions (qp=0x5555555a8ff0, max=0) at ./nvme.h:6956
 print qp->phase
 #> $11 = 1
 print qp->cq[qp->cq_head]
@@ -227,9 +227,9 @@ print qp->cq[qp->cq_head]
 # ---- Step 7: the host takes it and moves the head --------------------------------------------
 
 tbreak io_complete
-#> Temporary breakpoint 9 at 0x55555557adb8: file examples/hello_world.c, line 36.
+#> Temporary breakpoint 9 at 0x55555557b1ce: file examples/hello_world.c, line 36.
 continue
-#> Temporary breakpoint 9, io_complete (arg=0x7fffffffe51a, cpl=0x7fffffffe3c0) at examples/hello_world.c:36
+#> Temporary breakpoint 9, io_complete (arg=0x7fffffffe4fa, cpl=0x7fffffffe3a0) at examples/hello_world.c:36
 #> 36		struct io *io = arg;
 print *cpl
 #> $13 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
@@ -237,26 +237,26 @@ print *cpl
 # The callback, first. Then the doorbell, which gives the slot back:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 10 at 0x555555562dd5: file ./nvme.h, line 5704.
+#> Temporary breakpoint 10 at 0x555555562e65: file ./nvme.h, line 5710.
 continue
-#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x55555558f2b0, offset=4108, val=1) at ./nvme.h:5704
-#> 5704		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x5555555902b0, offset=4108, val=1) at ./nvme.h:5710
+#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 100Ch  CQ1HDBL  <- 1: the new head of queue 1 is slot 1
 
 # And a last time to the controller, which takes note:
 
 tbreak nvme_soft_ring_cq
-#> Temporary breakpoint 11 at 0x555555579522: file tools/nvme_soft.h, line 1637.
+#> Temporary breakpoint 11 at 0x555555579938: file tools/nvme_soft.h, line 1637.
 continue
-#> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x555555592d70, cq=0x555555599208, index=3, value=1) at tools/nvme_soft.h:1637
+#> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x555555593d70, cq=0x55555559a208, index=3, value=1) at tools/nvme_soft.h:1637
 #> 1637		uint32_t taken = (value + cq->entries - cq->head) % cq->entries;
 print cq->head
 #> $14 = 0
 print cq->tail
 #> $15 = 1
 finish
-#> 0x00005555555797ba in nvme_soft_ring (s=0x555555592d70, index=3, value=1) at tools/nvme_soft.h:1672
+#> 0x0000555555579bd0 in nvme_soft_ring (s=0x555555593d70, index=3, value=1) at tools/nvme_soft.h:1672
 #> 1672			nvme_soft_ring_cq(s, &s->cq[qid], index, value);
 print s->cq[1].head
 #> $16 = 1
@@ -270,7 +270,7 @@ print s->cq[1].head
 delete
 continue
 #> Hello world!
-#> [Inferior 1 (process 8738) exited normally]
+#> [Inferior 1 (process 1100) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

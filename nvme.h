@@ -138,10 +138,11 @@ extern "C" {
  * "0-based" [Base 2.1 §1.4: Conventions] means that the stored value is one less than the number
  * meant: 0 is one entry, 2047 is 2048 entries.
  *
- * Packed values are plain integers. Each field has two macros with the name the spec gives it:
- *   NVME_CC_MPS(cc)      takes the field out of a register value       (extract)
- *   NVME_CC_MPS_SET(x)   x at the place of the field, the rest zero    (build; or them together)
- * The same pair exists for the command dwords: NVME_IDENTIFY_CNS(cdw10), ..._CNS_SET(cns).
+ * Packed values are plain integers. The name of a field is where it is, "highest bit, lowest bit",
+ * stated once and used with
+ *	NVME_GET(cc, NVME_CC_MPS)   the field, out of the value of a register or command dword
+ *	NVME_SET(x, NVME_CC_MPS)    x at the place of the field, the rest zero (or them together)
+ * and, where a field or its place goes beyond 32 bits, with NVME_GET64 and NVME_SET64.
  * ============================================================================================ */
 
 #ifdef __cplusplus
@@ -172,10 +173,10 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
 	return lo > 63 ? 0 : nvme_bits(value, hi - lo, 0) << lo;
 }
 
-#define NVME__GET(v, hi, lo)   ((uint32_t)nvme_bits((uint64_t)(v), hi, lo))
-#define NVME__PUT(x, hi, lo)   ((uint32_t)nvme_field((uint64_t)(x), hi, lo))
-#define NVME__GET64(v, hi, lo) nvme_bits((uint64_t)(v), hi, lo)
-#define NVME__PUT64(x, hi, lo) nvme_field((uint64_t)(x), hi, lo)
+#define NVME_GET(v, ...)   ((uint32_t)nvme_bits((uint64_t)(v), __VA_ARGS__))
+#define NVME_SET(x, ...)   ((uint32_t)nvme_field((uint64_t)(x), __VA_ARGS__))
+#define NVME_GET64(v, ...) nvme_bits((uint64_t)(v), __VA_ARGS__)
+#define NVME_SET64(x, ...) nvme_field((uint64_t)(x), __VA_ARGS__)
 
 /* ---- registers ------------------------------------------------------------------------------ */
 
@@ -233,39 +234,22 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
  * CSS and CRMS are sets of bits, not numbers.
  * [Base 2.1 §3.1.4.1, Fig. 36: Controller Capabilities]
  */
-#define NVME_CAP_MQES(cap)   NVME__GET(cap, 15, 0)  /* max queue entries supported, 0-based */
-#define NVME_CAP_CQR(cap)    NVME__GET(cap, 16, 16) /* contiguous queues required */
-#define NVME_CAP_AMS(cap)    NVME__GET(cap, 18, 17) /* arbitration mechanisms beyond round robin */
-#define NVME_CAP_TO(cap)     NVME__GET(cap, 31, 24) /* timeout for CSTS.RDY, units of 500 ms */
-#define NVME_CAP_DSTRD(cap)  NVME__GET(cap, 35, 32) /* doorbell stride: 4 << DSTRD bytes */
-#define NVME_CAP_NSSRS(cap)  NVME__GET(cap, 36, 36) /* NVM subsystem reset supported */
-#define NVME_CAP_CSS(cap)    NVME__GET(cap, 44, 37) /* command sets supported, NVME_CAP_CSS_* */
-#define NVME_CAP_BPS(cap)    NVME__GET(cap, 45, 45) /* boot partition support */
-#define NVME_CAP_CPS(cap)    NVME__GET(cap, 47, 46) /* controller power scope */
-#define NVME_CAP_MPSMIN(cap) NVME__GET(cap, 51, 48) /* smallest page: 2^(12+n) bytes */
-#define NVME_CAP_MPSMAX(cap) NVME__GET(cap, 55, 52) /* largest page: 2^(12+n) bytes */
-#define NVME_CAP_PMRS(cap)   NVME__GET(cap, 56, 56) /* persistent memory region supported */
-#define NVME_CAP_CMBS(cap)   NVME__GET(cap, 57, 57) /* controller memory buffer supported */
-#define NVME_CAP_NSSS(cap)   NVME__GET(cap, 58, 58) /* NVM subsystem shutdown supported */
-#define NVME_CAP_CRMS(cap)   NVME__GET(cap, 60, 59) /* ready modes supported, NVME_CAP_CRMS_* */
-#define NVME_CAP_NSSES(cap)  NVME__GET(cap, 61, 61) /* NVM subsystem shutdown enhancements */
-
-#define NVME_CAP_MQES_SET(x)   NVME__PUT64(x, 15, 0)
-#define NVME_CAP_CQR_SET(x)    NVME__PUT64(x, 16, 16)
-#define NVME_CAP_AMS_SET(x)    NVME__PUT64(x, 18, 17)
-#define NVME_CAP_TO_SET(x)     NVME__PUT64(x, 31, 24)
-#define NVME_CAP_DSTRD_SET(x)  NVME__PUT64(x, 35, 32)
-#define NVME_CAP_NSSRS_SET(x)  NVME__PUT64(x, 36, 36)
-#define NVME_CAP_CSS_SET(x)    NVME__PUT64(x, 44, 37)
-#define NVME_CAP_BPS_SET(x)    NVME__PUT64(x, 45, 45)
-#define NVME_CAP_CPS_SET(x)    NVME__PUT64(x, 47, 46)
-#define NVME_CAP_MPSMIN_SET(x) NVME__PUT64(x, 51, 48)
-#define NVME_CAP_MPSMAX_SET(x) NVME__PUT64(x, 55, 52)
-#define NVME_CAP_PMRS_SET(x)   NVME__PUT64(x, 56, 56)
-#define NVME_CAP_CMBS_SET(x)   NVME__PUT64(x, 57, 57)
-#define NVME_CAP_NSSS_SET(x)   NVME__PUT64(x, 58, 58)
-#define NVME_CAP_CRMS_SET(x)   NVME__PUT64(x, 60, 59)
-#define NVME_CAP_NSSES_SET(x)  NVME__PUT64(x, 61, 61)
+#define NVME_CAP_MQES   15, 0  /* max queue entries supported, 0-based */
+#define NVME_CAP_CQR    16, 16 /* contiguous queues required */
+#define NVME_CAP_AMS    18, 17 /* arbitration mechanisms beyond round robin */
+#define NVME_CAP_TO     31, 24 /* timeout for CSTS.RDY, units of 500 ms */
+#define NVME_CAP_DSTRD  35, 32 /* doorbell stride: 4 << DSTRD bytes */
+#define NVME_CAP_NSSRS  36, 36 /* NVM subsystem reset supported */
+#define NVME_CAP_CSS    44, 37 /* command sets supported, NVME_CAP_CSS_* */
+#define NVME_CAP_BPS    45, 45 /* boot partition support */
+#define NVME_CAP_CPS    47, 46 /* controller power scope */
+#define NVME_CAP_MPSMIN 51, 48 /* smallest page: 2^(12+n) bytes */
+#define NVME_CAP_MPSMAX 55, 52 /* largest page: 2^(12+n) bytes */
+#define NVME_CAP_PMRS   56, 56 /* persistent memory region supported */
+#define NVME_CAP_CMBS   57, 57 /* controller memory buffer supported */
+#define NVME_CAP_NSSS   58, 58 /* NVM subsystem shutdown supported */
+#define NVME_CAP_CRMS   60, 59 /* ready modes supported, NVME_CAP_CRMS_* */
+#define NVME_CAP_NSSES  61, 61 /* NVM subsystem shutdown enhancements */
 
 #define NVME_CAP_CSS_NVM    0x01u /* bits of CAP.CSS: NVM command set */
 #define NVME_CAP_CSS_IOCS   0x40u /* one or more I/O command sets, see CC.CSS = 6 */
@@ -280,14 +264,11 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
  * Version 1.0 controllers know no namespace list (Identify CNS 2), hence the interest.
  * [Base 2.1 §3.1.4.2, Fig. 37: Version]
  */
-#define NVME_VS_MJR(vs)    NVME__GET(vs, 31, 16) /* major */
-#define NVME_VS_MNR(vs)    NVME__GET(vs, 15, 8)  /* minor */
-#define NVME_VS_TER(vs)    NVME__GET(vs, 7, 0)   /* tertiary */
-#define NVME_VS_MJR_SET(x) NVME__PUT(x, 31, 16)
-#define NVME_VS_MNR_SET(x) NVME__PUT(x, 15, 8)
-#define NVME_VS_TER_SET(x) NVME__PUT(x, 7, 0)
+#define NVME_VS_MJR 31, 16 /* major */
+#define NVME_VS_MNR 15, 8  /* minor */
+#define NVME_VS_TER 7, 0   /* tertiary */
 #define NVME_VS_SET(mjr, mnr, ter) \
-	(NVME_VS_MJR_SET(mjr) | NVME_VS_MNR_SET(mnr) | NVME_VS_TER_SET(ter))
+	(NVME_SET(mjr, NVME_VS_MJR) | NVME_SET(mnr, NVME_VS_MNR) | NVME_SET(ter, NVME_VS_TER))
 
 /*
  * CC: how the host wants the controller to work. CSS, MPS, AMS and CRIME are to be set while EN is
@@ -297,22 +278,14 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
  * 1 enables, 1 to 0 resets; CSTS.RDY follows, see CAP.TO.
  * [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration]
  */
-#define NVME_CC_EN(cc)        NVME__GET(cc, 0, 0)   /* enable */
-#define NVME_CC_CSS(cc)       NVME__GET(cc, 6, 4)   /* I/O command set selected, NVME_CC_CSS_* */
-#define NVME_CC_MPS(cc)       NVME__GET(cc, 10, 7)  /* memory page size: 2^(12+n) bytes */
-#define NVME_CC_AMS(cc)       NVME__GET(cc, 13, 11) /* arbitration mechanism, NVME_CC_AMS_* */
-#define NVME_CC_SHN(cc)       NVME__GET(cc, 15, 14) /* shutdown notification, NVME_CC_SHN_* */
-#define NVME_CC_IOSQES(cc)    NVME__GET(cc, 19, 16) /* I/O submission queue entry: 2^n bytes */
-#define NVME_CC_IOCQES(cc)    NVME__GET(cc, 23, 20) /* I/O completion queue entry: 2^n bytes */
-#define NVME_CC_CRIME(cc)     NVME__GET(cc, 24, 24) /* ready independent of media enable */
-#define NVME_CC_EN_SET(x)     NVME__PUT(x, 0, 0)
-#define NVME_CC_CSS_SET(x)    NVME__PUT(x, 6, 4)
-#define NVME_CC_MPS_SET(x)    NVME__PUT(x, 10, 7)
-#define NVME_CC_AMS_SET(x)    NVME__PUT(x, 13, 11)
-#define NVME_CC_SHN_SET(x)    NVME__PUT(x, 15, 14)
-#define NVME_CC_IOSQES_SET(x) NVME__PUT(x, 19, 16)
-#define NVME_CC_IOCQES_SET(x) NVME__PUT(x, 23, 20)
-#define NVME_CC_CRIME_SET(x)  NVME__PUT(x, 24, 24)
+#define NVME_CC_EN     0, 0   /* enable */
+#define NVME_CC_CSS    6, 4   /* I/O command set selected, NVME_CC_CSS_* */
+#define NVME_CC_MPS    10, 7  /* memory page size: 2^(12+n) bytes */
+#define NVME_CC_AMS    13, 11 /* arbitration mechanism, NVME_CC_AMS_* */
+#define NVME_CC_SHN    15, 14 /* shutdown notification, NVME_CC_SHN_* */
+#define NVME_CC_IOSQES 19, 16 /* I/O submission queue entry: 2^n bytes */
+#define NVME_CC_IOCQES 23, 20 /* I/O completion queue entry: 2^n bytes */
+#define NVME_CC_CRIME  24, 24 /* ready independent of media enable */
 
 #define NVME_CC_CSS_NVM    0u /* NVM command set */
 #define NVME_CC_CSS_IOCS   6u /* all I/O command sets the controller supports */
@@ -331,18 +304,12 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
  * FFFFFFFFh means that the device is gone.
  * [Base 2.1 §3.1.4.6, Fig. 42: Controller Status]
  */
-#define NVME_CSTS_RDY(csts)    NVME__GET(csts, 0, 0) /* ready to process commands */
-#define NVME_CSTS_CFS(csts)    NVME__GET(csts, 1, 1) /* controller fatal status */
-#define NVME_CSTS_SHST(csts)   NVME__GET(csts, 3, 2) /* shutdown status, NVME_CSTS_SHST_* */
-#define NVME_CSTS_NSSRO(csts)  NVME__GET(csts, 4, 4) /* NVM subsystem reset occurred */
-#define NVME_CSTS_PP(csts)     NVME__GET(csts, 5, 5) /* processing paused */
-#define NVME_CSTS_ST(csts)     NVME__GET(csts, 6, 6) /* shutdown type: 0 controller, 1 subsystem */
-#define NVME_CSTS_RDY_SET(x)   NVME__PUT(x, 0, 0)
-#define NVME_CSTS_CFS_SET(x)   NVME__PUT(x, 1, 1)
-#define NVME_CSTS_SHST_SET(x)  NVME__PUT(x, 3, 2)
-#define NVME_CSTS_NSSRO_SET(x) NVME__PUT(x, 4, 4)
-#define NVME_CSTS_PP_SET(x)    NVME__PUT(x, 5, 5)
-#define NVME_CSTS_ST_SET(x)    NVME__PUT(x, 6, 6)
+#define NVME_CSTS_RDY   0, 0 /* ready to process commands */
+#define NVME_CSTS_CFS   1, 1 /* controller fatal status */
+#define NVME_CSTS_SHST  3, 2 /* shutdown status, NVME_CSTS_SHST_* */
+#define NVME_CSTS_NSSRO 4, 4 /* NVM subsystem reset occurred */
+#define NVME_CSTS_PP    5, 5 /* processing paused */
+#define NVME_CSTS_ST    6, 6 /* shutdown type: 0 controller, 1 subsystem */
 
 #define NVME_CSTS_SHST_NORMAL    0u          /* normal operation, no shutdown requested */
 #define NVME_CSTS_SHST_OCCURRING 1u          /* shutdown processing occurring */
@@ -354,13 +321,11 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
  * 0-based, 2 to 4096 entries. Addresses are page aligned: bits 11:0 are zero.
  * [Base 2.1 §3.1.4.8, Fig. 44: Admin Queue Attributes; §3.1.4.9, §3.1.4.10: base addresses]
  */
-#define NVME_AQA_ASQS(aqa)   NVME__GET(aqa, 11, 0)  /* admin submission queue size, 0-based */
-#define NVME_AQA_ACQS(aqa)   NVME__GET(aqa, 27, 16) /* admin completion queue size, 0-based */
-#define NVME_AQA_ASQS_SET(x) NVME__PUT(x, 11, 0)
-#define NVME_AQA_ACQS_SET(x) NVME__PUT(x, 27, 16)
-#define NVME_ASQ_ASQB(asq)   NVME__GET64(asq, 63, 12) /* base address in units of 4096 bytes */
-#define NVME_ACQ_ACQB(acq)   NVME__GET64(acq, 63, 12)
-#define NVME_AQ_MAX_ENTRIES  4096u /* of an admin queue, either kind */
+#define NVME_AQA_ASQS       11, 0  /* admin submission queue size, 0-based */
+#define NVME_AQA_ACQS       27, 16 /* admin completion queue size, 0-based */
+#define NVME_ASQ_ASQB       63, 12 /* base address in units of 4096 bytes */
+#define NVME_ACQ_ACQB       63, 12
+#define NVME_AQ_MAX_ENTRIES 4096u /* of an admin queue, either kind */
 
 /* Magic values that trigger when written; any other value does nothing.
  * [Base 2.1 §3.1.4.7, Fig. 43: NVM Subsystem Reset], [Base 2.1: NVM Subsystem Shutdown] */
@@ -373,24 +338,24 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
  * in the unit that CMBSZ.SZU gives: 0 is 4 KiB, each step is 16 times more, 6 is 64 GiB.
  * [Base 2.1: Controller Memory Buffer Location], [Base 2.1: Controller Memory Buffer Size]
  */
-#define NVME_CMBLOC_BIR(v)     NVME__GET(v, 2, 0)     /* number of the BAR that holds the buffer */
-#define NVME_CMBLOC_CQMMS(v)   NVME__GET(v, 3, 3)     /* queue in more than one memory supported */
-#define NVME_CMBLOC_CQPDS(v)   NVME__GET(v, 4, 4)     /* discontiguous queues supported */
-#define NVME_CMBLOC_CDPMLS(v)  NVME__GET(v, 5, 5)     /* pointer lists and data may mix memories */
-#define NVME_CMBLOC_CDPCILS(v) NVME__GET(v, 6, 6)     /* pointer list and command independent */
-#define NVME_CMBLOC_CDMMMS(v)  NVME__GET(v, 7, 7)     /* data and metadata may mix memories */
-#define NVME_CMBLOC_CQDA(v)    NVME__GET(v, 8, 8)     /* queue dword alignment */
-#define NVME_CMBLOC_OFST(v)    NVME__GET(v, 31, 12)   /* offset in that BAR, unit from CMBSZ.SZU */
-#define NVME_CMBSZ_SQS(v)      NVME__GET(v, 0, 0)     /* submission queues may be there */
-#define NVME_CMBSZ_CQS(v)      NVME__GET(v, 1, 1)     /* completion queues may be there */
-#define NVME_CMBSZ_LISTS(v)    NVME__GET(v, 2, 2)     /* PRP and SGL lists may be there */
-#define NVME_CMBSZ_RDS(v)      NVME__GET(v, 3, 3)     /* data of reads may be there */
-#define NVME_CMBSZ_WDS(v)      NVME__GET(v, 4, 4)     /* data of writes may be there */
-#define NVME_CMBSZ_SZU(v)      NVME__GET(v, 11, 8)    /* size unit: 4096 << (4 * SZU) bytes */
-#define NVME_CMBSZ_SZ(v)       NVME__GET(v, 31, 12)   /* size in that unit, 0: no buffer */
-#define NVME_CMBMSC_CRE(v)     NVME__GET(v, 0, 0)     /* capabilities registers enabled */
-#define NVME_CMBMSC_CMSE(v)    NVME__GET(v, 1, 1)     /* memory space enabled */
-#define NVME_CMBMSC_CBA(v)     NVME__GET64(v, 63, 12) /* controller base address, 4096 bytes */
+#define NVME_CMBLOC_BIR     2, 0   /* number of the BAR that holds the buffer */
+#define NVME_CMBLOC_CQMMS   3, 3   /* queue in more than one memory supported */
+#define NVME_CMBLOC_CQPDS   4, 4   /* discontiguous queues supported */
+#define NVME_CMBLOC_CDPMLS  5, 5   /* pointer lists and data may mix memories */
+#define NVME_CMBLOC_CDPCILS 6, 6   /* pointer list and command independent */
+#define NVME_CMBLOC_CDMMMS  7, 7   /* data and metadata may mix memories */
+#define NVME_CMBLOC_CQDA    8, 8   /* queue dword alignment */
+#define NVME_CMBLOC_OFST    31, 12 /* offset in that BAR, unit from CMBSZ.SZU */
+#define NVME_CMBSZ_SQS      0, 0   /* submission queues may be there */
+#define NVME_CMBSZ_CQS      1, 1   /* completion queues may be there */
+#define NVME_CMBSZ_LISTS    2, 2   /* PRP and SGL lists may be there */
+#define NVME_CMBSZ_RDS      3, 3   /* data of reads may be there */
+#define NVME_CMBSZ_WDS      4, 4   /* data of writes may be there */
+#define NVME_CMBSZ_SZU      11, 8  /* size unit: 4096 << (4 * SZU) bytes */
+#define NVME_CMBSZ_SZ       31, 12 /* size in that unit, 0: no buffer */
+#define NVME_CMBMSC_CRE     0, 0   /* capabilities registers enabled */
+#define NVME_CMBMSC_CMSE    1, 1   /* memory space enabled */
+#define NVME_CMBMSC_CBA     63, 12 /* controller base address, 4096 bytes */
 
 /*
  * CRTO: how long becoming ready may take, for media that need more than the 127.5 s that CAP.TO can
@@ -400,10 +365,8 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
  * medium may then fail until CRWMT is over. Both in units of 500 ms. [Base 2.1: Controller Ready
  * Timeouts]
  */
-#define NVME_CRTO_CRWMT(v)     NVME__GET(v, 15, 0)  /* ready with media timeout, 500 ms */
-#define NVME_CRTO_CRIMT(v)     NVME__GET(v, 31, 16) /* ready independent of media timeout, 500 ms */
-#define NVME_CRTO_CRWMT_SET(x) NVME__PUT(x, 15, 0)
-#define NVME_CRTO_CRIMT_SET(x) NVME__PUT(x, 31, 16)
+#define NVME_CRTO_CRWMT 15, 0  /* ready with media timeout, 500 ms */
+#define NVME_CRTO_CRIMT 31, 16 /* ready independent of media timeout, 500 ms */
 
 /* ---- queue entries -------------------------------------------------------------------------- */
 
@@ -423,8 +386,8 @@ NVME__SIZE(struct nvme_sgl_desc, 16);
 NVME__AT(struct nvme_sgl_desc, len, 8);
 NVME__AT(struct nvme_sgl_desc, id, 15);
 
-#define NVME_SGL_TYPE(id)    NVME__GET(id, 7, 4)
-#define NVME_SGL_SUBTYPE(id) NVME__GET(id, 3, 0)
+#define NVME_SGL_TYPE    7, 4
+#define NVME_SGL_SUBTYPE 3, 0
 #define NVME_SGL_ID(type, subtype) \
 	((uint8_t)(((unsigned)(type) << 4 | (unsigned)(subtype)) & 0xffu))
 
@@ -495,21 +458,19 @@ NVME__AT(struct nvme_cmd, dptr, 24);
 NVME__AT(struct nvme_cmd, cdw10, 40);
 NVME__AT(struct nvme_cmd, cdw15, 60);
 
-#define NVME_CMD_FUSE(flags) NVME__GET(flags, 1, 0) /* fused operation: NVME_FUSE_* */
-#define NVME_CMD_PSDT(flags) NVME__GET(flags, 7, 6) /* PRP or SGL: NVME_PSDT_* */
-#define NVME_CMD_FUSE_SET(x) ((uint8_t)NVME__PUT(x, 1, 0))
-#define NVME_CMD_PSDT_SET(x) ((uint8_t)NVME__PUT(x, 7, 6))
-#define NVME_FUSE_NONE       0u
-#define NVME_FUSE_FIRST      1u /* first of a pair; both in adjacent slots, one doorbell write */
-#define NVME_FUSE_SECOND     2u
-#define NVME_PSDT_PRP        0u          /* DPTR is PRPs */
-#define NVME_PSDT_SGL        1u          /* DPTR is an SGL descriptor, MPTR a plain address */
-#define NVME_PSDT_SGL_MPTR   2u          /* both are SGLs */
-#define NVME_CID_NONE        0xffffu     /* in the error log: an error that belongs to no command */
-#define NVME_NSID_ALL        0xffffffffu /* every namespace attached to the controller */
+#define NVME_CMD_FUSE      1, 0 /* fused operation: NVME_FUSE_* */
+#define NVME_CMD_PSDT      7, 6 /* PRP or SGL: NVME_PSDT_* */
+#define NVME_FUSE_NONE     0u
+#define NVME_FUSE_FIRST    1u /* first of a pair; both in adjacent slots, one doorbell write */
+#define NVME_FUSE_SECOND   2u
+#define NVME_PSDT_PRP      0u          /* DPTR is PRPs */
+#define NVME_PSDT_SGL      1u          /* DPTR is an SGL descriptor, MPTR a plain address */
+#define NVME_PSDT_SGL_MPTR 2u          /* both are SGLs */
+#define NVME_CID_NONE      0xffffu     /* in the error log: an error that belongs to no command */
+#define NVME_NSID_ALL      0xffffffffu /* every namespace attached to the controller */
 
 /* Bits 1:0 of nearly every opcode tell which way data goes, as seen from the host. */
-#define NVME_OPC_DATA(opc)     NVME__GET(opc, 1, 0)
+#define NVME_OPC_DATA          1, 0
 #define NVME_OPC_DATA_NONE     0u
 #define NVME_OPC_DATA_TO_CTRLR 1u
 #define NVME_OPC_DATA_TO_HOST  2u
@@ -541,18 +502,12 @@ NVME__AT(struct nvme_cpl, status, 14);
  * for a host that has set ACRE in the feature Host Behavior Support (16h); for others it is 0.
  * [Base 2.1 §4.2.3, Fig. 100: Status Field]
  */
-#define NVME_CPL_P(status)   NVME__GET(status, 0, 0)   /* phase tag */
-#define NVME_CPL_SC(status)  NVME__GET(status, 8, 1)   /* status code, NVME_SC_* */
-#define NVME_CPL_SCT(status) NVME__GET(status, 11, 9)  /* status code type, NVME_SCT_* */
-#define NVME_CPL_CRD(status) NVME__GET(status, 13, 12) /* command retry delay: 0 none, 1 to 3 */
-#define NVME_CPL_M(status)   NVME__GET(status, 14, 14) /* more: details are in the error log */
-#define NVME_CPL_DNR(status) NVME__GET(status, 15, 15) /* do not retry: it would fail again */
-#define NVME_CPL_P_SET(x)    ((uint16_t)NVME__PUT(x, 0, 0))
-#define NVME_CPL_SC_SET(x)   ((uint16_t)NVME__PUT(x, 8, 1))
-#define NVME_CPL_SCT_SET(x)  ((uint16_t)NVME__PUT(x, 11, 9))
-#define NVME_CPL_CRD_SET(x)  ((uint16_t)NVME__PUT(x, 13, 12))
-#define NVME_CPL_M_SET(x)    ((uint16_t)NVME__PUT(x, 14, 14))
-#define NVME_CPL_DNR_SET(x)  ((uint16_t)NVME__PUT(x, 15, 15))
+#define NVME_CPL_P   0, 0   /* phase tag */
+#define NVME_CPL_SC  8, 1   /* status code, NVME_SC_* */
+#define NVME_CPL_SCT 11, 9  /* status code type, NVME_SCT_* */
+#define NVME_CPL_CRD 13, 12 /* command retry delay: 0 none, 1 to 3 */
+#define NVME_CPL_M   14, 14 /* more: details are in the error log */
+#define NVME_CPL_DNR 15, 15 /* do not retry: it would fail again */
 
 /* True when SCT and SC are not both zero. P, CRD, M and DNR do not make an error. */
 static inline bool nvme_cpl_is_error(const struct nvme_cpl *cpl)
@@ -990,24 +945,15 @@ enum nvme_sc_path {
  * [Base 2.1 §5.2.1, Fig. 474, 475: Create I/O Completion Queue, CDW10, CDW11]
  * [Base 2.1 §5.2.2, Fig. 478, 479: Create I/O Submission Queue, CDW10, CDW11]
  */
-#define NVME_CREATE_IO_Q_QID(cdw10)    NVME__GET(cdw10, 15, 0)  /* queue identifier, from 1 */
-#define NVME_CREATE_IO_Q_QSIZE(cdw10)  NVME__GET(cdw10, 31, 16) /* entries, 0-based */
-#define NVME_CREATE_IO_CQ_PC(cdw11)    NVME__GET(cdw11, 0, 0)   /* physically contiguous */
-#define NVME_CREATE_IO_CQ_IEN(cdw11)   NVME__GET(cdw11, 1, 1)   /* interrupts enabled */
-#define NVME_CREATE_IO_CQ_IV(cdw11)    NVME__GET(cdw11, 31, 16) /* interrupt vector */
-#define NVME_CREATE_IO_SQ_PC(cdw11)    NVME__GET(cdw11, 0, 0)   /* physically contiguous */
-#define NVME_CREATE_IO_SQ_QPRIO(cdw11) NVME__GET(cdw11, 2, 1)   /* priority, NVME_QPRIO_* */
-#define NVME_CREATE_IO_SQ_CQID(cdw11)  NVME__GET(cdw11, 31, 16) /* where completions go */
-#define NVME_DELETE_IO_Q_QID(cdw10)    NVME__GET(cdw10, 15, 0)  /* queue identifier */
-#define NVME_CREATE_IO_Q_QID_SET(x)    NVME__PUT(x, 15, 0)
-#define NVME_CREATE_IO_Q_QSIZE_SET(x)  NVME__PUT(x, 31, 16)
-#define NVME_CREATE_IO_CQ_PC_SET(x)    NVME__PUT(x, 0, 0)
-#define NVME_CREATE_IO_CQ_IEN_SET(x)   NVME__PUT(x, 1, 1)
-#define NVME_CREATE_IO_CQ_IV_SET(x)    NVME__PUT(x, 31, 16)
-#define NVME_CREATE_IO_SQ_PC_SET(x)    NVME__PUT(x, 0, 0)
-#define NVME_CREATE_IO_SQ_QPRIO_SET(x) NVME__PUT(x, 2, 1)
-#define NVME_CREATE_IO_SQ_CQID_SET(x)  NVME__PUT(x, 31, 16)
-#define NVME_DELETE_IO_Q_QID_SET(x)    NVME__PUT(x, 15, 0)
+#define NVME_CREATE_IO_Q_QID    15, 0  /* queue identifier, from 1 */
+#define NVME_CREATE_IO_Q_QSIZE  31, 16 /* entries, 0-based */
+#define NVME_CREATE_IO_CQ_PC    0, 0   /* physically contiguous */
+#define NVME_CREATE_IO_CQ_IEN   1, 1   /* interrupts enabled */
+#define NVME_CREATE_IO_CQ_IV    31, 16 /* interrupt vector */
+#define NVME_CREATE_IO_SQ_PC    0, 0   /* physically contiguous */
+#define NVME_CREATE_IO_SQ_QPRIO 2, 1   /* priority, NVME_QPRIO_* */
+#define NVME_CREATE_IO_SQ_CQID  31, 16 /* where completions go */
+#define NVME_DELETE_IO_Q_QID    15, 0  /* queue identifier */
 
 #define NVME_QPRIO_URGENT 0u /* priorities count only with weighted round robin (CC.AMS 1) */
 #define NVME_QPRIO_HIGH   1u
@@ -1016,30 +962,21 @@ enum nvme_sc_path {
 
 /* Abort: asks for the end of one command, best effort. CQE dword 0 bit 0 is 0 if it was aborted.
  * [Base 2.1, Abort command] */
-#define NVME_ABORT_SQID(cdw10)           NVME__GET(cdw10, 15, 0)
-#define NVME_ABORT_CID(cdw10)            NVME__GET(cdw10, 31, 16)
-#define NVME_ABORT_SQID_SET(x)           NVME__PUT(x, 15, 0)
-#define NVME_ABORT_CID_SET(x)            NVME__PUT(x, 31, 16)
-#define NVME_ABORT_NOT_ABORTED(cpl_cdw0) NVME__GET(cpl_cdw0, 0, 0)
+#define NVME_ABORT_SQID        15, 0
+#define NVME_ABORT_CID         31, 16
+#define NVME_ABORT_NOT_ABORTED 0, 0
 
 /* Identify: asks for one 4096-byte structure. [Base 2.1 §5.1.13: Identify] */
-#define NVME_IDENTIFY_CNS(cdw10)    NVME__GET(cdw10, 7, 0)   /* which one, NVME_ID_CNS_* */
-#define NVME_IDENTIFY_CNTID(cdw10)  NVME__GET(cdw10, 31, 16) /* controller identifier */
-#define NVME_IDENTIFY_CNSSID(cdw11) NVME__GET(cdw11, 15, 0)  /* CNS specific, e.g. NVM Set */
-#define NVME_IDENTIFY_CSI(cdw11)    NVME__GET(cdw11, 31, 24) /* command set, NVME_CSI_* */
-#define NVME_IDENTIFY_CNS_SET(x)    NVME__PUT(x, 7, 0)
-#define NVME_IDENTIFY_CNTID_SET(x)  NVME__PUT(x, 31, 16)
-#define NVME_IDENTIFY_CNSSID_SET(x) NVME__PUT(x, 15, 0)
-#define NVME_IDENTIFY_CSI_SET(x)    NVME__PUT(x, 31, 24)
+#define NVME_IDENTIFY_CNS    7, 0   /* which one, NVME_ID_CNS_* */
+#define NVME_IDENTIFY_CNTID  31, 16 /* controller identifier */
+#define NVME_IDENTIFY_CNSSID 15, 0  /* CNS specific, e.g. NVM Set */
+#define NVME_IDENTIFY_CSI    31, 24 /* command set, NVME_CSI_* */
 
 /* Set Features, Get Features. The value is CDW11 on the way in, CQE dword 0 on the way out.
  * [Base 2.1: Set Features command], [Base 2.1: Get Features command] */
-#define NVME_FEATURES_FID(cdw10)     NVME__GET(cdw10, 7, 0)   /* feature, NVME_FEAT_* */
-#define NVME_GET_FEATURES_SEL(cdw10) NVME__GET(cdw10, 10, 8)  /* 0 current, 1 default, 2 saved */
-#define NVME_SET_FEATURES_SV(cdw10)  NVME__GET(cdw10, 31, 31) /* save over power cycles */
-#define NVME_FEATURES_FID_SET(x)     NVME__PUT(x, 7, 0)
-#define NVME_GET_FEATURES_SEL_SET(x) NVME__PUT(x, 10, 8)
-#define NVME_SET_FEATURES_SV_SET(x)  NVME__PUT(x, 31, 31)
+#define NVME_FEATURES_FID     7, 0   /* feature, NVME_FEAT_* */
+#define NVME_GET_FEATURES_SEL 10, 8  /* 0 current, 1 default, 2 saved */
+#define NVME_SET_FEATURES_SV  31, 31 /* save over power cycles */
 
 /*
  * Feature 07h, Number of Queues: the host asks in CDW11 for I/O queues of both kinds, the
@@ -1047,24 +984,22 @@ enum nvme_sc_path {
  * both 0-based, so that "no I/O queue" cannot be said. Only before the first queue is created.
  * [Base 2.1: Number of Queues feature]
  */
-#define NVME_NUM_QUEUES_NSQ(dw)    NVME__GET(dw, 15, 0)  /* I/O submission queues, 0-based */
-#define NVME_NUM_QUEUES_NCQ(dw)    NVME__GET(dw, 31, 16) /* I/O completion queues, 0-based */
-#define NVME_NUM_QUEUES_NSQ_SET(x) NVME__PUT(x, 15, 0)
-#define NVME_NUM_QUEUES_NCQ_SET(x) NVME__PUT(x, 31, 16)
+#define NVME_NUM_QUEUES_NSQ 15, 0  /* I/O submission queues, 0-based */
+#define NVME_NUM_QUEUES_NCQ 31, 16 /* I/O completion queues, 0-based */
 
 /*
  * Format NVM, CDW10. LBAFL and LBAFU together are the index of the LBA format.
  * [Base 2.1: Format NVM command]
  */
-#define NVME_FORMAT_LBAFL_SET(x) NVME__PUT(x, 3, 0)   /* LBA format index, bits 3:0 */
-#define NVME_FORMAT_MSET_SET(x)  NVME__PUT(x, 4, 4)   /* metadata at the end of each block */
-#define NVME_FORMAT_PI_SET(x)    NVME__PUT(x, 7, 5)   /* protection information, type 0 to 3 */
-#define NVME_FORMAT_PIL_SET(x)   NVME__PUT(x, 8, 8)   /* it is the first bytes of the metadata */
-#define NVME_FORMAT_SES_SET(x)   NVME__PUT(x, 11, 9)  /* secure erase, NVME_FORMAT_SES_* */
-#define NVME_FORMAT_LBAFU_SET(x) NVME__PUT(x, 13, 12) /* LBA format index, bits 5:4 */
-#define NVME_FORMAT_SES_NONE     0u
-#define NVME_FORMAT_SES_USER     1u /* user data is erased */
-#define NVME_FORMAT_SES_CRYPTO   2u /* the key to it is */
+#define NVME_FORMAT_LBAFL      3, 0   /* LBA format index, bits 3:0 */
+#define NVME_FORMAT_MSET       4, 4   /* metadata at the end of each block */
+#define NVME_FORMAT_PI         7, 5   /* protection information, type 0 to 3 */
+#define NVME_FORMAT_PIL        8, 8   /* it is the first bytes of the metadata */
+#define NVME_FORMAT_SES        11, 9  /* secure erase, NVME_FORMAT_SES_* */
+#define NVME_FORMAT_LBAFU      13, 12 /* LBA format index, bits 5:4 */
+#define NVME_FORMAT_SES_NONE   0u
+#define NVME_FORMAT_SES_USER   1u /* user data is erased */
+#define NVME_FORMAT_SES_CRYPTO 2u /* the key to it is */
 
 /*
  * Get Log Page: numd is the number of dwords to return, 0-based, cut into a lower (CDW10) and an
@@ -1072,59 +1007,44 @@ enum nvme_sc_path {
  * reading the page acknowledges the asynchronous event that belongs to it.
  * [Base 2.1 §5.1.12, Fig. 197: Get Log Page, CDW10]
  */
-#define NVME_GET_LOG_PAGE_LID(cdw10)      NVME__GET(cdw10, 7, 0)   /* which page, NVME_LOG_PAGE_* */
-#define NVME_GET_LOG_PAGE_LSP(cdw10)      NVME__GET(cdw10, 14, 8)  /* log specific parameter */
-#define NVME_GET_LOG_PAGE_RAE(cdw10)      NVME__GET(cdw10, 15, 15) /* retain asynchronous event */
-#define NVME_GET_LOG_PAGE_NUMDL(cdw10)    NVME__GET(cdw10, 31, 16) /* dwords, lower half */
-#define NVME_GET_LOG_PAGE_NUMDU(cdw11)    NVME__GET(cdw11, 15, 0)  /* dwords, upper half */
-#define NVME_GET_LOG_PAGE_LSI(cdw11)      NVME__GET(cdw11, 31, 16) /* log specific identifier */
-#define NVME_GET_LOG_PAGE_LID_SET(x)      NVME__PUT(x, 7, 0)
-#define NVME_GET_LOG_PAGE_LSP_SET(x)      NVME__PUT(x, 14, 8)
-#define NVME_GET_LOG_PAGE_RAE_SET(x)      NVME__PUT(x, 15, 15)
-#define NVME_GET_LOG_PAGE_NUMDL_SET(numd) NVME__PUT(numd, 31, 16) /* takes the whole number */
-#define NVME_GET_LOG_PAGE_NUMDU_SET(numd) NVME__GET(numd, 31, 16) /* takes the whole number */
-#define NVME_GET_LOG_PAGE_LSI_SET(x)      NVME__PUT(x, 31, 16)
+#define NVME_GET_LOG_PAGE_LID   7, 0   /* which page, NVME_LOG_PAGE_* */
+#define NVME_GET_LOG_PAGE_LSP   14, 8  /* log specific parameter */
+#define NVME_GET_LOG_PAGE_RAE   15, 15 /* retain asynchronous event */
+#define NVME_GET_LOG_PAGE_NUMDL 31, 16 /* dwords, lower half */
+#define NVME_GET_LOG_PAGE_NUMDU 15, 0  /* dwords, upper half */
+#define NVME_GET_LOG_PAGE_LSI   31, 16 /* log specific identifier */
 #define NVME_GET_LOG_PAGE_NUMD(cdw10, cdw11) \
-	(NVME_GET_LOG_PAGE_NUMDU(cdw11) << 16 | NVME_GET_LOG_PAGE_NUMDL(cdw10))
+	(NVME_GET(cdw11, NVME_GET_LOG_PAGE_NUMDU) << 16 | NVME_GET(cdw10, NVME_GET_LOG_PAGE_NUMDL))
 
 /*
  * Asynchronous Event Request: completes only when there is something to tell. CQE dword 0 says
  * what happened and which log page has to be read to learn more and to clear the event.
  * [Base 2.1: Asynchronous Event Request command]
  */
-#define NVME_AER_TYPE(cdw0)     NVME__GET(cdw0, 2, 0)   /* event type, NVME_AER_TYPE_* */
-#define NVME_AER_INFO(cdw0)     NVME__GET(cdw0, 15, 8)  /* event information, depends on the type */
-#define NVME_AER_LID(cdw0)      NVME__GET(cdw0, 23, 16) /* log page to read */
-#define NVME_AER_TYPE_SET(x)    NVME__PUT(x, 2, 0)
-#define NVME_AER_INFO_SET(x)    NVME__PUT(x, 15, 8)
-#define NVME_AER_LID_SET(x)     NVME__PUT(x, 23, 16)
-#define NVME_AER_TYPE_ERROR     0u /* info 00h bad doorbell register, 01h bad doorbell value */
-#define NVME_AER_TYPE_SMART     1u /* info 00h reliability, 01h temperature, 02h spare */
-#define NVME_AER_TYPE_NOTICE    2u /* info 00h namespaces changed, 01h firmware activation */
-#define NVME_AER_TYPE_IMMEDIATE 3u /* info 00h normal NVM subsystem shutdown */
-#define NVME_AER_TYPE_ONE_SHOT  4u /* info 00h controller data queue */
-#define NVME_AER_TYPE_IO        6u /* specific to the I/O command set */
-#define NVME_AER_TYPE_VS        7u /* vendor specific */
+#define NVME_AER_TYPE           2, 0   /* event type, NVME_AER_TYPE_* */
+#define NVME_AER_INFO           15, 8  /* event information, depends on the type */
+#define NVME_AER_LID            23, 16 /* log page to read */
+#define NVME_AER_TYPE_ERROR     0u     /* info 00h bad doorbell register, 01h bad doorbell value */
+#define NVME_AER_TYPE_SMART     1u     /* info 00h reliability, 01h temperature, 02h spare */
+#define NVME_AER_TYPE_NOTICE    2u     /* info 00h namespaces changed, 01h firmware activation */
+#define NVME_AER_TYPE_IMMEDIATE 3u     /* info 00h normal NVM subsystem shutdown */
+#define NVME_AER_TYPE_ONE_SHOT  4u     /* info 00h controller data queue */
+#define NVME_AER_TYPE_IO        6u     /* specific to the I/O command set */
+#define NVME_AER_TYPE_VS        7u     /* vendor specific */
 
 /*
  * Read, Write, Compare, Write Zeroes: the starting LBA is CDW10 (low) and CDW11 (high), both in
  * logical blocks. NLB is 0-based: a length of 0 cannot be said, FFFFh is 65536 blocks.
  * [NVM 1.1 §3.3.4, Fig. 53: Read, CDW12; §3.3.6, Fig. 70: Write, CDW12]
  */
-#define NVME_RW_NLB(cdw12)            NVME__GET(cdw12, 15, 0)  /* logical blocks, 0-based */
-#define NVME_RW_DTYPE(cdw12)          NVME__GET(cdw12, 23, 20) /* directive type (Write) */
-#define NVME_RW_STC(cdw12)            NVME__GET(cdw12, 24, 24) /* storage tag check */
-#define NVME_RW_PRINFO(cdw12)         NVME__GET(cdw12, 29, 26) /* protection information */
-#define NVME_RW_FUA(cdw12)            NVME__GET(cdw12, 30, 30) /* force unit access: no cache */
-#define NVME_RW_LR(cdw12)             NVME__GET(cdw12, 31, 31) /* limited retry */
-#define NVME_RW_NLB_SET(x)            NVME__PUT(x, 15, 0)
-#define NVME_RW_DTYPE_SET(x)          NVME__PUT(x, 23, 20)
-#define NVME_RW_STC_SET(x)            NVME__PUT(x, 24, 24)
-#define NVME_RW_PRINFO_SET(x)         NVME__PUT(x, 29, 26)
-#define NVME_RW_FUA_SET(x)            NVME__PUT(x, 30, 30)
-#define NVME_RW_LR_SET(x)             NVME__PUT(x, 31, 31)
-#define NVME_RW_SLBA(cdw10, cdw11)    ((uint64_t)(cdw11) << 32 | (uint64_t)(cdw10))
-#define NVME_WRITE_ZEROES_DEAC_SET(x) NVME__PUT(x, 25, 25) /* deallocate if possible */
+#define NVME_RW_NLB                15, 0  /* logical blocks, 0-based */
+#define NVME_RW_DTYPE              23, 20 /* directive type (Write) */
+#define NVME_RW_STC                24, 24 /* storage tag check */
+#define NVME_RW_PRINFO             29, 26 /* protection information */
+#define NVME_RW_FUA                30, 30 /* force unit access: no cache */
+#define NVME_RW_LR                 31, 31 /* limited retry */
+#define NVME_RW_SLBA(cdw10, cdw11) ((uint64_t)(cdw11) << 32 | (uint64_t)(cdw10))
+#define NVME_WRITE_ZEROES_DEAC     25, 25 /* deallocate if possible */
 
 /*
  * Dataset Management: up to 256 ranges in the data buffer, their number 0-based in CDW10.
@@ -1138,10 +1058,8 @@ struct nvme_dsm_range {
 };
 NVME__SIZE(struct nvme_dsm_range, 16);
 NVME__AT(struct nvme_dsm_range, slba, 8);
-#define NVME_DSM_NR(cdw10) NVME__GET(cdw10, 7, 0) /* number of ranges, 0-based */
-#define NVME_DSM_AD(cdw11) NVME__GET(cdw11, 2, 2) /* attribute: deallocate */
-#define NVME_DSM_NR_SET(x) NVME__PUT(x, 7, 0)
-#define NVME_DSM_AD_SET(x) NVME__PUT(x, 2, 2)
+#define NVME_DSM_NR 7, 0 /* number of ranges, 0-based */
+#define NVME_DSM_AD 2, 2 /* attribute: deallocate */
 
 /* ---- Identify data structures --------------------------------------------------------------- */
 
@@ -1347,33 +1265,33 @@ NVME__AT(struct nvme_id_ctrlr, dctype, 1806);
 NVME__AT(struct nvme_id_ctrlr, psd, 2048);
 NVME__AT(struct nvme_id_ctrlr, vs, 3072);
 
-#define NVME_OACS_SECURITY       0x0001u /* bits of oacs: Security Send and Receive */
-#define NVME_OACS_FORMAT         0x0002u /* Format NVM */
-#define NVME_OACS_FIRMWARE       0x0004u /* Firmware Commit and Image Download */
-#define NVME_OACS_NS_MGMT        0x0008u /* Namespace Management and Attachment */
-#define NVME_OACS_SELF_TEST      0x0010u /* Device Self-test */
-#define NVME_OACS_DIRECTIVES     0x0020u /* Directive Send and Receive */
-#define NVME_OACS_MI             0x0040u /* NVMe-MI Send and Receive */
-#define NVME_OACS_VIRT_MGMT      0x0080u /* Virtualization Management */
-#define NVME_OACS_DBBUF          0x0100u /* Doorbell Buffer Config */
-#define NVME_OACS_LBA_STATUS     0x0200u /* Get LBA Status */
-#define NVME_OACS_LOCKDOWN       0x0400u /* Lockdown */
-#define NVME_FNA_FORMAT_ALL      0x01u   /* bits of fna: Format NVM formats all namespaces */
-#define NVME_FNA_ERASE_ALL       0x02u   /* a secure erase erases all namespaces */
-#define NVME_FNA_CRYPTO_ERASE    0x04u   /* cryptographic erase is supported */
-#define NVME_ONCS_COMPARE        0x0001u /* bits of oncs: Compare */
-#define NVME_ONCS_WRITE_UNC      0x0002u /* Write Uncorrectable */
-#define NVME_ONCS_DSM            0x0004u /* Dataset Management */
-#define NVME_ONCS_WRITE_ZEROES   0x0008u /* Write Zeroes */
-#define NVME_ONCS_SAVE           0x0010u /* Save and Select fields of the features commands */
-#define NVME_ONCS_RESERVATIONS   0x0020u /* reservations */
-#define NVME_ONCS_TIMESTAMP      0x0040u /* Timestamp feature */
-#define NVME_ONCS_VERIFY         0x0080u /* Verify */
-#define NVME_ONCS_COPY           0x0100u /* Copy */
-#define NVME_ID_SGLS(sgls)       NVME__GET(sgls, 1, 0) /* 0 no SGLs, 1 any, 2 dword aligned */
-#define NVME_ID_QES_MIN(qes)     NVME__GET(qes, 3, 0)  /* of sqes or cqes: required size, 2^n */
-#define NVME_ID_QES_MAX(qes)     NVME__GET(qes, 7, 4)  /* of sqes or cqes: maximum size, 2^n */
-#define NVME_ID_VWC_PRESENT(vwc) NVME__GET(vwc, 0, 0)
+#define NVME_OACS_SECURITY     0x0001u /* bits of oacs: Security Send and Receive */
+#define NVME_OACS_FORMAT       0x0002u /* Format NVM */
+#define NVME_OACS_FIRMWARE     0x0004u /* Firmware Commit and Image Download */
+#define NVME_OACS_NS_MGMT      0x0008u /* Namespace Management and Attachment */
+#define NVME_OACS_SELF_TEST    0x0010u /* Device Self-test */
+#define NVME_OACS_DIRECTIVES   0x0020u /* Directive Send and Receive */
+#define NVME_OACS_MI           0x0040u /* NVMe-MI Send and Receive */
+#define NVME_OACS_VIRT_MGMT    0x0080u /* Virtualization Management */
+#define NVME_OACS_DBBUF        0x0100u /* Doorbell Buffer Config */
+#define NVME_OACS_LBA_STATUS   0x0200u /* Get LBA Status */
+#define NVME_OACS_LOCKDOWN     0x0400u /* Lockdown */
+#define NVME_FNA_FORMAT_ALL    0x01u   /* bits of fna: Format NVM formats all namespaces */
+#define NVME_FNA_ERASE_ALL     0x02u   /* a secure erase erases all namespaces */
+#define NVME_FNA_CRYPTO_ERASE  0x04u   /* cryptographic erase is supported */
+#define NVME_ONCS_COMPARE      0x0001u /* bits of oncs: Compare */
+#define NVME_ONCS_WRITE_UNC    0x0002u /* Write Uncorrectable */
+#define NVME_ONCS_DSM          0x0004u /* Dataset Management */
+#define NVME_ONCS_WRITE_ZEROES 0x0008u /* Write Zeroes */
+#define NVME_ONCS_SAVE         0x0010u /* Save and Select fields of the features commands */
+#define NVME_ONCS_RESERVATIONS 0x0020u /* reservations */
+#define NVME_ONCS_TIMESTAMP    0x0040u /* Timestamp feature */
+#define NVME_ONCS_VERIFY       0x0080u /* Verify */
+#define NVME_ONCS_COPY         0x0100u /* Copy */
+#define NVME_ID_SGLS           1, 0    /* 0 no SGLs, 1 any, 2 dword aligned */
+#define NVME_ID_QES_MIN        3, 0    /* of sqes or cqes: required size, 2^n */
+#define NVME_ID_QES_MAX        7, 4    /* of sqes or cqes: maximum size, 2^n */
+#define NVME_ID_VWC_PRESENT    0, 0
 
 /*
  * LBA format: a block has 2^lbads bytes of data and ms bytes of metadata. lbads below 9 (512
@@ -1453,12 +1371,15 @@ NVME__AT(struct nvme_id_ns, eui64, 120);
 NVME__AT(struct nvme_id_ns, lbaf, 128);
 NVME__AT(struct nvme_id_ns, vs, 384);
 
-#define NVME_FPI_SUPPORTED(fpi) NVME__GET(fpi, 7, 7) /* fpi: the percentage below means something */
-#define NVME_FPI_REMAINING(fpi) NVME__GET(fpi, 6, 0) /* per cent of a format still to be done */
+#define NVME_FPI_SUPPORTED 7, 7 /* fpi: the percentage below means something */
+#define NVME_FPI_REMAINING 6, 0 /* per cent of a format still to be done */
 
 /* Index into lbaf: low 4 bits in [3:0], upper 2 bits in [6:5]; never above 63. */
-#define NVME_FLBAS_INDEX(flbas) (NVME__GET(flbas, 6, 5) << 4 | NVME__GET(flbas, 3, 0))
-#define NVME_FLBAS_EXT(flbas)   NVME__GET(flbas, 4, 4) /* metadata follows each block in the data */
+#define NVME_FLBAS_LOW  3, 0 /* format index, bits 3:0 */
+#define NVME_FLBAS_HIGH 6, 5 /* format index, bits 5:4 */
+#define NVME_FLBAS_INDEX(flbas) \
+	(NVME_GET(flbas, NVME_FLBAS_HIGH) << 4 | NVME_GET(flbas, NVME_FLBAS_LOW))
+#define NVME_FLBAS_EXT 4, 4 /* metadata follows each block in the data */
 
 /* List of namespace identifiers, ascending, ended by the first 0 if it is not full.
  * [Base 2.1: Namespace List] */
@@ -2838,12 +2759,12 @@ NVMEDEF const char *nvme_status_full_name(uint8_t sct, uint8_t sc, uint8_t opc)
 static void nvme__format_dptr(char *buf, size_t size, const struct nvme_cmd *cmd)
 {
 	const struct nvme_sgl_desc *sgl = &cmd->dptr.sgl;
-	uint8_t type = (uint8_t)NVME_SGL_TYPE(sgl->id);
-	uint32_t psdt = NVME_CMD_PSDT(cmd->flags);
+	uint8_t type = (uint8_t)NVME_GET(sgl->id, NVME_SGL_TYPE);
+	uint32_t psdt = NVME_GET(cmd->flags, NVME_CMD_PSDT);
 	char tail[40] = "";
 
 	buf[0] = '\0';
-	if (NVME_OPC_DATA(cmd->opc) == NVME_OPC_DATA_NONE)
+	if (NVME_GET(cmd->opc, NVME_OPC_DATA) == NVME_OPC_DATA_NONE)
 		return;
 	if (psdt == NVME_PSDT_PRP) {
 		snprintf(buf, size, "PRP1 0x%" PRIx64 " PRP2 0x%" PRIx64, cmd->dptr.prp.prp1,
@@ -2864,7 +2785,8 @@ static void nvme__format_dptr(char *buf, size_t size, const struct nvme_cmd *cmd
 		         sgl->len & 0xffffffu, key);
 	}
 	snprintf(buf, size, "SGL %s %s 0x%" PRIx64 "%s", nvme_sgl_type_name(type),
-	         nvme_sgl_subtype_name((uint8_t)NVME_SGL_SUBTYPE(sgl->id)), sgl->addr, tail);
+	         nvme_sgl_subtype_name((uint8_t)NVME_GET(sgl->id, NVME_SGL_SUBTYPE)), sgl->addr,
+	         tail);
 }
 
 static int nvme__format_admin_cmd(char *buf, size_t size, uint16_t qid, const struct nvme_cmd *cmd)
@@ -2877,7 +2799,7 @@ static int nvme__format_admin_cmd(char *buf, size_t size, uint16_t qid, const st
 	case NVME_OPC_SET_FEATURES:
 	case NVME_OPC_GET_FEATURES:
 		return snprintf(buf, size, "%s %s cid:%u cdw10:%08" PRIx32 " %s", name,
-		                nvme_feat_name((uint8_t)NVME_FEATURES_FID(cmd->cdw10)),
+		                nvme_feat_name((uint8_t)NVME_GET(cmd->cdw10, NVME_FEATURES_FID)),
 		                (unsigned)cmd->cid, cmd->cdw10, dptr);
 	case NVME_OPC_FABRIC:
 		return snprintf(buf, size, "%s %s qid:%u cid:%u %s", name,
@@ -2904,11 +2826,12 @@ static int nvme__format_io_cmd(char *buf, size_t size, uint16_t qid, const struc
 	case NVME_OPC_WRITE_UNCORRECTABLE:
 	case NVME_OPC_COMPARE:
 		nvme__format_dptr(dptr, sizeof(dptr), cmd);
-		return snprintf(
-			buf, size,
-			"%s sqid:%u cid:%u nsid:%" PRId32 " lba:%" PRIu64 " len:%" PRIu32 " %s",
-			name, (unsigned)qid, (unsigned)cmd->cid, (int32_t)cmd->nsid,
-			NVME_RW_SLBA(cmd->cdw10, cmd->cdw11), NVME_RW_NLB(cmd->cdw12) + 1, dptr);
+		return snprintf(buf, size,
+		                "%s sqid:%u cid:%u nsid:%" PRId32 " lba:%" PRIu64 " len:%" PRIu32
+		                " %s",
+		                name, (unsigned)qid, (unsigned)cmd->cid, (int32_t)cmd->nsid,
+		                NVME_RW_SLBA(cmd->cdw10, cmd->cdw11),
+		                NVME_GET(cmd->cdw12, NVME_RW_NLB) + 1, dptr);
 	case NVME_OPC_FLUSH:
 	case NVME_OPC_DATASET_MANAGEMENT:
 		return snprintf(buf, size, "%s sqid:%u cid:%u nsid:%" PRId32, name, (unsigned)qid,
@@ -2929,21 +2852,22 @@ NVMEDEF int nvme_format_cmd(char *buf, size_t size, uint16_t qid, const struct n
 
 NVMEDEF int nvme_format_cpl(char *buf, size_t size, uint16_t qid, const struct nvme_cpl *cpl)
 {
-	uint8_t sct = (uint8_t)NVME_CPL_SCT(cpl->status);
-	uint8_t sc = (uint8_t)NVME_CPL_SC(cpl->status);
+	uint8_t sct = (uint8_t)NVME_GET(cpl->status, NVME_CPL_SCT);
+	uint8_t sc = (uint8_t)NVME_GET(cpl->status, NVME_CPL_SC);
 
 	return snprintf(buf, size,
 	                "%s (%02x/%02x) qid:%u cid:%u cdw0:%" PRIx32 " sqhd:%04x p:%" PRIx32
 	                " m:%" PRIx32 " dnr:%" PRIx32,
 	                nvme_status_name(sct, sc), (unsigned)sct, (unsigned)sc, (unsigned)qid,
-	                (unsigned)cpl->cid, cpl->cdw0, (unsigned)cpl->sqhd, NVME_CPL_P(cpl->status),
-	                NVME_CPL_M(cpl->status), NVME_CPL_DNR(cpl->status));
+	                (unsigned)cpl->cid, cpl->cdw0, (unsigned)cpl->sqhd,
+	                NVME_GET(cpl->status, NVME_CPL_P), NVME_GET(cpl->status, NVME_CPL_M),
+	                NVME_GET(cpl->status, NVME_CPL_DNR));
 }
 
 NVMEDEF int nvme_format_version(char *buf, size_t size, uint32_t vs)
 {
-	return snprintf(buf, size, "%" PRIu32 ".%" PRIu32 ".%" PRIu32, NVME_VS_MJR(vs),
-	                NVME_VS_MNR(vs), NVME_VS_TER(vs));
+	return snprintf(buf, size, "%" PRIu32 ".%" PRIu32 ".%" PRIu32, NVME_GET(vs, NVME_VS_MJR),
+	                NVME_GET(vs, NVME_VS_MNR), NVME_GET(vs, NVME_VS_TER));
 }
 
 /* ---- registers ------------------------------------------------------------------------------ */
@@ -3049,29 +2973,32 @@ static const struct nvme__name nvme__cmbsz_szu_codes[] = {
 static const struct nvme_field nvme__no_fields[] = {NVME__FIELD_END};
 
 static const struct nvme_field nvme__cap_fields[] = {
-	{61, 61, NVME__UNIT_YES, "NSSES", "NVM Subsystem Shutdown Enhancements Supported", NULL},
-	{60, 59, NVME__UNIT_BITS, "CRMS", "Controller Ready Modes Supported", nvme__cap_crms_bits},
-	{58, 58, NVME__UNIT_YES, "NSSS", "NVM Subsystem Shutdown Supported", NULL},
-	{57, 57, NVME__UNIT_YES, "CMBS", "Controller Memory Buffer Supported", NULL},
-	{56, 56, NVME__UNIT_YES, "PMRS", "Persistent Memory Region Supported", NULL},
-	{55, 52, NVME__UNIT_LOG2_PAGE, "MPSMAX", "Memory Page Size Maximum", NULL},
-	{51, 48, NVME__UNIT_LOG2_PAGE, "MPSMIN", "Memory Page Size Minimum", NULL},
-	{47, 46, NVME__UNIT_CODES, "CPS", "Controller Power Scope", nvme__cap_cps_codes},
-	{45, 45, NVME__UNIT_YES, "BPS", "Boot Partition Support", NULL},
-	{44, 37, NVME__UNIT_BITS, "CSS", "Command Sets Supported", nvme__cap_css_bits},
-	{36, 36, NVME__UNIT_YES, "NSSRS", "NVM Subsystem Reset Supported", NULL},
-	{35, 32, NVME__UNIT_LOG2_DWORD, "DSTRD", "Doorbell Stride", NULL},
-	{31, 24, NVME__UNIT_500MS, "TO", "Timeout", NULL},
-	{18, 17, NVME__UNIT_BITS, "AMS", "Arbitration Mechanism Supported", nvme__cap_ams_bits},
-	{16, 16, NVME__UNIT_YES, "CQR", "Contiguous Queues Required", NULL},
-	{15, 0, NVME__UNIT_ENTRIES, "MQES", "Maximum Queue Entries Supported", NULL},
+	{NVME_CAP_NSSES, NVME__UNIT_YES, "NSSES", "NVM Subsystem Shutdown Enhancements Supported",
+         NULL},
+	{NVME_CAP_CRMS, NVME__UNIT_BITS, "CRMS", "Controller Ready Modes Supported",
+         nvme__cap_crms_bits},
+	{NVME_CAP_NSSS, NVME__UNIT_YES, "NSSS", "NVM Subsystem Shutdown Supported", NULL},
+	{NVME_CAP_CMBS, NVME__UNIT_YES, "CMBS", "Controller Memory Buffer Supported", NULL},
+	{NVME_CAP_PMRS, NVME__UNIT_YES, "PMRS", "Persistent Memory Region Supported", NULL},
+	{NVME_CAP_MPSMAX, NVME__UNIT_LOG2_PAGE, "MPSMAX", "Memory Page Size Maximum", NULL},
+	{NVME_CAP_MPSMIN, NVME__UNIT_LOG2_PAGE, "MPSMIN", "Memory Page Size Minimum", NULL},
+	{NVME_CAP_CPS, NVME__UNIT_CODES, "CPS", "Controller Power Scope", nvme__cap_cps_codes},
+	{NVME_CAP_BPS, NVME__UNIT_YES, "BPS", "Boot Partition Support", NULL},
+	{NVME_CAP_CSS, NVME__UNIT_BITS, "CSS", "Command Sets Supported", nvme__cap_css_bits},
+	{NVME_CAP_NSSRS, NVME__UNIT_YES, "NSSRS", "NVM Subsystem Reset Supported", NULL},
+	{NVME_CAP_DSTRD, NVME__UNIT_LOG2_DWORD, "DSTRD", "Doorbell Stride", NULL},
+	{NVME_CAP_TO, NVME__UNIT_500MS, "TO", "Timeout", NULL},
+	{NVME_CAP_AMS, NVME__UNIT_BITS, "AMS", "Arbitration Mechanism Supported",
+         nvme__cap_ams_bits},
+	{NVME_CAP_CQR, NVME__UNIT_YES, "CQR", "Contiguous Queues Required", NULL},
+	{NVME_CAP_MQES, NVME__UNIT_ENTRIES, "MQES", "Maximum Queue Entries Supported", NULL},
 	NVME__FIELD_END,
 };
 
 static const struct nvme_field nvme__vs_fields[] = {
-	{31, 16, NVME__UNIT_NONE, "MJR", "Major Version Number", NULL},
-	{15, 8, NVME__UNIT_NONE, "MNR", "Minor Version Number", NULL},
-	{7, 0, NVME__UNIT_NONE, "TER", "Tertiary Version Number", NULL},
+	{NVME_VS_MJR, NVME__UNIT_NONE, "MJR", "Major Version Number", NULL},
+	{NVME_VS_MNR, NVME__UNIT_NONE, "MNR", "Minor Version Number", NULL},
+	{NVME_VS_TER, NVME__UNIT_NONE, "TER", "Tertiary Version Number", NULL},
 	NVME__FIELD_END,
 };
 
@@ -3086,24 +3013,26 @@ static const struct nvme_field nvme__intmc_fields[] = {
 };
 
 static const struct nvme_field nvme__cc_fields[] = {
-	{24, 24, NVME__UNIT_YES, "CRIME", "Controller Ready Independent of Media Enable", NULL},
-	{23, 20, NVME__UNIT_LOG2, "IOCQES", "I/O Completion Queue Entry Size", NULL},
-	{19, 16, NVME__UNIT_LOG2, "IOSQES", "I/O Submission Queue Entry Size", NULL},
-	{15, 14, NVME__UNIT_CODES, "SHN", "Shutdown Notification", nvme__cc_shn_codes},
-	{13, 11, NVME__UNIT_CODES, "AMS", "Arbitration Mechanism Selected", nvme__cc_ams_codes},
-	{10, 7, NVME__UNIT_LOG2_PAGE, "MPS", "Memory Page Size", NULL},
-	{6, 4, NVME__UNIT_CODES, "CSS", "I/O Command Set Selected", nvme__cc_css_codes},
-	{0, 0, NVME__UNIT_CODES, "EN", "Enable", nvme__cc_en_codes},
+	{NVME_CC_CRIME, NVME__UNIT_YES, "CRIME", "Controller Ready Independent of Media Enable",
+         NULL},
+	{NVME_CC_IOCQES, NVME__UNIT_LOG2, "IOCQES", "I/O Completion Queue Entry Size", NULL},
+	{NVME_CC_IOSQES, NVME__UNIT_LOG2, "IOSQES", "I/O Submission Queue Entry Size", NULL},
+	{NVME_CC_SHN, NVME__UNIT_CODES, "SHN", "Shutdown Notification", nvme__cc_shn_codes},
+	{NVME_CC_AMS, NVME__UNIT_CODES, "AMS", "Arbitration Mechanism Selected",
+         nvme__cc_ams_codes},
+	{NVME_CC_MPS, NVME__UNIT_LOG2_PAGE, "MPS", "Memory Page Size", NULL},
+	{NVME_CC_CSS, NVME__UNIT_CODES, "CSS", "I/O Command Set Selected", nvme__cc_css_codes},
+	{NVME_CC_EN, NVME__UNIT_CODES, "EN", "Enable", nvme__cc_en_codes},
 	NVME__FIELD_END,
 };
 
 static const struct nvme_field nvme__csts_fields[] = {
-	{6, 6, NVME__UNIT_CODES, "ST", "Shutdown Type", nvme__csts_st_codes},
-	{5, 5, NVME__UNIT_YES, "PP", "Processing Paused", NULL},
-	{4, 4, NVME__UNIT_YES, "NSSRO", "NVM Subsystem Reset Occurred", NULL},
-	{3, 2, NVME__UNIT_CODES, "SHST", "Shutdown Status", nvme__csts_shst_codes},
-	{1, 1, NVME__UNIT_CODES, "CFS", "Controller Fatal Status", nvme__csts_cfs_codes},
-	{0, 0, NVME__UNIT_CODES, "RDY", "Ready", nvme__csts_rdy_codes},
+	{NVME_CSTS_ST, NVME__UNIT_CODES, "ST", "Shutdown Type", nvme__csts_st_codes},
+	{NVME_CSTS_PP, NVME__UNIT_YES, "PP", "Processing Paused", NULL},
+	{NVME_CSTS_NSSRO, NVME__UNIT_YES, "NSSRO", "NVM Subsystem Reset Occurred", NULL},
+	{NVME_CSTS_SHST, NVME__UNIT_CODES, "SHST", "Shutdown Status", nvme__csts_shst_codes},
+	{NVME_CSTS_CFS, NVME__UNIT_CODES, "CFS", "Controller Fatal Status", nvme__csts_cfs_codes},
+	{NVME_CSTS_RDY, NVME__UNIT_CODES, "RDY", "Ready", nvme__csts_rdy_codes},
 	NVME__FIELD_END,
 };
 
@@ -3113,49 +3042,52 @@ static const struct nvme_field nvme__nssr_fields[] = {
 };
 
 static const struct nvme_field nvme__aqa_fields[] = {
-	{27, 16, NVME__UNIT_ENTRIES, "ACQS", "Admin Completion Queue Size", NULL},
-	{11, 0, NVME__UNIT_ENTRIES, "ASQS", "Admin Submission Queue Size", NULL},
+	{NVME_AQA_ACQS, NVME__UNIT_ENTRIES, "ACQS", "Admin Completion Queue Size", NULL},
+	{NVME_AQA_ASQS, NVME__UNIT_ENTRIES, "ASQS", "Admin Submission Queue Size", NULL},
 	NVME__FIELD_END,
 };
 
 static const struct nvme_field nvme__asq_fields[] = {
-	{63, 12, NVME__UNIT_PAGE_ADDR, "ASQB", "Admin Submission Queue Base", NULL},
+	{NVME_ASQ_ASQB, NVME__UNIT_PAGE_ADDR, "ASQB", "Admin Submission Queue Base", NULL},
 	NVME__FIELD_END,
 };
 
 static const struct nvme_field nvme__acq_fields[] = {
-	{63, 12, NVME__UNIT_PAGE_ADDR, "ACQB", "Admin Completion Queue Base", NULL},
+	{NVME_ACQ_ACQB, NVME__UNIT_PAGE_ADDR, "ACQB", "Admin Completion Queue Base", NULL},
 	NVME__FIELD_END,
 };
 
 static const struct nvme_field nvme__cmbloc_fields[] = {
-	{31, 12, NVME__UNIT_NONE, "OFST", "Offset, in units of CMBSZ.SZU", NULL},
-	{8, 8, NVME__UNIT_YES, "CQDA", "CMB Queue Dword Alignment", NULL},
-	{7, 7, NVME__UNIT_YES, "CDMMMS", "CMB Data Metadata Mixed Memory Support", NULL},
-	{6, 6, NVME__UNIT_YES, "CDPCILS", "CMB Data Pointer and Command Independent Locations",
+	{NVME_CMBLOC_OFST, NVME__UNIT_NONE, "OFST", "Offset, in units of CMBSZ.SZU", NULL},
+	{NVME_CMBLOC_CQDA, NVME__UNIT_YES, "CQDA", "CMB Queue Dword Alignment", NULL},
+	{NVME_CMBLOC_CDMMMS, NVME__UNIT_YES, "CDMMMS", "CMB Data Metadata Mixed Memory Support",
          NULL},
-	{5, 5, NVME__UNIT_YES, "CDPMLS", "CMB Data Pointer Mixed Locations Support", NULL},
-	{4, 4, NVME__UNIT_YES, "CQPDS", "CMB Queue Physically Discontiguous Support", NULL},
-	{3, 3, NVME__UNIT_YES, "CQMMS", "CMB Queue Mixed Memory Support", NULL},
-	{2, 0, NVME__UNIT_NONE, "BIR", "Base Indicator Register", NULL},
+	{NVME_CMBLOC_CDPCILS, NVME__UNIT_YES, "CDPCILS",
+         "CMB Data Pointer and Command Independent Locations", NULL},
+	{NVME_CMBLOC_CDPMLS, NVME__UNIT_YES, "CDPMLS", "CMB Data Pointer Mixed Locations Support",
+         NULL},
+	{NVME_CMBLOC_CQPDS, NVME__UNIT_YES, "CQPDS", "CMB Queue Physically Discontiguous Support",
+         NULL},
+	{NVME_CMBLOC_CQMMS, NVME__UNIT_YES, "CQMMS", "CMB Queue Mixed Memory Support", NULL},
+	{NVME_CMBLOC_BIR, NVME__UNIT_NONE, "BIR", "Base Indicator Register", NULL},
 	NVME__FIELD_END,
 };
 
 static const struct nvme_field nvme__cmbsz_fields[] = {
-	{31, 12, NVME__UNIT_NONE, "SZ", "Size, in units of SZU", NULL},
-	{11, 8, NVME__UNIT_CODES, "SZU", "Size Units", nvme__cmbsz_szu_codes},
-	{4, 4, NVME__UNIT_YES, "WDS", "Write Data Support", NULL},
-	{3, 3, NVME__UNIT_YES, "RDS", "Read Data Support", NULL},
-	{2, 2, NVME__UNIT_YES, "LISTS", "PRP SGL List Support", NULL},
-	{1, 1, NVME__UNIT_YES, "CQS", "Completion Queue Support", NULL},
-	{0, 0, NVME__UNIT_YES, "SQS", "Submission Queue Support", NULL},
+	{NVME_CMBSZ_SZ, NVME__UNIT_NONE, "SZ", "Size, in units of SZU", NULL},
+	{NVME_CMBSZ_SZU, NVME__UNIT_CODES, "SZU", "Size Units", nvme__cmbsz_szu_codes},
+	{NVME_CMBSZ_WDS, NVME__UNIT_YES, "WDS", "Write Data Support", NULL},
+	{NVME_CMBSZ_RDS, NVME__UNIT_YES, "RDS", "Read Data Support", NULL},
+	{NVME_CMBSZ_LISTS, NVME__UNIT_YES, "LISTS", "PRP SGL List Support", NULL},
+	{NVME_CMBSZ_CQS, NVME__UNIT_YES, "CQS", "Completion Queue Support", NULL},
+	{NVME_CMBSZ_SQS, NVME__UNIT_YES, "SQS", "Submission Queue Support", NULL},
 	NVME__FIELD_END,
 };
 
 static const struct nvme_field nvme__cmbmsc_fields[] = {
-	{63, 12, NVME__UNIT_PAGE_ADDR, "CBA", "Controller Base Address", NULL},
-	{1, 1, NVME__UNIT_YES, "CMSE", "Controller Memory Space Enable", NULL},
-	{0, 0, NVME__UNIT_YES, "CRE", "Capabilities Registers Enabled", NULL},
+	{NVME_CMBMSC_CBA, NVME__UNIT_PAGE_ADDR, "CBA", "Controller Base Address", NULL},
+	{NVME_CMBMSC_CMSE, NVME__UNIT_YES, "CMSE", "Controller Memory Space Enable", NULL},
+	{NVME_CMBMSC_CRE, NVME__UNIT_YES, "CRE", "Capabilities Registers Enabled", NULL},
 	NVME__FIELD_END,
 };
 
@@ -3165,8 +3097,9 @@ static const struct nvme_field nvme__nssd_fields[] = {
 };
 
 static const struct nvme_field nvme__crto_fields[] = {
-	{31, 16, NVME__UNIT_500MS, "CRIMT", "Controller Ready Independent of Media Timeout", NULL},
-	{15, 0, NVME__UNIT_500MS, "CRWMT", "Controller Ready With Media Timeout", NULL},
+	{NVME_CRTO_CRIMT, NVME__UNIT_500MS, "CRIMT",
+         "Controller Ready Independent of Media Timeout", NULL},
+	{NVME_CRTO_CRWMT, NVME__UNIT_500MS, "CRWMT", "Controller Ready With Media Timeout", NULL},
 	NVME__FIELD_END,
 };
 
@@ -5812,7 +5745,7 @@ static int nvme__ctrlr_check_csts(struct nvme_ctrlr *ctrlr, uint32_t *csts)
 	                                   : nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
 	if (*csts == UINT32_MAX)
 		return nvme__ctrlr_set_gone(ctrlr);
-	return NVME_CSTS_CFS(*csts) != 0 ? -EIO : 0;
+	return NVME_GET(*csts, NVME_CSTS_CFS) != 0 ? -EIO : 0;
 }
 
 /* CC, before it is changed: all ones must not be written back. */
@@ -5986,7 +5919,7 @@ static int nvme_qpair_construct(struct nvme_ctrlr *ctrlr, uint16_t id, uint32_t 
                                 uint32_t max_xfer_size, struct nvme_qpair **out)
 {
 	struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
-	uint32_t dstrd = NVME_CAP_DSTRD(ctrlr->cap);
+	uint32_t dstrd = NVME_GET(ctrlr->cap, NVME_CAP_DSTRD);
 	int rc;
 
 	if (qp == NULL)
@@ -6592,13 +6525,14 @@ NVME__HOT int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, c
 static int nvme__check_raw(const struct nvme_qpair *qp, const struct nvme_cmd *cmd, const void *buf,
                            uint32_t len, bool has_cb)
 {
-	const char *why = cmd == NULL                      ? "cmd is NULL"
-	                  : !has_cb                        ? "it has no callback"
-	                  : len == 0                       ? NULL
-	                  : buf == NULL                    ? "buf is NULL, but len is not 0"
-	                  : NVME_CMD_PSDT(cmd->flags) != 0 ? "the driver builds PRPs for buf, "
-	                                                     "not SGLs: clear PSDT, or give len 0"
-	                                                   : NULL;
+	const char *why = cmd == NULL   ? "cmd is NULL"
+	                  : !has_cb     ? "it has no callback"
+	                  : len == 0    ? NULL
+	                  : buf == NULL ? "buf is NULL, but len is not 0"
+	                  : NVME_GET(cmd->flags, NVME_CMD_PSDT) != 0
+	                          ? "the driver builds PRPs for buf, "
+	                            "not SGLs: clear PSDT, or give len 0"
+	                          : NULL;
 
 	if (why != NULL) {
 		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
@@ -6745,11 +6679,11 @@ static int nvme__ctrlr_admin_check(struct nvme_ctrlr *ctrlr, const struct nvme_c
 	if (cmd == NULL)
 		return nvme__check_raw(ctrlr->adminq, cmd, NULL, 0, true);
 	if ((cmd->opc == NVME_OPC_DELETE_IO_SQ || cmd->opc == NVME_OPC_DELETE_IO_CQ) &&
-	    nvme__ctrlr_owns_qid(ctrlr, NVME_DELETE_IO_Q_QID(cmd->cdw10))) {
+	    nvme__ctrlr_owns_qid(ctrlr, NVME_GET(cmd->cdw10, NVME_DELETE_IO_Q_QID))) {
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 		              "queue %" PRIu32 " belongs to a queue pair of this driver: delete it "
 		              "with nvme_ctrlr_free_io_qpair()",
-		              NVME_DELETE_IO_Q_QID(cmd->cdw10));
+		              NVME_GET(cmd->cdw10, NVME_DELETE_IO_Q_QID));
 		return -EINVAL;
 	}
 	nvme__ctrlr_expect_ns_change(ctrlr, cmd);
@@ -7067,8 +7001,8 @@ static void nvme__cpl_set_none(struct nvme_cpl *cpl, uint16_t qid)
 	memset(cpl, 0, sizeof(*cpl));
 	cpl->sqid = qid;
 	cpl->cid = UINT16_MAX;
-	cpl->status = (uint16_t)(NVME_CPL_SCT_SET(NVME_SCT_PATH) |
-	                         NVME_CPL_SC_SET(NVME_SC_ABORTED_BY_HOST));
+	cpl->status = (uint16_t)((uint16_t)NVME_SET(NVME_SCT_PATH, NVME_CPL_SCT) |
+	                         (uint16_t)NVME_SET(NVME_SC_ABORTED_BY_HOST, NVME_CPL_SC));
 }
 
 static uint32_t nvme__qpair_timeout_ms(const struct nvme_qpair *qp)
@@ -7339,8 +7273,9 @@ static int nvme_ctrlr_read_vs(struct nvme_ctrlr *ctrlr)
 			ctrlr->dev.name);
 		return -EIO;
 	}
-	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO, "NVMe version %u.%u.%u", NVME_VS_MJR(ctrlr->vs),
-	              NVME_VS_MNR(ctrlr->vs), NVME_VS_TER(ctrlr->vs));
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO, "NVMe version %u.%u.%u",
+	              NVME_GET(ctrlr->vs, NVME_VS_MJR), NVME_GET(ctrlr->vs, NVME_VS_MNR),
+	              NVME_GET(ctrlr->vs, NVME_VS_TER));
 	return 0;
 }
 
@@ -7365,10 +7300,10 @@ static void nvme__trace_attach(const struct nvme_ctrlr *ctrlr)
  */
 static uint32_t nvme__ctrlr_ready_timeout(struct nvme_ctrlr *ctrlr)
 {
-	uint32_t units = NVME_CAP_TO(ctrlr->cap), crwmt = 0;
+	uint32_t units = NVME_GET(ctrlr->cap, NVME_CAP_TO), crwmt = 0;
 
-	if ((NVME_CAP_CRMS(ctrlr->cap) & NVME_CAP_CRMS_CRWMS) != 0)
-		crwmt = NVME_CRTO_CRWMT(nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CRTO));
+	if ((NVME_GET(ctrlr->cap, NVME_CAP_CRMS) & NVME_CAP_CRMS_CRWMS) != 0)
+		crwmt = NVME_GET(nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CRTO), NVME_CRTO_CRWMT);
 	units = crwmt > units ? crwmt : units;
 	return (units > 0 ? units : 1) * 500;
 }
@@ -7391,28 +7326,28 @@ static int nvme_ctrlr_read_cap(struct nvme_ctrlr *ctrlr)
 	}
 	nvme__trace_attach(ctrlr);
 	ctrlr->ready_timeout = nvme__ctrlr_ready_timeout(ctrlr);
-	if ((4096u << NVME_CAP_MPSMIN(ctrlr->cap)) > NVME__MAX_PAGE_SIZE) {
+	if ((4096u << NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN)) > NVME__MAX_PAGE_SIZE) {
 		NVME__DEV_LOG(
 			dev, NVME_LOG_ERROR,
 			"the controller's smallest memory page is %u KiB (CAP.MPSMIN): this driver "
 			"goes up to %u KiB; use another controller",
-			4u << NVME_CAP_MPSMIN(ctrlr->cap), NVME__MAX_PAGE_SIZE >> 10);
+			4u << NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN), NVME__MAX_PAGE_SIZE >> 10);
 		return -ENOTSUP;
 	}
-	ctrlr->page_shift = 12 + NVME_CAP_MPSMIN(ctrlr->cap);
+	ctrlr->page_shift = 12 + NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN);
 	ctrlr->page_size = 1u << ctrlr->page_shift;
-	if (NVME_CAP_MQES(ctrlr->cap) == 0 ||
-	    dev->bar0_size < NVME_CQ_HDBL(1, NVME_CAP_DSTRD(ctrlr->cap)) + 4u) {
+	if (NVME_GET(ctrlr->cap, NVME_CAP_MQES) == 0 ||
+	    dev->bar0_size < NVME_CQ_HDBL(1, NVME_GET(ctrlr->cap, NVME_CAP_DSTRD)) + 4u) {
 		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
 		              "CAP = %016" PRIx64
 		              "h makes no sense (CAP.MQES %u, CAP.DSTRD %u, BAR0 of %zu "
 		              "bytes): power-cycle the device",
-		              ctrlr->cap, NVME_CAP_MQES(ctrlr->cap), NVME_CAP_DSTRD(ctrlr->cap),
-		              dev->bar0_size);
+		              ctrlr->cap, NVME_GET(ctrlr->cap, NVME_CAP_MQES),
+		              NVME_GET(ctrlr->cap, NVME_CAP_DSTRD), dev->bar0_size);
 		return -ENOTSUP;
 	}
 	if (ctrlr->opts.arb_mechanism == NVME_CC_AMS_WRR &&
-	    (NVME_CAP_AMS(ctrlr->cap) & NVME_CAP_AMS_WRR) == 0) {
+	    (NVME_GET(ctrlr->cap, NVME_CAP_AMS) & NVME_CAP_AMS_WRR) == 0) {
 		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
 		              "the controller has no weighted round robin (CAP.AMS): leave "
 		              "arb_mechanism 0");
@@ -7437,7 +7372,7 @@ static int nvme__ctrlr_wait_ready(struct nvme_ctrlr *ctrlr, uint32_t rdy, bool m
 		rc = nvme__ctrlr_check_csts(ctrlr, &csts);
 		if (rc == -ENODEV || (rc != 0 && mind_cfs))
 			return rc;
-		if (NVME_CSTS_RDY(csts) == rdy)
+		if (NVME_GET(csts, NVME_CSTS_RDY) == rdy)
 			return 0;
 		if (late)
 			return -ETIMEDOUT;
@@ -7471,7 +7406,7 @@ NVME__COLD int nvme__ctrlr_explain_ready(struct nvme_ctrlr *ctrlr, int rc)
 static void nvme_ctrlr_clear_en(struct nvme_ctrlr *ctrlr, uint32_t cc)
 {
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Setting CC.EN = 0");
-	nvme_reg_write_4(&ctrlr->dev, NVME_REG_CC, cc & ~NVME_CC_EN_SET(1));
+	nvme_reg_write_4(&ctrlr->dev, NVME_REG_CC, cc & ~NVME_SET(1, NVME_CC_EN));
 }
 
 /*
@@ -7491,9 +7426,9 @@ static int nvme_ctrlr_disable(struct nvme_ctrlr *ctrlr)
 		return rc;
 	if (nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 		return -ENODEV;
-	if (NVME_CC_EN(cc) != 0) {
+	if (NVME_GET(cc, NVME_CC_EN) != 0) {
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "CC.EN = 1");
-		if (NVME_CSTS_RDY(csts) == 0 && rc == 0) { /* still on its way up */
+		if (NVME_GET(csts, NVME_CSTS_RDY) == 0 && rc == 0) { /* still on its way up */
 			nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_1,
 			                     timeout);
 			rc = nvme__ctrlr_wait_ready(ctrlr, 1, true);
@@ -7527,7 +7462,7 @@ static int nvme_ctrlr_construct_admin_qpair(struct nvme_ctrlr *ctrlr)
 /* Which command sets to switch on: NVM alone, all of them, or none but admin. */
 static uint32_t nvme__ctrlr_choose_css(const struct nvme_ctrlr *ctrlr)
 {
-	uint32_t css = NVME_CAP_CSS(ctrlr->cap);
+	uint32_t css = NVME_GET(ctrlr->cap, NVME_CAP_CSS);
 
 	if ((css & NVME_CAP_CSS_NVM) != 0)
 		return NVME_CC_CSS_NVM;
@@ -7550,14 +7485,16 @@ static int nvme_ctrlr_enable(struct nvme_ctrlr *ctrlr)
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE, ctrlr->ready_timeout);
 	nvme_reg_write_8(dev, NVME_REG_ASQ, ctrlr->adminq->sq_iova);
 	nvme_reg_write_8(dev, NVME_REG_ACQ, ctrlr->adminq->cq_iova);
-	nvme_reg_write_4(dev, NVME_REG_AQA, NVME_AQA_ASQS_SET(size) | NVME_AQA_ACQS_SET(size));
+	nvme_reg_write_4(dev, NVME_REG_AQA,
+	                 NVME_SET(size, NVME_AQA_ASQS) | NVME_SET(size, NVME_AQA_ACQS));
 
-	cc = NVME_CC_CSS_SET(nvme__ctrlr_choose_css(ctrlr)) |
-	     NVME_CC_MPS_SET(NVME_CAP_MPSMIN(ctrlr->cap)) |
-	     NVME_CC_AMS_SET(ctrlr->opts.arb_mechanism) | NVME_CC_SHN_SET(NVME_CC_SHN_NONE) |
-	     NVME_CC_IOSQES_SET(6) | NVME_CC_IOCQES_SET(4);
+	cc = NVME_SET(nvme__ctrlr_choose_css(ctrlr), NVME_CC_CSS) |
+	     NVME_SET(NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN), NVME_CC_MPS) |
+	     NVME_SET(ctrlr->opts.arb_mechanism, NVME_CC_AMS) |
+	     NVME_SET(NVME_CC_SHN_NONE, NVME_CC_SHN) | NVME_SET(6, NVME_CC_IOSQES) |
+	     NVME_SET(4, NVME_CC_IOCQES);
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "Setting CC.EN = 1");
-	nvme_reg_write_4(dev, NVME_REG_CC, cc | NVME_CC_EN_SET(1));
+	nvme_reg_write_4(dev, NVME_REG_CC, cc | NVME_SET(1, NVME_CC_EN));
 
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
 	rc = nvme__ctrlr_wait_ready(ctrlr, 1, true);
@@ -7576,7 +7513,7 @@ static int nvme__ctrlr_turn_off(struct nvme_ctrlr *ctrlr)
 
 	if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 		return -ENODEV;
-	if (NVME_CC_EN(cc) != 0)
+	if (NVME_GET(cc, NVME_CC_EN) != 0)
 		nvme_ctrlr_clear_en(ctrlr, cc);
 	return nvme__ctrlr_wait_ready(ctrlr, 0, false);
 }
@@ -7613,7 +7550,7 @@ static int nvme_ctrlr_cmd_identify(struct nvme_ctrlr *ctrlr, uint32_t cns, uint3
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = NVME_OPC_IDENTIFY;
 	cmd.nsid = nsid;
-	cmd.cdw10 = NVME_IDENTIFY_CNS_SET(cns);
+	cmd.cdw10 = NVME_SET(cns, NVME_IDENTIFY_CNS);
 	return nvme__ctrlr_admin(ctrlr, &cmd, data, 4096, NULL);
 }
 
@@ -7645,7 +7582,8 @@ static int nvme_ctrlr_identify(struct nvme_ctrlr *ctrlr)
 			strerror(-rc));
 		return rc;
 	}
-	ctrlr->max_xfer_size = nvme__max_xfer_from_mdts(data->mdts, NVME_CAP_MPSMIN(ctrlr->cap));
+	ctrlr->max_xfer_size =
+		nvme__max_xfer_from_mdts(data->mdts, NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN));
 	if (ctrlr->adminq->max_xfer_size > ctrlr->max_xfer_size)
 		ctrlr->adminq->max_xfer_size = ctrlr->max_xfer_size;
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "transport max_xfer_size %u", NVME__MAX_XFER_SIZE);
@@ -7653,7 +7591,8 @@ static int nvme_ctrlr_identify(struct nvme_ctrlr *ctrlr)
 		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "MDTS max_xfer_size %" PRIu32,
 		              ctrlr->max_xfer_size);
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "CNTLID 0x%04x", data->cntlid);
-	if (NVME_ID_QES_MIN(data->sqes) > 6 || NVME_ID_QES_MIN(data->cqes) > 4) {
+	if (NVME_GET(data->sqes, NVME_ID_QES_MIN) > 6 ||
+	    NVME_GET(data->cqes, NVME_ID_QES_MIN) > 4) {
 		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
 		              "the controller wants larger queue entries (SQES %02xh, CQES %02xh) "
 		              "than 64 and "
@@ -7683,7 +7622,8 @@ static int nvme_ctrlr_set_num_queues(struct nvme_ctrlr *ctrlr)
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = NVME_OPC_SET_FEATURES;
 	cmd.cdw10 = NVME_FEAT_NUMBER_OF_QUEUES;
-	cmd.cdw11 = NVME_NUM_QUEUES_NSQ_SET(want - 1) | NVME_NUM_QUEUES_NCQ_SET(want - 1);
+	cmd.cdw11 =
+		NVME_SET(want - 1, NVME_NUM_QUEUES_NSQ) | NVME_SET(want - 1, NVME_NUM_QUEUES_NCQ);
 	rc = nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
 	if (rc == -EIO && nvme_cpl_is_error(&cpl)) {
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
@@ -7692,8 +7632,8 @@ static int nvme_ctrlr_set_num_queues(struct nvme_ctrlr *ctrlr)
 	}
 	if (rc != 0)
 		return rc;
-	sqs = NVME_NUM_QUEUES_NSQ(cpl.cdw0) + 1;
-	cqs = NVME_NUM_QUEUES_NCQ(cpl.cdw0) + 1;
+	sqs = NVME_GET(cpl.cdw0, NVME_NUM_QUEUES_NSQ) + 1;
+	cqs = NVME_GET(cpl.cdw0, NVME_NUM_QUEUES_NCQ) + 1;
 	ctrlr->num_io_queues = sqs < cqs ? sqs : cqs;
 	if (ctrlr->num_io_queues > want)
 		ctrlr->num_io_queues = want;
@@ -7787,7 +7727,7 @@ static int nvme__ns_parse(struct nvme_ns *ns)
 	ns->nsze = data->nsze;
 	ns->sector_size = 1u << lbaf->lbads;
 	ns->extended_sector_size = ns->sector_size;
-	if (NVME_FLBAS_EXT(data->flbas) != 0)
+	if (NVME_GET(data->flbas, NVME_FLBAS_EXT) != 0)
 		ns->extended_sector_size += lbaf->ms;
 	else
 		ns->separate_metadata = lbaf->ms != 0;
@@ -7990,12 +7930,13 @@ static void nvme__ctrlr_log_format_progress(struct nvme_ctrlr *ctrlr, uint32_t n
 	const struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, nsid);
 	struct nvme_id_ns data;
 
-	if (ns == NULL || NVME_FPI_SUPPORTED(ns->data.fpi) == 0 || ctrlr->adminq->num_free == 0)
+	if (ns == NULL || NVME_GET(ns->data.fpi, NVME_FPI_SUPPORTED) == 0 ||
+	    ctrlr->adminq->num_free == 0)
 		return;
 	if (nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, nsid, &data) == 0)
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
 		              "Format NVM of namespace %" PRIu32 ": %u %% remain", nsid,
-		              NVME_FPI_REMAINING(data.fpi));
+		              NVME_GET(data.fpi, NVME_FPI_REMAINING));
 }
 
 /* Waits as nvme_wait_for_completion() does, and says once a second how far the format is. */
@@ -8033,10 +7974,12 @@ NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
 		rc = nvme__ctrlr_check_format(ctrlr, nsid, format);
 	if (rc == 0) {
 		nvme__cmd_init(&cmd, NVME_OPC_FORMAT_NVM, nsid);
-		cmd.cdw10 = NVME_FORMAT_LBAFL_SET(format->lbaf & 15u) |
-		            NVME_FORMAT_LBAFU_SET(format->lbaf >> 4) |
-		            NVME_FORMAT_MSET_SET(format->mset) | NVME_FORMAT_PI_SET(format->pi) |
-		            NVME_FORMAT_PIL_SET(format->pil) | NVME_FORMAT_SES_SET(format->ses);
+		cmd.cdw10 = NVME_SET(format->lbaf & 15u, NVME_FORMAT_LBAFL) |
+		            NVME_SET(format->lbaf >> 4, NVME_FORMAT_LBAFU) |
+		            NVME_SET(format->mset, NVME_FORMAT_MSET) |
+		            NVME_SET(format->pi, NVME_FORMAT_PI) |
+		            NVME_SET(format->pil, NVME_FORMAT_PIL) |
+		            NVME_SET(format->ses, NVME_FORMAT_SES);
 		nvme__ctrlr_expect_ns_change(ctrlr, &cmd);
 		rc = nvme__submit_sync(ctrlr->adminq, &cmd, NULL, 0, &sync,
 		                       nvme__now_ms(ctrlr) + timeout);
@@ -8086,8 +8029,9 @@ static int nvme_ctrlr_cmd_create_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpa
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = NVME_OPC_CREATE_IO_CQ;
 	cmd.dptr.prp.prp1 = qp->cq_iova;
-	cmd.cdw10 = NVME_CREATE_IO_Q_QID_SET(qp->id) | NVME_CREATE_IO_Q_QSIZE_SET(qp->entries - 1);
-	cmd.cdw11 = NVME_CREATE_IO_CQ_PC_SET(1);
+	cmd.cdw10 = NVME_SET(qp->id, NVME_CREATE_IO_Q_QID) |
+	            NVME_SET(qp->entries - 1, NVME_CREATE_IO_Q_QSIZE);
+	cmd.cdw11 = NVME_SET(1, NVME_CREATE_IO_CQ_PC);
 	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
 }
 
@@ -8100,9 +8044,11 @@ static int nvme_ctrlr_cmd_create_io_sq(struct nvme_ctrlr *ctrlr, struct nvme_qpa
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = NVME_OPC_CREATE_IO_SQ;
 	cmd.dptr.prp.prp1 = qp->sq_iova;
-	cmd.cdw10 = NVME_CREATE_IO_Q_QID_SET(qp->id) | NVME_CREATE_IO_Q_QSIZE_SET(qp->entries - 1);
-	cmd.cdw11 = NVME_CREATE_IO_SQ_PC_SET(1) | NVME_CREATE_IO_SQ_QPRIO_SET(qp->qprio) |
-	            NVME_CREATE_IO_SQ_CQID_SET(qp->id);
+	cmd.cdw10 = NVME_SET(qp->id, NVME_CREATE_IO_Q_QID) |
+	            NVME_SET(qp->entries - 1, NVME_CREATE_IO_Q_QSIZE);
+	cmd.cdw11 = NVME_SET(1, NVME_CREATE_IO_SQ_PC) |
+	            NVME_SET(qp->qprio, NVME_CREATE_IO_SQ_QPRIO) |
+	            NVME_SET(qp->id, NVME_CREATE_IO_SQ_CQID);
 	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
 }
 
@@ -8112,7 +8058,7 @@ static int nvme__ctrlr_cmd_delete_queue(struct nvme_ctrlr *ctrlr, uint8_t opc, u
 
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = opc;
-	cmd.cdw10 = NVME_DELETE_IO_Q_QID_SET(qid);
+	cmd.cdw10 = NVME_SET(qid, NVME_DELETE_IO_Q_QID);
 	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, NULL);
 }
 
@@ -8157,7 +8103,7 @@ static void nvme__qpair_bury(struct nvme_qpair *qp, int rc)
 /* Fills in defaults and refuses what cannot be. */
 static int nvme__ctrlr_check_qpair_opts(struct nvme_ctrlr *ctrlr, struct nvme_io_qpair_opts *opts)
 {
-	uint32_t most = NVME_CAP_MQES(ctrlr->cap) + 1;
+	uint32_t most = NVME_GET(ctrlr->cap, NVME_CAP_MQES) + 1;
 
 	if (opts->entries == 0)
 		opts->entries = NVME__IO_QUEUE_SIZE;
@@ -8195,8 +8141,8 @@ static int nvme__ctrlr_explain_create(struct nvme_ctrlr *ctrlr, const char *what
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 	              "the controller did not create the %s (%s): ask for fewer or smaller queues",
 	              what,
-	              rc == -EIO ? nvme_status_name((uint8_t)NVME_CPL_SCT(cpl->status),
-	                                            (uint8_t)NVME_CPL_SC(cpl->status))
+	              rc == -EIO ? nvme_status_name((uint8_t)NVME_GET(cpl->status, NVME_CPL_SCT),
+	                                            (uint8_t)NVME_GET(cpl->status, NVME_CPL_SC))
 	                         : strerror(-rc));
 	return rc;
 }
@@ -8237,7 +8183,8 @@ NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
 	if (rc != 0)
 		return rc;
 	qid = nvme__ctrlr_free_qid(ctrlr);
-	if (qid == 0 || NVME_CQ_HDBL(qid, NVME_CAP_DSTRD(ctrlr->cap)) + 4u > ctrlr->dev.bar0_size) {
+	if (qid == 0 ||
+	    NVME_CQ_HDBL(qid, NVME_GET(ctrlr->cap, NVME_CAP_DSTRD)) + 4u > ctrlr->dev.bar0_size) {
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 		              "all %" PRIu32
 		              " I/O queue pairs of the controller are in use: free one, or "
@@ -8333,9 +8280,9 @@ static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
 	}
 	if (nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 		return -ENODEV;
-	if (NVME_CC_EN(cc) == 0)
+	if (NVME_GET(cc, NVME_CC_EN) == 0)
 		return nvme__ctrlr_turn_off(ctrlr);
-	cc = (cc & ~NVME_CC_SHN_SET(3)) | NVME_CC_SHN_SET(NVME_CC_SHN_NORMAL);
+	cc = (cc & ~NVME_SET(3, NVME_CC_SHN)) | NVME_SET(NVME_CC_SHN_NORMAL, NVME_CC_SHN);
 	nvme_reg_write_4(dev, NVME_REG_CC, cc);
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
 	if (ctrlr->data.rtd3e / 1000 + 1 > timeout)
@@ -8350,7 +8297,7 @@ static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
 
 		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
 			return -ENODEV;
-		if (NVME_CSTS_SHST(csts) == NVME_CSTS_SHST_COMPLETE)
+		if (NVME_GET(csts, NVME_CSTS_SHST) == NVME_CSTS_SHST_COMPLETE)
 			break;
 		if (late) {
 			NVME__DEV_LOG(

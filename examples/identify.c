@@ -547,7 +547,8 @@ static void format_meaning(char *buf, size_t size, const struct field *f, const 
 		snprintf(buf, size, "out of range");
 	else if (f->how == QES)
 		snprintf(buf, size, "%u bytes required, %u bytes maximum",
-		         1u << NVME_ID_QES_MIN(low), 1u << NVME_ID_QES_MAX(low));
+		         1u << NVME_GET(low, NVME_ID_QES_MIN),
+		         1u << NVME_GET(low, NVME_ID_QES_MAX));
 	else if (f->how == POWER)
 		format_power(buf, size, f, base);
 	else if (f->how == VERSION)
@@ -726,10 +727,10 @@ static void print_driver(struct nvme_ctrlr *ctrlr)
 	uint64_t cap = nvme_ctrlr_get_reg_8(ctrlr, NVME_REG_CAP);
 	struct driver driver = {
 		.io_queues = nvme_ctrlr_get_num_io_queues(ctrlr),
-		.queue_entries = NVME_CAP_MQES(cap) + 1,
-		.page_size = 4096u << NVME_CAP_MPSMIN(cap),
+		.queue_entries = NVME_GET(cap, NVME_CAP_MQES) + 1,
+		.page_size = 4096u << NVME_GET(cap, NVME_CAP_MPSMIN),
 		.max_xfer = nvme_ctrlr_get_max_xfer_size(ctrlr),
-		.doorbell_stride = 4u << NVME_CAP_DSTRD(cap),
+		.doorbell_stride = 4u << NVME_GET(cap, NVME_CAP_DSTRD),
 	};
 
 	out.page_size = driver.page_size;
@@ -802,8 +803,8 @@ static void print_log_page(struct nvme_ctrlr *ctrlr, uint8_t lid, const char *na
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = NVME_OPC_GET_LOG_PAGE;
 	cmd.nsid = NVME_NSID_ALL;
-	cmd.cdw10 =
-		NVME_GET_LOG_PAGE_LID_SET(lid) | NVME_GET_LOG_PAGE_NUMDL_SET(sizeof(page) / 4 - 1);
+	cmd.cdw10 = NVME_SET(lid, NVME_GET_LOG_PAGE_LID) |
+	            NVME_SET(sizeof(page) / 4 - 1, NVME_GET_LOG_PAGE_NUMDL);
 	if (nvme_ctrlr_admin(ctrlr, &cmd, page, sizeof(page), NULL) != 0)
 		return; /* the driver has printed the status; the section is left out */
 	open_section(name, headline);

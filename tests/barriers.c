@@ -13,7 +13,7 @@ bool reap(struct nvme_qpair *qp, struct nvme_cpl *cpl);
 
 void submit(struct nvme_qpair *qp, struct nvme_tracker *tr)
 {
-	nvme_copy_command(nvme__next_sqe(qp), &tr->cmd);
+	nvme_copy_command(&qp->sq[qp->sq_tail], &tr->cmd);
 	nvme_qpair_submit_request(qp, tr, NULL, 0);
 }
 

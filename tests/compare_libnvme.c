@@ -33,8 +33,7 @@ static void add(const char *list, const char *name, uint64_t value)
 #define BITS(ours, theirs)                     \
 	add("bit field", "NVME_" #theirs "_*", \
 	    (uint64_t)NVME_##theirs##_MASK << NVME_##theirs##_SHIFT);
-#define BITS_GET(ours, theirs) BITS(ours, theirs)
-#define MASK(ours, theirs)     add("bit field", #theirs, (uint32_t)(theirs));
+#define MASK(ours, theirs) add("bit field", #theirs, (uint32_t)(theirs));
 #define ALONE(why, ours)
 #define ALONE_FIELD(why, ours, field)
 

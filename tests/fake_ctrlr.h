@@ -136,7 +136,8 @@ static inline void fake_copy(struct fake *f, uint64_t iova, void *data, size_t l
 static inline void fake_prp_copy(struct fake *f, const struct nvme_cmd *cmd, void *data, size_t len,
                                  bool to_host)
 {
-	uint64_t page = UINT64_C(4096) << NVME_CC_MPS(f->cc), entry = cmd->dptr.prp.prp1, list = 0;
+	uint64_t page = UINT64_C(4096) << NVME_GET(f->cc, NVME_CC_MPS), entry = cmd->dptr.prp.prp1,
+		 list = 0;
 	uint8_t *at = (uint8_t *)data;
 	size_t n = (size_t)(page - (entry & (page - 1)));
 
@@ -274,17 +275,17 @@ static inline void fake_rw(struct fake *f, const struct nvme_cmd *cmd, struct nv
 static inline void fake_create_queue(struct fake *f, const struct nvme_cmd *cmd,
                                      struct nvme_cpl *cpl)
 {
-	uint16_t qid = (uint16_t)NVME_CREATE_IO_Q_QID(cmd->cdw10);
-	uint32_t entries = NVME_CREATE_IO_Q_QSIZE(cmd->cdw10) + 1;
+	uint16_t qid = (uint16_t)NVME_GET(cmd->cdw10, NVME_CREATE_IO_Q_QID);
+	uint32_t entries = NVME_GET(cmd->cdw10, NVME_CREATE_IO_Q_QSIZE) + 1;
 	uint64_t base = cmd->dptr.prp.prp1;
-	uint16_t cqid = (uint16_t)NVME_CREATE_IO_SQ_CQID(cmd->cdw11);
+	uint16_t cqid = (uint16_t)NVME_GET(cmd->cdw11, NVME_CREATE_IO_SQ_CQID);
 	bool cq = cmd->opc == NVME_OPC_CREATE_IO_CQ;
 
 	assert_int_equal(cmd->cdw11 & 1, 1); /* contiguous */
-	assert_int_equal(base & ((UINT64_C(4096) << NVME_CC_MPS(f->cc)) - 1), 0);
+	assert_int_equal(base & ((UINT64_C(4096) << NVME_GET(f->cc, NVME_CC_MPS)) - 1), 0);
 	if (qid == 0 || qid >= FAKE_QUEUES || (cq ? f->cq[qid].entries : f->sq[qid].entries) != 0) {
 		cpl->status = 0x101 << 1; /* invalid queue identifier */
-	} else if (entries < 2 || entries > NVME_CAP_MQES(f->cap) + 1) {
+	} else if (entries < 2 || entries > NVME_GET(f->cap, NVME_CAP_MQES) + 1) {
 		cpl->status = 0x102 << 1; /* invalid queue size */
 	} else if (cq) {
 		memset(&f->cq[qid], 0, sizeof(f->cq[qid]));
@@ -304,7 +305,7 @@ static inline void fake_create_queue(struct fake *f, const struct nvme_cmd *cmd,
 static inline void fake_delete_queue(struct fake *f, const struct nvme_cmd *cmd,
                                      struct nvme_cpl *cpl)
 {
-	uint32_t qid = NVME_DELETE_IO_Q_QID(cmd->cdw10), i, kept = 0;
+	uint32_t qid = NVME_GET(cmd->cdw10, NVME_DELETE_IO_Q_QID), i, kept = 0;
 	bool cq = cmd->opc == NVME_OPC_DELETE_IO_CQ;
 
 	if (qid == 0 || qid >= FAKE_QUEUES || (cq ? f->cq[qid].entries : f->sq[qid].entries) == 0) {
@@ -341,7 +342,7 @@ static inline void fake_exec(struct fake *f, uint16_t qid, const struct nvme_cmd
 	}
 	switch (cmd->opc) {
 	case NVME_OPC_IDENTIFY:
-		fake_identify(f, NVME_IDENTIFY_CNS(cmd->cdw10), cmd->nsid, f->data);
+		fake_identify(f, NVME_GET(cmd->cdw10, NVME_IDENTIFY_CNS), cmd->nsid, f->data);
 		fake_prp_copy(f, cmd, f->data, sizeof(f->data), true);
 		break;
 	case NVME_OPC_SET_FEATURES:
@@ -403,7 +404,8 @@ static inline struct fake *fake_of(const struct nvme_dev *dev)
 
 static inline void fake_doorbell(struct fake *f, uint32_t offset, uint32_t value)
 {
-	uint32_t stride = 4u << NVME_CAP_DSTRD(f->cap), index = (offset - 0x1000) / stride;
+	uint32_t stride = 4u << NVME_GET(f->cap, NVME_CAP_DSTRD),
+		 index = (offset - 0x1000) / stride;
 	uint16_t qid = (uint16_t)(index / 2);
 	struct nvme_cmd cmd;
 
@@ -443,29 +445,30 @@ static inline void fake_write_cc(struct fake *f, uint32_t cc)
 {
 	uint32_t size = f->aqa;
 
-	if (NVME_CC_EN(cc) != 0 && NVME_CC_EN(f->cc) == 0) {
+	if (NVME_GET(cc, NVME_CC_EN) != 0 && NVME_GET(f->cc, NVME_CC_EN) == 0) {
 		assert_false(f->rdy);
-		assert_int_equal((f->asq | f->acq) & ((UINT64_C(4096) << NVME_CC_MPS(cc)) - 1), 0);
-		assert_true(NVME_CC_MPS(cc) >= NVME_CAP_MPSMIN(f->cap));
+		assert_int_equal(
+			(f->asq | f->acq) & ((UINT64_C(4096) << NVME_GET(cc, NVME_CC_MPS)) - 1), 0);
+		assert_true(NVME_GET(cc, NVME_CC_MPS) >= NVME_GET(f->cap, NVME_CAP_MPSMIN));
 		memset(f->sq, 0, sizeof(f->sq));
 		memset(f->cq, 0, sizeof(f->cq));
 		f->num_held = f->num_late = 0;
 		f->sq[0].base = f->asq;
-		f->sq[0].entries = NVME_AQA_ASQS(size) + 1;
+		f->sq[0].entries = NVME_GET(size, NVME_AQA_ASQS) + 1;
 		f->cq[0].base = f->acq;
-		f->cq[0].entries = NVME_AQA_ACQS(size) + 1;
+		f->cq[0].entries = NVME_GET(size, NVME_AQA_ACQS) + 1;
 		f->cq[0].phase = 1;
 		f->cfs = f->cfs_enables > 0;
 		f->cfs_enables -= f->cfs;
 		f->rdy_next = true;
 		f->rdy_at =
 			f->cfs || f->up_ms == FAKE_NEVER ? FAKE_NEVER : f->now + f->up_ms * FAKE_MS;
-	} else if (NVME_CC_EN(cc) == 0 && NVME_CC_EN(f->cc) != 0) {
+	} else if (NVME_GET(cc, NVME_CC_EN) == 0 && NVME_GET(f->cc, NVME_CC_EN) != 0) {
 		f->cfs = false;
 		f->shst_at = FAKE_NEVER;
 		f->rdy_next = false;
 		f->rdy_at = f->down_ms == FAKE_NEVER ? FAKE_NEVER : f->now + f->down_ms * FAKE_MS;
-	} else if (NVME_CC_SHN(cc) != 0 && NVME_CC_SHN(f->cc) == 0) {
+	} else if (NVME_GET(cc, NVME_CC_SHN) != 0 && NVME_GET(f->cc, NVME_CC_SHN) == 0) {
 		f->shst_at = f->shst_ms == FAKE_NEVER ? FAKE_NEVER : f->now + f->shst_ms * FAKE_MS;
 	}
 	f->cc = cc;
@@ -495,10 +498,11 @@ static inline uint32_t fake_read_4(struct nvme_dev *dev, uint32_t offset)
 	case NVME_REG_CC:
 		return f->cc;
 	case NVME_REG_CSTS:
-		return NVME_CSTS_RDY_SET(f->rdy) | NVME_CSTS_CFS_SET(f->cfs) |
-		       NVME_CSTS_SHST_SET(NVME_CC_SHN(f->cc) == 0 ? NVME_CSTS_SHST_NORMAL
-		                          : f->now >= f->shst_at  ? NVME_CSTS_SHST_COMPLETE
-		                                                  : NVME_CSTS_SHST_OCCURRING);
+		return NVME_SET(f->rdy, NVME_CSTS_RDY) | NVME_SET(f->cfs, NVME_CSTS_CFS) |
+		       NVME_SET(NVME_GET(f->cc, NVME_CC_SHN) == 0 ? NVME_CSTS_SHST_NORMAL
+		                : f->now >= f->shst_at            ? NVME_CSTS_SHST_COMPLETE
+		                                                  : NVME_CSTS_SHST_OCCURRING,
+		                NVME_CSTS_SHST);
 	default:
 		return 0;
 	}
@@ -518,7 +522,7 @@ static inline void fake_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t 
 	else if (offset == NVME_REG_CC)
 		fake_write_cc(f, value);
 	else
-		assert_int_equal(NVME_CC_EN(f->cc), 0);
+		assert_int_equal(NVME_GET(f->cc, NVME_CC_EN), 0);
 	if (offset == NVME_REG_AQA)
 		f->aqa = value;
 	if (offset == NVME_REG_ASQ)
@@ -642,8 +646,8 @@ static inline void fake_init(struct fake *f)
 
 	memset(f, 0, sizeof(*f));
 	memcpy(&f->ops, &ops, sizeof(ops));
-	f->cap = NVME_CAP_MQES_SET(1023) | NVME_CAP_CQR_SET(1) | NVME_CAP_TO_SET(4) |
-	         NVME_CAP_CSS_SET(NVME_CAP_CSS_NVM);
+	f->cap = NVME_SET64(1023, NVME_CAP_MQES) | NVME_SET64(1, NVME_CAP_CQR) |
+	         NVME_SET64(4, NVME_CAP_TO) | NVME_SET64(NVME_CAP_CSS_NVM, NVME_CAP_CSS);
 	f->vs = NVME_VS_SET(1, 4, 0);
 	f->up_ms = f->down_ms = f->shst_ms = 1;
 	f->rdy_at = f->shst_at = FAKE_NEVER;

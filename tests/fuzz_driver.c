@@ -182,7 +182,8 @@ static bool prp_piece(struct device *d, uint64_t entry, uint64_t page, uint32_t 
 
 static void check_prps(struct device *d, const struct nvme_cmd *cmd)
 {
-	uint64_t page = UINT64_C(4096) << NVME_CC_MPS(d->cc), list = cmd->dptr.prp.prp2, entry;
+	uint64_t page = UINT64_C(4096) << NVME_GET(d->cc, NVME_CC_MPS), list = cmd->dptr.prp.prp2,
+		 entry;
 	uint32_t done = 0;
 	bool ok = prp_piece(d, cmd->dptr.prp.prp1, page, &done);
 
@@ -282,7 +283,7 @@ static void identify(struct device *d, const struct nvme_cmd *cmd)
 	uint32_t i, nsid;
 
 	memset(space, 0, sizeof(space));
-	switch (NVME_IDENTIFY_CNS(cmd->cdw10)) {
+	switch (NVME_GET(cmd->cdw10, NVME_IDENTIFY_CNS)) {
 	case NVME_ID_CNS_CTRLR:
 		fill_id_ctrlr(d, (struct nvme_id_ctrlr *)(void *)space);
 		break;
@@ -307,7 +308,7 @@ static void identify(struct device *d, const struct nvme_cmd *cmd)
 /* The books about rings follow the latest command that names one, whatever is answered to it. */
 static void learn_queue(struct device *d, const struct nvme_cmd *cmd)
 {
-	uint32_t qid = NVME_CREATE_IO_Q_QID(cmd->cdw10);
+	uint32_t qid = NVME_GET(cmd->cdw10, NVME_CREATE_IO_Q_QID);
 	bool is_cq = cmd->opc == NVME_OPC_CREATE_IO_CQ;
 	struct ring *ring;
 
@@ -315,7 +316,7 @@ static void learn_queue(struct device *d, const struct nvme_cmd *cmd)
 		return;
 	ring = is_cq ? &d->cq[qid] : &d->sq[qid];
 	ring->base = cmd->dptr.prp.prp1;
-	ring->entries = NVME_CREATE_IO_Q_QSIZE(cmd->cdw10) + 1;
+	ring->entries = NVME_GET(cmd->cdw10, NVME_CREATE_IO_Q_QSIZE) + 1;
 	ring->index = 0;
 	ring->phase = 1;
 	if (!is_cq)
@@ -445,33 +446,35 @@ static uint64_t delay(struct device *d)
 
 static void write_cc(struct device *d, uint32_t cc)
 {
-	if (NVME_CC_EN(cc) != NVME_CC_EN(d->cc)) {
+	if (NVME_GET(cc, NVME_CC_EN) != NVME_GET(d->cc, NVME_CC_EN)) {
 		d->ready_at = d->now + delay(d);
 		d->cfs = misbehaves(d, BAD_READY);
 		d->num_held = 0;
 	}
-	if (NVME_CC_EN(cc) != 0 && NVME_CC_EN(d->cc) == 0) {
+	if (NVME_GET(cc, NVME_CC_EN) != 0 && NVME_GET(d->cc, NVME_CC_EN) == 0) {
 		memset(d->sq, 0, sizeof(d->sq));
 		memset(d->cq, 0, sizeof(d->cq));
 		d->sq[0].base = d->asq;
-		d->sq[0].entries = NVME_AQA_ASQS(d->aqa) + 1;
+		d->sq[0].entries = NVME_GET(d->aqa, NVME_AQA_ASQS) + 1;
 		d->cq[0].base = d->acq;
-		d->cq[0].entries = NVME_AQA_ACQS(d->aqa) + 1;
+		d->cq[0].entries = NVME_GET(d->aqa, NVME_AQA_ACQS) + 1;
 		d->cq[0].phase = 1;
 	}
-	if (NVME_CC_SHN(cc) != 0 && NVME_CC_SHN(d->cc) == 0)
+	if (NVME_GET(cc, NVME_CC_SHN) != 0 && NVME_GET(d->cc, NVME_CC_SHN) == 0)
 		d->shst_at = d->now + delay(d);
 	d->cc = cc;
 }
 
 static uint32_t read_csts(const struct device *d)
 {
-	bool ready = d->now >= d->ready_at ? NVME_CC_EN(d->cc) != 0 : NVME_CC_EN(d->cc) == 0;
-	uint32_t shst = NVME_CC_SHN(d->cc) == 0 ? NVME_CSTS_SHST_NORMAL
-	                : d->now >= d->shst_at  ? NVME_CSTS_SHST_COMPLETE
-	                                        : NVME_CSTS_SHST_OCCURRING;
+	bool ready = d->now >= d->ready_at ? NVME_GET(d->cc, NVME_CC_EN) != 0
+	                                   : NVME_GET(d->cc, NVME_CC_EN) == 0;
+	uint32_t shst = NVME_GET(d->cc, NVME_CC_SHN) == 0 ? NVME_CSTS_SHST_NORMAL
+	                : d->now >= d->shst_at            ? NVME_CSTS_SHST_COMPLETE
+	                                                  : NVME_CSTS_SHST_OCCURRING;
 
-	return NVME_CSTS_RDY_SET(ready) | NVME_CSTS_CFS_SET(d->cfs) | NVME_CSTS_SHST_SET(shst);
+	return NVME_SET(ready, NVME_CSTS_RDY) | NVME_SET(d->cfs, NVME_CSTS_CFS) |
+	       NVME_SET(shst, NVME_CSTS_SHST);
 }
 
 static uint32_t register_value(const struct device *d, uint32_t offset)
@@ -506,7 +509,7 @@ static uint32_t device_read_4(struct nvme_dev *dev, uint32_t offset)
 	if (d->gone)
 		value = UINT32_MAX;
 	if (offset == NVME_REG_CAP + 4)
-		d->told_dstrd = NVME_CAP_DSTRD((uint64_t)value << 32);
+		d->told_dstrd = NVME_GET((uint64_t)value << 32, NVME_CAP_DSTRD);
 	if (value == UINT32_MAX && (offset == NVME_REG_CC || offset == NVME_REG_CSTS))
 		d->reported_gone = true;
 	return value;
@@ -654,8 +657,8 @@ static int device_reset(struct nvme_dev *dev)
 
 static void choose_cap(struct device *d)
 {
-	d->cap = NVME_CAP_MQES_SET(63) | NVME_CAP_CQR_SET(1) | NVME_CAP_TO_SET(4) |
-	         NVME_CAP_CSS_SET(NVME_CAP_CSS_NVM);
+	d->cap = NVME_SET64(63, NVME_CAP_MQES) | NVME_SET64(1, NVME_CAP_CQR) |
+	         NVME_SET64(4, NVME_CAP_TO) | NVME_SET64(NVME_CAP_CSS_NVM, NVME_CAP_CSS);
 	d->vs = NVME_VS_SET(1, 4, 0);
 	if ((d->bad & BAD_CAP) == 0)
 		return;
@@ -664,14 +667,16 @@ static void choose_cap(struct device *d)
 		d->cap ^= fuzz_odd(d->in);
 		break;
 	case 1:
-		d->cap |= NVME_CAP_MPSMIN_SET(fuzz_below(d->in, 10)) |
-		          NVME_CAP_DSTRD_SET(fuzz_below(d->in, 4));
+		d->cap |= NVME_SET64(fuzz_below(d->in, 10), NVME_CAP_MPSMIN) |
+		          NVME_SET64(fuzz_below(d->in, 4), NVME_CAP_DSTRD);
 		break;
 	case 2:
-		d->cap |= NVME_CAP_MQES_SET(fuzz_bytes(d->in, 2)) | NVME_CAP_AMS_SET(1);
+		d->cap |= NVME_SET64(fuzz_bytes(d->in, 2), NVME_CAP_MQES) |
+		          NVME_SET64(1, NVME_CAP_AMS);
 		break;
 	default:
-		d->cap |= NVME_CAP_CSS_SET(fuzz_u8(d->in)) | NVME_CAP_TO_SET(fuzz_u8(d->in));
+		d->cap |= NVME_SET64(fuzz_u8(d->in), NVME_CAP_CSS) |
+		          NVME_SET64(fuzz_u8(d->in), NVME_CAP_TO);
 	}
 	d->vs = fuzz_chance(d->in, 64) ? fuzz_u32(d->in)
 	                               : NVME_VS_SET(fuzz_below(d->in, 3), fuzz_below(d->in, 5), 0);

@@ -313,7 +313,7 @@ static void make_dptr(struct host *h, struct nvme_cmd *cmd)
 	uint64_t list = pick_iova(h, fuzz_chance(h->in, 128) ? PAGE : 8);
 
 	if (fuzz_chance(h->in, 64)) {
-		cmd->flags |= NVME_CMD_PSDT_SET(1);
+		cmd->flags |= (uint8_t)NVME_SET(1, NVME_CMD_PSDT);
 		fill_sgl(h, list);
 		make_sgl_desc(h, &cmd->dptr.sgl, list, 512);
 		if (fuzz_chance(h->in, 128)) {
@@ -375,7 +375,7 @@ static void reap(struct host *h, uint32_t qid)
 		if (slot == NULL)
 			return;
 		memcpy(&cpl, slot, sizeof(cpl));
-		if (NVME_CPL_P(cpl.status) != cq->phase)
+		if (NVME_GET(cpl.status, NVME_CPL_P) != cq->phase)
 			break;
 		if (++cq->index == cq->entries) {
 			cq->index = 0;
@@ -459,7 +459,7 @@ static void step_fused(struct host *h)
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = NVME_OPC_COMPARE;
 	cmd.nsid = 1;
-	cmd.flags = NVME_CMD_FUSE_SET(NVME_FUSE_FIRST);
+	cmd.flags = (uint8_t)NVME_SET(NVME_FUSE_FIRST, NVME_CMD_FUSE);
 	cmd.cdw10 = fuzz_below(h->in, 16);
 	make_dptr(h, &cmd);
 	submit(h, qid, &cmd);
@@ -481,8 +481,9 @@ static void create_queue(struct host *h, uint32_t qid, bool is_cq)
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = is_cq ? NVME_OPC_CREATE_IO_CQ : NVME_OPC_CREATE_IO_SQ;
 	cmd.dptr.prp.prp1 = pick_iova(h, PAGE);
-	cmd.cdw10 = NVME_CREATE_IO_Q_QID_SET(qid) | NVME_CREATE_IO_Q_QSIZE_SET(entries - 1);
-	cmd.cdw11 = 1 | (is_cq ? 0 : NVME_CREATE_IO_SQ_CQID_SET(cqid));
+	cmd.cdw10 =
+		NVME_SET(qid, NVME_CREATE_IO_Q_QID) | NVME_SET(entries - 1, NVME_CREATE_IO_Q_QSIZE);
+	cmd.cdw11 = 1 | (is_cq ? 0 : NVME_SET(cqid, NVME_CREATE_IO_SQ_CQID));
 	if (fuzz_chance(h->in, 8))
 		fuzz_mutate(h->in, &cmd, sizeof(cmd));
 	if (ring->entries == 0 || fuzz_chance(h->in, 16)) {
@@ -506,8 +507,8 @@ static void step_create_queue(struct host *h)
 static void step_enable(struct host *h)
 {
 	uint64_t asq = pick_iova(h, PAGE), acq = pick_iova(h, PAGE);
-	uint32_t entries = 2 + fuzz_below(h->in, 30), i, mps = NVME_CAP_MPSMIN(h->cap);
-	uint32_t cc, sizes = NVME_CC_IOSQES_SET(6) | NVME_CC_IOCQES_SET(4);
+	uint32_t entries = 2 + fuzz_below(h->in, 30), i, mps = NVME_GET(h->cap, NVME_CAP_MPSMIN);
+	uint32_t cc, sizes = NVME_SET(6, NVME_CC_IOSQES) | NVME_SET(4, NVME_CC_IOCQES);
 	bool late = fuzz_chance(h->in, 32);
 
 	memset(h->sq, 0, sizeof(h->sq));
@@ -520,9 +521,9 @@ static void step_enable(struct host *h)
 	write_reg(h, NVME_REG_ACQ + 4, (uint32_t)(acq >> 32));
 	if (fuzz_chance(h->in, 16))
 		mps = fuzz_below(h->in, 16);
-	cc = NVME_CC_MPS_SET(mps) | NVME_CC_EN_SET(1);
+	cc = NVME_SET(mps, NVME_CC_MPS) | NVME_SET(1, NVME_CC_EN);
 	write_reg(h, NVME_REG_CC, cc | (late ? 0 : sizes));
-	for (i = 0; i < 8 && NVME_CSTS_RDY(read_reg(h, NVME_REG_CSTS)) == 0; i++)
+	for (i = 0; i < 8 && NVME_GET(read_reg(h, NVME_REG_CSTS), NVME_CSTS_RDY) == 0; i++)
 		(void)h->dev.ops->now_ns(&h->dev);
 	if (late) /* the sizes of entries, right or wrong */
 		write_reg(h, NVME_REG_CC, cc | (fuzz_chance(h->in, 64) ? fuzz_u32(h->in) : sizes));
@@ -757,7 +758,7 @@ static void open_and_use(struct host *h, const char *device)
 	h->cap = read_reg(h, NVME_REG_CAP);
 	h->cap |= (uint64_t)read_reg(h, NVME_REG_CAP + 4) << 32;
 	h->vs = read_reg(h, NVME_REG_VS);
-	h->dstrd = NVME_CAP_DSTRD(h->cap);
+	h->dstrd = NVME_GET(h->cap, NVME_CAP_DSTRD);
 	use_controller(h);
 	while (h->num_runs > 0)
 		unmap_pages(h, 0);

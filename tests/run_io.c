@@ -382,18 +382,19 @@ static void run_limits(struct nvme_ctrlr *ctrlr, uint32_t unused)
 	cmd.nsid = 1;
 	cmd.cdw10 = (uint32_t)nsze;
 	CHECK(nvme_ctrlr_io(ctrlr, qp, &cmd, on_stack, sizeof(on_stack), &cpl) == -EIO);
-	CHECK(NVME_CPL_SCT(cpl.status) == NVME_SCT_GENERIC &&
-	      NVME_CPL_SC(cpl.status) == NVME_SC_LBA_OUT_OF_RANGE);
+	CHECK(NVME_GET(cpl.status, NVME_CPL_SCT) == NVME_SCT_GENERIC &&
+	      NVME_GET(cpl.status, NVME_CPL_SC) == NVME_SC_LBA_OUT_OF_RANGE);
 	cmd.opc = 0x7f;
 	CHECK(nvme_ctrlr_io(ctrlr, NULL, &cmd, NULL, 0, &cpl) == -EIO);
-	CHECK(NVME_CPL_SC(cpl.status) == NVME_SC_INVALID_OPCODE && NVME_CPL_DNR(cpl.status) == 1);
+	CHECK(NVME_GET(cpl.status, NVME_CPL_SC) == NVME_SC_INVALID_OPCODE &&
+	      NVME_GET(cpl.status, NVME_CPL_DNR) == 1);
 
 	/* admin passthrough: the SMART log */
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = NVME_OPC_GET_LOG_PAGE;
 	cmd.nsid = NVME_NSID_ALL;
-	cmd.cdw10 = NVME_GET_LOG_PAGE_LID_SET(NVME_LOG_PAGE_SMART) |
-	            NVME_GET_LOG_PAGE_NUMDL_SET(sizeof(smart) / 4 - 1);
+	cmd.cdw10 = NVME_SET(NVME_LOG_PAGE_SMART, NVME_GET_LOG_PAGE_LID) |
+	            NVME_SET(sizeof(smart) / 4 - 1, NVME_GET_LOG_PAGE_NUMDL);
 	CHECK(nvme_ctrlr_admin(ctrlr, &cmd, &smart, sizeof(smart), &cpl) == 0);
 	printf("temperature %u K\n",
 	       smart.temperature[0] | (unsigned int)smart.temperature[1] << 8);
@@ -459,7 +460,7 @@ static void run_format(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = NVME_OPC_FORMAT_NVM;
 	cmd.nsid = 1;
-	cmd.cdw10 = NVME_FORMAT_LBAFL_SET(find_format(ns, 512));
+	cmd.cdw10 = NVME_SET(find_format(ns, 512), NVME_FORMAT_LBAFL);
 	CHECK(nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, NULL) == 0);
 	expect_block_size(ns, qp, 512, bytes, seed);
 	CHECK(nvme_ctrlr_free_io_qpair(qp) == 0);
@@ -495,10 +496,10 @@ static void run_vfio(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	check_ranges(ctrlr);
 
 	/* a function reset leaves the controller disabled, and it comes up again */
-	CHECK(NVME_CC_EN(nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CC)) == 1);
+	CHECK(NVME_GET(nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CC), NVME_CC_EN) == 1);
 	CHECK(ctrlr->dev.ops->reset(&ctrlr->dev) == 0);
 	cc = nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CC);
-	CHECK(cc != UINT32_MAX && NVME_CC_EN(cc) == 0);
+	CHECK(cc != UINT32_MAX && NVME_GET(cc, NVME_CC_EN) == 0);
 	CHECK(nvme_ctrlr_start(ctrlr) == 0 && nvme_ctrlr_set_num_queues(ctrlr) == 0);
 
 	/* every register access through pread() and pwrite(), as if nothing could be mapped */

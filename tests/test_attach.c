@@ -44,7 +44,7 @@ static void check_failed(struct nvme_ctrlr *ctrlr)
 	assert_false(fake.open);
 	assert_int_equal(fake.num_maps, 0);
 	if (!fake.gone)
-		assert_int_equal(NVME_CC_EN(fake.cc), 0);
+		assert_int_equal(NVME_GET(fake.cc, NVME_CC_EN), 0);
 	assert_true(fake.lines[NVME_LOG_ERROR] > 0);
 	check_errors();
 }
@@ -64,7 +64,7 @@ static void stop(struct nvme_ctrlr *ctrlr)
 {
 	assert_int_equal(nvme_detach(ctrlr), 0);
 	assert_false(fake.open);
-	assert_int_equal(NVME_CC_EN(fake.cc), 0);
+	assert_int_equal(NVME_GET(fake.cc, NVME_CC_EN), 0);
 }
 
 static uint64_t elapsed_ms(uint64_t from)
@@ -198,9 +198,9 @@ static void test_ready_timeout(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		fake_init(&fake);
-		fake.cap &= ~NVME_CAP_TO_SET(0xff);
-		fake.cap |= NVME_CAP_TO_SET(rows[i].to);
-		fake.cap |= NVME_CAP_CRMS_SET(rows[i].crms);
+		fake.cap &= ~NVME_SET64(0xff, NVME_CAP_TO);
+		fake.cap |= NVME_SET64(rows[i].to, NVME_CAP_TO);
+		fake.cap |= NVME_SET64(rows[i].crms, NVME_CAP_CRMS);
 		fake.crto = rows[i].crto;
 		fake.up_ms = rows[i].up_ms;
 		if (rows[i].rc == 0) {
@@ -383,8 +383,8 @@ static void test_mqes(void **state)
 		struct nvme_qpair *qp;
 
 		fake_init(&fake);
-		fake.cap &= ~NVME_CAP_MQES_SET(0xffff);
-		fake.cap |= NVME_CAP_MQES_SET(rows[i].mqes);
+		fake.cap &= ~NVME_SET64(0xffff, NVME_CAP_MQES);
+		fake.cap |= NVME_SET64(rows[i].mqes, NVME_CAP_MQES);
 		ctrlr = fake_attach(&fake);
 		qp = fake_qpair(ctrlr, rows[i].want);
 		assert_int_equal(nvme_qpair_get_entries(qp), rows[i].get);
@@ -410,14 +410,15 @@ static void test_page_sizes(void **state)
 		uint8_t data[4096];
 
 		fake_init(&fake);
-		fake.cap |= NVME_CAP_MPSMIN_SET(mpsmin) | NVME_CAP_MPSMAX_SET(mpsmin);
+		fake.cap |=
+			NVME_SET64(mpsmin, NVME_CAP_MPSMIN) | NVME_SET64(mpsmin, NVME_CAP_MPSMAX);
 		if (mpsmin > 8) { /* 2 MiB and more */
 			expect_failure(-ENOTSUP);
 			assert_int_equal(fake.writes, 0);
 			continue;
 		}
 		ctrlr = fake_attach(&fake);
-		assert_int_equal(NVME_CC_MPS(fake.cc), mpsmin);
+		assert_int_equal(NVME_GET(fake.cc, NVME_CC_MPS), mpsmin);
 		assert_int_equal(ctrlr->page_size, 4096u << mpsmin);
 		memset(data, 0x3c, sizeof(data));
 		assert_int_equal(nvme_ns_write(nvme_ctrlr_get_ns(ctrlr, 1), NULL, data, 8, 8, NULL),
@@ -431,12 +432,12 @@ static void test_senseless_cap(void **state)
 {
 	(void)state;
 	fake_init(&fake);
-	fake.cap &= ~NVME_CAP_MQES_SET(0xffff);
+	fake.cap &= ~NVME_SET64(0xffff, NVME_CAP_MQES);
 	expect_failure(-ENOTSUP);
 	assert_int_equal(fake.writes, 0);
 
 	fake_init(&fake);
-	fake.cap |= NVME_CAP_DSTRD_SET(15); /* the doorbells of queue 1 are beyond BAR0 */
+	fake.cap |= NVME_SET64(15, NVME_CAP_DSTRD); /* the doorbells of queue 1 are beyond BAR0 */
 	expect_failure(-ENOTSUP);
 
 	fake_init(&fake);
@@ -462,10 +463,10 @@ static void test_command_sets(void **state)
 		struct nvme_qpair *qp;
 
 		fake_init(&fake);
-		fake.cap &= ~NVME_CAP_CSS_SET(0xff);
-		fake.cap |= NVME_CAP_CSS_SET(rows[i].cap_css);
+		fake.cap &= ~NVME_SET64(0xff, NVME_CAP_CSS);
+		fake.cap |= NVME_SET64(rows[i].cap_css, NVME_CAP_CSS);
 		ctrlr = fake_attach(&fake);
-		assert_int_equal(NVME_CC_CSS(fake.cc), rows[i].cc_css);
+		assert_int_equal(NVME_GET(fake.cc, NVME_CC_CSS), rows[i].cc_css);
 		assert_int_equal(nvme_ctrlr_get_num_io_queues(ctrlr), rows[i].queues);
 		if (rows[i].queues == 0) {
 			assert_int_equal(fake.cmds, 1); /* Identify Controller */
@@ -557,7 +558,7 @@ static void test_mdts(void **state)
 		struct nvme_ctrlr *ctrlr;
 
 		fake_init(&fake);
-		fake.cap |= NVME_CAP_MPSMIN_SET(rows[i].mpsmin);
+		fake.cap |= NVME_SET64(rows[i].mpsmin, NVME_CAP_MPSMIN);
 		fake.nsze = 1 << 20;
 		fake.edit = edit_ctrlr;
 		edit_mdts = rows[i].mdts;
@@ -755,7 +756,7 @@ static unsigned int count_cmds(uint32_t cns)
 	assert_true(fake.cmds <= FAKE_RING);
 	for (i = 0; i < fake.cmds; i++)
 		n += fake.log[i].qid == 0 && fake.log[i].cmd.opc == NVME_OPC_IDENTIFY &&
-		     NVME_IDENTIFY_CNS(fake.log[i].cmd.cdw10) == cns;
+		     NVME_GET(fake.log[i].cmd.cdw10, NVME_IDENTIFY_CNS) == cns;
 	return n;
 }
 
@@ -803,7 +804,7 @@ static enum fake_verdict no_active_list(struct fake *f, uint16_t qid, const stru
 {
 	(void)f;
 	if (qid != 0 || cmd->opc != NVME_OPC_IDENTIFY ||
-	    NVME_IDENTIFY_CNS(cmd->cdw10) != NVME_ID_CNS_ACTIVE_NS_LIST)
+	    NVME_GET(cmd->cdw10, NVME_IDENTIFY_CNS) != NVME_ID_CNS_ACTIVE_NS_LIST)
 		return FAKE_EXEC;
 	cpl->status = 0x02 << 1; /* invalid field */
 	return FAKE_ANSWER;
@@ -824,7 +825,7 @@ static enum fake_verdict no_names(struct fake *f, uint16_t qid, const struct nvm
 {
 	(void)f;
 	if (qid != 0 || cmd->opc != NVME_OPC_IDENTIFY ||
-	    NVME_IDENTIFY_CNS(cmd->cdw10) != NVME_ID_CNS_NS_ID_DESC)
+	    NVME_GET(cmd->cdw10, NVME_IDENTIFY_CNS) != NVME_ID_CNS_NS_ID_DESC)
 		return FAKE_EXEC;
 	cpl->status = 0x02 << 1;
 	return FAKE_ANSWER;
@@ -1044,9 +1045,10 @@ static void test_shutdown(void **state)
 		            elapsed_ms(from) < rows[i].most_ms);
 		assert_int_equal(fake.writes, writes + 2);
 		assert_int_equal(fake.reg[writes % 64].offset, NVME_REG_CC);
-		assert_int_equal(NVME_CC_SHN(fake.reg[writes % 64].value), NVME_CC_SHN_NORMAL);
-		assert_int_equal(NVME_CC_EN(fake.reg[writes % 64].value), 1);
-		assert_int_equal(NVME_CC_EN(fake.cc), 0);
+		assert_int_equal(NVME_GET(fake.reg[writes % 64].value, NVME_CC_SHN),
+		                 NVME_CC_SHN_NORMAL);
+		assert_int_equal(NVME_GET(fake.reg[writes % 64].value, NVME_CC_EN), 1);
+		assert_int_equal(NVME_GET(fake.cc, NVME_CC_EN), 0);
 		assert_int_equal(fake.lines[NVME_LOG_ERROR], rows[i].rc != 0);
 		check_errors();
 	}

@@ -273,7 +273,7 @@ static void test_map_fails_at_attach(void **state)
 		assert_false(fake.open);
 		assert_int_equal(fake.num_maps, 0);
 		assert_true(fake.maps >= k);
-		assert_int_equal(NVME_CC_EN(fake.cc), 0);
+		assert_int_equal(NVME_GET(fake.cc, NVME_CC_EN), 0);
 		assert_int_equal(nvme_attach("fake", &opts, &ctrlr), 0);
 		stop(ctrlr);
 	}
@@ -665,7 +665,7 @@ static void check_split(const struct split *row)
 
 	assert_true(out != NULL && in != NULL);
 	fake_init(&fake);
-	fake.cap |= NVME_CAP_MPSMIN_SET(row->mpsmin);
+	fake.cap |= NVME_SET64(row->mpsmin, NVME_CAP_MPSMIN);
 	fake.mdts = row->mdts;
 	fake.nn = 1;
 	fake.block = block;
@@ -934,7 +934,8 @@ static enum fake_verdict write_then_fail(struct fake *f, uint16_t qid, const str
 	if (qid == 0 || cmd->opc != NVME_OPC_READ)
 		return FAKE_EXEC;
 	fake_exec(f, qid, cmd, cpl);
-	cpl->status = (uint16_t)(NVME_CPL_SCT_SET(2) | NVME_CPL_SC_SET(0x81));
+	cpl->status = (uint16_t)((uint16_t)NVME_SET(2, NVME_CPL_SCT) |
+	                         (uint16_t)NVME_SET(0x81, NVME_CPL_SC));
 	return FAKE_ANSWER;
 }
 
@@ -953,8 +954,8 @@ static void test_bounce_error(void **state)
 	memset(stack, 0x11, sizeof(stack));
 	fake.hook = write_then_fail;
 	assert_int_equal(nvme_ns_read(ns, NULL, stack, 0, 2, &cpl), -EIO);
-	assert_int_equal(NVME_CPL_SCT(cpl.status), 2);
-	assert_int_equal(NVME_CPL_SC(cpl.status), 0x81);
+	assert_int_equal(NVME_GET(cpl.status, NVME_CPL_SCT), 2);
+	assert_int_equal(NVME_GET(cpl.status, NVME_CPL_SC), 0x81);
 	assert_true(all_bytes(stack, sizeof(stack), 0x11)); /* half a result is no result */
 	assert_int_equal(used_bytes(ctrlr), used);
 	stop(ctrlr);
@@ -967,7 +968,8 @@ static enum fake_verdict fail_second(struct fake *f, uint16_t qid, const struct 
 	(void)f;
 	if (qid == 0 || cmd->cdw10 != 256)
 		return FAKE_EXEC;
-	cpl->status = (uint16_t)(NVME_CPL_SCT_SET(2) | NVME_CPL_SC_SET(0x80));
+	cpl->status = (uint16_t)((uint16_t)NVME_SET(2, NVME_CPL_SCT) |
+	                         (uint16_t)NVME_SET(0x80, NVME_CPL_SC));
 	return FAKE_ANSWER;
 }
 
@@ -984,7 +986,7 @@ static void test_piece_fails(void **state)
 	fake.hook = fail_second;
 	before = fake.cmds;
 	assert_int_equal(nvme_ns_write(ns, NULL, buf, 0, 768, &cpl), -EIO);
-	assert_int_equal(NVME_CPL_SC(cpl.status), 0x80);
+	assert_int_equal(NVME_GET(cpl.status, NVME_CPL_SC), 0x80);
 	assert_int_equal(fake.cmds, before + 2);
 	fake.hook = NULL;
 	assert_int_equal(nvme_ns_write(ns, NULL, buf, 0, 768, &cpl), 0);

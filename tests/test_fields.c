@@ -44,13 +44,13 @@ static void test_bits(void **state)
 		uint32_t cdw11;
 		const char *what[2];
 	} queues[] = {
-		{NVME_CREATE_IO_SQ_CQID_SET(4) | NVME_CREATE_IO_SQ_QPRIO_SET(0) | 1,
+		{NVME_SET(4, NVME_CREATE_IO_SQ_CQID) | NVME_SET(0, NVME_CREATE_IO_SQ_QPRIO) | 1,
 	         {"[2:1] QPRIO : 0 urgent\n", "[0:0] PC : 0x1 yes\n"}},
-		{NVME_CREATE_IO_SQ_CQID_SET(4) | NVME_CREATE_IO_SQ_QPRIO_SET(1),
+		{NVME_SET(4, NVME_CREATE_IO_SQ_CQID) | NVME_SET(1, NVME_CREATE_IO_SQ_QPRIO),
 	         {"[2:1] QPRIO : 0x1 high\n", "[0:0] PC : 0 no\n"}},
-		{NVME_CREATE_IO_SQ_CQID_SET(4) | NVME_CREATE_IO_SQ_QPRIO_SET(2) | 1,
+		{NVME_SET(4, NVME_CREATE_IO_SQ_CQID) | NVME_SET(2, NVME_CREATE_IO_SQ_QPRIO) | 1,
 	         {"[2:1] QPRIO : 0x2 medium\n", "[0:0] PC : 0x1 yes\n"}},
-		{NVME_CREATE_IO_SQ_CQID_SET(4) | NVME_CREATE_IO_SQ_QPRIO_SET(3),
+		{NVME_SET(4, NVME_CREATE_IO_SQ_CQID) | NVME_SET(3, NVME_CREATE_IO_SQ_QPRIO),
 	         {"[2:1] QPRIO : 0x3 low\n", "[31:16] CQID : 0x4\n"}},
 	};
 	struct nvme_cmd cmd = {.opc = NVME_OPC_CREATE_IO_SQ, .cdw10 = 0x00ff0003};

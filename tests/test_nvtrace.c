@@ -1063,7 +1063,9 @@ static void test_filter(void **state)
 	put_cmd(&m, 1, 5, NVME_OPC_READ, 100);
 	put_cmd(&m, 1, 6, NVME_OPC_WRITE, 0x500000000);
 	put_cmd(&m, 2, 5, NVME_OPC_FLUSH, 0);
-	put_cpl(&m, 1, 5, NVME_CPL_SCT_SET(2) | NVME_CPL_SC_SET(0x81) | NVME_CPL_DNR_SET(1) | 1,
+	put_cpl(&m, 1, 5,
+	        (uint16_t)NVME_SET(2, NVME_CPL_SCT) | (uint16_t)NVME_SET(0x81, NVME_CPL_SC) |
+	                (uint16_t)NVME_SET(1, NVME_CPL_DNR) | 1,
 	        100000);
 	put_cpl(&m, 1, 6, 1, 1000);
 	put_cpl(&m, 2, 5, 0, 1000);

@@ -112,7 +112,9 @@ static const char *write_mix(const char *name)
 {
 	static const uint8_t opcs[] = {NVME_OPC_READ, NVME_OPC_WRITE, NVME_OPC_WRITE_ZEROES,
 	                               NVME_OPC_COMPARE};
-	uint16_t error = NVME_CPL_SCT_SET(2) | NVME_CPL_SC_SET(0x81) | NVME_CPL_DNR_SET(1);
+	uint16_t error = (uint16_t)NVME_SET(2, NVME_CPL_SCT) |
+	                 (uint16_t)NVME_SET(0x81, NVME_CPL_SC) |
+	                 (uint16_t)NVME_SET(1, NVME_CPL_DNR);
 	uint16_t qid, cid, pending[8][2];
 	unsigned n, at, depth = 0;
 	uint64_t slba;
@@ -368,7 +370,7 @@ static void test_json_commands(void **state)
 	new_trace();
 	add_slot(NVME_TRACE_SQE, 1, &cmd, sizeof(cmd));
 	add_slot(NVME_TRACE_SQE_ERROR, 1, &cmd, sizeof(cmd));
-	add_completion(1, 7, NVME_CPL_SC_SET(2));
+	add_completion(1, 7, (uint16_t)NVME_SET(2, NVME_CPL_SC));
 	add_completion(1, 8, 0);
 	path = write_trace("error.nvt", sizeof(trace));
 	EXPECT_NUMBER(1, "%s -T json %s | grep -c '^{\"event\":\"command\",'", nvtrace, path);
@@ -481,7 +483,8 @@ static void test_failed_only(void **state)
 	(void)state;
 	new_trace();
 	add_slot(NVME_TRACE_SQE_ERROR, 1, &cmd, sizeof(cmd));
-	add_completion(1, 9, NVME_CPL_SCT_SET(2) | NVME_CPL_SC_SET(0x81));
+	add_completion(1, 9,
+	               (uint16_t)NVME_SET(2, NVME_CPL_SCT) | (uint16_t)NVME_SET(0x81, NVME_CPL_SC));
 	path = write_trace("failed.nvt", sizeof(trace));
 	EXPECT_NUMBER(1, "%s -T json %s | grep -c '^{\"event\":\"command\",'", nvtrace, path);
 	EXPECT_NUMBER(0, "%s -T json %s | grep -c latency_ns || true", nvtrace, path);

@@ -39,7 +39,7 @@ static void note(void *arg, const struct nvme_cpl *cpl)
 
 	seen->calls++;
 	seen->cpl = *cpl;
-	seen->enabled = NVME_CC_EN(fake.cc) != 0;
+	seen->enabled = NVME_GET(fake.cc, NVME_CC_EN) != 0;
 	seen->maps = fake.num_maps;
 }
 
@@ -79,8 +79,8 @@ static size_t dma_in_use(const struct nvme_ctrlr *ctrlr)
 static void expect_no_completion(const struct nvme_cpl *cpl)
 {
 	assert_true(nvme_cpl_is_error(cpl));
-	assert_int_equal(NVME_CPL_SCT(cpl->status), NVME_SCT_PATH);
-	assert_int_equal(NVME_CPL_SC(cpl->status), NVME_SC_ABORTED_BY_HOST);
+	assert_int_equal(NVME_GET(cpl->status, NVME_CPL_SCT), NVME_SCT_PATH);
+	assert_int_equal(NVME_GET(cpl->status, NVME_CPL_SC), NVME_SC_ABORTED_BY_HOST);
 	assert_int_equal(cpl->cid, 0xffff);
 }
 
@@ -195,7 +195,7 @@ static void test_detach_admin_data(void **state)
 	assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, buf, 512, note, &seen), 0);
 	stop(ctrlr);
 	assert_int_equal(seen.calls, 1);
-	assert_int_equal(NVME_CPL_SC(seen.cpl.status), NVME_SC_ABORTED_SQ_DELETION);
+	assert_int_equal(NVME_GET(seen.cpl.status, NVME_CPL_SC), NVME_SC_ABORTED_SQ_DELETION);
 	assert_false(seen.enabled);
 	assert_int_equal(seen.maps, 0);
 }
@@ -272,7 +272,7 @@ static void undeletable(enum fake_verdict (*hook)(struct fake *, uint16_t, const
 	assert_int_equal(seen.calls, 1);
 	assert_false(seen.enabled);
 	assert_int_equal(seen.maps, 0);
-	assert_int_equal(NVME_CPL_SC(seen.cpl.status),
+	assert_int_equal(NVME_GET(seen.cpl.status, NVME_CPL_SC),
 	                 late_completion ? NVME_SC_SUCCESS : NVME_SC_ABORTED_SQ_DELETION);
 }
 
@@ -557,7 +557,7 @@ static void test_format_refused(void **state)
 	hook_status = 0x10a;
 	on(refuse, true, NVME_OPC_FORMAT_NVM);
 	assert_int_equal(nvme_ctrlr_format(ctrlr, 1, &format, &cpl), -EIO);
-	assert_int_equal(NVME_CPL_SC(cpl.status), 0x0a);
+	assert_int_equal(NVME_GET(cpl.status, NVME_CPL_SC), 0x0a);
 	expect_blocks(ns, 512, 2048);
 	stop(ctrlr);
 
@@ -1387,13 +1387,14 @@ static void test_shn_is_replaced(void **state)
 	uint64_t i, found = 0;
 
 	(void)state;
-	fake.cc |= NVME_CC_SHN_SET(NVME_CC_SHN_ABRUPT);
+	fake.cc |= NVME_SET(NVME_CC_SHN_ABRUPT, NVME_CC_SHN);
 	fake.shst_at = 0;
 	assert_int_equal(nvme_detach(ctrlr), 0);
 	for (i = 0; i < 64 && i < fake.writes; i++) {
-		if (fake.reg[i].offset != NVME_REG_CC || NVME_CC_SHN(fake.reg[i].value) == 0)
+		if (fake.reg[i].offset != NVME_REG_CC ||
+		    NVME_GET(fake.reg[i].value, NVME_CC_SHN) == 0)
 			continue;
-		assert_int_equal(NVME_CC_SHN(fake.reg[i].value), NVME_CC_SHN_NORMAL);
+		assert_int_equal(NVME_GET(fake.reg[i].value, NVME_CC_SHN), NVME_CC_SHN_NORMAL);
 		found++;
 	}
 	assert_true(found >= 1);
@@ -1454,7 +1455,7 @@ static void test_refusals_are_explained(void **state)
 
 	(void)state;
 	memset(&seen, 0, sizeof(seen));
-	sgl.flags = NVME_CMD_PSDT_SET(NVME_PSDT_SGL);
+	sgl.flags = (uint8_t)NVME_SET(NVME_PSDT_SGL, NVME_CMD_PSDT);
 	opts.dev_ops = nvme_soft_dev_ops("soft");
 #define EXPECT(call, want, what)                                \
 	do {                                                    \
@@ -1531,7 +1532,7 @@ static void test_table_without_log(void **state)
 	assert_true(ops->dma_map(&dev, page + 1, 4096, 4096) != 0); /* explains a mistake */
 	assert_int_equal(ops->dma_map(&dev, page, 4096, 0x200000), 0);
 	ops->write_4(&dev, NVME_REG_DOORBELLS, 77); /* and another */
-	assert_true(NVME_VS_MJR(ops->read_4(&dev, NVME_REG_VS)) >= 1);
+	assert_true(NVME_GET(ops->read_4(&dev, NVME_REG_VS), NVME_VS_MJR) >= 1);
 	nvme_trace_event(&dev, NVME_TRACE_DETACH, 0, "", 0);
 	ops->close(&dev); /* with memory still mapped: a third */
 	free(page);

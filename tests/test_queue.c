@@ -168,7 +168,7 @@ static void test_largest(void **state)
 	(void)state;
 	assert_non_null(seen);
 	fake_init(&fake);
-	fake.cap |= NVME_CAP_MQES_SET(0xffff);
+	fake.cap |= NVME_SET64(0xffff, NVME_CAP_MQES);
 	ctrlr = fake_attach(&fake);
 	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp), 0);
 	assert_int_equal(nvme_qpair_get_entries(qp), 65536);
@@ -239,7 +239,7 @@ static void test_doorbell_offsets(void **state)
 		struct nvme_ctrlr *ctrlr;
 
 		fake_init(&fake);
-		fake.cap |= NVME_CAP_DSTRD_SET(rows[r].dstrd);
+		fake.cap |= NVME_SET64(rows[r].dstrd, NVME_CAP_DSTRD);
 		ctrlr = fake_attach(&fake);
 		one = fake_qpair(ctrlr, 8);
 		two = fake_qpair(ctrlr, 8);
@@ -382,7 +382,7 @@ static void check_forgery(const struct forgery *row)
 	assert_int_equal(seen.calls, 1);
 	assert_int_equal(nvme_ctrlr_free_io_qpair(qp), 0);
 	assert_int_equal(more.calls, 1);
-	assert_int_equal(NVME_CPL_SC(more.cpl.status), ABORTED_SQ_DELETION);
+	assert_int_equal(NVME_GET(more.cpl.status, NVME_CPL_SC), ABORTED_SQ_DELETION);
 	assert_int_equal(seen.calls, 1);
 	stop(ctrlr);
 }
@@ -715,8 +715,9 @@ static void test_free_with_outstanding(void **state)
 	assert_int_equal(nvme_ctrlr_free_io_qpair(qp), 0);
 	for (i = 0; i < 6; i++) {
 		assert_int_equal(seen[i].calls, 1);
-		assert_int_equal(NVME_CPL_SCT(seen[i].cpl.status), 0);
-		assert_int_equal(NVME_CPL_SC(seen[i].cpl.status), i == 2 ? 0 : ABORTED_SQ_DELETION);
+		assert_int_equal(NVME_GET(seen[i].cpl.status, NVME_CPL_SCT), 0);
+		assert_int_equal(NVME_GET(seen[i].cpl.status, NVME_CPL_SC),
+		                 i == 2 ? 0 : ABORTED_SQ_DELETION);
 	}
 	assert_int_equal(again.calls, 1);
 	assert_int_equal(again.rc, -ESHUTDOWN); /* what it tried to submit */
@@ -732,7 +733,7 @@ static void submit_admin_again(void *arg, const struct nvme_cpl *cpl)
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = NVME_OPC_GET_FEATURES;
 	again->calls++;
-	assert_int_equal(NVME_CPL_SC(cpl->status), ABORTED_SQ_DELETION);
+	assert_int_equal(NVME_GET(cpl->status, NVME_CPL_SC), ABORTED_SQ_DELETION);
 	again->rc =
 		nvme_ctrlr_cmd_admin_raw(again->ctrlr, &cmd, NULL, 0, submit_admin_again, again);
 }
@@ -883,13 +884,13 @@ static void test_bad_priority(void **state)
 
 	(void)state;
 	fake_init(&fake);
-	fake.cap |= NVME_CAP_AMS_SET(NVME_CAP_AMS_WRR);
+	fake.cap |= NVME_SET64(NVME_CAP_AMS_WRR, NVME_CAP_AMS);
 	opts = fake_opts(&fake);
 	opts.arb_mechanism = NVME_CC_AMS_WRR;
 	assert_int_equal(nvme_attach("fake", &opts, &ctrlr), 0);
-	assert_int_equal(NVME_CC_AMS(fake.cc), NVME_CC_AMS_WRR);
+	assert_int_equal(NVME_GET(fake.cc, NVME_CC_AMS), NVME_CC_AMS_WRR);
 	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &good, &qp), 0);
-	assert_int_equal(NVME_CREATE_IO_SQ_QPRIO(fake.log[fake.cmds - 1].cmd.cdw11),
+	assert_int_equal(NVME_GET(fake.log[fake.cmds - 1].cmd.cdw11, NVME_CREATE_IO_SQ_QPRIO),
 	                 NVME_QPRIO_LOW);
 	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &bad, &qp), -EINVAL);
 	stop(ctrlr);
@@ -1033,9 +1034,9 @@ static void test_cfs(void **state)
 	assert_int_equal(seen.calls, 0); /* the controller did not let go of the command */
 	(void)nvme_detach(ctrlr);
 	assert_false(fake.open);
-	assert_int_equal(NVME_CC_EN(fake.cc), 0);
+	assert_int_equal(NVME_GET(fake.cc, NVME_CC_EN), 0);
 	assert_int_equal(seen.calls, 1);
-	assert_int_equal(NVME_CPL_SC(seen.cpl.status), ABORTED_SQ_DELETION);
+	assert_int_equal(NVME_GET(seen.cpl.status, NVME_CPL_SC), ABORTED_SQ_DELETION);
 }
 
 static void test_gone(void **state)
@@ -1088,7 +1089,9 @@ static enum fake_verdict unrecovered(struct fake *f, uint16_t qid, const struct 
 	(void)f;
 	if (qid == 0 || cmd->opc != NVME_OPC_READ)
 		return FAKE_EXEC;
-	cpl->status = (uint16_t)(NVME_CPL_SCT_SET(2) | NVME_CPL_SC_SET(0x81) | NVME_CPL_DNR_SET(1));
+	cpl->status = (uint16_t)((uint16_t)NVME_SET(2, NVME_CPL_SCT) |
+	                         (uint16_t)NVME_SET(0x81, NVME_CPL_SC) |
+	                         (uint16_t)NVME_SET(1, NVME_CPL_DNR));
 	cpl->cdw0 = 0x1234;
 	return FAKE_ANSWER;
 }
@@ -1107,8 +1110,8 @@ static void test_error_status(void **state)
 	assert_int_equal(nvme_ns_cmd_read(ns, qp, buf, 40, 8, count, &seen, 0), 0);
 	assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
 	assert_int_equal(seen.calls, 1);
-	assert_int_equal(NVME_CPL_SCT(seen.cpl.status), 2);
-	assert_int_equal(NVME_CPL_SC(seen.cpl.status), 0x81);
+	assert_int_equal(NVME_GET(seen.cpl.status, NVME_CPL_SCT), 2);
+	assert_int_equal(NVME_GET(seen.cpl.status, NVME_CPL_SC), 0x81);
 	assert_int_equal(seen.cpl.cdw0, 0x1234);
 	assert_int_equal(fake.lines[NVME_LOG_NOTICE], 2);
 	assert_int_equal(fake_logged(&fake, "READ sqid:1 cid:0 nsid:1 lba:40 len:8"), 1);
@@ -1117,7 +1120,7 @@ static void test_error_status(void **state)
 	assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
 	assert_int_equal(fake.lines[NVME_LOG_NOTICE], 2); /* success is not news */
 	assert_int_equal(nvme_ns_read(ns, qp, buf, 40, 8, &cpl), -EIO);
-	assert_int_equal(NVME_CPL_SC(cpl.status), 0x81);
+	assert_int_equal(NVME_GET(cpl.status, NVME_CPL_SC), 0x81);
 	stop(ctrlr);
 }
 
@@ -1197,8 +1200,8 @@ static void test_sync_timeout_queue_full(void **state)
 static void expect_no_completion(const struct nvme_cpl *cpl, uint16_t qid)
 {
 	assert_true(nvme_cpl_is_error(cpl));
-	assert_int_equal(NVME_CPL_SCT(cpl->status), NVME_SCT_PATH);
-	assert_int_equal(NVME_CPL_SC(cpl->status), NVME_SC_ABORTED_BY_HOST);
+	assert_int_equal(NVME_GET(cpl->status, NVME_CPL_SCT), NVME_SCT_PATH);
+	assert_int_equal(NVME_GET(cpl->status, NVME_CPL_SC), NVME_SC_ABORTED_BY_HOST);
 	assert_int_equal(cpl->sqid, qid);
 	assert_int_equal(cpl->cid, 0xffff);
 }
@@ -1213,7 +1216,7 @@ static void test_admin_timeout(void **state)
 	memset(&cmd, 0, sizeof(cmd));
 	cmd.opc = NVME_OPC_GET_FEATURES;
 	assert_int_equal(nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl), -EIO); /* fake has none */
-	assert_int_equal(NVME_CPL_SC(cpl.status), 1);
+	assert_int_equal(NVME_GET(cpl.status, NVME_CPL_SC), 1);
 	fake.hook = drop_features;
 	assert_int_equal(nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl), -ETIMEDOUT);
 	expect_no_completion(&cpl, 0);
@@ -1247,7 +1250,7 @@ static void test_bad_arguments(void **state)
 	assert_int_equal(nvme_ctrlr_cmd_io_raw(ctrlr, qp, NULL, buf, 512, count, &seen), -EINVAL);
 	assert_int_equal(nvme_ctrlr_cmd_io_raw(ctrlr, qp, &cmd, NULL, 512, count, &seen), -EINVAL);
 	assert_int_equal(nvme_ctrlr_cmd_io_raw(ctrlr, qp, &cmd, buf, 512, NULL, &seen), -EINVAL);
-	cmd.flags = NVME_CMD_PSDT_SET(NVME_PSDT_SGL);
+	cmd.flags = (uint8_t)NVME_SET(NVME_PSDT_SGL, NVME_CMD_PSDT);
 	assert_int_equal(nvme_ctrlr_cmd_io_raw(ctrlr, qp, &cmd, buf, 512, count, &seen), -EINVAL);
 	assert_int_equal(nvme_qpair_get_num_outstanding(qp), 0); /* no CID was lost */
 	assert_int_equal(fake.writes, writes);                   /* and nothing was sent */

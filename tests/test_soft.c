@@ -113,7 +113,7 @@ static struct nvme_cpl cpl; /* the last completion of the helpers below */
 /* SCT and SC of a status, the way GEN(), SPEC() and MED() write them. */
 static uint32_t code(const struct nvme_cpl *c)
 {
-	return NVME_CPL_SCT(c->status) << 8 | NVME_CPL_SC(c->status);
+	return NVME_GET(c->status, NVME_CPL_SCT) << 8 | NVME_GET(c->status, NVME_CPL_SC);
 }
 
 static struct nvme_cmd command(uint8_t opc, uint32_t nsid)
@@ -271,13 +271,13 @@ static void test_device_options(void **state)
 	assert_int_equal(dev->vendor_id, NVME_SOFT_VENDOR_ID);
 	assert_int_equal(dev->device_id, NVME_SOFT_DEVICE_ID);
 	assert_null(dev->bar0);
-	assert_int_equal(NVME_CAP_MQES(cap), 63);
-	assert_int_equal(NVME_CAP_DSTRD(cap), 3);
-	assert_int_equal(NVME_CAP_TO(cap), 7);
-	assert_int_equal(NVME_CAP_CRMS(cap), NVME_CAP_CRMS_CRWMS);
+	assert_int_equal(NVME_GET(cap, NVME_CAP_MQES), 63);
+	assert_int_equal(NVME_GET(cap, NVME_CAP_DSTRD), 3);
+	assert_int_equal(NVME_GET(cap, NVME_CAP_TO), 7);
+	assert_int_equal(NVME_GET(cap, NVME_CAP_CRMS), NVME_CAP_CRMS_CRWMS);
 	assert_int_equal(nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CRTO), 500);
-	assert_int_equal(NVME_CAP_MPSMIN(cap), 1);
-	assert_int_equal(NVME_CAP_MPSMAX(cap), 2);
+	assert_int_equal(NVME_GET(cap, NVME_CAP_MPSMIN), 1);
+	assert_int_equal(NVME_GET(cap, NVME_CAP_MPSMAX), 2);
 	assert_int_equal(nvme_ctrlr_get_max_xfer_size(ctrlr), 8192u << 5);
 	assert_int_equal(nvme_ctrlr_get_num_io_queues(ctrlr), 4); /* asked for 8 */
 	assert_int_equal(nvme_ctrlr_get_first_active_ns(ctrlr), 1);
@@ -341,7 +341,8 @@ static void test_shapes(void **state)
 	}
 	ctrlr = attach("soft:css=0x80"); /* only the admin command set */
 	assert_int_equal(nvme_ctrlr_get_num_io_queues(ctrlr), 0);
-	assert_int_equal(NVME_CC_CSS(nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CC)), NVME_CC_CSS_ADMIN);
+	assert_int_equal(NVME_GET(nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CC), NVME_CC_CSS),
+	                 NVME_CC_CSS_ADMIN);
 	detach(ctrlr);
 }
 
@@ -542,12 +543,12 @@ static uint32_t rd(struct bare *b, uint32_t offset)
 
 static void bare_enable(struct bare *b, uint32_t cc)
 {
-	wr(b, NVME_REG_AQA, NVME_AQA_ASQS_SET(3) | NVME_AQA_ACQS_SET(3));
+	wr(b, NVME_REG_AQA, NVME_SET(3, NVME_AQA_ASQS) | NVME_SET(3, NVME_AQA_ACQS));
 	wr(b, NVME_REG_ASQ, BARE_IOVA);
 	wr(b, NVME_REG_ASQ + 4, 0);
 	wr(b, NVME_REG_ACQ, BARE_IOVA + 4096);
 	wr(b, NVME_REG_ACQ + 4, 0);
-	wr(b, NVME_REG_CC, cc | NVME_CC_EN_SET(1));
+	wr(b, NVME_REG_CC, cc | NVME_SET(1, NVME_CC_EN));
 }
 
 /* Looks at the clock until CSTS is as wanted, at most 2 s of virtual time. */
@@ -603,10 +604,12 @@ static void test_registers(void **state)
 	bare_enable(&b, CC_GOOD);
 	assert_int_equal(rd(&b, NVME_REG_CSTS), 0); /* not at once */
 	assert_true(bare_wait(&b, 1));
-	wr(&b, NVME_REG_CC, CC_GOOD | NVME_CC_EN_SET(1) | NVME_CC_MPS_SET(3)); /* fixed now */
-	assert_int_equal(NVME_CC_MPS(rd(&b, NVME_REG_CC)), 0);
-	wr(&b, NVME_REG_CC, CC_GOOD | NVME_CC_EN_SET(1) | NVME_CC_SHN_SET(1)); /* normal */
-	assert_int_equal(NVME_CSTS_SHST(rd(&b, NVME_REG_CSTS)), NVME_CSTS_SHST_OCCURRING);
+	wr(&b, NVME_REG_CC,
+	   CC_GOOD | NVME_SET(1, NVME_CC_EN) | NVME_SET(3, NVME_CC_MPS)); /* fixed now */
+	assert_int_equal(NVME_GET(rd(&b, NVME_REG_CC), NVME_CC_MPS), 0);
+	wr(&b, NVME_REG_CC,
+	   CC_GOOD | NVME_SET(1, NVME_CC_EN) | NVME_SET(1, NVME_CC_SHN)); /* normal */
+	assert_int_equal(NVME_GET(rd(&b, NVME_REG_CSTS), NVME_CSTS_SHST), NVME_CSTS_SHST_OCCURRING);
 	assert_true(bare_wait(&b, 0x9));
 	wr(&b, NVME_REG_CC, CC_GOOD);
 	assert_int_equal(rd(&b, NVME_REG_CSTS), 0);
@@ -615,7 +618,8 @@ static void test_registers(void **state)
 
 	bare_enable(&b, CC_GOOD);
 	assert_true(bare_wait(&b, 1));
-	wr(&b, NVME_REG_CC, CC_GOOD | NVME_CC_EN_SET(1) | NVME_CC_SHN_SET(2)); /* abrupt */
+	wr(&b, NVME_REG_CC,
+	   CC_GOOD | NVME_SET(1, NVME_CC_EN) | NVME_SET(2, NVME_CC_SHN)); /* abrupt */
 	assert_true(bare_wait(&b, 0x9));
 	assert_int_equal(b.dev.ops->reset(&b.dev), 0); /* function reset */
 	assert_int_equal(rd(&b, NVME_REG_CC), 0);
@@ -649,7 +653,7 @@ static void test_refuses_to_enable(void **state)
 		wr(&b, NVME_REG_AQA, bad[i].aqa);
 		wr(&b, NVME_REG_ASQ, bad[i].asq);
 		wr(&b, NVME_REG_ACQ, bad[i].acq);
-		wr(&b, NVME_REG_CC, bad[i].cc | NVME_CC_EN_SET(1));
+		wr(&b, NVME_REG_CC, bad[i].cc | NVME_SET(1, NVME_CC_EN));
 		assert_int_equal(rd(&b, NVME_REG_CSTS), 2);
 		assert_false(bare_wait(&b, 1));
 		wr(&b, NVME_REG_CC, 0);
@@ -661,7 +665,7 @@ static void test_refuses_to_enable(void **state)
 
 	/* admin queues where no memory is; the first doorbell tells */
 	wr(&b, NVME_REG_ASQ, 0x40000000);
-	wr(&b, NVME_REG_CC, CC_GOOD | NVME_CC_EN_SET(1));
+	wr(&b, NVME_REG_CC, CC_GOOD | NVME_SET(1, NVME_CC_EN));
 	assert_true(bare_wait(&b, 1));
 	wr(&b, NVME_REG_DOORBELLS, 1);
 	assert_int_equal(rd(&b, NVME_REG_CSTS), 3);
@@ -669,7 +673,7 @@ static void test_refuses_to_enable(void **state)
 	wr(&b, NVME_REG_CC, 0);
 	wr(&b, NVME_REG_ASQ, BARE_IOVA);
 	wr(&b, NVME_REG_ACQ, 0x40000000);
-	wr(&b, NVME_REG_CC, CC_GOOD | NVME_CC_EN_SET(1));
+	wr(&b, NVME_REG_CC, CC_GOOD | NVME_SET(1, NVME_CC_EN));
 	assert_true(bare_wait(&b, 1));
 	wr(&b, NVME_REG_DOORBELLS, 1);
 	assert_int_equal(rd(&b, NVME_REG_CSTS), 3);
@@ -689,7 +693,7 @@ static uint32_t bare_admin(struct bare *b, const struct nvme_cmd *cmd)
 	b->admin_cmds++;
 	wr(b, NVME_SQ_TDBL(0, 0), b->admin_cmds % 4);
 	got = cq[slot];
-	assert_int_equal(NVME_CPL_P(got.status), lap % 2 == 0);
+	assert_int_equal(NVME_GET(got.status, NVME_CPL_P), lap % 2 == 0);
 	wr(b, NVME_CQ_HDBL(0, 0), b->admin_cmds % 4);
 	return code(&got);
 }
@@ -698,7 +702,7 @@ static uint32_t bare_create(struct bare *b, uint8_t opc, uint32_t cdw11)
 {
 	struct nvme_cmd cmd = command(opc, 0);
 
-	cmd.cdw10 = NVME_CREATE_IO_Q_QID_SET(1) | NVME_CREATE_IO_Q_QSIZE_SET(3);
+	cmd.cdw10 = NVME_SET(1, NVME_CREATE_IO_Q_QID) | NVME_SET(3, NVME_CREATE_IO_Q_QSIZE);
 	cmd.cdw11 = cdw11;
 	cmd.dptr.prp.prp1 = BARE_IOVA + (opc == NVME_OPC_CREATE_IO_CQ ? 8192 : 12288);
 	return bare_admin(b, &cmd);
@@ -710,8 +714,8 @@ static uint32_t bare_create(struct bare *b, uint8_t opc, uint32_t cdw11)
  */
 static void test_late_entry_sizes(void **state)
 {
-	const uint32_t sqes = NVME_CC_IOSQES_SET(6), cqes = NVME_CC_IOCQES_SET(4);
-	const uint32_t en = NVME_CC_EN_SET(1), pc = 1, on1 = 1 | 1u << 16;
+	const uint32_t sqes = NVME_SET(6, NVME_CC_IOSQES), cqes = NVME_SET(4, NVME_CC_IOCQES);
+	const uint32_t en = NVME_SET(1, NVME_CC_EN), pc = 1, on1 = 1 | 1u << 16;
 	const struct nvme_id_ctrlr *id;
 	struct nvme_cmd cmd = command(NVME_OPC_IDENTIFY, 0);
 	struct bare b;
@@ -720,17 +724,17 @@ static void test_late_entry_sizes(void **state)
 	bare_open(&b, "soft");
 	bare_enable(&b, 0);
 	assert_true(bare_wait(&b, 1));
-	cmd.cdw10 = NVME_IDENTIFY_CNS_SET(NVME_ID_CNS_CTRLR);
+	cmd.cdw10 = NVME_SET(NVME_ID_CNS_CTRLR, NVME_IDENTIFY_CNS);
 	cmd.dptr.prp.prp1 = BARE_IOVA + 16384;
 	assert_int_equal(bare_admin(&b, &cmd), 0);
 	id = (const struct nvme_id_ctrlr *)(void *)(b.mem + 16384);
-	assert_int_equal(NVME_ID_QES_MIN(id->sqes), 6);
-	assert_int_equal(NVME_ID_QES_MIN(id->cqes), 4);
+	assert_int_equal(NVME_GET(id->sqes, NVME_ID_QES_MIN), 6);
+	assert_int_equal(NVME_GET(id->cqes, NVME_ID_QES_MIN), 4);
 
 	assert_int_equal(bare_create(&b, NVME_OPC_CREATE_IO_CQ, pc), SPEC(0x02));
-	wr(&b, NVME_REG_CC, en | NVME_CC_IOCQES_SET(6));
+	wr(&b, NVME_REG_CC, en | NVME_SET(6, NVME_CC_IOCQES));
 	assert_int_equal(bare_create(&b, NVME_OPC_CREATE_IO_CQ, pc), SPEC(0x02));
-	wr(&b, NVME_REG_CC, en | sqes | cqes | NVME_CC_MPS_SET(1)); /* MPS is fixed now */
+	wr(&b, NVME_REG_CC, en | sqes | cqes | NVME_SET(1, NVME_CC_MPS)); /* MPS is fixed now */
 	assert_int_equal(rd(&b, NVME_REG_CC), en | sqes | cqes);
 	wr(&b, NVME_REG_CC, en | cqes);
 	assert_int_equal(bare_create(&b, NVME_OPC_CREATE_IO_CQ, pc), 0);
@@ -898,7 +902,7 @@ static uint32_t create_cq(struct nvme_ctrlr *ctrlr, uint32_t qid, uint32_t size,
 	struct nvme_cmd cmd = command(NVME_OPC_CREATE_IO_CQ, 0);
 
 	cmd.dptr.prp.prp1 = addr;
-	cmd.cdw10 = NVME_CREATE_IO_Q_QID_SET(qid) | NVME_CREATE_IO_Q_QSIZE_SET(size);
+	cmd.cdw10 = NVME_SET(qid, NVME_CREATE_IO_Q_QID) | NVME_SET(size, NVME_CREATE_IO_Q_QSIZE);
 	cmd.cdw11 = cdw11;
 	return run(ctrlr, true, &cmd, NULL, 0);
 }
@@ -909,7 +913,7 @@ static uint32_t create_sq(struct nvme_ctrlr *ctrlr, uint32_t qid, uint32_t size,
 	struct nvme_cmd cmd = command(NVME_OPC_CREATE_IO_SQ, 0);
 
 	cmd.dptr.prp.prp1 = addr;
-	cmd.cdw10 = NVME_CREATE_IO_Q_QID_SET(qid) | NVME_CREATE_IO_Q_QSIZE_SET(size);
+	cmd.cdw10 = NVME_SET(qid, NVME_CREATE_IO_Q_QID) | NVME_SET(size, NVME_CREATE_IO_Q_QSIZE);
 	cmd.cdw11 = cdw11;
 	return run(ctrlr, true, &cmd, NULL, 0);
 }
@@ -938,8 +942,8 @@ static void test_queue_commands(void **state)
 	assert_int_equal(create_cq(ctrlr, 1, 3, a + 8, pc), GEN(0x13));             /* alignment */
 	assert_int_equal(create_cq(ctrlr, 1, 3, a, 0), GEN(0x02));                  /* PC = 0 */
 	assert_int_equal(create_cq(ctrlr, 1, 3, a, pc | 2 | 9u << 16), SPEC(0x08)); /* vector */
-	assert_int_equal(NVME_CPL_DNR(cpl.status), 1);
-	assert_int_equal(NVME_CPL_M(cpl.status), 1);
+	assert_int_equal(NVME_GET(cpl.status, NVME_CPL_DNR), 1);
+	assert_int_equal(NVME_GET(cpl.status, NVME_CPL_M), 1);
 	assert_int_equal(create_cq(ctrlr, 1, 3, a, pc), 0);
 	assert_int_equal(create_cq(ctrlr, 1, 3, a, pc), SPEC(0x01));
 	assert_int_equal(create_sq(ctrlr, 0, 3, a + 4096, on1), SPEC(0x01));
@@ -1034,14 +1038,14 @@ static void test_rings(void **state)
 	assert_int_equal(cq[2].cid, 2);
 	assert_int_equal(cq[2].sqid, 20);
 	assert_int_equal(cq[2].sqhd, 3);
-	assert_int_equal(NVME_CPL_P(cq[2].status), 1);
+	assert_int_equal(NVME_GET(cq[2].status, NVME_CPL_P), 1);
 	assert_int_equal(cq[3].status, 0);
 	ring_write(ctrlr, NVME_CQ_HDBL(20, 0), 2);
 	assert_int_equal(stats_of(ctrlr).io_cmds - before, 5);
 	assert_int_equal(cq[3].cid, 3);
 	assert_int_equal(cq[0].cid, 100);
 	assert_int_equal(cq[0].sqid, 21);
-	assert_int_equal(NVME_CPL_P(cq[0].status), 0); /* the phase of the second lap */
+	assert_int_equal(NVME_GET(cq[0].status, NVME_CPL_P), 0); /* the phase of the second lap */
 	ring_write(ctrlr, NVME_CQ_HDBL(20, 0), 1);
 	assert_int_equal(stats_of(ctrlr).io_cmds - before, 8);
 	assert_int_equal(nvme_soft_get_doorbells(dev_of(ctrlr), 20, true), 2);
@@ -1125,7 +1129,8 @@ static void test_delete_in_flight(void **state)
 static uint32_t identify(struct nvme_ctrlr *ctrlr, uint32_t cns, uint32_t nsid, uint32_t csi,
                          void *data)
 {
-	return admin(ctrlr, NVME_OPC_IDENTIFY, nsid, cns, NVME_IDENTIFY_CSI_SET(csi), data, 4096);
+	return admin(ctrlr, NVME_OPC_IDENTIFY, nsid, cns, NVME_SET(csi, NVME_IDENTIFY_CSI), data,
+	             4096);
 }
 
 static void test_identify(void **state)
@@ -1140,7 +1145,7 @@ static void test_identify(void **state)
 	assert_memory_equal(id->mn, "nvme.h software controller    ", 30);
 	assert_int_equal(id->nn, 3);
 	assert_int_equal(id->fuses, 1);
-	assert_int_equal(NVME_ID_SGLS(id->sgls), 1);
+	assert_int_equal(NVME_GET(id->sgls, NVME_ID_SGLS), 1);
 	assert_int_equal(identify(ctrlr, NVME_ID_CNS_ACTIVE_NS_LIST, 1, 0, data), 0);
 	assert_int_equal(list->nsid[0], 2);
 	assert_int_equal(list->nsid[1], 3);
@@ -1184,8 +1189,8 @@ static uint32_t set_feature(struct nvme_ctrlr *ctrlr, uint32_t cdw10, uint32_t n
 
 static uint32_t get_feature(struct nvme_ctrlr *ctrlr, uint32_t fid, uint32_t sel, uint32_t cdw11)
 {
-	return admin(ctrlr, NVME_OPC_GET_FEATURES, 0, fid | NVME_GET_FEATURES_SEL_SET(sel), cdw11,
-	             NULL, 0);
+	return admin(ctrlr, NVME_OPC_GET_FEATURES, 0, fid | NVME_SET(sel, NVME_GET_FEATURES_SEL),
+	             cdw11, NULL, 0);
 }
 
 static void test_features(void **state)
@@ -1256,8 +1261,9 @@ static uint32_t get_log(struct nvme_ctrlr *ctrlr, uint32_t lid, uint32_t nsid, u
 {
 	struct nvme_cmd cmd = command(NVME_OPC_GET_LOG_PAGE, nsid);
 
-	cmd.cdw10 = lid | NVME_GET_LOG_PAGE_RAE_SET(rae) | NVME_GET_LOG_PAGE_NUMDL_SET(len / 4 - 1);
-	cmd.cdw11 = NVME_GET_LOG_PAGE_NUMDU_SET(len / 4 - 1);
+	cmd.cdw10 = lid | NVME_SET(rae, NVME_GET_LOG_PAGE_RAE) |
+	            NVME_SET(len / 4 - 1, NVME_GET_LOG_PAGE_NUMDL);
+	cmd.cdw11 = NVME_SET((len / 4 - 1) >> 16, NVME_GET_LOG_PAGE_NUMDU);
 	cmd.cdw12 = offset;
 	return run(ctrlr, true, &cmd, buf, len);
 }
@@ -1284,7 +1290,7 @@ static void test_logs(void **state)
 	assert_int_equal(errors[0].csi, NVME_CSI_NVM);
 	assert_int_equal(errors[1].ecnt, 1);
 	assert_int_equal(errors[1].lba, UINT64_C(1) << 40);
-	assert_int_equal(NVME_CPL_SC(errors[1].sts), 0x80);
+	assert_int_equal(NVME_GET(errors[1].sts, NVME_CPL_SC), 0x80);
 	assert_int_equal(errors[2].ecnt, 0);
 	memset(&smart, 0xff, sizeof(smart));
 	assert_int_equal(get_log(ctrlr, NVME_LOG_PAGE_SMART, NVME_NSID_ALL, 0, &smart, 512, false),
@@ -1320,7 +1326,7 @@ static void test_logs(void **state)
 	assert_int_equal(words[NVME_LOG_PAGE_TELEMETRY_HOST], 0);
 	assert_int_equal(get_log(ctrlr, 0x7e, 0, 0, words, 64, false), SPEC(0x09));
 	struct nvme_cmd cmd = command(NVME_OPC_GET_LOG_PAGE, 0); /* longer than MDTS */
-	cmd.cdw10 = NVME_LOG_PAGE_ERROR | NVME_GET_LOG_PAGE_NUMDL_SET(2048);
+	cmd.cdw10 = NVME_LOG_PAGE_ERROR | NVME_SET(2048, NVME_GET_LOG_PAGE_NUMDL);
 	assert_int_equal(run(ctrlr, true, &cmd, words, 8192), GEN(0x02));
 	detach(ctrlr);
 }
@@ -1416,13 +1422,15 @@ static void test_abort(void **state)
 	assert_int_equal(sent.qid, nvme_qpair_get_id(qp));
 	cid = sent.cmd.cid;
 	assert_int_equal(nvme_qpair_process_completions(qp, 0), 0);
-	assert_int_equal(admin(ctrlr, NVME_OPC_ABORT, 0,
-	                       NVME_ABORT_SQID_SET(sent.qid) | NVME_ABORT_CID_SET(cid + 1), 0, NULL,
-	                       0),
-	                 0);
+	assert_int_equal(
+		admin(ctrlr, NVME_OPC_ABORT, 0,
+	              NVME_SET(sent.qid, NVME_ABORT_SQID) | NVME_SET(cid + 1, NVME_ABORT_CID), 0,
+	              NULL, 0),
+		0);
 	assert_int_equal(cpl.cdw0, 1); /* no such command */
 	assert_int_equal(admin(ctrlr, NVME_OPC_ABORT, 0,
-	                       NVME_ABORT_SQID_SET(sent.qid) | NVME_ABORT_CID_SET(cid), 0, NULL, 0),
+	                       NVME_SET(sent.qid, NVME_ABORT_SQID) | NVME_SET(cid, NVME_ABORT_CID),
+	                       0, NULL, 0),
 	                 0);
 	assert_int_equal(cpl.cdw0, 0); /* aborted */
 	assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
@@ -1431,7 +1439,8 @@ static void test_abort(void **state)
 	submit_admin(ctrlr, NVME_OPC_ASYNC_EVENT_REQUEST, 0, &a);
 	assert_int_equal(nvme_soft_get_last_cmds(dev_of(ctrlr), &sent, 1), 1);
 	assert_int_equal(
-		admin(ctrlr, NVME_OPC_ABORT, 0, NVME_ABORT_CID_SET(sent.cmd.cid), 0, NULL, 0), 0);
+		admin(ctrlr, NVME_OPC_ABORT, 0, NVME_SET(sent.cmd.cid, NVME_ABORT_CID), 0, NULL, 0),
+		0);
 	assert_int_equal(cpl.cdw0, 0);
 	assert_int_equal(code(&a.cpl), GEN(0x07));
 
@@ -1471,7 +1480,7 @@ static void test_format_and_rest(void **state)
 	assert_int_equal(admin(ctrlr, NVME_OPC_FORMAT_NVM, 3, 0, 0, NULL, 0), GEN(0x0b));
 	assert_int_equal(admin(ctrlr, 0x7e, 0, 0, 0, NULL, 0), GEN(0x01)); /* opcode */
 	struct nvme_cmd cmd = command(NVME_OPC_IDENTIFY, 0); /* admin commands have no SGLs */
-	cmd.flags = NVME_CMD_PSDT_SET(NVME_PSDT_SGL);
+	cmd.flags = (uint8_t)NVME_SET(NVME_PSDT_SGL, NVME_CMD_PSDT);
 	assert_int_equal(run(ctrlr, true, &cmd, NULL, 0), GEN(0x02));
 	detach(ctrlr);
 }
@@ -1501,7 +1510,7 @@ static void test_nvm_commands(void **state)
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 0, 0, 0, back, 512), GEN(0x0b)); /* nsid */
 	assert_int_equal(io(ctrlr, NVME_OPC_READ, 2, 0, 0, back, 512), GEN(0x0b));
 	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, NVME_NSID_ALL, 0, 0, back, 512), GEN(0x0b));
-	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 0, NVME_RW_PRINFO_SET(7), back, 512),
+	assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 0, NVME_SET(7, NVME_RW_PRINFO), back, 512),
 	                 SPEC(0x81));
 	assert_int_equal(io(ctrlr, 0x7f - 1, 1, 0, 0, NULL, 0), GEN(0x01)); /* opcode */
 	assert_int_equal(io(ctrlr, NVME_OPC_FLUSH, 1, 0, 0, NULL, 0), 0);
@@ -1535,7 +1544,7 @@ static void test_nvm_commands(void **state)
 	ranges[1].nlb = 9;
 	struct nvme_cmd cmd = command(NVME_OPC_DATASET_MANAGEMENT, 1);
 	cmd.cdw10 = 1;
-	cmd.cdw11 = NVME_DSM_AD_SET(1);
+	cmd.cdw11 = NVME_SET(1, NVME_DSM_AD);
 	assert_int_equal(run(ctrlr, false, &cmd, ranges, sizeof(ranges)), GEN(0x80));
 	assert_int_equal(mem[3 * 512], 1); /* nothing was done */
 	ranges[1].nlb = 8;
@@ -1656,7 +1665,7 @@ static uint32_t sgl_command(struct nvme_ctrlr *ctrlr, uint8_t opc, uint32_t nlb,
 {
 	struct nvme_cmd cmd = command(opc, 1);
 
-	cmd.flags = NVME_CMD_PSDT_SET(NVME_PSDT_SGL);
+	cmd.flags = (uint8_t)NVME_SET(NVME_PSDT_SGL, NVME_CMD_PSDT);
 	cmd.cdw12 = nlb - 1;
 	cmd.dptr.sgl = d;
 	return run(ctrlr, false, &cmd, NULL, 0);
@@ -1739,8 +1748,8 @@ static void test_fused(void **state)
 
 	(void)state;
 	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp), 0);
-	first.flags = NVME_CMD_FUSE_SET(NVME_FUSE_FIRST);
-	second.flags = NVME_CMD_FUSE_SET(NVME_FUSE_SECOND);
+	first.flags = (uint8_t)NVME_SET(NVME_FUSE_FIRST, NVME_CMD_FUSE);
+	second.flags = (uint8_t)NVME_SET(NVME_FUSE_SECOND, NVME_CMD_FUSE);
 	for (i = 0; i < 4; i++) {
 		memset(&a, 0, sizeof(a));
 		memset(&b, 0, sizeof(b));
@@ -1766,7 +1775,7 @@ static void test_fused(void **state)
 		                                                : GEN(0x02));
 		assert_int_equal(mem[0], i == 3 ? 0x13 : 0x10);
 	}
-	second.flags = NVME_CMD_FUSE_SET(NVME_FUSE_SECOND);
+	second.flags = (uint8_t)NVME_SET(NVME_FUSE_SECOND, NVME_CMD_FUSE);
 	assert_int_equal(nvme_ctrlr_io(ctrlr, qp, &second, buf, 512, &cpl), -EIO);
 	assert_int_equal(code(&cpl), GEN(0x0a)); /* no first half */
 	second.flags = 3;
@@ -1792,13 +1801,13 @@ static void test_status_faults(void **state)
 	for (i = 1; i <= 5; i++) { /* the third read fails */
 		assert_int_equal(io(ctrlr, NVME_OPC_READ, 1, 0, 0, block, 512),
 		                 i == 3 ? MED(0x81) : 0);
-		assert_int_equal(NVME_CPL_DNR(cpl.status), i == 3);
-		assert_int_equal(NVME_CPL_M(cpl.status), 0);
+		assert_int_equal(NVME_GET(cpl.status, NVME_CPL_DNR), i == 3);
+		assert_int_equal(NVME_GET(cpl.status, NVME_CPL_M), 0);
 	}
 	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, 1, 98, 1, block, 1024), 0);
 	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, 1, 99, 1, block, 1024), MED(0x80));
-	assert_int_equal(NVME_CPL_M(cpl.status), 1);
-	assert_int_equal(NVME_CPL_CRD(cpl.status), 2);
+	assert_int_equal(NVME_GET(cpl.status, NVME_CPL_M), 1);
+	assert_int_equal(NVME_GET(cpl.status, NVME_CPL_CRD), 2);
 	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, 1, 200, 0, block, 512), MED(0x80));
 	assert_int_equal(io(ctrlr, NVME_OPC_WRITE, 1, 201, 0, block, 512), 0);
 	assert_int_equal(io(ctrlr, NVME_OPC_FLUSH, 1, 0, 0, NULL, 0), MED(0x80)); /* once */
@@ -2086,7 +2095,7 @@ static void odd_command(struct nvme_cmd *cmd)
 	cmd->nsid = rnd(8) == 0 ? UINT32_MAX : rnd(4);
 	cmd->dptr.prp.prp1 = odd_address();
 	cmd->dptr.prp.prp2 = odd_address();
-	if (NVME_CMD_PSDT(cmd->flags) != 0)
+	if (NVME_GET(cmd->flags, NVME_CMD_PSDT) != 0)
 		cmd->dptr.sgl = sgl(rnd(6), odd_address(), rnd(2) ? 4096 : 16 * rnd(40));
 	cmd->cdw10 = odd_dword();
 	cmd->cdw11 = odd_dword() & (rnd(2) ? UINT32_MAX : 1u);

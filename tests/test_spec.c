@@ -94,35 +94,36 @@ static void test_cap(void **state)
 	const uint64_t qemu = UINT64_C(0x004008200f0107ff);
 
 	(void)state;
-	assert_int_equal(NVME_CAP_MQES(qemu), 2047);
-	assert_int_equal(NVME_CAP_CQR(qemu), 1);
-	assert_int_equal(NVME_CAP_AMS(qemu), 0);
-	assert_int_equal(NVME_CAP_TO(qemu), 15);
-	assert_int_equal(NVME_CAP_DSTRD(qemu), 0);
-	assert_int_equal(NVME_CAP_NSSRS(qemu), 0);
-	assert_int_equal(NVME_CAP_CSS(qemu), NVME_CAP_CSS_NVM | NVME_CAP_CSS_IOCS);
-	assert_int_equal(NVME_CAP_BPS(qemu), 0);
-	assert_int_equal(NVME_CAP_CPS(qemu), 0);
-	assert_int_equal(NVME_CAP_MPSMIN(qemu), 0);
-	assert_int_equal(NVME_CAP_MPSMAX(qemu), 4);
-	assert_int_equal(NVME_CAP_PMRS(qemu), 0);
-	assert_int_equal(NVME_CAP_CMBS(qemu), 0);
-	assert_int_equal(NVME_CAP_NSSS(qemu), 0);
-	assert_int_equal(NVME_CAP_CRMS(qemu), 0);
-	assert_true((NVME_CAP_MQES_SET(2047) | NVME_CAP_CQR_SET(1) | NVME_CAP_TO_SET(15) |
-	             NVME_CAP_CSS_SET(0x41) | NVME_CAP_MPSMAX_SET(4)) == qemu);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_MQES), 2047);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_CQR), 1);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_AMS), 0);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_TO), 15);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_DSTRD), 0);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_NSSRS), 0);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_CSS), NVME_CAP_CSS_NVM | NVME_CAP_CSS_IOCS);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_BPS), 0);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_CPS), 0);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_MPSMIN), 0);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_MPSMAX), 4);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_PMRS), 0);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_CMBS), 0);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_NSSS), 0);
+	assert_int_equal(NVME_GET(qemu, NVME_CAP_CRMS), 0);
+	assert_true((NVME_SET64(2047, NVME_CAP_MQES) | NVME_SET64(1, NVME_CAP_CQR) |
+	             NVME_SET64(15, NVME_CAP_TO) | NVME_SET64(0x41, NVME_CAP_CSS) |
+	             NVME_SET64(4, NVME_CAP_MPSMAX)) == qemu);
 
-	assert_int_equal(NVME_CAP_AMS(UINT64_C(3) << 17), 3);
-	assert_int_equal(NVME_CAP_DSTRD(UINT64_C(0xa) << 32), 0xa);
-	assert_int_equal(NVME_CAP_NSSRS(UINT64_C(1) << 36), 1);
-	assert_int_equal(NVME_CAP_BPS(UINT64_C(1) << 45), 1);
-	assert_int_equal(NVME_CAP_CPS(UINT64_C(2) << 46), 2);
-	assert_int_equal(NVME_CAP_MPSMIN(UINT64_C(0x9) << 48), 9);
-	assert_int_equal(NVME_CAP_PMRS(UINT64_C(1) << 56), 1);
-	assert_int_equal(NVME_CAP_CMBS(UINT64_C(1) << 57), 1);
-	assert_int_equal(NVME_CAP_NSSS(UINT64_C(1) << 58), 1);
-	assert_int_equal(NVME_CAP_CRMS(UINT64_C(3) << 59), 3);
-	assert_int_equal(NVME_CAP_NSSES(UINT64_C(1) << 61), 1);
+	assert_int_equal(NVME_GET(UINT64_C(3) << 17, NVME_CAP_AMS), 3);
+	assert_int_equal(NVME_GET(UINT64_C(0xa) << 32, NVME_CAP_DSTRD), 0xa);
+	assert_int_equal(NVME_GET(UINT64_C(1) << 36, NVME_CAP_NSSRS), 1);
+	assert_int_equal(NVME_GET(UINT64_C(1) << 45, NVME_CAP_BPS), 1);
+	assert_int_equal(NVME_GET(UINT64_C(2) << 46, NVME_CAP_CPS), 2);
+	assert_int_equal(NVME_GET(UINT64_C(0x9) << 48, NVME_CAP_MPSMIN), 9);
+	assert_int_equal(NVME_GET(UINT64_C(1) << 56, NVME_CAP_PMRS), 1);
+	assert_int_equal(NVME_GET(UINT64_C(1) << 57, NVME_CAP_CMBS), 1);
+	assert_int_equal(NVME_GET(UINT64_C(1) << 58, NVME_CAP_NSSS), 1);
+	assert_int_equal(NVME_GET(UINT64_C(3) << 59, NVME_CAP_CRMS), 3);
+	assert_int_equal(NVME_GET(UINT64_C(1) << 61, NVME_CAP_NSSES), 1);
 }
 
 static void test_cc_csts(void **state)
@@ -130,54 +131,56 @@ static void test_cc_csts(void **state)
 	const uint32_t shutdown = 0x464060; /* a normal shutdown request, EN back at 0 */
 
 	(void)state;
-	assert_int_equal(NVME_CC_EN(shutdown), 0);
-	assert_int_equal(NVME_CC_CSS(shutdown), NVME_CC_CSS_IOCS);
-	assert_int_equal(NVME_CC_MPS(shutdown), 0);
-	assert_int_equal(NVME_CC_AMS(shutdown), NVME_CC_AMS_RR);
-	assert_int_equal(NVME_CC_SHN(shutdown), NVME_CC_SHN_NORMAL);
-	assert_int_equal(NVME_CC_IOSQES(shutdown), 6);
-	assert_int_equal(NVME_CC_IOCQES(shutdown), 4);
-	assert_int_equal(NVME_CC_CRIME(shutdown), 0);
-	assert_int_equal(NVME_CC_EN_SET(1) | NVME_CC_IOSQES_SET(6) | NVME_CC_IOCQES_SET(4),
+	assert_int_equal(NVME_GET(shutdown, NVME_CC_EN), 0);
+	assert_int_equal(NVME_GET(shutdown, NVME_CC_CSS), NVME_CC_CSS_IOCS);
+	assert_int_equal(NVME_GET(shutdown, NVME_CC_MPS), 0);
+	assert_int_equal(NVME_GET(shutdown, NVME_CC_AMS), NVME_CC_AMS_RR);
+	assert_int_equal(NVME_GET(shutdown, NVME_CC_SHN), NVME_CC_SHN_NORMAL);
+	assert_int_equal(NVME_GET(shutdown, NVME_CC_IOSQES), 6);
+	assert_int_equal(NVME_GET(shutdown, NVME_CC_IOCQES), 4);
+	assert_int_equal(NVME_GET(shutdown, NVME_CC_CRIME), 0);
+	assert_int_equal(NVME_SET(1, NVME_CC_EN) | NVME_SET(6, NVME_CC_IOSQES) |
+	                         NVME_SET(4, NVME_CC_IOCQES),
 	                 0x460001);
-	assert_int_equal(NVME_CC_SHN_SET(NVME_CC_SHN_ABRUPT), 0x8000);
-	assert_int_equal(NVME_CC_CSS_SET(7), 0x70);
-	assert_int_equal(NVME_CC_MPS_SET(0xf), 0x780);
-	assert_int_equal(NVME_CC_MPS_SET(0x1f), 0x780); /* does not spill into AMS */
-	assert_int_equal(NVME_CC_AMS_SET(7), 0x3800);
-	assert_int_equal(NVME_CC_CRIME_SET(1), 0x1000000);
+	assert_int_equal(NVME_SET(NVME_CC_SHN_ABRUPT, NVME_CC_SHN), 0x8000);
+	assert_int_equal(NVME_SET(7, NVME_CC_CSS), 0x70);
+	assert_int_equal(NVME_SET(0xf, NVME_CC_MPS), 0x780);
+	assert_int_equal(NVME_SET(0x1f, NVME_CC_MPS), 0x780); /* does not spill into AMS */
+	assert_int_equal(NVME_SET(7, NVME_CC_AMS), 0x3800);
+	assert_int_equal(NVME_SET(1, NVME_CC_CRIME), 0x1000000);
 
-	assert_int_equal(NVME_CSTS_RDY(0x1), 1);
-	assert_int_equal(NVME_CSTS_CFS(0x2), 1);
-	assert_int_equal(NVME_CSTS_RDY(0x2), 0);
-	assert_int_equal(NVME_CSTS_SHST(0x9), NVME_CSTS_SHST_COMPLETE);
-	assert_int_equal(NVME_CSTS_SHST_SET(NVME_CSTS_SHST_OCCURRING), 0x4);
-	assert_int_equal(NVME_CSTS_NSSRO(0x10), 1);
-	assert_int_equal(NVME_CSTS_PP(0x20), 1);
-	assert_int_equal(NVME_CSTS_ST(0x40), 1);
+	assert_int_equal(NVME_GET(0x1, NVME_CSTS_RDY), 1);
+	assert_int_equal(NVME_GET(0x2, NVME_CSTS_CFS), 1);
+	assert_int_equal(NVME_GET(0x2, NVME_CSTS_RDY), 0);
+	assert_int_equal(NVME_GET(0x9, NVME_CSTS_SHST), NVME_CSTS_SHST_COMPLETE);
+	assert_int_equal(NVME_SET(NVME_CSTS_SHST_OCCURRING, NVME_CSTS_SHST), 0x4);
+	assert_int_equal(NVME_GET(0x10, NVME_CSTS_NSSRO), 1);
+	assert_int_equal(NVME_GET(0x20, NVME_CSTS_PP), 1);
+	assert_int_equal(NVME_GET(0x40, NVME_CSTS_ST), 1);
 }
 
 static void test_other_registers(void **state)
 {
 	(void)state;
-	assert_int_equal(NVME_AQA_ASQS(0x1f001f), 31);
-	assert_int_equal(NVME_AQA_ACQS(0x1f001f), 31);
-	assert_int_equal(NVME_AQA_ASQS_SET(31) | NVME_AQA_ACQS_SET(31), 0x1f001f);
-	assert_int_equal(NVME_AQA_ACQS_SET(4096), 0); /* 4095 is the largest */
-	assert_int_equal(NVME_VS_MJR(0x10400), 1);
-	assert_int_equal(NVME_VS_MNR(0x10400), 4);
-	assert_int_equal(NVME_VS_TER(0x10203), 3);
+	assert_int_equal(NVME_GET(0x1f001f, NVME_AQA_ASQS), 31);
+	assert_int_equal(NVME_GET(0x1f001f, NVME_AQA_ACQS), 31);
+	assert_int_equal(NVME_SET(31, NVME_AQA_ASQS) | NVME_SET(31, NVME_AQA_ACQS), 0x1f001f);
+	assert_int_equal(NVME_SET(4096, NVME_AQA_ACQS), 0); /* 4095 is the largest */
+	assert_int_equal(NVME_GET(0x10400, NVME_VS_MJR), 1);
+	assert_int_equal(NVME_GET(0x10400, NVME_VS_MNR), 4);
+	assert_int_equal(NVME_GET(0x10203, NVME_VS_TER), 3);
 	assert_int_equal(NVME_VS_SET(1, 4, 0), 0x10400);
-	assert_true(NVME_ASQ_ASQB(UINT64_C(0xfedcba9876543000)) == UINT64_C(0xfedcba9876543));
-	assert_true(NVME_ACQ_ACQB(UINT64_MAX) == UINT64_MAX >> 12);
-	assert_int_equal(NVME_CMBLOC_BIR(0x12345002), 2);
-	assert_int_equal(NVME_CMBLOC_OFST(0x12345002), 0x12345);
-	assert_int_equal(NVME_CMBLOC_CQDA(0x100), 1);
-	assert_int_equal(NVME_CMBSZ_SZU(0x0000421f), 2);
-	assert_int_equal(NVME_CMBSZ_SZ(0x0000421f), 4);
-	assert_int_equal(NVME_CMBSZ_WDS(0x10), 1);
-	assert_int_equal(NVME_CRTO_CRWMT(0x000a0005), 5);
-	assert_int_equal(NVME_CRTO_CRIMT(0x000a0005), 10);
+	assert_true(NVME_GET64(UINT64_C(0xfedcba9876543000), NVME_ASQ_ASQB) ==
+	            UINT64_C(0xfedcba9876543));
+	assert_true(NVME_GET64(UINT64_MAX, NVME_ACQ_ACQB) == UINT64_MAX >> 12);
+	assert_int_equal(NVME_GET(0x12345002, NVME_CMBLOC_BIR), 2);
+	assert_int_equal(NVME_GET(0x12345002, NVME_CMBLOC_OFST), 0x12345);
+	assert_int_equal(NVME_GET(0x100, NVME_CMBLOC_CQDA), 1);
+	assert_int_equal(NVME_GET(0x0000421f, NVME_CMBSZ_SZU), 2);
+	assert_int_equal(NVME_GET(0x0000421f, NVME_CMBSZ_SZ), 4);
+	assert_int_equal(NVME_GET(0x10, NVME_CMBSZ_WDS), 1);
+	assert_int_equal(NVME_GET(0x000a0005, NVME_CRTO_CRWMT), 5);
+	assert_int_equal(NVME_GET(0x000a0005, NVME_CRTO_CRIMT), 10);
 	assert_memory_equal("eMVN", (&(uint32_t){NVME_NSSR_NSSRC}), 4); /* "NVMe", little-endian */
 	assert_memory_equal("lmrN", (&(uint32_t){NVME_NSSD_NORMAL}), 4);
 	assert_memory_equal("prbA", (&(uint32_t){NVME_NSSD_ABRUPT}), 4);
@@ -224,18 +227,19 @@ static void test_status(void **state)
 
 	(void)state;
 	/* INVALID QUEUE SIZE (1/02h) with DNR and P set */
-	assert_int_equal(NVME_CPL_P(0x8205), 1);
-	assert_int_equal(NVME_CPL_SC(0x8205), NVME_SC_INVALID_QUEUE_SIZE);
-	assert_int_equal(NVME_CPL_SCT(0x8205), NVME_SCT_COMMAND_SPECIFIC);
-	assert_int_equal(NVME_CPL_DNR(0x8205), 1);
-	assert_int_equal(NVME_CPL_M(0x8205), 0);
-	assert_int_equal(NVME_CPL_M(0x4000), 1);
-	assert_int_equal(NVME_CPL_CRD(0x3000), 3);
-	assert_int_equal(NVME_CPL_SCT(0x0e00), 7);
-	assert_int_equal(NVME_CPL_SC(0x01fe), 0xff);
-	assert_int_equal(NVME_CPL_SC_SET(0x02) | NVME_CPL_SCT_SET(1) | NVME_CPL_DNR_SET(1) |
-	                         NVME_CPL_P_SET(1),
-	                 0x8205);
+	assert_int_equal(NVME_GET(0x8205, NVME_CPL_P), 1);
+	assert_int_equal(NVME_GET(0x8205, NVME_CPL_SC), NVME_SC_INVALID_QUEUE_SIZE);
+	assert_int_equal(NVME_GET(0x8205, NVME_CPL_SCT), NVME_SCT_COMMAND_SPECIFIC);
+	assert_int_equal(NVME_GET(0x8205, NVME_CPL_DNR), 1);
+	assert_int_equal(NVME_GET(0x8205, NVME_CPL_M), 0);
+	assert_int_equal(NVME_GET(0x4000, NVME_CPL_M), 1);
+	assert_int_equal(NVME_GET(0x3000, NVME_CPL_CRD), 3);
+	assert_int_equal(NVME_GET(0x0e00, NVME_CPL_SCT), 7);
+	assert_int_equal(NVME_GET(0x01fe, NVME_CPL_SC), 0xff);
+	assert_int_equal(
+		(uint16_t)NVME_SET(0x02, NVME_CPL_SC) | (uint16_t)NVME_SET(1, NVME_CPL_SCT) |
+			(uint16_t)NVME_SET(1, NVME_CPL_DNR) | (uint16_t)NVME_SET(1, NVME_CPL_P),
+		0x8205);
 
 	memset(&cpl, 0xff, sizeof(cpl));
 	assert_true(nvme_cpl_is_error(&cpl));
@@ -249,54 +253,62 @@ static void test_command_dwords(void **state)
 {
 	(void)state;
 	/* as SPDK's hello_world sends them: queue 1, 256 entries, contiguous, completion queue 1 */
-	assert_int_equal(NVME_CREATE_IO_Q_QID_SET(1) | NVME_CREATE_IO_Q_QSIZE_SET(255), 0x00ff0001);
-	assert_int_equal(NVME_CREATE_IO_CQ_PC_SET(1), 0x00000001);
-	assert_int_equal(NVME_CREATE_IO_SQ_PC_SET(1) | NVME_CREATE_IO_SQ_CQID_SET(1), 0x00010001);
+	assert_int_equal(NVME_SET(1, NVME_CREATE_IO_Q_QID) | NVME_SET(255, NVME_CREATE_IO_Q_QSIZE),
+	                 0x00ff0001);
+	assert_int_equal(NVME_SET(1, NVME_CREATE_IO_CQ_PC), 0x00000001);
+	assert_int_equal(NVME_SET(1, NVME_CREATE_IO_SQ_PC) | NVME_SET(1, NVME_CREATE_IO_SQ_CQID),
+	                 0x00010001);
 	/* as Linux does: 1024 entries, interrupts on vector 2 */
-	assert_int_equal(NVME_CREATE_IO_CQ_PC_SET(1) | NVME_CREATE_IO_CQ_IEN_SET(1) |
-	                         NVME_CREATE_IO_CQ_IV_SET(2),
+	assert_int_equal(NVME_SET(1, NVME_CREATE_IO_CQ_PC) | NVME_SET(1, NVME_CREATE_IO_CQ_IEN) |
+	                         NVME_SET(2, NVME_CREATE_IO_CQ_IV),
 	                 0x00020003);
-	assert_int_equal(NVME_CREATE_IO_Q_QSIZE(0x03ff0002), 1023);
-	assert_int_equal(NVME_CREATE_IO_Q_QID(0x03ff0002), 2);
-	assert_int_equal(NVME_CREATE_IO_CQ_IV(0x00020003), 2);
-	assert_int_equal(NVME_CREATE_IO_CQ_IEN(0x00020003), 1);
-	assert_int_equal(NVME_CREATE_IO_SQ_QPRIO_SET(3), 0x6);
-	assert_int_equal(NVME_DELETE_IO_Q_QID_SET(7), 7);
-	assert_int_equal(NVME_ABORT_SQID_SET(1) | NVME_ABORT_CID_SET(0xbf), 0x00bf0001);
-	assert_int_equal(NVME_IDENTIFY_CNS_SET(NVME_ID_CNS_CTRLR), 1);
-	assert_int_equal(NVME_IDENTIFY_CNTID_SET(2) | NVME_IDENTIFY_CNS_SET(0x13), 0x00020013);
-	assert_int_equal(NVME_IDENTIFY_CSI_SET(NVME_CSI_ZNS), 0x02000000);
-	assert_int_equal(NVME_FEATURES_FID_SET(7), 7);
-	assert_int_equal(NVME_SET_FEATURES_SV_SET(1), 0x80000000);
-	assert_int_equal(NVME_GET_FEATURES_SEL_SET(3), 0x300);
+	assert_int_equal(NVME_GET(0x03ff0002, NVME_CREATE_IO_Q_QSIZE), 1023);
+	assert_int_equal(NVME_GET(0x03ff0002, NVME_CREATE_IO_Q_QID), 2);
+	assert_int_equal(NVME_GET(0x00020003, NVME_CREATE_IO_CQ_IV), 2);
+	assert_int_equal(NVME_GET(0x00020003, NVME_CREATE_IO_CQ_IEN), 1);
+	assert_int_equal(NVME_SET(3, NVME_CREATE_IO_SQ_QPRIO), 0x6);
+	assert_int_equal(NVME_SET(7, NVME_DELETE_IO_Q_QID), 7);
+	assert_int_equal(NVME_SET(1, NVME_ABORT_SQID) | NVME_SET(0xbf, NVME_ABORT_CID), 0x00bf0001);
+	assert_int_equal(NVME_SET(NVME_ID_CNS_CTRLR, NVME_IDENTIFY_CNS), 1);
+	assert_int_equal(NVME_SET(2, NVME_IDENTIFY_CNTID) | NVME_SET(0x13, NVME_IDENTIFY_CNS),
+	                 0x00020013);
+	assert_int_equal(NVME_SET(NVME_CSI_ZNS, NVME_IDENTIFY_CSI), 0x02000000);
+	assert_int_equal(NVME_SET(7, NVME_FEATURES_FID), 7);
+	assert_int_equal(NVME_SET(1, NVME_SET_FEATURES_SV), 0x80000000);
+	assert_int_equal(NVME_SET(3, NVME_GET_FEATURES_SEL), 0x300);
 	/* 003f003fh is QEMU's answer: 64 queues of both kinds */
-	assert_int_equal(NVME_NUM_QUEUES_NSQ(0x003f003f), 63);
-	assert_int_equal(NVME_NUM_QUEUES_NCQ_SET(1) | NVME_NUM_QUEUES_NSQ_SET(1), 0x10001);
+	assert_int_equal(NVME_GET(0x003f003f, NVME_NUM_QUEUES_NSQ), 63);
+	assert_int_equal(NVME_SET(1, NVME_NUM_QUEUES_NCQ) | NVME_SET(1, NVME_NUM_QUEUES_NSQ),
+	                 0x10001);
 	/* 03ff0005h: page 5, 1024 dwords */
-	assert_int_equal(NVME_GET_LOG_PAGE_LID_SET(5) | NVME_GET_LOG_PAGE_NUMDL_SET(1023),
+	assert_int_equal(NVME_SET(5, NVME_GET_LOG_PAGE_LID) |
+	                         NVME_SET(1023, NVME_GET_LOG_PAGE_NUMDL),
 	                 0x03ff0005);
-	assert_int_equal(NVME_GET_LOG_PAGE_NUMDL_SET(0x12345678), 0x56780000);
-	assert_int_equal(NVME_GET_LOG_PAGE_NUMDU_SET(0x12345678), 0x1234);
+	assert_int_equal(NVME_SET(0x12345678, NVME_GET_LOG_PAGE_NUMDL), 0x56780000);
+	assert_int_equal(NVME_SET((0x12345678) >> 16, NVME_GET_LOG_PAGE_NUMDU), 0x1234);
 	assert_int_equal(NVME_GET_LOG_PAGE_NUMD(0x56780002, 0x1234), 0x12345678);
-	assert_int_equal(NVME_GET_LOG_PAGE_RAE_SET(1), 0x8000);
-	assert_int_equal(NVME_GET_LOG_PAGE_LSP_SET(0x7f), 0x7f00);
-	assert_int_equal(NVME_AER_TYPE(0x00010100), 0); /* bad doorbell value, error log */
-	assert_int_equal(NVME_AER_INFO(0x00010100), 1);
-	assert_int_equal(NVME_AER_LID(0x00010100), NVME_LOG_PAGE_ERROR);
-	assert_int_equal(NVME_RW_NLB_SET(7) | NVME_RW_FUA_SET(1) | NVME_RW_LR_SET(1), 0xc0000007);
-	assert_int_equal(NVME_RW_PRINFO_SET(0xf), 0x3c000000);
-	assert_int_equal(NVME_RW_NLB(0xffffffff), 0xffff);
-	assert_int_equal(NVME_WRITE_ZEROES_DEAC_SET(1), 0x02000000);
+	assert_int_equal(NVME_SET(1, NVME_GET_LOG_PAGE_RAE), 0x8000);
+	assert_int_equal(NVME_SET(0x7f, NVME_GET_LOG_PAGE_LSP), 0x7f00);
+	assert_int_equal(NVME_GET(0x00010100, NVME_AER_TYPE),
+	                 0); /* bad doorbell value, error log */
+	assert_int_equal(NVME_GET(0x00010100, NVME_AER_INFO), 1);
+	assert_int_equal(NVME_GET(0x00010100, NVME_AER_LID), NVME_LOG_PAGE_ERROR);
+	assert_int_equal(NVME_SET(7, NVME_RW_NLB) | NVME_SET(1, NVME_RW_FUA) |
+	                         NVME_SET(1, NVME_RW_LR),
+	                 0xc0000007);
+	assert_int_equal(NVME_SET(0xf, NVME_RW_PRINFO), 0x3c000000);
+	assert_int_equal(NVME_GET(0xffffffff, NVME_RW_NLB), 0xffff);
+	assert_int_equal(NVME_SET(1, NVME_WRITE_ZEROES_DEAC), 0x02000000);
 	assert_true(NVME_RW_SLBA(0xffffffffu, 1u) == UINT64_C(0x1ffffffff));
-	assert_int_equal(NVME_DSM_AD_SET(1), 4);
-	assert_int_equal(NVME_CMD_PSDT(0x40), NVME_PSDT_SGL);
-	assert_int_equal(NVME_CMD_PSDT_SET(NVME_PSDT_SGL_MPTR), 0x80);
-	assert_int_equal(NVME_CMD_FUSE(0x42), NVME_FUSE_SECOND);
-	assert_int_equal(NVME_OPC_DATA(NVME_OPC_READ), NVME_OPC_DATA_TO_HOST);
-	assert_int_equal(NVME_OPC_DATA(NVME_OPC_FLUSH), NVME_OPC_DATA_NONE);
+	assert_int_equal(NVME_SET(1, NVME_DSM_AD), 4);
+	assert_int_equal(NVME_GET(0x40, NVME_CMD_PSDT), NVME_PSDT_SGL);
+	assert_int_equal((uint8_t)NVME_SET(NVME_PSDT_SGL_MPTR, NVME_CMD_PSDT), 0x80);
+	assert_int_equal(NVME_GET(0x42, NVME_CMD_FUSE), NVME_FUSE_SECOND);
+	assert_int_equal(NVME_GET(NVME_OPC_READ, NVME_OPC_DATA), NVME_OPC_DATA_TO_HOST);
+	assert_int_equal(NVME_GET(NVME_OPC_FLUSH, NVME_OPC_DATA), NVME_OPC_DATA_NONE);
 	assert_int_equal(NVME_SGL_ID(NVME_SGL_TYPE_LAST_SEGMENT, NVME_SGL_SUBTYPE_OFFSET), 0x31);
-	assert_int_equal(NVME_SGL_TYPE(0x4f), NVME_SGL_TYPE_KEYED_DATA_BLOCK);
-	assert_int_equal(NVME_SGL_SUBTYPE(0x4f), NVME_SGL_SUBTYPE_INVALIDATE_KEY);
+	assert_int_equal(NVME_GET(0x4f, NVME_SGL_TYPE), NVME_SGL_TYPE_KEYED_DATA_BLOCK);
+	assert_int_equal(NVME_GET(0x4f, NVME_SGL_SUBTYPE), NVME_SGL_SUBTYPE_INVALIDATE_KEY);
 }
 
 static void test_identify_ctrlr(void **state)
@@ -451,14 +463,14 @@ static void test_identify_ns(void **state)
 
 	assert_int_equal(NVME_FLBAS_INDEX(0x00), 0);
 	assert_int_equal(NVME_FLBAS_INDEX(0x14), 4); /* bit 4 is not part of the index */
-	assert_int_equal(NVME_FLBAS_EXT(0x14), 1);
+	assert_int_equal(NVME_GET(0x14, NVME_FLBAS_EXT), 1);
 	assert_int_equal(NVME_FLBAS_INDEX(0x23), 0x13);
 	for (unsigned flbas = 0; flbas < 256; flbas++)
 		assert_true(NVME_FLBAS_INDEX(flbas) < 64);
 	assert_int_equal(sizeof(struct nvme_ns_list), 4096);
 	assert_int_equal(sizeof(struct nvme_ns_id_desc), 4);
-	assert_int_equal(NVME_ID_QES_MIN(0x66), 6);
-	assert_int_equal(NVME_ID_QES_MAX(0x64), 6);
+	assert_int_equal(NVME_GET(0x66, NVME_ID_QES_MIN), 6);
+	assert_int_equal(NVME_GET(0x64, NVME_ID_QES_MAX), 6);
 }
 
 static void test_log_pages(void **state)

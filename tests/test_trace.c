@@ -121,7 +121,7 @@ static void test_events(void **state)
 			memcpy(&attach, s->payload, sizeof(attach));
 			assert_string_equal(attach.name, "soft");
 			assert_int_equal(attach.vs, 0x20000);
-			assert_int_equal(NVME_CAP_MQES(attach.cap), 1023);
+			assert_int_equal(NVME_GET(attach.cap, NVME_CAP_MQES), 1023);
 		} else if (s->kind == NVME_TRACE_PRP) {
 			memcpy(&prp, s->payload, sizeof(prp));
 		} else if (s->kind == NVME_TRACE_PRP_LIST) {

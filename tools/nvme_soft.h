@@ -295,9 +295,11 @@ static struct nvme_soft *nvme_soft__of(const struct nvme_dev *dev)
 
 /* A status as it stands in a completion, phase 0. What the controller finds wrong itself would be
  * wrong again (DNR), and the error log has more to say (M). [Base 2.1 §4.2.3: Status Field] */
-#define NVME_SOFT__RAW(sct, sc) ((uint16_t)(NVME_CPL_SCT_SET(sct) | NVME_CPL_SC_SET(sc)))
-#define NVME_SOFT__ERR(sct, sc) \
-	((uint16_t)(NVME_SOFT__RAW(sct, sc) | NVME_CPL_DNR_SET(1) | NVME_CPL_M_SET(1)))
+#define NVME_SOFT__RAW(sct, sc) \
+	((uint16_t)((uint16_t)NVME_SET(sct, NVME_CPL_SCT) | (uint16_t)NVME_SET(sc, NVME_CPL_SC)))
+#define NVME_SOFT__ERR(sct, sc)                                                     \
+	((uint16_t)(NVME_SOFT__RAW(sct, sc) | (uint16_t)NVME_SET(1, NVME_CPL_DNR) | \
+	            (uint16_t)NVME_SET(1, NVME_CPL_M)))
 #define NVME_SOFT__GENERIC(sc)  NVME_SOFT__ERR(NVME_SCT_GENERIC, sc)
 #define NVME_SOFT__SPECIFIC(sc) NVME_SOFT__ERR(NVME_SCT_COMMAND_SPECIFIC, sc)
 #define NVME_SOFT__MEDIA(sc)    NVME_SOFT__ERR(NVME_SCT_MEDIA_ERROR, sc)
@@ -394,7 +396,7 @@ static uint64_t nvme_soft__random(struct nvme_soft *s)
 static void nvme_soft_fatal(struct nvme_soft *s, const char *why)
 {
 	NVME_SOFT__LOG(s, NVME_LOG_WARNING, "CSTS.CFS = 1: %s", why);
-	s->csts |= NVME_CSTS_CFS_SET(1);
+	s->csts |= NVME_SET(1, NVME_CSTS_CFS);
 	s->rdy_at = NVME_SOFT__NEVER;
 }
 
@@ -480,7 +482,7 @@ static uint16_t nvme_soft__add_iova(struct nvme_soft *s, const struct nvme_soft_
 
 static uint64_t nvme_soft__page_size(const struct nvme_soft *s)
 {
-	return UINT64_C(4096) << NVME_CC_MPS(s->cc);
+	return UINT64_C(4096) << NVME_GET(s->cc, NVME_CC_MPS);
 }
 
 /*
@@ -552,9 +554,9 @@ static uint16_t nvme_soft_walk_prps(struct nvme_soft *s, const struct nvme_soft_
 static uint16_t nvme_soft__sgl_data(struct nvme_soft *s, const struct nvme_soft__job *job,
                                     struct nvme_sgl_desc d, size_t *left)
 {
-	bool bucket = NVME_SGL_TYPE(d.id) == NVME_SGL_TYPE_BIT_BUCKET;
+	bool bucket = NVME_GET(d.id, NVME_SGL_TYPE) == NVME_SGL_TYPE_BIT_BUCKET;
 
-	if (!bucket && NVME_SGL_TYPE(d.id) != NVME_SGL_TYPE_DATA_BLOCK)
+	if (!bucket && NVME_GET(d.id, NVME_SGL_TYPE) != NVME_SGL_TYPE_DATA_BLOCK)
 		return NVME_SOFT__GENERIC(NVME_SC_SGL_DESCRIPTOR_TYPE_INVALID);
 	if (bucket && !job->to_host)
 		return 0;
@@ -581,8 +583,8 @@ static uint16_t nvme_soft_walk_sgl(struct nvme_soft *s, const struct nvme_soft__
 		bool last = segments > 0 && type == NVME_SGL_TYPE_LAST_SEGMENT;
 
 		for (i = 0; i < count; i++) {
-			type = NVME_SGL_TYPE(desc[i].id);
-			if (NVME_SGL_SUBTYPE(desc[i].id) != NVME_SGL_SUBTYPE_ADDRESS)
+			type = NVME_GET(desc[i].id, NVME_SGL_TYPE);
+			if (NVME_GET(desc[i].id, NVME_SGL_SUBTYPE) != NVME_SGL_SUBTYPE_ADDRESS)
 				return NVME_SOFT__GENERIC(NVME_SC_SGL_DESCRIPTOR_TYPE_INVALID);
 			if (type == NVME_SGL_TYPE_SEGMENT || type == NVME_SGL_TYPE_LAST_SEGMENT)
 				break;
@@ -614,7 +616,7 @@ static uint16_t nvme_soft_walk_sgl(struct nvme_soft *s, const struct nvme_soft__
 static uint16_t nvme_soft_walk_dptr(struct nvme_soft *s, struct nvme_soft__job *job, size_t len,
                                     bool to_host)
 {
-	uint32_t psdt = NVME_CMD_PSDT(job->cmd.flags);
+	uint32_t psdt = NVME_GET(job->cmd.flags, NVME_CMD_PSDT);
 
 	s->num_pieces = 0;
 	job->to_host = to_host;
@@ -843,11 +845,11 @@ static void nvme_soft_post_completion(struct nvme_soft *s, const struct nvme_sof
 static uint16_t nvme_soft__check_queue(const struct nvme_soft *s, const struct nvme_cmd *cmd,
                                        uint32_t es, uint32_t want)
 {
-	uint32_t size = NVME_CREATE_IO_Q_QSIZE(cmd->cdw10);
+	uint32_t size = NVME_GET(cmd->cdw10, NVME_CREATE_IO_Q_QSIZE);
 
 	if (size == 0 || size > s->cfg.mqes || es != want)
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_QUEUE_SIZE);
-	if (NVME_CREATE_IO_CQ_PC(cmd->cdw11) == 0) /* CAP.CQR is 1 */
+	if (NVME_GET(cmd->cdw11, NVME_CREATE_IO_CQ_PC) == 0) /* CAP.CQR is 1 */
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
 	if ((cmd->dptr.prp.prp1 & (nvme_soft__page_size(s) - 1)) != 0)
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_PRP_OFFSET);
@@ -858,15 +860,17 @@ static uint16_t nvme_soft__check_queue(const struct nvme_soft *s, const struct n
 static uint16_t nvme_soft_create_io_cq(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	const struct nvme_cmd *cmd = &job->cmd;
-	uint32_t qid = NVME_CREATE_IO_Q_QID(cmd->cdw10), size = NVME_CREATE_IO_Q_QSIZE(cmd->cdw10);
+	uint32_t qid = NVME_GET(cmd->cdw10, NVME_CREATE_IO_Q_QID),
+		 size = NVME_GET(cmd->cdw10, NVME_CREATE_IO_Q_QSIZE);
 	uint16_t status;
 
 	if (qid == 0 || qid > s->cfg.queues || s->cq[qid].entries != 0)
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_QUEUE_IDENTIFIER);
-	status = nvme_soft__check_queue(s, cmd, NVME_CC_IOCQES(s->cc), 4);
+	status = nvme_soft__check_queue(s, cmd, NVME_GET(s->cc, NVME_CC_IOCQES), 4);
 	if (status != 0)
 		return status;
-	if (NVME_CREATE_IO_CQ_IV(cmd->cdw11) > s->cfg.queues) /* a vector for each queue */
+	if (NVME_GET(cmd->cdw11, NVME_CREATE_IO_CQ_IV) >
+	    s->cfg.queues) /* a vector for each queue */
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_INTERRUPT_VECTOR);
 	nvme_soft__create_cq(s, qid, cmd->dptr.prp.prp1, size + 1);
 	return 0;
@@ -876,8 +880,9 @@ static uint16_t nvme_soft_create_io_cq(struct nvme_soft *s, struct nvme_soft__jo
 static uint16_t nvme_soft_create_io_sq(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	const struct nvme_cmd *cmd = &job->cmd;
-	uint32_t qid = NVME_CREATE_IO_Q_QID(cmd->cdw10), size = NVME_CREATE_IO_Q_QSIZE(cmd->cdw10);
-	uint32_t cqid = NVME_CREATE_IO_SQ_CQID(cmd->cdw11);
+	uint32_t qid = NVME_GET(cmd->cdw10, NVME_CREATE_IO_Q_QID),
+		 size = NVME_GET(cmd->cdw10, NVME_CREATE_IO_Q_QSIZE);
+	uint32_t cqid = NVME_GET(cmd->cdw11, NVME_CREATE_IO_SQ_CQID);
 	uint16_t status;
 
 	if (cqid == 0 || cqid > s->cfg.queues || qid == 0 || qid > s->cfg.queues ||
@@ -885,7 +890,7 @@ static uint16_t nvme_soft_create_io_sq(struct nvme_soft *s, struct nvme_soft__jo
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_QUEUE_IDENTIFIER);
 	if (s->cq[cqid].entries == 0)
 		return NVME_SOFT__SPECIFIC(NVME_SC_COMPLETION_QUEUE_INVALID);
-	status = nvme_soft__check_queue(s, cmd, NVME_CC_IOSQES(s->cc), 6);
+	status = nvme_soft__check_queue(s, cmd, NVME_GET(s->cc, NVME_CC_IOSQES), 6);
 	if (status == 0)
 		nvme_soft__create_sq(s, qid, cmd->dptr.prp.prp1, size + 1, cqid);
 	return status;
@@ -893,7 +898,7 @@ static uint16_t nvme_soft_create_io_sq(struct nvme_soft *s, struct nvme_soft__jo
 
 static uint16_t nvme_soft_delete_io_cq(struct nvme_soft *s, struct nvme_soft__job *job)
 {
-	uint32_t qid = NVME_DELETE_IO_Q_QID(job->cmd.cdw10);
+	uint32_t qid = NVME_GET(job->cmd.cdw10, NVME_DELETE_IO_Q_QID);
 
 	if (qid == 0 || qid > s->cfg.queues || s->cq[qid].entries == 0)
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_QUEUE_IDENTIFIER);
@@ -919,7 +924,7 @@ static struct nvme_soft__job nvme_soft__take_late(struct nvme_soft *s, uint32_t 
 /* What is still in flight ends before the queue does [Base 2.1: Delete I/O Submission Queue]. */
 static uint16_t nvme_soft_delete_io_sq(struct nvme_soft *s, struct nvme_soft__job *job)
 {
-	uint32_t qid = NVME_DELETE_IO_Q_QID(job->cmd.cdw10), i = 0;
+	uint32_t qid = NVME_GET(job->cmd.cdw10, NVME_DELETE_IO_Q_QID), i = 0;
 	struct nvme_soft__sq *sq = &s->sq[qid > s->cfg.queues ? 0 : qid];
 
 	if (sq->id == 0 || sq->entries == 0)
@@ -944,7 +949,8 @@ static uint16_t nvme_soft_delete_io_sq(struct nvme_soft *s, struct nvme_soft__jo
 /* CQE dword 0, bit 0: 0 if it was aborted, 1 if not. [Base 2.1: Abort command] */
 static uint16_t nvme_soft_abort(struct nvme_soft *s, struct nvme_soft__job *job)
 {
-	uint32_t sqid = NVME_ABORT_SQID(job->cmd.cdw10), cid = NVME_ABORT_CID(job->cmd.cdw10);
+	uint32_t sqid = NVME_GET(job->cmd.cdw10, NVME_ABORT_SQID),
+		 cid = NVME_GET(job->cmd.cdw10, NVME_ABORT_CID);
 	struct nvme_soft__job victim;
 	uint32_t i, aborts = 0;
 
@@ -1009,8 +1015,8 @@ static uint16_t nvme_soft__check_blocks(struct nvme_soft *s, struct nvme_soft__j
 		return status;
 	job->ns = &s->ns[cmd->nsid];
 	job->slba = NVME_RW_SLBA(cmd->cdw10, cmd->cdw11);
-	job->nlb = (uint64_t)NVME_RW_NLB(cmd->cdw12) + 1;
-	if (NVME_RW_PRINFO(cmd->cdw12) != 0 && NVME_RW_PRINFO(cmd->cdw12) != 8)
+	job->nlb = (uint64_t)NVME_GET(cmd->cdw12, NVME_RW_NLB) + 1;
+	if (NVME_GET(cmd->cdw12, NVME_RW_PRINFO) != 0 && NVME_GET(cmd->cdw12, NVME_RW_PRINFO) != 8)
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_PROTECTION_INFO);
 	if (data && nvme_soft__too_long(s, job->nlb << job->ns->lbads))
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
@@ -1140,7 +1146,7 @@ static uint16_t nvme_soft_write_uncorrectable(struct nvme_soft *s, struct nvme_s
 static uint16_t nvme_soft_dataset_management(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	const struct nvme_dsm_range *range = (const struct nvme_dsm_range *)(const void *)s->page;
-	uint32_t nr = NVME_DSM_NR(job->cmd.cdw10) + 1, i;
+	uint32_t nr = NVME_GET(job->cmd.cdw10, NVME_DSM_NR) + 1, i;
 	uint16_t status = nvme_soft__check_nsid(s, job->cmd.nsid);
 	struct nvme_soft__ns *ns;
 
@@ -1153,7 +1159,7 @@ static uint16_t nvme_soft_dataset_management(struct nvme_soft *s, struct nvme_so
 		if (range[i].slba > ns->nsze || range[i].nlb > ns->nsze - range[i].slba)
 			return NVME_SOFT__GENERIC(NVME_SC_LBA_OUT_OF_RANGE);
 	}
-	for (i = 0; i < nr && NVME_DSM_AD(job->cmd.cdw11) != 0; i++)
+	for (i = 0; i < nr && NVME_GET(job->cmd.cdw11, NVME_DSM_AD) != 0; i++)
 		nvme_soft__zero(s, ns, range[i].slba << ns->lbads,
 		                (uint64_t)range[i].nlb << ns->lbads);
 	return 0;
@@ -1227,7 +1233,8 @@ static const struct nvme_soft__handler *nvme_soft__find_handler(bool admin, uint
 
 static bool nvme_soft__dead(const struct nvme_soft *s)
 {
-	return s->gone || NVME_CSTS_CFS(s->csts) != 0 || NVME_CSTS_RDY(s->csts) == 0;
+	return s->gone || NVME_GET(s->csts, NVME_CSTS_CFS) != 0 ||
+	       NVME_GET(s->csts, NVME_CSTS_RDY) == 0;
 }
 
 /* Keeps a command for later, or for ever. */
@@ -1259,7 +1266,7 @@ static void nvme_soft_complete(struct nvme_soft *s, struct nvme_soft__job *job, 
 	if (status == NVME_SOFT__LATER || nvme_soft__dead(s) ||
 	    nvme_soft__room(&s->cq[job->sq->cqid]) == 0)
 		return;
-	if (NVME_CPL_SC(status) != 0 || NVME_CPL_SCT(status) != 0) {
+	if (NVME_GET(status, NVME_CPL_SC) != 0 || NVME_GET(status, NVME_CPL_SCT) != 0) {
 		s->stats.errors++;
 		nvme_soft__record_error(s, job->sq->id, &job->cmd, status);
 	}
@@ -1282,8 +1289,8 @@ static uint16_t nvme_soft_execute(struct nvme_soft *s, struct nvme_soft__job *jo
 		job->dw0 = f->set & NVME_SOFT__DW0 ? f->dw0 : 0;
 		return f->set & NVME_SOFT__STATUS ? f->status : 0;
 	}
-	if (job->sq->id == 0 && (NVME_CMD_FUSE(job->cmd.flags) != NVME_FUSE_NONE ||
-	                         NVME_CMD_PSDT(job->cmd.flags) != NVME_PSDT_PRP))
+	if (job->sq->id == 0 && (NVME_GET(job->cmd.flags, NVME_CMD_FUSE) != NVME_FUSE_NONE ||
+	                         NVME_GET(job->cmd.flags, NVME_CMD_PSDT) != NVME_PSDT_PRP))
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
 	h = nvme_soft__find_handler(job->sq->id == 0, job->cmd.opc);
 	if (h == NULL)
@@ -1327,14 +1334,14 @@ static void nvme_soft__execute_pair(struct nvme_soft *s, struct nvme_soft__job *
 
 	if (a->opc != NVME_OPC_COMPARE || b->opc != NVME_OPC_WRITE || a->nsid != b->nsid ||
 	    a->cdw10 != b->cdw10 || a->cdw11 != b->cdw11 ||
-	    NVME_RW_NLB(a->cdw12) != NVME_RW_NLB(b->cdw12)) {
+	    NVME_GET(a->cdw12, NVME_RW_NLB) != NVME_GET(b->cdw12, NVME_RW_NLB)) {
 		nvme_soft_complete(s, first, wrong);
 		nvme_soft_complete(s, second, wrong);
 		return;
 	}
 	status = nvme_soft_execute(s, first);
 	nvme_soft_complete(s, first, status);
-	if (NVME_CPL_SC(status) != 0 || NVME_CPL_SCT(status) != 0)
+	if (NVME_GET(status, NVME_CPL_SC) != 0 || NVME_GET(status, NVME_CPL_SCT) != 0)
 		status = NVME_SOFT__ABORTED(NVME_SC_ABORTED_FAILED_FUSED);
 	else
 		status = nvme_soft_execute(s, second);
@@ -1345,7 +1352,7 @@ static void nvme_soft__execute_pair(struct nvme_soft *s, struct nvme_soft__job *
 static bool nvme_soft__fuse(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	uint16_t missing = NVME_SOFT__ABORTED(NVME_SC_ABORTED_MISSING_FUSED);
-	uint32_t fuse = NVME_CMD_FUSE(job->cmd.flags);
+	uint32_t fuse = NVME_GET(job->cmd.flags, NVME_CMD_FUSE);
 	struct nvme_soft__job *first = &s->fused[job->sq->id], half = *first;
 
 	first->sq = NULL;
@@ -1386,7 +1393,8 @@ static void nvme_soft_fetch_command(struct nvme_soft *s, struct nvme_soft__sq *s
 		s->stats.io_cmds++;
 	nvme_soft__find_fault(&s->plan, sq->id, &job.cmd, &job.fault);
 	if (sq->id != 0 &&
-	    (NVME_CMD_FUSE(job.cmd.flags) != NVME_FUSE_NONE || s->fused[sq->id].sq != NULL) &&
+	    (NVME_GET(job.cmd.flags, NVME_CMD_FUSE) != NVME_FUSE_NONE ||
+	     s->fused[sq->id].sq != NULL) &&
 	    nvme_soft__fuse(s, &job))
 		return;
 	nvme_soft_dispatch(s, &job);
@@ -1396,7 +1404,7 @@ static void nvme_soft_fetch_command(struct nvme_soft *s, struct nvme_soft__sq *s
 static void nvme_soft_process_sq(struct nvme_soft *s, struct nvme_soft__sq *sq)
 {
 	while (sq->head != sq->tail && !nvme_soft__dead(s) &&
-	       NVME_CSTS_SHST(s->csts) == NVME_CSTS_SHST_NORMAL) {
+	       NVME_GET(s->csts, NVME_CSTS_SHST) == NVME_CSTS_SHST_NORMAL) {
 		if (sq->ring == NULL) {
 			nvme_soft_report_stray(s, NULL, sq->base, sq->entries * sizeof(*sq->ring),
 			                       "fetching from a submission queue");
@@ -1436,13 +1444,13 @@ static void nvme_soft_become_ready(struct nvme_soft *s)
 	uint32_t i;
 
 	s->rdy_at = NVME_SOFT__NEVER;
-	if (NVME_CC_EN(s->cc) == 0) {
-		s->csts &= ~NVME_CSTS_RDY_SET(1);
+	if (NVME_GET(s->cc, NVME_CC_EN) == 0) {
+		s->csts &= ~NVME_SET(1, NVME_CSTS_RDY);
 		return;
 	}
-	nvme_soft__create_cq(s, 0, s->acq, NVME_AQA_ACQS(s->aqa) + 1);
-	nvme_soft__create_sq(s, 0, s->asq, NVME_AQA_ASQS(s->aqa) + 1, 0);
-	s->csts |= NVME_CSTS_RDY_SET(1);
+	nvme_soft__create_cq(s, 0, s->acq, NVME_GET(s->aqa, NVME_AQA_ACQS) + 1);
+	nvme_soft__create_sq(s, 0, s->asq, NVME_GET(s->aqa, NVME_AQA_ASQS) + 1, 0);
+	s->csts |= NVME_SET(1, NVME_CSTS_RDY);
 	for (i = 0; i < s->plan.num_events; i++)
 		nvme_soft_raise_event(s, s->plan.events[i]);
 }
@@ -1455,8 +1463,8 @@ static void nvme_soft__run_due(struct nvme_soft *s)
 		nvme_soft_become_ready(s);
 	if (s->now >= s->shst_at) {
 		s->shst_at = NVME_SOFT__NEVER;
-		s->csts = (s->csts & ~NVME_CSTS_SHST_SET(3)) |
-		          NVME_CSTS_SHST_SET(NVME_CSTS_SHST_COMPLETE);
+		s->csts = (s->csts & ~NVME_SET(3, NVME_CSTS_SHST)) |
+		          NVME_SET(NVME_CSTS_SHST_COMPLETE, NVME_CSTS_SHST);
 	}
 	nvme_soft__run_late(s);
 }
@@ -1480,15 +1488,16 @@ static void nvme_soft_reset(struct nvme_soft *s)
 /* What is wrong with the way the host wants the controller to work; NULL: nothing. */
 static const char *nvme_soft__check_enable(const struct nvme_soft *s)
 {
-	uint32_t css = NVME_CC_CSS(s->cc), has = s->cfg.css;
+	uint32_t css = NVME_GET(s->cc, NVME_CC_CSS), has = s->cfg.css;
 
-	if (NVME_AQA_ASQS(s->aqa) == 0 || NVME_AQA_ACQS(s->aqa) == 0)
+	if (NVME_GET(s->aqa, NVME_AQA_ASQS) == 0 || NVME_GET(s->aqa, NVME_AQA_ACQS) == 0)
 		return "AQA: an admin queue has at least 2 entries";
 	if (((s->asq | s->acq) & 4095) != 0)
 		return "ASQ or ACQ is not page aligned";
-	if (NVME_CC_MPS(s->cc) < s->cfg.mpsmin || NVME_CC_MPS(s->cc) > s->cfg.mpsmax)
+	if (NVME_GET(s->cc, NVME_CC_MPS) < s->cfg.mpsmin ||
+	    NVME_GET(s->cc, NVME_CC_MPS) > s->cfg.mpsmax)
 		return "CC.MPS is not between CAP.MPSMIN and CAP.MPSMAX";
-	if (NVME_CC_AMS(s->cc) != NVME_CC_AMS_RR)
+	if (NVME_GET(s->cc, NVME_CC_AMS) != NVME_CC_AMS_RR)
 		return "CC.AMS is not supported";
 	if (!(css == NVME_CC_CSS_NVM && (has & NVME_CAP_CSS_NVM) != 0) &&
 	    !(css == NVME_CC_CSS_IOCS && (has & NVME_CAP_CSS_IOCS) != 0) &&
@@ -1518,7 +1527,7 @@ static void nvme_soft_enable(struct nvme_soft *s)
  */
 static uint32_t nvme_soft__free_cc_bits(struct nvme_soft *s, uint32_t value)
 {
-	uint32_t sizes = NVME_CC_IOSQES_SET(15) | NVME_CC_IOCQES_SET(15), qid;
+	uint32_t sizes = NVME_SET(15, NVME_CC_IOSQES) | NVME_SET(15, NVME_CC_IOCQES), qid;
 
 	for (qid = 1; qid <= s->cfg.queues; qid++) {
 		if (s->cq[qid].entries == 0) /* a submission queue has a completion queue */
@@ -1530,7 +1539,7 @@ static uint32_t nvme_soft__free_cc_bits(struct nvme_soft *s, uint32_t value)
 		sizes = 0;
 		break;
 	}
-	return NVME_CC_EN_SET(1) | NVME_CC_SHN_SET(3) | sizes;
+	return NVME_SET(1, NVME_CC_EN) | NVME_SET(3, NVME_CC_SHN) | sizes;
 }
 
 /*
@@ -1541,13 +1550,14 @@ static void nvme_soft_write_cc(struct nvme_soft *s, uint32_t value)
 {
 	uint32_t old = s->cc, free_bits = nvme_soft__free_cc_bits(s, value);
 
-	s->cc = NVME_CC_EN(old) != 0 ? (old & ~free_bits) | (value & free_bits) : value;
-	if (NVME_CC_EN(old) == 0 && NVME_CC_EN(value) != 0)
+	s->cc = NVME_GET(old, NVME_CC_EN) != 0 ? (old & ~free_bits) | (value & free_bits) : value;
+	if (NVME_GET(old, NVME_CC_EN) == 0 && NVME_GET(value, NVME_CC_EN) != 0)
 		nvme_soft_enable(s);
-	else if (NVME_CC_EN(old) != 0 && NVME_CC_EN(value) == 0)
+	else if (NVME_GET(old, NVME_CC_EN) != 0 && NVME_GET(value, NVME_CC_EN) == 0)
 		nvme_soft_reset(s);
-	if (NVME_CC_SHN(old) == 0 && NVME_CC_SHN(value) != 0 && NVME_CC_EN(value) != 0) {
-		s->csts |= NVME_CSTS_SHST_SET(NVME_CSTS_SHST_OCCURRING);
+	if (NVME_GET(old, NVME_CC_SHN) == 0 && NVME_GET(value, NVME_CC_SHN) != 0 &&
+	    NVME_GET(value, NVME_CC_EN) != 0) {
+		s->csts |= NVME_SET(NVME_CSTS_SHST_OCCURRING, NVME_CSTS_SHST);
 		if (s->cfg.file[0] != '\0')
 			(void)msync(s->disk, (size_t)s->disk_size, MS_SYNC);
 		s->shst_at = nvme_soft__after(s, s->plan.shutdown);
@@ -1662,7 +1672,7 @@ static void nvme_soft_ring(struct nvme_soft *s, uint32_t index, uint32_t value)
 		s->stats.writes_after_gone++;
 		return;
 	}
-	if (NVME_CSTS_RDY(s->csts) == 0)
+	if (NVME_GET(s->csts, NVME_CSTS_RDY) == 0)
 		return;
 	if (qid > s->cfg.queues ||
 	    (index % 2 ? s->cq[qid].entries == 0 : s->sq[qid].entries == 0)) {
@@ -1785,11 +1795,12 @@ static void nvme_soft__power_on(struct nvme_soft *s)
 {
 	const struct nvme_soft__config *cfg = &s->cfg;
 
-	s->cap = NVME_CAP_MQES_SET(cfg->mqes) | NVME_CAP_CQR_SET(1) | NVME_CAP_TO_SET(cfg->to) |
-	         NVME_CAP_DSTRD_SET(cfg->dstrd) | NVME_CAP_CSS_SET(cfg->css) |
-	         NVME_CAP_MPSMIN_SET(cfg->mpsmin) | NVME_CAP_MPSMAX_SET(cfg->mpsmax) |
-	         NVME_CAP_CRMS_SET(cfg->crwmt != 0 ? NVME_CAP_CRMS_CRWMS : 0);
-	s->crto = NVME_CRTO_CRWMT_SET(cfg->crwmt);
+	s->cap = NVME_SET64(cfg->mqes, NVME_CAP_MQES) | NVME_SET64(1, NVME_CAP_CQR) |
+	         NVME_SET64(cfg->to, NVME_CAP_TO) | NVME_SET64(cfg->dstrd, NVME_CAP_DSTRD) |
+	         NVME_SET64(cfg->css, NVME_CAP_CSS) | NVME_SET64(cfg->mpsmin, NVME_CAP_MPSMIN) |
+	         NVME_SET64(cfg->mpsmax, NVME_CAP_MPSMAX) |
+	         NVME_SET64(cfg->crwmt != 0 ? NVME_CAP_CRMS_CRWMS : 0, NVME_CAP_CRMS);
+	s->crto = NVME_SET(cfg->crwmt, NVME_CRTO_CRWMT);
 	s->vs = s->plan.vs;
 	s->asq = s->acq = 0;
 	s->aqa = s->cc = 0;
@@ -1804,11 +1815,12 @@ static void nvme_soft__start(struct nvme_soft *s)
 	s->gone = plan->gone_at_attach;
 	if (!plan->has_start)
 		return;
-	s->aqa = NVME_AQA_ASQS_SET(31) | NVME_AQA_ACQS_SET(31);
+	s->aqa = NVME_SET(31, NVME_AQA_ASQS) | NVME_SET(31, NVME_AQA_ACQS);
 	s->asq = 0xdead0000;
 	s->acq = 0xdead8000;
-	s->cc = NVME_CC_IOSQES_SET(6) | NVME_CC_IOCQES_SET(4) | NVME_CC_EN_SET(plan->start_en);
-	s->csts = NVME_CSTS_RDY_SET(plan->start_rdy);
+	s->cc = NVME_SET(6, NVME_CC_IOSQES) | NVME_SET(4, NVME_CC_IOCQES) |
+	        NVME_SET(plan->start_en, NVME_CC_EN);
+	s->csts = NVME_SET(plan->start_rdy, NVME_CSTS_RDY);
 	if (plan->start_en != plan->start_rdy)
 		s->rdy_at = nvme_soft__after(s, plan->ready);
 }

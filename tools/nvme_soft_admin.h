@@ -28,7 +28,9 @@ static void nvme_soft__record_error(struct nvme_soft *s, uint16_t sqid, const st
                                     uint16_t status)
 {
 	struct nvme_error_log_entry *e = &s->errors[s->num_errors++ % NVME_SOFT__ERRORS];
-	uint32_t sc = NVME_CPL_SCT(status) == NVME_SCT_GENERIC ? NVME_CPL_SC(status) : 0;
+	uint32_t sc = NVME_GET(status, NVME_CPL_SCT) == NVME_SCT_GENERIC
+	                      ? NVME_GET(status, NVME_CPL_SC)
+	                      : 0;
 
 	memset(e, 0, sizeof(*e));
 	e->ecnt = s->num_errors;
@@ -85,8 +87,8 @@ static void nvme_soft_deliver_events(struct nvme_soft *s)
 		memset(&job, 0, sizeof(job));
 		job.sq = &s->sq[0];
 		job.cmd.cid = s->aers[--s->num_aers];
-		job.dw0 = NVME_AER_TYPE_SET(e.type) | NVME_AER_INFO_SET(e.info) |
-		          NVME_AER_LID_SET(e.lid);
+		job.dw0 = NVME_SET(e.type, NVME_AER_TYPE) | NVME_SET(e.info, NVME_AER_INFO) |
+		          NVME_SET(e.lid, NVME_AER_LID);
 		nvme_soft_post_completion(s, &job, 0);
 	}
 }
@@ -101,7 +103,7 @@ static void nvme_soft_raise_event(struct nvme_soft *s, struct nvme_soft__event e
 	}
 	if (e.lid == NVME_LOG_PAGE_CHANGED_NS_LIST)
 		s->ns_changed = true;
-	if (NVME_CSTS_RDY(s->csts) == 0 || !nvme_soft__event_wanted(s, e))
+	if (NVME_GET(s->csts, NVME_CSTS_RDY) == 0 || !nvme_soft__event_wanted(s, e))
 		return;
 	for (i = 0; i < s->num_events; i++) {
 		if (memcmp(&s->events[i], &e, sizeof(e)) == 0)
@@ -342,15 +344,15 @@ static uint16_t nvme_soft__id_data(const struct nvme_soft *s, uint32_t cns, uint
 
 static uint16_t nvme_soft_identify(struct nvme_soft *s, struct nvme_soft__job *job)
 {
-	uint32_t cns = NVME_IDENTIFY_CNS(job->cmd.cdw10);
+	uint32_t cns = NVME_GET(job->cmd.cdw10, NVME_IDENTIFY_CNS);
 	uint32_t since = cns <= NVME_ID_CNS_CTRLR            ? 0
 	                 : cns == NVME_ID_CNS_ACTIVE_NS_LIST ? NVME_VS_SET(1, 1, 0)
 	                 : cns == NVME_ID_CNS_NS_ID_DESC     ? NVME_VS_SET(1, 3, 0)
 	                                                     : NVME_VS_SET(2, 0, 0);
 	uint16_t status;
 
-	if (s->vs < since ||
-	    (cns >= NVME_ID_CNS_NS_IOCS && NVME_IDENTIFY_CSI(job->cmd.cdw11) != NVME_CSI_NVM))
+	if (s->vs < since || (cns >= NVME_ID_CNS_NS_IOCS &&
+	                      NVME_GET(job->cmd.cdw11, NVME_IDENTIFY_CSI) != NVME_CSI_NVM))
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
 	memset(s->page, 0, sizeof(s->page));
 	status = nvme_soft__id_data(s, cns, job->cmd.nsid, s->page);
@@ -403,7 +405,7 @@ static void nvme_soft__reset_features(struct nvme_soft *s)
 	for (i = 0; i < NVME_SOFT__COUNT(nvme_soft__features); i++)
 		s->defaults[nvme_soft__features[i].fid] = nvme_soft__features[i].initial;
 	s->defaults[NVME_FEAT_NUMBER_OF_QUEUES] =
-		NVME_NUM_QUEUES_NSQ_SET(most) | NVME_NUM_QUEUES_NCQ_SET(most);
+		NVME_SET(most, NVME_NUM_QUEUES_NSQ) | NVME_SET(most, NVME_NUM_QUEUES_NCQ);
 	memcpy(s->features, s->defaults, sizeof(s->features));
 }
 
@@ -416,8 +418,8 @@ static uint32_t nvme_soft__feature_slot(uint32_t fid, uint32_t cdw11)
 /* How many queues: asked for and granted, both 0-based [Base 2.1: Number of Queues feature]. */
 static uint16_t nvme_soft__set_num_queues(struct nvme_soft *s, struct nvme_soft__job *job)
 {
-	uint32_t nsq = NVME_NUM_QUEUES_NSQ(job->cmd.cdw11), most = s->cfg.queues - 1;
-	uint32_t ncq = NVME_NUM_QUEUES_NCQ(job->cmd.cdw11), i;
+	uint32_t nsq = NVME_GET(job->cmd.cdw11, NVME_NUM_QUEUES_NSQ), most = s->cfg.queues - 1;
+	uint32_t ncq = NVME_GET(job->cmd.cdw11, NVME_NUM_QUEUES_NCQ), i;
 
 	if (nsq == 65535 || ncq == 65535)
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
@@ -425,8 +427,8 @@ static uint16_t nvme_soft__set_num_queues(struct nvme_soft *s, struct nvme_soft_
 		if (s->cq[i].entries != 0 || s->sq[i].entries != 0)
 			return NVME_SOFT__GENERIC(NVME_SC_COMMAND_SEQUENCE_ERROR);
 	}
-	job->dw0 = NVME_NUM_QUEUES_NSQ_SET(nsq < most ? nsq : most) |
-	           NVME_NUM_QUEUES_NCQ_SET(ncq < most ? ncq : most);
+	job->dw0 = NVME_SET(nsq < most ? nsq : most, NVME_NUM_QUEUES_NSQ) |
+	           NVME_SET(ncq < most ? ncq : most, NVME_NUM_QUEUES_NCQ);
 	s->features[NVME_FEAT_NUMBER_OF_QUEUES] = job->dw0;
 	return 0;
 }
@@ -460,12 +462,12 @@ static uint16_t nvme_soft__feature_data(struct nvme_soft *s, struct nvme_soft__j
 static uint16_t nvme_soft_set_features(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	const struct nvme_cmd *cmd = &job->cmd;
-	uint32_t fid = NVME_FEATURES_FID(cmd->cdw10), value = cmd->cdw11;
+	uint32_t fid = NVME_GET(cmd->cdw10, NVME_FEATURES_FID), value = cmd->cdw11;
 	const struct nvme_soft__feature *f = nvme_soft__find_feature(fid);
 
 	if (f == NULL)
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
-	if (NVME_SET_FEATURES_SV(cmd->cdw10) != 0)
+	if (NVME_GET(cmd->cdw10, NVME_SET_FEATURES_SV) != 0)
 		return NVME_SOFT__SPECIFIC(NVME_SC_FEATURE_ID_NOT_SAVEABLE);
 	if (!f->per_ns && cmd->nsid != 0 && cmd->nsid != NVME_NSID_ALL)
 		return NVME_SOFT__SPECIFIC(NVME_SC_FEATURE_NOT_NAMESPACE_SPECIFIC);
@@ -486,8 +488,8 @@ static uint16_t nvme_soft_set_features(struct nvme_soft *s, struct nvme_soft__jo
 /* SEL: 0 current, 1 default, 2 saved (there is none: default), 3 what can be done with it */
 static uint16_t nvme_soft_get_features(struct nvme_soft *s, struct nvme_soft__job *job)
 {
-	uint32_t fid = NVME_FEATURES_FID(job->cmd.cdw10), cdw11 = job->cmd.cdw11;
-	uint32_t sel = NVME_GET_FEATURES_SEL(job->cmd.cdw10);
+	uint32_t fid = NVME_GET(job->cmd.cdw10, NVME_FEATURES_FID), cdw11 = job->cmd.cdw11;
+	uint32_t sel = NVME_GET(job->cmd.cdw10, NVME_GET_FEATURES_SEL);
 	uint32_t slot = nvme_soft__feature_slot(fid, cdw11);
 	const struct nvme_soft__feature *f = nvme_soft__find_feature(fid);
 
@@ -561,7 +563,7 @@ static size_t nvme_soft__log_page(struct nvme_soft *s, uint32_t lid)
 static uint16_t nvme_soft_get_log_page(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	const struct nvme_cmd *cmd = &job->cmd;
-	uint32_t lid = NVME_GET_LOG_PAGE_LID(cmd->cdw10);
+	uint32_t lid = NVME_GET(cmd->cdw10, NVME_GET_LOG_PAGE_LID);
 	uint64_t len = ((uint64_t)NVME_GET_LOG_PAGE_NUMD(cmd->cdw10, cmd->cdw11) + 1) * 4;
 	uint64_t offset = (uint64_t)cmd->cdw13 << 32 | cmd->cdw12;
 	uint16_t status;
@@ -579,7 +581,7 @@ static uint16_t nvme_soft_get_log_page(struct nvme_soft *s, struct nvme_soft__jo
 	if (status != 0)
 		return status;
 	nvme_soft__scatter(s, (uint8_t *)s->page + offset, size - (size_t)offset);
-	if (NVME_GET_LOG_PAGE_RAE(cmd->cdw10) == 0)
+	if (NVME_GET(cmd->cdw10, NVME_GET_LOG_PAGE_RAE) == 0)
 		nvme_soft__acknowledge(s, lid);
 	return 0;
 }
@@ -590,13 +592,14 @@ static uint16_t nvme_soft_get_log_page(struct nvme_soft *s, struct nvme_soft__jo
 static uint16_t nvme_soft_format(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	uint32_t cdw10 = job->cmd.cdw10, nsid = job->cmd.nsid, i;
-	uint32_t format = NVME__GET(cdw10, 13, 12) << 4 | NVME__GET(cdw10, 3, 0);
+	uint32_t format =
+		NVME_GET(cdw10, NVME_FORMAT_LBAFU) << 4 | NVME_GET(cdw10, NVME_FORMAT_LBAFL);
 
 	if (nsid != NVME_NSID_ALL && nvme_soft__check_nsid(s, nsid) != 0)
 		return nvme_soft__check_nsid(s, nsid);
-	if (format > 7 || NVME__GET(cdw10, 8, 4) != 0) /* MSET, PI and PIL: no metadata here */
+	if (format > 7 || nvme_bits(cdw10, 8, 4) != 0) /* MSET, PI and PIL: no metadata here */
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_FORMAT);
-	if (NVME__GET(cdw10, 11, 9) > 1) /* SES: none, user data */
+	if (NVME_GET(cdw10, NVME_FORMAT_SES) > 1) /* SES: none, user data */
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
 	for (i = 1; i <= s->cfg.ns; i++) {
 		if (nsid != NVME_NSID_ALL && nsid != i)

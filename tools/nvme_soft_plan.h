@@ -580,15 +580,17 @@ static void nvme_soft__take_status(struct nvme_soft__words *w, struct nvme_soft_
 		sc = strtoul(end + 1, &end, 16);
 	nvme_soft__take_if(w, sct < 8 && sc < 256 && *end == '\0',
 	                   "a status SCT/SC in hexadecimal such as 2/81");
-	f->status = (uint16_t)(NVME_CPL_SCT_SET(sct) | NVME_CPL_SC_SET(sc));
+	f->status = (uint16_t)((uint16_t)NVME_SET(sct, NVME_CPL_SCT) |
+	                       (uint16_t)NVME_SET(sc, NVME_CPL_SC));
 	while (w->rc == 0) {
 		if (nvme_soft__take(w, "dnr"))
-			f->status |= NVME_CPL_DNR_SET(1);
+			f->status |= (uint16_t)NVME_SET(1, NVME_CPL_DNR);
 		else if (nvme_soft__take(w, "more"))
-			f->status |= NVME_CPL_M_SET(1);
+			f->status |= (uint16_t)NVME_SET(1, NVME_CPL_M);
 		else if (nvme_soft__take(w, "crd"))
-			f->status |= NVME_CPL_CRD_SET(
-				nvme_soft__take_number(w, "", 0, 3, "a retry delay from 0 to 3"));
+			f->status |= (uint16_t)NVME_SET(
+				nvme_soft__take_number(w, "", 0, 3, "a retry delay from 0 to 3"),
+				NVME_CPL_CRD);
 		else
 			break;
 	}
@@ -882,7 +884,7 @@ NVMEDEF int nvme_soft_check(const char *device, char *why, size_t size)
 static bool nvme_soft__touches(const struct nvme_cmd *cmd, uint64_t first, uint64_t last)
 {
 	uint64_t slba = NVME_RW_SLBA(cmd->cdw10, cmd->cdw11);
-	uint64_t end = slba + NVME_RW_NLB(cmd->cdw12);
+	uint64_t end = slba + NVME_GET(cmd->cdw12, NVME_RW_NLB);
 
 	switch (cmd->opc) {
 	case NVME_OPC_READ:

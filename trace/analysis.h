@@ -120,12 +120,12 @@ static inline void cmd_describe(char *buf, size_t size, uint16_t qid, const stru
 
 static inline uint8_t cpl_sct(const struct nvme_cpl *cpl)
 {
-	return (uint8_t)NVME_CPL_SCT(cpl->status);
+	return (uint8_t)NVME_GET(cpl->status, NVME_CPL_SCT);
 }
 
 static inline uint8_t cpl_sc(const struct nvme_cpl *cpl)
 {
-	return (uint8_t)NVME_CPL_SC(cpl->status);
+	return (uint8_t)NVME_GET(cpl->status, NVME_CPL_SC);
 }
 
 static inline bool rec_is_error(const struct rec *r)

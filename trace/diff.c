@@ -169,7 +169,7 @@ static void take_completion(struct run *run, const struct rec *r)
 	cpl_describe(text + 2, sizeof(text) - 2, r);
 	if ((r->has & HAS_DW0) != 0 && r->cpl.cdw0 != 0)
 		text_add(text, sizeof(text), " cdw0:%08" PRIx32, r->cpl.cdw0);
-	if ((r->has & HAS_FLAGS) != 0 && NVME_CPL_DNR(r->cpl.status) != 0)
+	if ((r->has & HAS_FLAGS) != 0 && NVME_GET(r->cpl.status, NVME_CPL_DNR) != 0)
 		text_add(text, sizeof(text), " dnr:1");
 	if (place != NULL) {
 		s = &run->stream[place->stream];

@@ -539,7 +539,7 @@ static int special_value(char *buf, size_t size, const struct sqe_field *f, uint
 	if (strcmp(f->name, "SANACT") == 0)
 		return snprintf(buf, size, "%s", CODE(sanact, v));
 	if (strcmp(f->name, "CDW11") == 0 && cmd->opc == NVME_OPC_SET_FEATURES &&
-	    NVME_FEATURES_FID(cmd->cdw10) == NVME_FEAT_NUMBER_OF_QUEUES)
+	    NVME_GET(cmd->cdw10, NVME_FEATURES_FID) == NVME_FEAT_NUMBER_OF_QUEUES)
 		return snprintf(buf, size,
 		                "asks for %" PRIu64 " submission and %" PRIu64 " completion queues",
 		                (v & 0xffff) + 1, (v >> 16) + 1);
@@ -593,17 +593,18 @@ static void put_cdw0(FILE *out, const struct rec *rec)
 		fprintf(out, "    CDW0\n");
 	put_bit_line(out, 31, 16, "CID", c->cid, "");
 	if (known(rec, HAVE_FLAGS)) {
-		put_bit_line(out, 15, 14, "PSDT", NVME_CMD_PSDT(c->flags),
-		             CODE(psdt, NVME_CMD_PSDT(c->flags)));
-		put_bit_line(out, 9, 8, "FUSE", NVME_CMD_FUSE(c->flags),
-		             CODE(fuse, NVME_CMD_FUSE(c->flags)));
+		put_bit_line(out, 15, 14, "PSDT", NVME_GET(c->flags, NVME_CMD_PSDT),
+		             CODE(psdt, NVME_GET(c->flags, NVME_CMD_PSDT)));
+		put_bit_line(out, 9, 8, "FUSE", NVME_GET(c->flags, NVME_CMD_FUSE),
+		             CODE(fuse, NVME_GET(c->flags, NVME_CMD_FUSE)));
 	}
 	put_bit_line(out, 7, 0, "OPC", c->opc, nvme_opc_full_name(rec->qid, c->opc));
 }
 
 static void put_sgl(FILE *out, const struct nvme_sgl_desc *sgl)
 {
-	uint8_t type = (uint8_t)NVME_SGL_TYPE(sgl->id), sub = (uint8_t)NVME_SGL_SUBTYPE(sgl->id);
+	uint8_t type = (uint8_t)NVME_GET(sgl->id, NVME_SGL_TYPE),
+		sub = (uint8_t)NVME_GET(sgl->id, NVME_SGL_SUBTYPE);
 
 	fprintf(out, "    SGL1\n");
 	put_bit_line(out, 127, 124, "TYPE", type, nvme_sgl_type_name(type));
@@ -615,7 +616,7 @@ static void put_sgl(FILE *out, const struct nvme_sgl_desc *sgl)
 static void put_pointers(FILE *out, const struct rec *rec)
 {
 	const struct nvme_cmd *c = &rec->cmd;
-	bool sgl = NVME_CMD_PSDT(c->flags) != NVME_PSDT_PRP;
+	bool sgl = NVME_GET(c->flags, NVME_CMD_PSDT) != NVME_PSDT_PRP;
 
 	if (known(rec, HAVE_MPTR) && c->mptr != 0)
 		put_heading(out, "MPTR", c->mptr, 16);
@@ -696,7 +697,7 @@ static void put_result(FILE *out, const struct rec *rec)
 	if (!(rec->of_have & HAVE_DW(10)) || rec->qid != 0)
 		return;
 	if ((rec->of.opc == NVME_OPC_SET_FEATURES || rec->of.opc == NVME_OPC_GET_FEATURES) &&
-	    NVME_FEATURES_FID(rec->of.cdw10) == NVME_FEAT_NUMBER_OF_QUEUES) {
+	    NVME_GET(rec->of.cdw10, NVME_FEATURES_FID) == NVME_FEAT_NUMBER_OF_QUEUES) {
 		snprintf(text, sizeof(text), "%" PRIu32 " completion queues", (dw0 >> 16) + 1);
 		put_bit_line(out, 31, 16, "NCQA", dw0 >> 16, text);
 		snprintf(text, sizeof(text), "%" PRIu32 " submission queues", (dw0 & 0xffff) + 1);
@@ -707,15 +708,16 @@ static void put_result(FILE *out, const struct rec *rec)
 /* The same status code means something else as the answer to a fabrics command. */
 static const char *status_name(const struct rec *rec)
 {
-	return nvme_status_full_name((uint8_t)NVME_CPL_SCT(rec->cpl.status),
-	                             (uint8_t)NVME_CPL_SC(rec->cpl.status),
+	return nvme_status_full_name((uint8_t)NVME_GET(rec->cpl.status, NVME_CPL_SCT),
+	                             (uint8_t)NVME_GET(rec->cpl.status, NVME_CPL_SC),
 	                             (rec->of_have & HAVE_OPC) ? rec->of.opc : 0);
 }
 
 static void put_completion_bits(FILE *out, const struct rec *rec)
 {
 	const struct nvme_cpl *c = &rec->cpl;
-	uint8_t sct = (uint8_t)NVME_CPL_SCT(c->status), sc = (uint8_t)NVME_CPL_SC(c->status);
+	uint8_t sct = (uint8_t)NVME_GET(c->status, NVME_CPL_SCT),
+		sc = (uint8_t)NVME_GET(c->status, NVME_CPL_SC);
 
 	if (rec->has & HAS_DW0)
 		put_result(out, rec);
@@ -729,18 +731,18 @@ static void put_completion_bits(FILE *out, const struct rec *rec)
 		put_bit_line(out, 15, 0, "SQHD", c->sqhd, "");
 	fprintf(out, "    DW3\n");
 	if (rec->has & HAS_FLAGS) {
-		put_bit_line(out, 31, 31, "DNR", NVME_CPL_DNR(c->status),
-		             NVME_CPL_DNR(c->status) ? "do not retry" : "");
-		put_bit_line(out, 30, 30, "M", NVME_CPL_M(c->status),
-		             NVME_CPL_M(c->status) ? "more in the error log" : "");
-		put_bit_line(out, 29, 28, "CRD", NVME_CPL_CRD(c->status), "");
+		put_bit_line(out, 31, 31, "DNR", NVME_GET(c->status, NVME_CPL_DNR),
+		             NVME_GET(c->status, NVME_CPL_DNR) ? "do not retry" : "");
+		put_bit_line(out, 30, 30, "M", NVME_GET(c->status, NVME_CPL_M),
+		             NVME_GET(c->status, NVME_CPL_M) ? "more in the error log" : "");
+		put_bit_line(out, 29, 28, "CRD", NVME_GET(c->status, NVME_CPL_CRD), "");
 	}
 	if (rec->has & HAS_STATUS) {
 		put_bit_line(out, 27, 25, "SCT", sct, nvme_sct_name(sct));
 		put_bit_line(out, 24, 17, "SC", sc, status_name(rec));
 	}
 	if (rec->has & HAS_PHASE)
-		put_bit_line(out, 16, 16, "P", NVME_CPL_P(c->status), "");
+		put_bit_line(out, 16, 16, "P", NVME_GET(c->status, NVME_CPL_P), "");
 	put_bit_line(out, 15, 0, "CID", c->cid, "");
 }
 
@@ -802,9 +804,10 @@ static void explain_pointer(FILE *out, const struct rec *rec)
 {
 	const struct nvme_cmd *c = &rec->cmd;
 
-	if (NVME_OPC_DATA(c->opc) == NVME_OPC_DATA_NONE || !known(rec, HAVE_DPTR1 | HAVE_DPTR2))
+	if (NVME_GET(c->opc, NVME_OPC_DATA) == NVME_OPC_DATA_NONE ||
+	    !known(rec, HAVE_DPTR1 | HAVE_DPTR2))
 		return;
-	if (NVME_CMD_PSDT(c->flags) != NVME_PSDT_PRP) {
+	if (NVME_GET(c->flags, NVME_CMD_PSDT) != NVME_PSDT_PRP) {
 		fprintf(out, "    PSDT is not 0: an SGL descriptor says where the data are. "
 		             "[Base 2.1 §4.3.2: Scatter Gather List]\n");
 		return;
@@ -865,7 +868,8 @@ static void explain_command(FILE *out, const struct rec *rec)
 static void explain_status(FILE *out, const struct rec *rec)
 {
 	const struct nvme_cpl *c = &rec->cpl;
-	uint8_t sct = (uint8_t)NVME_CPL_SCT(c->status), sc = (uint8_t)NVME_CPL_SC(c->status);
+	uint8_t sct = (uint8_t)NVME_GET(c->status, NVME_CPL_SCT),
+		sc = (uint8_t)NVME_GET(c->status, NVME_CPL_SC);
 
 	if (!nvme_cpl_is_error(c))
 		fprintf(out, "    The command succeeded.");
@@ -874,9 +878,9 @@ static void explain_status(FILE *out, const struct rec *rec)
 		        "    The command failed: status code type %xh (%s), status code %02xh "
 		        "(%s).",
 		        (unsigned)sct, nvme_sct_name(sct), (unsigned)sc, status_name(rec));
-	if ((rec->has & HAS_FLAGS) && NVME_CPL_DNR(c->status))
+	if ((rec->has & HAS_FLAGS) && NVME_GET(c->status, NVME_CPL_DNR))
 		fprintf(out, " It would fail again (DNR).");
-	if ((rec->has & HAS_FLAGS) && NVME_CPL_M(c->status))
+	if ((rec->has & HAS_FLAGS) && NVME_GET(c->status, NVME_CPL_M))
 		fprintf(out, " The error log has more (M).");
 	fprintf(out, " [Base 2.1 §4.2.3, Fig. 100: Status Field]\n");
 }
@@ -900,7 +904,7 @@ static void explain_completion(FILE *out, const struct rec *rec)
 		fprintf(out,
 		        "    P is %" PRIu32 ": this lap's mark of a new entry, the opposite of the "
 		        "lap before. [Base 2.1 §4.2.4, Fig. 108: Phase Tag]\n",
-		        NVME_CPL_P(c->status));
+		        NVME_GET(c->status, NVME_CPL_P));
 }
 
 static const char *reg_citation(uint32_t offset)

@@ -534,7 +534,7 @@ static bool cmd_value(const struct nvme_cmd *cmd, uint32_t have, uint16_t qid, e
 	case F_LEN:
 		while (f->name != NULL && strcmp(f->name, "NLB") != 0)
 			f++;
-		*value = NVME_RW_NLB(cmd->cdw12) + (uint64_t)1;
+		*value = NVME_GET(cmd->cdw12, NVME_RW_NLB) + (uint64_t)1;
 		return f->name != NULL && (have & (HAVE_DW(12) | HAVE_NLB)) != 0;
 	default:
 		return false;
@@ -557,19 +557,19 @@ static bool cpl_value(const struct rec *rec, enum field field, uint64_t *value)
 
 	switch (field) {
 	case F_STATUS:
-		*value = (uint64_t)NVME_CPL_SCT(s) << 8 | NVME_CPL_SC(s);
+		*value = (uint64_t)NVME_GET(s, NVME_CPL_SCT) << 8 | NVME_GET(s, NVME_CPL_SC);
 		return (rec->has & HAS_STATUS) != 0;
 	case F_SCT:
-		*value = NVME_CPL_SCT(s);
+		*value = NVME_GET(s, NVME_CPL_SCT);
 		return (rec->has & HAS_STATUS) != 0;
 	case F_SC:
-		*value = NVME_CPL_SC(s);
+		*value = NVME_GET(s, NVME_CPL_SC);
 		return (rec->has & HAS_STATUS) != 0;
 	case F_DNR:
-		*value = NVME_CPL_DNR(s);
+		*value = NVME_GET(s, NVME_CPL_DNR);
 		return (rec->has & HAS_FLAGS) != 0;
 	case F_PHASE:
-		*value = NVME_CPL_P(s);
+		*value = NVME_GET(s, NVME_CPL_P);
 		return (rec->has & HAS_PHASE) != 0;
 	case F_SQHD:
 		*value = rec->cpl.sqhd;

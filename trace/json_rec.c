@@ -22,9 +22,9 @@ static void put_opcode(struct json *j, const struct rec *r, uint8_t opc)
 static void put_sgl(struct json *j, const struct nvme_sgl_desc *sgl)
 {
 	json_object(j, "sgl");
-	json_uint(j, "type", NVME_SGL_TYPE(sgl->id));
-	json_str(j, "type_name", nvme_sgl_type_name((uint8_t)NVME_SGL_TYPE(sgl->id)));
-	json_uint(j, "subtype", NVME_SGL_SUBTYPE(sgl->id));
+	json_uint(j, "type", NVME_GET(sgl->id, NVME_SGL_TYPE));
+	json_str(j, "type_name", nvme_sgl_type_name((uint8_t)NVME_GET(sgl->id, NVME_SGL_TYPE)));
+	json_uint(j, "subtype", NVME_GET(sgl->id, NVME_SGL_SUBTYPE));
 	json_hex(j, "addr", sgl->addr);
 	json_uint(j, "len", sgl->len);
 	json_close(j);
@@ -35,7 +35,7 @@ static void put_dptr(struct json *j, const struct nvme_cmd *cmd, uint32_t have)
 {
 	uint32_t both = HAVE_DPTR1 | HAVE_DPTR2;
 
-	if ((have & HAVE_FLAGS) && NVME_CMD_PSDT(cmd->flags) != NVME_PSDT_PRP) {
+	if ((have & HAVE_FLAGS) && NVME_GET(cmd->flags, NVME_CMD_PSDT) != NVME_PSDT_PRP) {
 		if ((have & both) == both)
 			put_sgl(j, &cmd->dptr.sgl);
 		return;
@@ -56,8 +56,8 @@ static void put_common(struct json *j, const struct rec *r)
 		put_opcode(j, r, cmd->opc);
 	}
 	if (have & HAVE_FLAGS) {
-		json_uint(j, "fuse", NVME_CMD_FUSE(cmd->flags));
-		json_uint(j, "psdt", NVME_CMD_PSDT(cmd->flags));
+		json_uint(j, "fuse", NVME_GET(cmd->flags, NVME_CMD_FUSE));
+		json_uint(j, "psdt", NVME_GET(cmd->flags, NVME_CMD_PSDT));
 	}
 	if ((have & (HAVE_OPC | HAVE_NSID)) == (HAVE_OPC | HAVE_NSID) &&
 	    cmd->opc == NVME_OPC_FABRIC) {
@@ -188,7 +188,8 @@ void json_command(struct json *j, const struct rec *r)
 static void put_status(struct json *j, const struct rec *r)
 {
 	uint16_t status = r->cpl.status;
-	uint8_t sct = (uint8_t)NVME_CPL_SCT(status), sc = (uint8_t)NVME_CPL_SC(status);
+	uint8_t sct = (uint8_t)NVME_GET(status, NVME_CPL_SCT),
+		sc = (uint8_t)NVME_GET(status, NVME_CPL_SC);
 
 	if (r->has & HAS_STATUS) {
 		json_uint(j, "sct", sct);
@@ -196,12 +197,12 @@ static void put_status(struct json *j, const struct rec *r)
 		json_str(j, "status", nvme_status_name(sct, sc));
 	}
 	if (r->has & HAS_FLAGS) {
-		json_uint(j, "crd", NVME_CPL_CRD(status));
-		json_uint(j, "more", NVME_CPL_M(status));
-		json_uint(j, "dnr", NVME_CPL_DNR(status));
+		json_uint(j, "crd", NVME_GET(status, NVME_CPL_CRD));
+		json_uint(j, "more", NVME_GET(status, NVME_CPL_M));
+		json_uint(j, "dnr", NVME_GET(status, NVME_CPL_DNR));
 	}
 	if (r->has & HAS_PHASE)
-		json_uint(j, "phase", NVME_CPL_P(status));
+		json_uint(j, "phase", NVME_GET(status, NVME_CPL_P));
 }
 
 void json_completion(struct json *j, const struct rec *r)

@@ -92,8 +92,8 @@ static bool begins_run(const struct rec *r)
 	case NVME_REG_ACQ:
 		return true;
 	case NVME_REG_CC:
-		return NVME_CC_EN((uint32_t)r->reg.value) != 0 &&
-		       NVME_CC_SHN((uint32_t)r->reg.value) == NVME_CC_SHN_NONE;
+		return NVME_GET((uint32_t)r->reg.value, NVME_CC_EN) != 0 &&
+		       NVME_GET((uint32_t)r->reg.value, NVME_CC_SHN) == NVME_CC_SHN_NONE;
 	default:
 		return false;
 	}

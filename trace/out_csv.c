@@ -101,7 +101,8 @@ static void put_command(struct state *s, const struct open_cmd *c, const struct 
 	put_uint(s, (c->cmd_have & HAVE_NSID) && c->cmd.opc != NVME_OPC_FABRIC, c->cmd.nsid);
 	put_uint(s, lba && have_all(c, HAVE_DW(10) | HAVE_DW(11)),
 	         NVME_RW_SLBA(c->cmd.cdw10, c->cmd.cdw11));
-	put_uint(s, lba && (c->cmd_have & (HAVE_NLB | HAVE_DW(12))), NVME_RW_NLB(c->cmd.cdw12));
+	put_uint(s, lba && (c->cmd_have & (HAVE_NLB | HAVE_DW(12))),
+	         NVME_GET(c->cmd.cdw12, NVME_RW_NLB));
 }
 
 /* cpl NULL: it never came. */
@@ -109,7 +110,8 @@ static void put_completion(struct state *s, const struct rec *cpl)
 {
 	uint32_t has = cpl != NULL ? cpl->has : 0;
 	uint16_t status = cpl != NULL ? cpl->cpl.status : 0;
-	uint8_t sct = (uint8_t)NVME_CPL_SCT(status), sc = (uint8_t)NVME_CPL_SC(status);
+	uint8_t sct = (uint8_t)NVME_GET(status, NVME_CPL_SCT),
+		sc = (uint8_t)NVME_GET(status, NVME_CPL_SC);
 
 	if (has & HAS_STATUS)
 		put_text(s, nvme_status_name(sct, sc));
@@ -118,17 +120,18 @@ static void put_completion(struct state *s, const struct rec *cpl)
 	put_uint(s, has & HAS_LATENCY, cpl != NULL ? cpl->latency_ns : 0);
 	put_uint(s, has & HAS_STATUS, sct);
 	put_uint(s, has & HAS_STATUS, sc);
-	put_uint(s, has & HAS_FLAGS, NVME_CPL_CRD(status));
-	put_uint(s, has & HAS_FLAGS, NVME_CPL_M(status));
-	put_uint(s, has & HAS_FLAGS, NVME_CPL_DNR(status));
-	put_uint(s, has & HAS_PHASE, NVME_CPL_P(status));
+	put_uint(s, has & HAS_FLAGS, NVME_GET(status, NVME_CPL_CRD));
+	put_uint(s, has & HAS_FLAGS, NVME_GET(status, NVME_CPL_M));
+	put_uint(s, has & HAS_FLAGS, NVME_GET(status, NVME_CPL_DNR));
+	put_uint(s, has & HAS_PHASE, NVME_GET(status, NVME_CPL_P));
 	put_uint(s, has & HAS_SQHD, cpl != NULL ? cpl->cpl.sqhd : 0);
 	put_hex(s, has & HAS_DW0, cpl != NULL ? cpl->cpl.cdw0 : 0);
 }
 
 static void put_dwords(struct state *s, const struct open_cmd *c)
 {
-	bool prp = !(c->cmd_have & HAVE_FLAGS) || NVME_CMD_PSDT(c->cmd.flags) == NVME_PSDT_PRP;
+	bool prp = !(c->cmd_have & HAVE_FLAGS) ||
+	           NVME_GET(c->cmd.flags, NVME_CMD_PSDT) == NVME_PSDT_PRP;
 	uint32_t dw[16];
 	unsigned i;
 

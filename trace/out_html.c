@@ -473,9 +473,9 @@ static void put_dptr(FILE *out, bool *first, const struct bar *b)
 {
 	if ((b->have & HAVE_DPTR1) != HAVE_DPTR1)
 		return;
-	if ((b->have & HAVE_FLAGS) != 0 && NVME_CMD_PSDT(b->cmd.flags) != NVME_PSDT_PRP) {
+	if ((b->have & HAVE_FLAGS) != 0 && NVME_GET(b->cmd.flags, NVME_CMD_PSDT) != NVME_PSDT_PRP) {
 		put_row(out, first, "SGL1",
-		        nvme_sgl_type_name((uint8_t)NVME_SGL_TYPE(b->cmd.dptr.sgl.id)),
+		        nvme_sgl_type_name((uint8_t)NVME_GET(b->cmd.dptr.sgl.id, NVME_SGL_TYPE)),
 		        "%016" PRIx64 "h", b->cmd.dptr.sgl.addr);
 		return;
 	}
@@ -513,9 +513,10 @@ static void put_sqe(FILE *out, uint16_t qid, const struct bar *b)
 		put_row(out, &first, "OPC", nvme_opc_name(qid, b->cmd.opc), "%02xh",
 		        (unsigned)b->cmd.opc);
 	if ((b->have & HAVE_FLAGS) != 0) {
-		put_row(out, &first, "FUSE", "", "%" PRIu32, NVME_CMD_FUSE(b->cmd.flags));
-		put_row(out, &first, "PSDT", NVME_CMD_PSDT(b->cmd.flags) == 0 ? "PRPs" : "SGL",
-		        "%" PRIu32, NVME_CMD_PSDT(b->cmd.flags));
+		put_row(out, &first, "FUSE", "", "%" PRIu32, NVME_GET(b->cmd.flags, NVME_CMD_FUSE));
+		put_row(out, &first, "PSDT",
+		        NVME_GET(b->cmd.flags, NVME_CMD_PSDT) == 0 ? "PRPs" : "SGL", "%" PRIu32,
+		        NVME_GET(b->cmd.flags, NVME_CMD_PSDT));
 	}
 	put_row(out, &first, "CID", "", "%u", (unsigned)b->cmd.cid);
 	if ((b->have & HAVE_NSID) != 0)
@@ -544,7 +545,7 @@ static void put_cqe(FILE *out, const struct bar *b)
 		put_row(out, &first, "SQID", "", "%u", (unsigned)b->cpl.sqid);
 	put_row(out, &first, "CID", "", "%u", (unsigned)b->cpl.cid);
 	if ((b->cpl_has & HAS_PHASE) != 0)
-		put_row(out, &first, "P", "", "%" PRIu32, NVME_CPL_P(status));
+		put_row(out, &first, "P", "", "%" PRIu32, NVME_GET(status, NVME_CPL_P));
 	if ((b->cpl_has & HAS_STATUS) != 0) {
 		put_row(out, &first, "SCT", nvme_sct_name(cpl_sct(&b->cpl)), "%xh",
 		        (unsigned)cpl_sct(&b->cpl));
@@ -552,9 +553,9 @@ static void put_cqe(FILE *out, const struct bar *b)
 		        "%02xh", (unsigned)cpl_sc(&b->cpl));
 	}
 	if ((b->cpl_has & HAS_FLAGS) != 0) {
-		put_row(out, &first, "CRD", "", "%" PRIu32, NVME_CPL_CRD(status));
-		put_row(out, &first, "M", "", "%" PRIu32, NVME_CPL_M(status));
-		put_row(out, &first, "DNR", "", "%" PRIu32, NVME_CPL_DNR(status));
+		put_row(out, &first, "CRD", "", "%" PRIu32, NVME_GET(status, NVME_CPL_CRD));
+		put_row(out, &first, "M", "", "%" PRIu32, NVME_GET(status, NVME_CPL_M));
+		put_row(out, &first, "DNR", "", "%" PRIu32, NVME_GET(status, NVME_CPL_DNR));
 	}
 	fputc(']', out);
 }

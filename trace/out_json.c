@@ -51,7 +51,7 @@ static void put_attach(struct json *j, struct state *s, const struct rec *r)
 	const struct nvme_trace_attach *a = &r->attach;
 	char version[32];
 
-	s->dstrd = NVME_CAP_DSTRD(a->cap);
+	s->dstrd = NVME_GET(a->cap, NVME_CAP_DSTRD);
 	nvme_format_version(version, sizeof(version), a->vs);
 	json_strn(j, "name", r->text, sizeof(r->text));
 	json_strn(j, "access", a->access, sizeof(a->access));

@@ -244,18 +244,18 @@ static void take_cc(struct output *o, struct lintc *c, const struct lintq *admin
                     const struct rec *r)
 {
 	uint32_t cc = (uint32_t)r->reg.value;
-	bool shutdown = NVME_CC_SHN(cc) != NVME_CC_SHN_NONE;
+	bool shutdown = NVME_GET(cc, NVME_CC_SHN) != NVME_CC_SHN_NONE;
 
-	if (shutdown || (NVME_CC_EN(cc) == 0 && (r->has & HAS_CTRLR) != 0))
+	if (shutdown || (NVME_GET(cc, NVME_CC_EN) == 0 && (r->has & HAS_CTRLR) != 0))
 		check_all_rung(o, r);
-	if (NVME_CC_EN(cc) == 0) {
+	if (NVME_GET(cc, NVME_CC_EN) == 0) {
 		ctrlr_reset(o->state, r);
 		c->disabled = true;
 		c->shadow = false;
 	} else {
 		c->whole |= !shutdown && (c->disabled || admin->sq_whole);
 		c->disabled = false;
-		c->page = UINT32_C(4096) << NVME_CC_MPS(cc);
+		c->page = UINT32_C(4096) << NVME_GET(cc, NVME_CC_MPS);
 	}
 	c->shutdown = shutdown;
 }
@@ -285,8 +285,8 @@ static void take_reg_write(struct output *o, const struct rec *r)
 		/* it is off, if only by a reset of the function that is in no record */
 		ctrlr_reset(l, r);
 		c->shadow = false;
-		sq_begin(admin, NVME_AQA_ASQS((uint32_t)r->reg.value) + 1u);
-		cq_begin(admin, NVME_AQA_ACQS((uint32_t)r->reg.value) + 1u);
+		sq_begin(admin, NVME_GET((uint32_t)r->reg.value, NVME_AQA_ASQS) + 1u);
+		cq_begin(admin, NVME_GET((uint32_t)r->reg.value, NVME_AQA_ACQS) + 1u);
 	}
 }
 
@@ -322,8 +322,10 @@ static void check_prps(struct output *o, const struct rec *r, uint32_t page)
 	bool queue = r->qid == 0 &&
 	             (r->cmd.opc == NVME_OPC_CREATE_IO_SQ || r->cmd.opc == NVME_OPC_CREATE_IO_CQ);
 
-	if ((r->cmd_have & HAVE_OPC) == 0 || NVME_OPC_DATA(r->cmd.opc) == NVME_OPC_DATA_NONE ||
-	    ((r->cmd_have & HAVE_FLAGS) != 0 && NVME_CMD_PSDT(r->cmd.flags) != NVME_PSDT_PRP))
+	if ((r->cmd_have & HAVE_OPC) == 0 ||
+	    NVME_GET(r->cmd.opc, NVME_OPC_DATA) == NVME_OPC_DATA_NONE ||
+	    ((r->cmd_have & HAVE_FLAGS) != 0 &&
+	     NVME_GET(r->cmd.flags, NVME_CMD_PSDT) != NVME_PSDT_PRP))
 		return;
 	if ((r->cmd_have & HAVE_DPTR1) == HAVE_DPTR1 && prp1 % (queue ? page : 4) != 0)
 		finding(o, r->number, r->qid,
@@ -345,8 +347,8 @@ static void check_prps(struct output *o, const struct rec *r, uint32_t page)
 
 static void check_create_sq(struct output *o, const struct lintc *c, const struct rec *r)
 {
-	uint16_t sqid = (uint16_t)NVME_CREATE_IO_Q_QID(r->cmd.cdw10);
-	uint16_t cqid = (uint16_t)NVME_CREATE_IO_SQ_CQID(r->cmd.cdw11);
+	uint16_t sqid = (uint16_t)NVME_GET(r->cmd.cdw10, NVME_CREATE_IO_Q_QID);
+	uint16_t cqid = (uint16_t)NVME_GET(r->cmd.cdw11, NVME_CREATE_IO_SQ_CQID);
 	struct lintq *cq = other_queue(o->state, r, cqid);
 
 	if (cq == NULL || cqid == 0 || cq->cq_made)
@@ -360,7 +362,7 @@ static void check_create_sq(struct output *o, const struct lintc *c, const struc
 
 static void check_create_cq(struct output *o, const struct rec *r)
 {
-	uint16_t cqid = (uint16_t)NVME_CREATE_IO_Q_QID(r->cmd.cdw10);
+	uint16_t cqid = (uint16_t)NVME_GET(r->cmd.cdw10, NVME_CREATE_IO_Q_QID);
 	struct lintq *cq = other_queue(o->state, r, cqid);
 
 	if (cq == NULL)
@@ -414,13 +416,13 @@ static void take_command(struct output *o, const struct rec *r)
 
 static void take_created(struct lint *l, const struct rec *r)
 {
-	uint32_t size = NVME_CREATE_IO_Q_QSIZE(r->of.cdw10) + 1u;
-	struct lintq *q = other_queue(l, r, (uint16_t)NVME_CREATE_IO_Q_QID(r->of.cdw10));
+	uint32_t size = NVME_GET(r->of.cdw10, NVME_CREATE_IO_Q_QSIZE) + 1u;
+	struct lintq *q = other_queue(l, r, (uint16_t)NVME_GET(r->of.cdw10, NVME_CREATE_IO_Q_QID));
 
 	if (q == NULL)
 		return;
 	if (r->of.opc == NVME_OPC_CREATE_IO_SQ) {
-		q->cqid = (uint16_t)NVME_CREATE_IO_SQ_CQID(r->of.cdw11);
+		q->cqid = (uint16_t)NVME_GET(r->of.cdw11, NVME_CREATE_IO_SQ_CQID);
 		sq_begin(q, size);
 	} else {
 		q->cq_made = true;
@@ -431,7 +433,7 @@ static void take_created(struct lint *l, const struct rec *r)
 static void take_deleted(struct output *o, const struct rec *r)
 {
 	struct lint *l = o->state;
-	struct lintq *q = other_queue(l, r, (uint16_t)NVME_DELETE_IO_Q_QID(r->of.cdw10));
+	struct lintq *q = other_queue(l, r, (uint16_t)NVME_GET(r->of.cdw10, NVME_DELETE_IO_Q_QID));
 
 	if (q == NULL)
 		return;
@@ -469,7 +471,7 @@ static void take_admin_result(struct output *o, const struct rec *r)
 /* An entry of another lap is one mistake; behind two in a row the lap itself is in doubt. */
 static void check_phase(struct output *o, struct lintq *cq, const struct rec *r)
 {
-	uint32_t p = NVME_CPL_P(r->cpl.status);
+	uint32_t p = NVME_GET(r->cpl.status, NVME_CPL_P);
 
 	if ((r->has & HAS_PHASE) == 0 || !cq->phase_sure)
 		return;
@@ -520,7 +522,7 @@ static bool is_made_up(const struct rec *r)
 {
 	return (r->has & HAS_STATUS) != 0 && cpl_sct(&r->cpl) == NVME_SCT_GENERIC &&
 	       cpl_sc(&r->cpl) == NVME_SC_ABORTED_SQ_DELETION && r->cpl.sqhd == 0 &&
-	       NVME_CPL_P(r->cpl.status) == 0;
+	       NVME_GET(r->cpl.status, NVME_CPL_P) == 0;
 }
 
 static void take_cqe(struct output *o, struct lintq *cq, const struct rec *r)

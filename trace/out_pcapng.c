@@ -281,7 +281,7 @@ static void put_connect(struct state *s, struct packet *packet, uint32_t ctrlr, 
 	uint8_t pdu[72 + CONNECT_LEN] = {0}, rsp[24] = {0}, *sqe = pdu + 8, *data = pdu + 72;
 
 	sqe[0] = NVME_OPC_FABRIC;
-	sqe[1] = NVME_CMD_PSDT_SET(NVME_PSDT_SGL);
+	sqe[1] = (uint8_t)NVME_SET(NVME_PSDT_SGL, NVME_CMD_PSDT);
 	le16(sqe + 2, NVME_CID_NONE); /* no command of the queue has it */
 	sqe[4] = 0x01;                /* FCTYPE: Connect */
 	le32(sqe + 32, CONNECT_LEN);
@@ -443,11 +443,13 @@ static void mask_completion(struct nvme_cpl *to, const struct rec *r)
 	uint16_t status = 0;
 
 	if (r->has & HAS_PHASE)
-		status |= NVME_CPL_P_SET(1);
+		status |= (uint16_t)NVME_SET(1, NVME_CPL_P);
 	if (r->has & HAS_STATUS)
-		status |= NVME_CPL_SC_SET(0xff) | NVME_CPL_SCT_SET(7);
+		status |=
+			(uint16_t)NVME_SET(0xff, NVME_CPL_SC) | (uint16_t)NVME_SET(7, NVME_CPL_SCT);
 	if (r->has & HAS_FLAGS)
-		status |= NVME_CPL_CRD_SET(3) | NVME_CPL_M_SET(1) | NVME_CPL_DNR_SET(1);
+		status |= (uint16_t)NVME_SET(3, NVME_CPL_CRD) | (uint16_t)NVME_SET(1, NVME_CPL_M) |
+		          (uint16_t)NVME_SET(1, NVME_CPL_DNR);
 	*to = r->cpl;
 	to->status &= status;
 	to->cdw0 = r->has & HAS_DW0 ? to->cdw0 : 0;

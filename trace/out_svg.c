@@ -156,7 +156,8 @@ static void take_completion(struct diagram *d, const struct rec *r)
 	if ((r->has & HAS_SQHD) != 0)
 		text_add(row->text, sizeof(row->text), " sqhd:%u", (unsigned)r->cpl.sqhd);
 	if ((r->has & HAS_PHASE) != 0)
-		text_add(row->text, sizeof(row->text), " p:%" PRIu32, NVME_CPL_P(r->cpl.status));
+		text_add(row->text, sizeof(row->text), " p:%" PRIu32,
+		         NVME_GET(r->cpl.status, NVME_CPL_P));
 	if ((r->has & HAS_LATENCY) != 0) {
 		format_ns(text, sizeof(text), r->latency_ns);
 		text_add(row->text, sizeof(row->text), ", %s", text);

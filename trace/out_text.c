@@ -215,7 +215,7 @@ static void put_attach(struct output *o, const struct rec *rec)
 	struct text *t = o->state;
 	char text[192], vs[32];
 
-	t->dstrd[rec->ctrlr & 0xff] = NVME_CAP_DSTRD(a->cap);
+	t->dstrd[rec->ctrlr & 0xff] = NVME_GET(a->cap, NVME_CAP_DSTRD);
 	nvme_format_version(vs, sizeof(vs), a->vs);
 	snprintf(text, sizeof(text),
 	         "attach %.24s through %.8s: %04x:%04x, NVMe %s, CAP 0x%016" PRIx64, a->name,

@@ -171,8 +171,8 @@ static void note_create_sq(struct pairing *p, const struct rec *rec)
 	if (rec->qid != 0 || rec->cmd.opc != NVME_OPC_CREATE_IO_SQ ||
 	    (rec->cmd_have & need) != need)
 		return;
-	sqid = (uint16_t)NVME_CREATE_IO_Q_QID(rec->cmd.cdw10);
-	cqid = (uint16_t)NVME_CREATE_IO_SQ_CQID(rec->cmd.cdw11);
+	sqid = (uint16_t)NVME_GET(rec->cmd.cdw10, NVME_CREATE_IO_Q_QID);
+	cqid = (uint16_t)NVME_GET(rec->cmd.cdw11, NVME_CREATE_IO_SQ_CQID);
 	for (i = 0; i < p->num_shared; i++)
 		if (p->shared[i].ctrlr == rec->ctrlr && p->shared[i].sqid == sqid)
 			break;

@@ -93,7 +93,7 @@ static void qemu_watch_write(struct qemu_state *st)
 	uint32_t offset = st->reg.reg.offset, bit;
 
 	if (offset == NVME_REG_CC)
-		st->several |= st->on && NVME_CC_EN((uint32_t)st->reg.reg.value) == 0;
+		st->several |= st->on && NVME_GET((uint32_t)st->reg.reg.value, NVME_CC_EN) == 0;
 	if (offset < NVME_REG_AQA || offset >= NVME_REG_ACQ + 8)
 		return;
 	bit = 1u << (offset - NVME_REG_AQA);

@@ -237,8 +237,8 @@ static bool spdk_dptr(struct rec *rec, const char *p)
 
 	if (*p == '\0') {
 		/* the blank is printed, and nothing behind it: only the reserved PSDT does that */
-		if (p[-1] == ' ' && NVME_OPC_DATA(rec->cmd.opc) != NVME_OPC_DATA_NONE)
-			rec->cmd.flags = NVME_CMD_PSDT_SET(3);
+		if (p[-1] == ' ' && NVME_GET(rec->cmd.opc, NVME_OPC_DATA) != NVME_OPC_DATA_NONE)
+			rec->cmd.flags = (uint8_t)NVME_SET(3, NVME_CMD_PSDT);
 		return true;
 	}
 	if (scan_literal(&p, "PRP1 ")) {
@@ -253,7 +253,7 @@ static bool spdk_dptr(struct rec *rec, const char *p)
 	subtype = type < 0 ? -1 : spdk_sgl_name(&p, nvme_sgl_subtype_name);
 	if (subtype < 0 || !scan_number(&p, 16, UINT64_MAX, &dptr->sgl.addr))
 		return false;
-	rec->cmd.flags = NVME_CMD_PSDT_SET(NVME_PSDT_SGL);
+	rec->cmd.flags = (uint8_t)NVME_SET(NVME_PSDT_SGL, NVME_CMD_PSDT);
 	dptr->sgl.id = NVME_SGL_ID(type, subtype);
 	rec->cmd_have |= HAVE_DPTR1;
 	return spdk_sgl_tail(rec, p,
@@ -521,9 +521,11 @@ static bool spdk_completion(struct spdk_state *st, const char *p, struct rec *re
 	rec->cpl.cid = (uint16_t)cid;
 	rec->cpl.cdw0 = (uint32_t)cdw0;
 	rec->cpl.sqhd = (uint16_t)sqhd;
-	rec->cpl.status =
-		(uint16_t)(NVME_CPL_SCT_SET(sct) | NVME_CPL_SC_SET(sc) | NVME_CPL_P_SET(phase) |
-	                   NVME_CPL_M_SET(more) | NVME_CPL_DNR_SET(dnr));
+	rec->cpl.status = (uint16_t)((uint16_t)NVME_SET(sct, NVME_CPL_SCT) |
+	                             (uint16_t)NVME_SET(sc, NVME_CPL_SC) |
+	                             (uint16_t)NVME_SET(phase, NVME_CPL_P) |
+	                             (uint16_t)NVME_SET(more, NVME_CPL_M) |
+	                             (uint16_t)NVME_SET(dnr, NVME_CPL_DNR));
 	return true;
 }
 

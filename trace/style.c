@@ -48,12 +48,13 @@ static void add_dptr(struct text *t, const struct rec *rec)
 {
 	char text[160];
 
-	if (NVME_OPC_DATA(rec->cmd.opc) == NVME_OPC_DATA_NONE) {
+	if (NVME_GET(rec->cmd.opc, NVME_OPC_DATA) == NVME_OPC_DATA_NONE) {
 		add(t, " ");
 	} else if (have(rec, HAVE_DPTR1 | HAVE_DPTR2)) {
 		format_dptr(text, sizeof(text), &rec->cmd);
 		add(t, " %s", text);
-	} else if (have(rec, HAVE_DPTR1) && NVME_CMD_PSDT(rec->cmd.flags) == NVME_PSDT_PRP) {
+	} else if (have(rec, HAVE_DPTR1) &&
+	           NVME_GET(rec->cmd.flags, NVME_CMD_PSDT) == NVME_PSDT_PRP) {
 		add(t, " PRP1 0x%" PRIx64, rec->cmd.dptr.prp.prp1);
 	}
 }
@@ -72,7 +73,8 @@ static void add_admin_cmd(struct text *t, int style, const struct rec *rec)
 	add(t, "%s", nvme_opc_name(rec->qid, cmd->opc));
 	if (cmd->opc == NVME_OPC_SET_FEATURES || cmd->opc == NVME_OPC_GET_FEATURES) {
 		if (have(rec, HAVE_DW(10)))
-			add(t, " %s", nvme_feat_name((uint8_t)NVME_FEATURES_FID(cmd->cdw10)));
+			add(t, " %s",
+			    nvme_feat_name((uint8_t)NVME_GET(cmd->cdw10, NVME_FEATURES_FID)));
 		add_cid(t, rec);
 		if (have(rec, HAVE_DW(10)))
 			add(t, " cdw10:%08" PRIx32, cmd->cdw10);
@@ -123,14 +125,15 @@ static void add_io_cmd(struct text *t, int style, const struct rec *rec)
 	if (have(rec, HAVE_DW(10) | HAVE_DW(11)))
 		add(t, " lba:%" PRIu64, NVME_RW_SLBA(cmd->cdw10, cmd->cdw11));
 	if (have(rec, HAVE_DW(12)) || have(rec, HAVE_NLB))
-		add(t, " len:%" PRIu32, NVME_RW_NLB(cmd->cdw12) + 1);
+		add(t, " len:%" PRIu32, NVME_GET(cmd->cdw12, NVME_RW_NLB) + 1);
 	add_dptr(t, rec);
 }
 
 static void add_cpl(struct text *t, int style, const struct rec *rec)
 {
 	const struct nvme_cpl *cpl = &rec->cpl;
-	uint8_t sct = (uint8_t)NVME_CPL_SCT(cpl->status), sc = (uint8_t)NVME_CPL_SC(cpl->status);
+	uint8_t sct = (uint8_t)NVME_GET(cpl->status, NVME_CPL_SCT),
+		sc = (uint8_t)NVME_GET(cpl->status, NVME_CPL_SC);
 	bool fabrics = style == STYLE_V26 && sct == NVME_SCT_COMMAND_SPECIFIC &&
 	               (rec->of_have & HAVE_OPC) && rec->of.opc == NVME_OPC_FABRIC;
 
@@ -148,10 +151,10 @@ static void add_cpl(struct text *t, int style, const struct rec *rec)
 	if (rec->has & HAS_SQHD)
 		add(t, " sqhd:%04x", (unsigned)cpl->sqhd);
 	if (rec->has & HAS_PHASE)
-		add(t, " p:%" PRIx32, NVME_CPL_P(cpl->status));
+		add(t, " p:%" PRIx32, NVME_GET(cpl->status, NVME_CPL_P));
 	if (rec->has & HAS_FLAGS)
-		add(t, " m:%" PRIx32 " dnr:%" PRIx32, NVME_CPL_M(cpl->status),
-		    NVME_CPL_DNR(cpl->status));
+		add(t, " m:%" PRIx32 " dnr:%" PRIx32, NVME_GET(cpl->status, NVME_CPL_M),
+		    NVME_GET(cpl->status, NVME_CPL_DNR));
 }
 
 int style_format_rec(char *buf, size_t size, int style, const struct rec *rec)

@@ -14,8 +14,8 @@ static void ended(void *arg, const struct nvme_cpl *cpl)
 	const char *what = arg;
 
 	printf("%s ended with %s\n", what,
-	       nvme_status_name((uint8_t)NVME_CPL_SCT(cpl->status),
-	                        (uint8_t)NVME_CPL_SC(cpl->status)));
+	       nvme_status_name((uint8_t)NVME_GET(cpl->status, NVME_CPL_SCT),
+	                        (uint8_t)NVME_GET(cpl->status, NVME_CPL_SC)));
 	fflush(stdout);
 }
 

@@ -79,6 +79,8 @@
  *	NVME_LOG(level, line) where finished log lines go when the options hold no callback;
  *	                      default: standard error
  *	NVME_NO_TRACE         leave the flight recorder out
+ *	NVME_NO_VFIO          the driver for device tables of one's own: without >>pci and >>vfio it
+ *	                      needs no libpci and no header of Linux's, but C11 and POSIX
  *	NVME_WMB(), NVME_RMB()
  *	                      the memory barriers of >>regs, for a processor not listed there
  *	NVMEDEF               what stands before every function; default extern, or static. In a
@@ -1544,6 +1546,7 @@ typedef void (*nvme_log_fn)(void *arg, enum nvme_log_level level, const char *li
 
 /* ---- finding controllers ---- */
 
+#ifndef NVME_NO_VFIO
 struct nvme_pci_info {
 	char addr[24];   /* "0000:01:00.0": domain:bus:device.function */
 	char driver[32]; /* kernel driver bound to it: "nvme", "vfio-pci", "" for none */
@@ -1562,6 +1565,7 @@ struct nvme_pci_info {
  * of list and returns how many there are (possibly more than max), or a negative errno.
  */
 NVMEDEF int nvme_pci_enumerate(struct nvme_pci_info *list, int max);
+#endif
 
 /* ---- attach and detach ---- */
 
@@ -2095,29 +2099,35 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 
 #include <assert.h>
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/vfio.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
+#ifndef NVME_NO_VFIO
+#include <dirent.h>
+#include <linux/vfio.h>
+#include <setjmp.h>
+#include <sys/ioctl.h>
+#endif
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifndef NVME_NO_VFIO
 #include <pci/pci.h>
+#endif
 
 NVME_STATIC_ASSERT(sizeof(off_t) >= 8, "nvme.h: compile with -D_FILE_OFFSET_BITS=64");
 
@@ -3343,7 +3353,13 @@ static __thread uint32_t nvme__known_tid;
 
 NVME__COLD uint32_t nvme__ask_tid(void)
 {
+#ifdef SYS_gettid
 	return nvme__known_tid = (uint32_t)syscall(SYS_gettid);
+#else /* a number of our own, from 1 */
+	static uint32_t threads;
+
+	return nvme__known_tid = __atomic_add_fetch(&threads, 1, __ATOMIC_RELAXED);
+#endif
 }
 
 NVME__HOT uint32_t nvme__tid(void)
@@ -3892,6 +3908,8 @@ nvme__log_write(const struct nvme_log *log, enum nvme_log_level level, const cha
  * ============================================================================================ */
 #define NVME__PCI_CLASS 0x010802u
 
+#ifndef NVME_NO_VFIO
+
 /* libpci reports a fatal error by a call that must not return. */
 static __thread jmp_buf nvme__pci_failed;
 
@@ -4017,6 +4035,8 @@ static int nvme__pci_parse_addr(const char *text, char *addr, size_t size)
 	return 0;
 }
 
+#endif /* NVME_NO_VFIO */
+
 /* ============================================================================================
  * >>vfio
  *
@@ -4027,6 +4047,23 @@ static int nvme__pci_parse_addr(const char *text, char *addr, size_t size)
  * They are opened in this order and closed in the reverse. The IOMMU is what makes this safe: the
  * controller can read and write the memory that was mapped for it, and nothing else.
  * ============================================================================================ */
+
+#ifdef NVME_NO_VFIO
+
+static int nvme__vfio_open(struct nvme_dev *dev, const char *addr)
+{
+	(void)addr;
+	NVME__DEV_LOG(dev, NVME_LOG_ERROR,
+	              "this program was compiled without VFIO: compile it without NVME_NO_VFIO, or "
+	              "give it a device table in dev_ops of the options");
+	return -ENOTSUP;
+}
+
+static const struct nvme_dev_ops nvme__vfio_ops = {
+	"none", nvme__vfio_open, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+};
+
+#else
 
 struct nvme__vfio {
 	int container, group, device; /* file descriptors, -1: not open */
@@ -4716,6 +4753,8 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
 	nvme__vfio_reset,
 	NULL, /* CLOCK_MONOTONIC */
 };
+
+#endif /* NVME_NO_VFIO */
 
 /* ============================================================================================
  * >>state

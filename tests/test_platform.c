@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The header in other people's programs: the order of includes, in a shared library, beside libnvme.
- * ('make lint-header' is about warnings and newer C++, test_barriers and 'make cross' are about
- * processors, test_pages about large pages.)
+ * The header in other people's programs: the order of includes, in a shared library, beside libnvme,
+ * without VFIO. ('make lint-header' is about warnings and newer C++, test_barriers and 'make cross'
+ * are about processors, test_pages about large pages.)
  */
 #include "run.h"
 
@@ -188,13 +188,68 @@ static void test_libnvme(void **state)
 	done(&r);
 }
 
+/* NVME_NO_VFIO: nothing of libpci, neither its headers nor its functions, and nothing of VFIO's. */
+static void test_no_vfio(void **state)
+{
+	static const char *const compilers[] = {"gcc -std=c11", "clang -std=c11",
+	                                        "g++ -std=c++17 -x c++"};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	write_text("bare.c", "#define NVME_IMPLEMENTATION\n#include \"nvme.h\"\n"
+	                     "#define NVME_SOFT_IMPLEMENTATION\n#include \"nvme_soft.h\"\n"
+	                     "int main(int argc, char **argv) {\n"
+	                     "struct nvme_ctrlr_opts opts; struct nvme_ctrlr *c;\n"
+	                     "memset(&opts, 0, sizeof(opts)); opts.dev_ops = "
+	                     "nvme_soft_dev_ops(argv[argc - 1]);\n"
+	                     "if (nvme_attach(argv[argc - 1], &opts, &c) != 0) return 1;\n"
+	                     "nvme_detach(c); return 0; }\n");
+	for (i = 0; i < sizeof(compilers) / sizeof(compilers[0]); i++) {
+		run(&r,
+		    "%s -Wall -Wextra -Werror -DNVME_NO_VFIO -I. -Itools -MD -MF %s/bare.d -c "
+		    "%s/bare.c -o %s/bare.o && cat %s/bare.d && "
+		    "gcc %s/bare.o -o %s/bare -pthread && %s/bare soft",
+		    compilers[i], dir, dir, dir, dir, dir, dir, dir);
+		expect_status(&r, 0);
+		expect_in(&r, r.out, "nvme_soft.h");
+		assert_null(strstr(r.out, "/pci/"));
+		assert_null(strstr(r.out, "linux/vfio.h"));
+		done(&r);
+		run(&r, "nm -u %s/bare.o", dir);
+		expect_in(&r, r.out, "memset");
+		assert_null(strstr(r.out, "pci_"));
+		assert_null(strstr(r.out, "ioctl"));
+		done(&r);
+		run(&r, "%s/bare 0000:01:00.0", dir);
+		expect_status(&r, 1);
+		expect_in(&r, r.err,
+		          "*ERROR*: [0000:01:00.0] this program was compiled without "
+		          "VFIO: compile it without NVME_NO_VFIO");
+		assert_int_equal(count(r.err, "\n"), 1);
+		done(&r);
+	}
+	/* the C library's own are the only headers of Linux's, and musl has none */
+	run(&r, "musl-gcc -std=c11 -DNVME_NO_VFIO -I. -Itools -M %s/bare.c", dir);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "nvme_soft.h");
+	assert_null(strstr(r.out, "/linux/"));
+	done(&r);
+	/* listing controllers is libpci's: not there, and the compiler says so */
+	write_text("list.c", "#define NVME_IMPLEMENTATION\n#include \"nvme.h\"\n"
+	                     "int main(void) { return nvme_pci_enumerate(NULL, 0); }\n");
+	run(&r, "gcc -std=c11 -Werror -DNVME_NO_VFIO -I. -c %s/list.c -o %s/list.o", dir, dir);
+	assert_int_not_equal(r.status, 0);
+	expect_in(&r, r.err, "nvme_pci_enumerate");
+	done(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_include_order),
-		cmocka_unit_test(test_file_offsets),
-		cmocka_unit_test(test_shared_library),
-		cmocka_unit_test(test_libnvme),
+		cmocka_unit_test(test_include_order),  cmocka_unit_test(test_file_offsets),
+		cmocka_unit_test(test_shared_library), cmocka_unit_test(test_libnvme),
+		cmocka_unit_test(test_no_vfio),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -80,7 +80,8 @@
  *	                      default: standard error
  *	NVME_NO_TRACE         leave the flight recorder out
  *	NVME_NO_VFIO          the driver for device tables of one's own: without >>pci and >>vfio it
- *	                      needs no libpci and no header of Linux's, but C11 and POSIX
+ *	                      needs no libpci and no header of Linux's, but C11 and POSIX.
+ *	                      WebAssembly (wasm32-wasi) needs this and NVME_NO_TRACE
  *	NVME_WMB(), NVME_RMB()
  *	                      the memory barriers of >>regs, for a processor not listed there
  *	NVMEDEF               what stands before every function; default extern, or static. In a
@@ -1637,8 +1638,9 @@ struct nvme_ctrlr_opts {
 	uint32_t io_timeout_ms;    /* for one command of the blocking helpers; default 30000 */
 	uint32_t arb_mechanism;    /* NVME_CC_AMS_RR, or NVME_CC_AMS_WRR for queue priorities */
 	size_t dma_window;         /* bytes nvme_dma_alloc() can give in all; default 1 GiB
-	                                    * of addresses (128 MiB where they have 32 bits),
-	                                    * backed by memory only as it is used */
+	                                    * of addresses (128 MiB where they have 32 bits,
+	                                    * 16 MiB in WebAssembly), backed by memory only
+	                                    * as it is used */
 	enum nvme_log_level log_level;
 	nvme_log_fn log; /* default: standard error */
 	void *log_arg;
@@ -2088,10 +2090,14 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 #if defined(NVME_IMPLEMENTATION) && !defined(NVME__IMPLEMENTATION)
 #define NVME__IMPLEMENTATION /* once, even if another header includes this one again */
 
+#ifndef __wasi__
 #include <sys/mman.h>
+#endif
 #include <time.h>
 
-#if !defined(MAP_ANONYMOUS) || !defined(CLOCK_MONOTONIC)
+#if defined(__wasi__) && !(defined(NVME_NO_VFIO) && defined(NVME_NO_TRACE))
+#error "nvme.h: WASI has neither PCI nor files to map: compile with -DNVME_NO_VFIO -DNVME_NO_TRACE"
+#elif !defined(CLOCK_MONOTONIC) || (!defined(MAP_ANONYMOUS) && !defined(__wasi__))
 #error "nvme.h: include nvme.h before any other header where NVME_IMPLEMENTATION is defined, or compile with -D_GNU_SOURCE"
 #else /* without what follows, which would only add errors to this one */
 
@@ -2102,16 +2108,21 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifndef __wasi__
+#include <sys/file.h>
+#include <sys/resource.h>
+#endif
+#if !defined(__wasi__) || defined(_REENTRANT)
+#define NVME__THREADS
+#include <pthread.h>
+#endif
 #ifdef __linux__
 #include <sys/syscall.h>
 #endif
@@ -2131,6 +2142,9 @@ extern "C" {
 
 NVME_STATIC_ASSERT(sizeof(off_t) >= 8, "nvme.h: compile with -D_FILE_OFFSET_BITS=64");
 
+#ifndef ESHUTDOWN /* it is not in POSIX: the number that Linux has */
+#define ESHUTDOWN 108
+#endif
 #ifndef NVME_ASSERT
 #define NVME_ASSERT(x) assert(x)
 #endif
@@ -2140,6 +2154,21 @@ NVME_STATIC_ASSERT(sizeof(off_t) >= 8, "nvme.h: compile with -D_FILE_OFFSET_BITS
 #endif
 #ifndef NVME_LOG
 #define NVME_LOG(level, line) ((void)(level), (void)fprintf(stderr, "%s\n", (line)))
+#endif
+
+/* Where there are no threads, nobody has to wait for another. */
+#ifdef NVME__THREADS
+typedef pthread_mutex_t nvme__mutex;
+#define nvme__mutex_init(m)    ((void)pthread_mutex_init((m), NULL))
+#define nvme__mutex_destroy(m) ((void)pthread_mutex_destroy(m))
+#define nvme__mutex_lock(m)    ((void)pthread_mutex_lock(m))
+#define nvme__mutex_unlock(m)  ((void)pthread_mutex_unlock(m))
+#else
+typedef char nvme__mutex;
+#define nvme__mutex_init(m)    ((void)(m))
+#define nvme__mutex_destroy(m) ((void)(m))
+#define nvme__mutex_lock(m)    ((void)(m))
+#define nvme__mutex_unlock(m)  ((void)(m))
 #endif
 
 #define nvme__likely(x)   __builtin_expect(!!(x), 1)
@@ -4892,7 +4921,7 @@ struct nvme_ns {
 	uint8_t eui64[8], nguid[16], uuid[16];
 };
 
-#define NVME__MAX_NS     1024u /* namespaces kept of what a device reports */
+#define NVME__MAX_NS 1024u /* namespaces kept of what a device reports */
 
 /* The stations of bring-up, with the names that SPDK logs for them. */
 enum nvme_ctrlr_state {
@@ -4949,7 +4978,7 @@ struct nvme_ctrlr {
 	uint32_t num_ns;
 	bool ns_changing; /* a command that changes namespaces was sent: identify them after it */
 
-	pthread_mutex_t dma_lock;
+	nvme__mutex dma_lock;
 	struct nvme__arena arena;
 	struct nvme__region regions[NVME__MAX_REGIONS];
 	uint32_t num_regions; /* slots that were ever in use */
@@ -4973,9 +5002,14 @@ static uint64_t nvme__now_ms(struct nvme_ctrlr *ctrlr)
  * Rings, PRP lists and buffers come from the arena in whole pages, so that no two of them share a
  * page and a device that strays from one does not fall into another.
  * ============================================================================================ */
-/* The default: 1 GiB. Where addresses have 32 bits, a part of what there is: 128 MiB. */
+/* The default: 1 GiB. Where addresses have 32 bits, a part of what there is: 128 MiB. WebAssembly
+ * cannot reserve addresses without memory: 16 MiB. */
+#ifdef __wasm__
+#define NVME__DMA_WINDOW ((size_t)16 << 20)
+#else
 #define NVME__DMA_WINDOW ((size_t)1 << (sizeof(void *) > 4 ? 30 : 27))
-#define NVME__DMA_STEP   ((size_t)256 << 10)
+#endif
+#define NVME__DMA_STEP ((size_t)256 << 10)
 
 /* Into the record: what the device may reach from now on, or no longer (vaddr NULL). */
 static void nvme__trace_dma(const struct nvme_dev *dev, const void *vaddr, uint64_t iova,
@@ -5018,12 +5052,12 @@ static uint64_t nvme__round_up(uint64_t n, uint64_t multiple)
 
 static void nvme__dma_lock(struct nvme_ctrlr *ctrlr)
 {
-	pthread_mutex_lock(&ctrlr->dma_lock);
+	nvme__mutex_lock(&ctrlr->dma_lock);
 }
 
 static void nvme__dma_unlock(struct nvme_ctrlr *ctrlr)
 {
-	pthread_mutex_unlock(&ctrlr->dma_lock);
+	nvme__mutex_unlock(&ctrlr->dma_lock);
 }
 
 /* A slot that holds a region has an odd version. */
@@ -5114,14 +5148,79 @@ static int nvme__iova_alloc(const struct nvme_ctrlr *ctrlr, uint64_t len, uint64
 	return -ENOSPC;
 }
 
+/* ---- the host's memory ---- */
+
+#ifndef __wasm__
+
+/*
+ * Whole pages of addresses without memory behind them. It comes, zeroed, when one of them is
+ * touched: usable ones can be at once, others after nvme__back(). NULL: there are not so many.
+ */
+static void *nvme__reserve(size_t size, bool usable)
+{
+	void *at = mmap(NULL, size, usable ? PROT_READ | PROT_WRITE : PROT_NONE,
+	                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return at != MAP_FAILED ? at : NULL;
+}
+
+static void nvme__unreserve(void *at, size_t size)
+{
+	munmap(at, size);
+}
+
+/* Makes whole pages of them usable, or not so again. 0 or a negative errno. */
+static int nvme__back(void *at, size_t size, bool usable)
+{
+	return mprotect(at, size, usable ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 ? 0 : -errno;
+}
+
+#else
+
+/*
+ * WebAssembly has one memory, all of it usable. What is added to its end is zero, and no memory of
+ * the machine before it is touched: only what malloc() had already is cleared.
+ */
+static void *nvme__reserve(size_t size, bool usable)
+{
+	const size_t page = 65536;
+	uint64_t end = (uint64_t)__builtin_wasm_memory_size(0) * page;
+	void *at = NULL;
+
+	(void)usable;
+#ifdef _REENTRANT /* between now and then another thread may use and free what is added */
+	end = UINT64_MAX;
+#endif
+	if (size <= SIZE_MAX - page)
+		at = aligned_alloc(page, (size + page - 1) / page * page);
+	else
+		errno = ENOMEM;
+	if (at != NULL && (uintptr_t)at < end)
+		memset(at, 0, end - (uintptr_t)at < size ? (size_t)(end - (uintptr_t)at) : size);
+	return at;
+}
+
+static void nvme__unreserve(void *at, size_t size)
+{
+	(void)size;
+	free(at);
+}
+
+static int nvme__back(void *at, size_t size, bool usable)
+{
+	(void)at, (void)size, (void)usable;
+	return 0;
+}
+
+#endif
+
 /* ---- the arena ---- */
 
-/* Addresses without memory behind them. NULL: there are not so many. */
-static void *nvme__reserve(struct nvme_ctrlr *ctrlr, size_t size, int prot)
+static void *nvme__arena_reserve(struct nvme_ctrlr *ctrlr, size_t size, bool usable)
 {
-	void *at = mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *at = nvme__reserve(size, usable);
 
-	if (at != MAP_FAILED)
+	if (at != NULL)
 		return at;
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 	              "cannot reserve %zu bytes of address space (%s): raise 'ulimit -v' or set a "
@@ -5151,13 +5250,14 @@ static int nvme__arena_init(struct nvme_ctrlr *ctrlr)
 			window);
 		return rc;
 	}
-	a->base = (uint8_t *)nvme__reserve(ctrlr, window, PROT_NONE);
+	a->base = (uint8_t *)nvme__arena_reserve(ctrlr, window, false);
 	if (a->base == NULL)
 		return -ENOMEM;
 	a->window = window;
-	/* A fork would make the pages copy-on-write, and parent and device part ways. */
+#ifdef MADV_DONTFORK /* a fork would make pages copy-on-write, and parent and device part ways */
 	madvise(a->base, window, MADV_DONTFORK);
-	a->left = (size_t *)nvme__reserve(ctrlr, pages * sizeof(*a->left), PROT_READ | PROT_WRITE);
+#endif
+	a->left = (size_t *)nvme__arena_reserve(ctrlr, pages * sizeof(*a->left), true);
 	return a->left != NULL ? 0 : -ENOMEM;
 }
 
@@ -5172,9 +5272,9 @@ static void nvme__arena_fini(struct nvme_ctrlr *ctrlr)
 		NVME_FREE(e);
 	}
 	if (a->left != NULL)
-		munmap(a->left, (a->window >> a->page_shift) * sizeof(*a->left));
+		nvme__unreserve(a->left, (a->window >> a->page_shift) * sizeof(*a->left));
 	if (a->base != NULL)
-		munmap(a->base, a->window);
+		nvme__unreserve(a->base, a->window);
 	memset(a, 0, sizeof(*a));
 }
 
@@ -5227,11 +5327,12 @@ static int nvme__arena_grow(struct nvme_ctrlr *ctrlr, size_t need)
 			a->window);
 		return -ENOMEM;
 	}
-	if (mprotect(at, step, PROT_READ | PROT_WRITE) != 0)
-		return nvme__arena_explain(ctrlr, step, -errno);
+	rc = nvme__back(at, step, true);
+	if (rc != 0)
+		return nvme__arena_explain(ctrlr, step, rc);
 	rc = nvme__dma_map(&ctrlr->dev, at, step, a->iova + a->mapped);
 	if (rc != 0) {
-		(void)mprotect(at, step, PROT_NONE);
+		(void)nvme__back(at, step, false);
 		return rc;
 	}
 	a->mapped += step;
@@ -7780,7 +7881,7 @@ static int nvme__ns_parse(struct nvme_ns *ns)
 }
 
 /*
- * Identify Namespace, which makes what is known of it true again; -ENODATA for an NSID that is not
+ * Identify Namespace, which makes what is known of it true again; -ENOENT for an NSID that is not
  * active or cannot be used. Reads and writes are refused until all of it is known.
  */
 static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns)
@@ -7793,9 +7894,9 @@ static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns)
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_NS, timeout);
 	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, nsid, &ns->data);
 	if (rc != 0)
-		return rc == -EIO && ctrlr->adminq->failed == 0 ? -ENODATA : rc;
+		return rc == -EIO && ctrlr->adminq->failed == 0 ? -ENOENT : rc;
 	if (ns->data.nsze == 0)
-		return -ENODATA;
+		return -ENOENT;
 	if (nvme__ns_parse(ns) != 0) {
 		NVME__DEV_LOG(
 			&ctrlr->dev, NVME_LOG_WARNING,
@@ -7804,7 +7905,7 @@ static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns)
 			"cannot be used",
 			nsid, ns->data.flbas, ns->data.nlbaf, ns->data.nulbaf,
 			ns->data.lbaf[NVME_FLBAS_INDEX(ns->data.flbas) & 63].lbads);
-		return -ENODATA;
+		return -ENOENT;
 	}
 	memcpy(ns->nguid, ns->data.nguid, sizeof(ns->nguid));
 	memcpy(ns->eui64, ns->data.eui64, sizeof(ns->eui64));
@@ -7857,11 +7958,11 @@ static int nvme__ctrlr_add_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid)
 	if (ns->refuse == 0)
 		return 0;
 	rc = nvme_ctrlr_identify_ns(ctrlr, ns);
-	if (rc == -ENODATA)
+	if (rc == -ENOENT)
 		nvme__ns_set_refuse(ns, -ENOENT);
 	if (rc == 0)
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Namespace %" PRIu32 " was added", nsid);
-	return rc == -ENODATA ? 0 : rc;
+	return rc == -ENOENT ? 0 : rc;
 }
 
 /* Those that the list does not name any more. Both are ascending. */
@@ -8479,7 +8580,7 @@ static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
 	nvme__arena_fini(ctrlr);
 	nvme_trace_event(&ctrlr->dev, NVME_TRACE_DETACH, 0, "", 0);
 	ctrlr->dev.ops->close(&ctrlr->dev);
-	pthread_mutex_destroy(&ctrlr->dma_lock);
+	nvme__mutex_destroy(&ctrlr->dma_lock);
 	NVME_FREE(ctrlr);
 }
 
@@ -8496,10 +8597,10 @@ NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
 	if (ctrlr == NULL)
 		return -ENOMEM;
 	snprintf(ctrlr->dev.name, sizeof(ctrlr->dev.name), "%s", addr);
-	pthread_mutex_init(&ctrlr->dma_lock, NULL);
+	nvme__mutex_init(&ctrlr->dma_lock);
 	if ((rc = nvme__ctrlr_set_opts(ctrlr, opts)) != 0 ||
 	    (rc = ctrlr->dev.ops->open(&ctrlr->dev, addr)) != 0) {
-		pthread_mutex_destroy(&ctrlr->dma_lock);
+		nvme__mutex_destroy(&ctrlr->dma_lock);
 		NVME_FREE(ctrlr);
 		return rc;
 	}

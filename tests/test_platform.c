@@ -244,12 +244,72 @@ static void test_no_vfio(void **state)
 	done(&r);
 }
 
+#define WASM "clang --target=wasm32-wasi -std=c11 -I. -Itools -Iexamples -DNVME_NO_VFIO "
+#define NODE "node --no-warnings tests/wasm.mjs "
+
+/*
+ * WebAssembly: what it lacks is said, when a program is compiled or when it runs. What is released
+ * can be reserved again, is zero then, and runs out at no number of attaches.
+ */
+static void test_wasm(void **state)
+{
+	static const struct {
+		const char *device, *text;
+		int status;
+	} rows[] = {
+		{"soft", "Hello world!", 0},
+		{"soft:file=disk.img", "maps no files: leave file= out", 1},
+		{"soft:mode=thread", "no threads here: use mode=sync", 1},
+		{"soft:size=4294966784", "no room for 4294966784 bytes", 1}, /* not 0 */
+		{"soft:size=5G", "no room for 5368709120 bytes: give a smaller size=", 1},
+		{"0000:01:00.0", "compiled without VFIO", 1},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	run(&r, WASM "-c examples/hello_world.c -o %s/hello.o", dir);
+	assert_int_not_equal(r.status, 0);
+	expect_in(&r, r.err,
+	          "nvme.h: WASI has neither PCI nor files to map: compile with "
+	          "-DNVME_NO_VFIO -DNVME_NO_TRACE");
+	done(&r);
+	run(&r, WASM "-DNVME_NO_TRACE -O1 examples/hello_world.c -o %s/hello.wasm", dir);
+	expect_status(&r, 0);
+	done(&r);
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		run(&r, NODE "%s/hello.wasm %s 2>&1", dir, rows[i].device);
+		expect_status(&r, rows[i].status);
+		expect_in(&r, r.out, rows[i].text);
+		done(&r);
+	}
+	write_text(
+		"again.c",
+		"#define NVME_IMPLEMENTATION\n#include \"nvme.h\"\n#include \"device.h\"\n"
+		"int main(void) {\n"
+		"static uint8_t b[512]; struct nvme_ctrlr *c; struct nvme_ns *ns; int i, j;\n"
+		"for (i = 0; i < 80; i++) {\n"
+		"if (open_device(\"soft:size=48M\", &c) != 0) return 1;\n"
+		"ns = nvme_ctrlr_get_ns(c, 1);\n"
+		"for (j = 0; j < 4; j++) {\n"
+		"if (nvme_ns_read(ns, NULL, b, (uint64_t)j * 32767, 1, NULL) != 0) return 2;\n"
+		"if (b[0] != 0 || b[511] != 0) return 3;\n"
+		"memset(b, 7, sizeof(b));\n"
+		"if (nvme_ns_write(ns, NULL, b, (uint64_t)j * 32767, 1, NULL) != 0) return 4; }\n"
+		"if (nvme_detach(c) != 0) return 5; }\n"
+		"return 0; }\n");
+	run(&r, WASM "-DNVME_NO_TRACE -O1 %s/again.c -o %s/again.wasm && " NODE "%s/again.wasm",
+	    dir, dir, dir);
+	expect_status(&r, 0);
+	done(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_include_order),  cmocka_unit_test(test_file_offsets),
 		cmocka_unit_test(test_shared_library), cmocka_unit_test(test_libnvme),
-		cmocka_unit_test(test_no_vfio),
+		cmocka_unit_test(test_no_vfio),        cmocka_unit_test(test_wasm),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -15,8 +15,8 @@ packages="$build g++ clang libcmocka-dev clang-format cppcheck shellcheck gdb va
 packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross"
 packages="$packages gcc-i686-linux-gnu libc6-dev-i386-cross gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross"
 packages="$packages gcc-riscv64-linux-gnu libc6-dev-riscv64-cross qemu-user"
-# To compile it without VFIO for another C library.
-packages="$packages musl-tools"
+# To compile it without VFIO: for another C library, and for WebAssembly, which node runs.
+packages="$packages musl-tools wasi-libc libclang-rt-dev-wasm32 lld nodejs"
 # What nvme.h says of the specification is compared with what these headers say, and it is tried
 # beside the library that shares names with it.
 packages="$packages libnvme-dev linux-libc-dev"

@@ -35,8 +35,10 @@
  *	css=0x80      CAP.CSS, a set of bits; default 41h, NVM and "one or more I/O command sets"
  *	iova=39       bits of the addresses that DMA can use; default 48
  *	file=disk.img keeps the namespaces in a file, one after the other. A file that does not exist
- *	              is created; one that does gives the size, and size= must not contradict it
- *	mode=thread   the controller runs in a thread of its own and in real time; default sync
+ *	              is created; one that does gives the size, and size= must not contradict it;
+ *	              not in WebAssembly
+ *	mode=thread   the controller runs in a thread of its own, where there are threads, and in
+ *	              real time; default sync
  *	seed=7        changes serial number, worldwide names and random delays; default 1
  *	plan=...      a fault plan; takes the rest of the text, so it comes last
  *
@@ -155,8 +157,6 @@ NVMEDEF uint32_t nvme_soft_get_last_cmds(const struct nvme_dev *dev, struct nvme
 #endif
 #ifdef NVME__IMPLEMENTED /* or nvme.h has said what is wrong */
 
-#include <pthread.h>
-
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -274,8 +274,10 @@ struct nvme_soft {
 
 	struct nvme_soft_cmd last[NVME_SOFT_LAST_CMDS];
 
-	pthread_mutex_t lock;
+	nvme__mutex lock;
+#ifdef NVME__THREADS
 	pthread_t thread;
+#endif
 	uint32_t waiting; /* host threads that want the lock */
 	uint32_t stop;
 	/* mode=thread: doorbells, last: bad ones. Aligned: atomic on i386 too */
@@ -319,13 +321,13 @@ static struct nvme_soft *nvme_soft__of(const struct nvme_dev *dev)
 static void nvme_soft__lock(struct nvme_soft *s)
 {
 	__atomic_add_fetch(&s->waiting, 1, __ATOMIC_RELAXED);
-	pthread_mutex_lock(&s->lock);
+	nvme__mutex_lock(&s->lock);
 	__atomic_sub_fetch(&s->waiting, 1, __ATOMIC_RELAXED);
 }
 
 static void nvme_soft__unlock(struct nvme_soft *s)
 {
-	pthread_mutex_unlock(&s->lock);
+	nvme__mutex_unlock(&s->lock);
 }
 
 static uint64_t nvme_soft__real_time(void)
@@ -1057,6 +1059,28 @@ static void nvme_soft__set_bad(struct nvme_soft__ns *ns, uint64_t slba, uint64_t
 	}
 }
 
+/* Gives whole pages of anonymous memory back: they are zero when they are used next. */
+static bool nvme_soft__discard(const struct nvme_soft *s, uint8_t *at, size_t len)
+{
+#ifdef __linux__ /* other systems may keep what they hold */
+	return s->cfg.file[0] == '\0' && madvise(at, len, MADV_DONTNEED) == 0;
+#else
+	(void)s, (void)at, (void)len;
+	return false;
+#endif
+}
+
+/* What was written is now in the file, where there is one. */
+static bool nvme_soft__sync(const struct nvme_soft *s)
+{
+#ifdef __wasm__
+	(void)s;
+	return true;
+#else
+	return s->cfg.file[0] == '\0' || msync(s->disk, (size_t)s->disk_size, MS_SYNC) == 0;
+#endif
+}
+
 static void nvme_soft__zero(struct nvme_soft *s, struct nvme_soft__ns *ns, uint64_t offset,
                             uint64_t len)
 {
@@ -1065,9 +1089,7 @@ static void nvme_soft__zero(struct nvme_soft *s, struct nvme_soft__ns *ns, uint6
 	uint64_t pages = len > head ? (len - head) & ~UINT64_C(4095) : 0;
 
 	nvme_soft__set_bad(ns, offset >> ns->lbads, len >> ns->lbads, false);
-	/* whole pages of anonymous memory are given back: they are zero when they are used next */
-	if (s->cfg.file[0] != '\0' || pages == 0 ||
-	    madvise(at + head, (size_t)pages, MADV_DONTNEED) != 0) {
+	if (pages == 0 || !nvme_soft__discard(s, at + head, (size_t)pages)) {
 		memset(at, 0, (size_t)len);
 		return;
 	}
@@ -1131,12 +1153,9 @@ static uint16_t nvme_soft_write_zeroes(struct nvme_soft *s, struct nvme_soft__jo
 static uint16_t nvme_soft_write_uncorrectable(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	if (job->ns->bad == NULL) { /* a bit for each block of the smallest size */
-		void *bad = mmap(NULL, (size_t)(s->cfg.size / 4096 + 1), PROT_READ | PROT_WRITE,
-		                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-		if (bad == MAP_FAILED)
+		job->ns->bad = (uint8_t *)nvme__reserve((size_t)(s->cfg.size / 4096 + 1), true);
+		if (job->ns->bad == NULL)
 			return NVME_SOFT__GENERIC(NVME_SC_INTERNAL_DEVICE_ERROR);
-		job->ns->bad = (uint8_t *)bad;
 	}
 	nvme_soft__set_bad(job->ns, job->slba, job->nlb, true);
 	return 0;
@@ -1170,7 +1189,7 @@ static uint16_t nvme_soft_flush(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	if (job->cmd.nsid != NVME_NSID_ALL && nvme_soft__check_nsid(s, job->cmd.nsid) != 0)
 		return nvme_soft__check_nsid(s, job->cmd.nsid);
-	if (s->cfg.file[0] != '\0' && msync(s->disk, (size_t)s->disk_size, MS_SYNC) != 0)
+	if (!nvme_soft__sync(s))
 		return NVME_SOFT__MEDIA(NVME_SC_WRITE_FAULTS);
 	return 0;
 }
@@ -1558,8 +1577,7 @@ static void nvme_soft_write_cc(struct nvme_soft *s, uint32_t value)
 	if (NVME_GET(old, NVME_CC_SHN) == 0 && NVME_GET(value, NVME_CC_SHN) != 0 &&
 	    NVME_GET(value, NVME_CC_EN) != 0) {
 		s->csts |= NVME_SET(NVME_CSTS_SHST_OCCURRING, NVME_CSTS_SHST);
-		if (s->cfg.file[0] != '\0')
-			(void)msync(s->disk, (size_t)s->disk_size, MS_SYNC);
+		(void)nvme_soft__sync(s);
 		s->shst_at = nvme_soft__after(s, s->plan.shutdown);
 	}
 }
@@ -1746,6 +1764,8 @@ static void nvme_soft_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t va
 
 /* ---- mode=thread ---- */
 
+#ifdef NVME__THREADS
+
 /*
  * One look at all doorbells and at the clock. A bus keeps the order of writes, mail boxes do not:
  * the admin queue, whose commands delete queues, comes after all that was rung before it.
@@ -1777,9 +1797,9 @@ static void *nvme_soft__thread_main(void *arg)
 	while (__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE) == 0) {
 		bool busy;
 
-		pthread_mutex_lock(&s->lock);
+		nvme__mutex_lock(&s->lock);
 		busy = nvme_soft_poll(s);
-		pthread_mutex_unlock(&s->lock);
+		nvme__mutex_unlock(&s->lock);
 		idle = busy ? 0 : idle + 1;
 		if (idle > 1000)
 			nvme_soft__pause();
@@ -1788,6 +1808,32 @@ static void *nvme_soft__thread_main(void *arg)
 	}
 	return NULL;
 }
+
+static int nvme_soft__begin_thread(struct nvme_soft *s)
+{
+	return -pthread_create(&s->thread, NULL, nvme_soft__thread_main, s);
+}
+
+static void nvme_soft__end_thread(struct nvme_soft *s)
+{
+	__atomic_store_n(&s->stop, 1, __ATOMIC_RELEASE);
+	pthread_join(s->thread, NULL);
+}
+
+#else
+
+static int nvme_soft__begin_thread(struct nvme_soft *s)
+{
+	NVME_SOFT__LOG(s, NVME_LOG_ERROR, "there are no threads here: use mode=sync");
+	return -ENOTSUP;
+}
+
+static void nvme_soft__end_thread(struct nvme_soft *s)
+{
+	(void)s;
+}
+
+#endif
 
 /* ---- the controller as it comes out of the box ---- */
 
@@ -1850,13 +1896,13 @@ static void nvme_soft__free(struct nvme_soft *s)
 
 	for (i = 1; i <= s->cfg.ns; i++) {
 		if (s->ns[i].bad != NULL)
-			munmap(s->ns[i].bad, (size_t)(s->cfg.size / 4096 + 1));
+			nvme__unreserve(s->ns[i].bad, (size_t)(s->cfg.size / 4096 + 1));
 	}
 	if (s->disk != NULL)
-		munmap(s->disk, (size_t)s->disk_size);
+		nvme__unreserve(s->disk, (size_t)s->disk_size);
 	free(s->pieces);
 	free(s->late);
-	pthread_mutex_destroy(&s->lock);
+	nvme__mutex_destroy(&s->lock);
 	free(s);
 }
 
@@ -1868,7 +1914,7 @@ static int nvme_soft__open(struct nvme_dev *dev, const char *addr)
 
 	if (s == NULL)
 		return -ENOMEM;
-	pthread_mutex_init(&s->lock, NULL);
+	nvme__mutex_init(&s->lock);
 	s->log = nvme__log_of(dev);
 	snprintf(dev->name, sizeof(dev->name), "soft");
 	rc = nvme_soft__parse(addr, &s->cfg, &s->plan, why);
@@ -1892,7 +1938,7 @@ static int nvme_soft__open(struct nvme_dev *dev, const char *addr)
 	nvme_soft__start(s);
 	nvme_soft__fill_dev(dev, s);
 	if (s->cfg.threaded)
-		rc = -pthread_create(&s->thread, NULL, nvme_soft__thread_main, s);
+		rc = nvme_soft__begin_thread(s);
 	if (rc != 0)
 		nvme_soft__free(s);
 	return rc;
@@ -1904,10 +1950,8 @@ static void nvme_soft__close(struct nvme_dev *dev)
 
 	if (s == NULL)
 		return;
-	if (s->cfg.threaded) {
-		__atomic_store_n(&s->stop, 1, __ATOMIC_RELEASE);
-		pthread_join(s->thread, NULL);
-	}
+	if (s->cfg.threaded)
+		nvme_soft__end_thread(s);
 	if (s->stats.bytes_mapped != 0)
 		NVME_SOFT__LOG(s, NVME_LOG_ERROR,
 		               "a bug of the driver: %" PRIu64 " bytes are still mapped at close()",

@@ -717,6 +717,8 @@ static int nvme_soft__dma_unmap(struct nvme_dev *dev, uint64_t iova, size_t len)
  * >>soft-disk   the memory of the namespaces, and the file behind it
  * ============================================================================================ */
 
+#ifndef __wasm__
+
 /* The file has the size of all namespaces, or gives it. Returns a file descriptor. */
 static int nvme_soft__open_file(struct nvme_soft *s)
 {
@@ -748,25 +750,52 @@ static int nvme_soft__open_file(struct nvme_soft *s)
 	return fd;
 }
 
+/* size bytes of the file; blank memory for fd -1. NULL: no room. */
+static void *nvme_soft__map_disk(int fd, size_t size)
+{
+	void *mem;
+
+	if (fd < 0)
+		return nvme__reserve(size, true);
+	mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return mem != MAP_FAILED ? mem : NULL;
+}
+
+#else
+
+static int nvme_soft__open_file(struct nvme_soft *s)
+{
+	NVME_SOFT__LOG(s, NVME_LOG_ERROR,
+	               "cannot open %s, for WebAssembly maps no files: leave file= out",
+	               s->cfg.file);
+	return -ENOTSUP;
+}
+
+static void *nvme_soft__map_disk(int fd, size_t size)
+{
+	(void)fd; /* there is none */
+	return nvme__reserve(size, true);
+}
+
+#endif
+
 static int nvme_soft__open_disk(struct nvme_soft *s)
 {
-	int fd = -1, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	void *mem = NULL;
 	uint32_t i;
-	void *mem;
+	int fd = -1;
 
 	if (s->cfg.file[0] != '\0') {
 		fd = nvme_soft__open_file(s);
 		if (fd < 0)
 			return fd;
-		flags = MAP_SHARED;
 	}
 	s->disk_size = s->cfg.size * s->cfg.ns;
-	mem = MAP_FAILED;
 	if ((size_t)s->disk_size == s->disk_size) /* not so: addresses have 32 bits */
-		mem = mmap(NULL, (size_t)s->disk_size, PROT_READ | PROT_WRITE, flags, fd, 0);
+		mem = nvme_soft__map_disk(fd, (size_t)s->disk_size);
 	if (fd >= 0)
 		close(fd);
-	if (mem == MAP_FAILED) {
+	if (mem == NULL) {
 		NVME_SOFT__LOG(s, NVME_LOG_ERROR,
 		               "no room for %" PRIu64 " bytes: give a smaller size=", s->disk_size);
 		return -ENOMEM;

@@ -153,7 +153,21 @@ $$(B)/cross/$(1)/%: examples/%.c $$(RECIPE) | $$(B)/cross/$(1)
 endef
 $(foreach c,$(CROSSES),$(eval $(call CROSS_RULES,$(c))))
 
-$(B) $(addprefix $(B)/,trace debug tests asan tsan lint $(CROSSES:%=cross/%)):
+# Without VFIO: for another C library, where neither libpci nor a header of Linux's is in reach, and
+# for WebAssembly.
+MUSL_C := -O1 -static -Itests/cross -DNVME_NO_VFIO
+WASM_C := --target=wasm32-wasi -O1 -DNVME_NO_VFIO -DNVME_NO_TRACE
+
+$(B)/musl/%: tests/%.c $(RECIPE) | $(B)/musl
+	musl-gcc $(BUILD_C) $(MUSL_C) $< -o $@
+
+$(B)/musl/%: examples/%.c $(RECIPE) | $(B)/musl
+	musl-gcc $(BUILD_C) $(MUSL_C) $< -o $@
+
+$(B)/wasm/%: examples/%.c $(RECIPE) | $(B)/wasm
+	clang $(BUILD_C) $(WASM_C) $< -o $@
+
+$(B) $(addprefix $(B)/,trace debug tests asan tsan musl wasm lint $(CROSSES:%=cross/%)):
 	@mkdir -p $@
 
 -include $(wildcard $(B)/*.d $(B)/*/*.d $(B)/cross/*/*.d)
@@ -211,14 +225,17 @@ ASAN_STAGES  := $(patsubst %,asan/%,$(filter-out test_barriers test_docs test_gd
 # What needs no program beside it, no libpci and no more of cmocka than tests/cross/cmocka.h.
 CROSS_TESTS  := test_dma test_prp test_promises test_queue test_spec hello_world
 CROSS_STAGES := $(foreach c,$(CROSSES),$(CROSS_TESTS:%=cross/$(c)/%))
+MUSL_STAGES  := $(CROSS_TESTS:%=other/musl/%)
+WASM_STAGES  := other/wasm/hello_world
+OTHER_STAGES := $(MUSL_STAGES) $(WASM_STAGES)
 LINT_HEADER  := lint/others lint/gcc lint/g++ lint/clang lint/clang++
 LINT_STAGES  := lint/cppcheck $(LINT_HEADER) lint/format
 
-.PHONY: test check asan tsan cross fuzz vmtest lint lint-header
-.PHONY: $(VM_STAGES) $(FUZZ_STAGES) $(TSAN_STAGES) $(CHECK_STAGES) $(ASAN_STAGES) $(CROSS_STAGES) $(LINT_STAGES)
+.PHONY: test check asan tsan cross other fuzz vmtest lint lint-header
+.PHONY: $(VM_STAGES) $(FUZZ_STAGES) $(TSAN_STAGES) $(CHECK_STAGES) $(ASAN_STAGES) $(CROSS_STAGES) $(OTHER_STAGES) $(LINT_STAGES)
 
 test: ## every test there is, on all cores; takes some minutes
-	+@FIRST="$(VM_NEEDS)" tests/stages all $(MAKE) $(VM_STAGES) $(LINT_STAGES) $(FUZZ_STAGES) $(ASAN_STAGES) $(TSAN_STAGES) $(CHECK_STAGES) $(CROSS_STAGES)
+	+@FIRST="$(VM_NEEDS)" tests/stages all $(MAKE) $(VM_STAGES) $(LINT_STAGES) $(FUZZ_STAGES) $(ASAN_STAGES) $(TSAN_STAGES) $(CHECK_STAGES) $(CROSS_STAGES) $(OTHER_STAGES)
 
 check: ## the quick tests, without a VM; with CROSS and RUN those that another processor can run
 	$(STAGES) $(if $(CROSS),$(CROSS_TESTS:%=cross/$(CROSS)/%),$(CHECK_STAGES))
@@ -231,6 +248,9 @@ tsan: ## the I/O tests with ThreadSanitizer
 
 cross: ## some tests for other processors, in QEMU: i386, armhf, aarch64, riscv64
 	$(STAGES) $(CROSS_STAGES)
+
+other: ## without VFIO: some tests with musl, hello_world as WebAssembly in node
+	$(STAGES) $(OTHER_STAGES)
 
 fuzz: ## a hostile device, a hostile driver, hostile traces: a fixed number of steps
 	$(STAGES) $(FUZZ_STAGES)
@@ -269,6 +289,14 @@ $$(CROSS_TESTS:%=cross/$(1)/%): cross/$(1)/%: $$(B)/cross/$(1)/%
 	$$(STAGE) $$(RUN_$(1)) $$<
 endef
 $(foreach c,$(CROSSES),$(eval $(call CROSS_STAGE,$(c))))
+
+$(MUSL_STAGES): other/musl/%: $(B)/musl/%
+	$(STAGE) $<
+
+# It prints what the same program prints here.
+$(WASM_STAGES): other/wasm/%: $(B)/wasm/% $(B)/%
+	$(STAGE) sh -c '$(B)/$* soft >$<.native && \
+		node --no-warnings tests/wasm.mjs $< soft >$<.out && diff $<.native $<.out'
 
 $(LINT_HEADER): lint/%: | $(B)/lint
 	$(STAGE) tests/lint_header $* $(WARN) $(INCLUDES)

@@ -2078,6 +2078,25 @@ NVMEDEF int nvme_format_field_value(char *buf, size_t size, const struct nvme_fi
 /* One line, "[31:24] TO : 0xf 7500 ms", from the value of the whole register. */
 NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *field, uint64_t reg);
 
+/*
+ * Fields of CDW10 to CDW15 of a command, dword by dword and highest bit first, ended by a field
+ * with name NULL. qid 0: admin, else I/O. Commands without fields and opcodes that are not known
+ * have a list of length 0, not NULL. Bits count from bit 0 of the dword; above 31 they are in the
+ * dword behind it: SLBA is bits 63:0 of CDW10. What depends on the value of another field, as CDW11
+ * of Set Features does, is one field with the name of its dword.
+ */
+struct nvme_cmd_field {
+	uint8_t dword;    /* 10 to 15 */
+	uint8_t hi;       /* highest bit */
+	uint8_t lo;       /* lowest bit */
+	const char *name; /* "SLBA", as in the specification */
+	const char *what; /* "Starting LBA" */
+};
+
+NVMEDEF const struct nvme_cmd_field *nvme_cmd_fields(uint16_t qid, uint8_t opc);
+/* The value of a field as it is stored: an NLB of 0 is one block. */
+NVMEDEF uint64_t nvme_cmd_field_get(const struct nvme_cmd_field *field, const struct nvme_cmd *cmd);
+
 #ifdef __cplusplus
 }
 #endif
@@ -3302,6 +3321,400 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 	                (unsigned)field->lo, field->name, value ? "0x" : "", value,
 	                len > 0 ? " " : "", text);
 }
+/*
+ * The fields of CDW10 to CDW15, command by command. Where >>spec has a name for the place of a field
+ * the row is made of it.
+ */
+#define NVME__CMD_FIELD_END         \
+	{                           \
+		0, 0, 0, NULL, NULL \
+	}
+
+static const struct nvme_cmd_field nvme__no_cmd_fields[] = {NVME__CMD_FIELD_END};
+
+static const struct nvme_cmd_field nvme__delete_queue_fields[] = {
+	{10, NVME_DELETE_IO_Q_QID, "QID", "Queue Identifier"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__create_sq_fields[] = {
+	{10, NVME_CREATE_IO_Q_QSIZE, "QSIZE", "Queue Size"},
+	{10, NVME_CREATE_IO_Q_QID, "QID", "Queue Identifier"},
+	{11, NVME_CREATE_IO_SQ_CQID, "CQID", "Completion Queue Identifier"},
+	{11, NVME_CREATE_IO_SQ_QPRIO, "QPRIO", "Queue Priority"},
+	{11, NVME_CREATE_IO_SQ_PC, "PC", "Physically Contiguous"},
+	{12, 15, 0, "NVMSETID", "NVM Set Identifier"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__create_cq_fields[] = {
+	{10, NVME_CREATE_IO_Q_QSIZE, "QSIZE", "Queue Size"},
+	{10, NVME_CREATE_IO_Q_QID, "QID", "Queue Identifier"},
+	{11, NVME_CREATE_IO_CQ_IV, "IV", "Interrupt Vector"},
+	{11, NVME_CREATE_IO_CQ_IEN, "IEN", "Interrupts Enabled"},
+	{11, NVME_CREATE_IO_CQ_PC, "PC", "Physically Contiguous"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__get_log_page_fields[] = {
+	{10, NVME_GET_LOG_PAGE_NUMDL, "NUMDL", "Number of Dwords Lower"},
+	{10, NVME_GET_LOG_PAGE_RAE, "RAE", "Retain Asynchronous Event"},
+	{10, NVME_GET_LOG_PAGE_LSP, "LSP", "Log Specific Parameter"},
+	{10, NVME_GET_LOG_PAGE_LID, "LID", "Log Page Identifier"},
+	{11, NVME_GET_LOG_PAGE_LSI, "LSI", "Log Specific Identifier"},
+	{11, NVME_GET_LOG_PAGE_NUMDU, "NUMDU", "Number of Dwords Upper"},
+	{12, 63, 0, "LPO", "Log Page Offset"},
+	{14, 31, 24, "CSI", "Command Set Identifier"},
+	{14, 23, 23, "OT", "Offset Type"},
+	{14, 6, 0, "UIDX", "UUID Index"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__identify_fields[] = {
+	{10, NVME_IDENTIFY_CNTID, "CNTID", "Controller Identifier"},
+	{10, NVME_IDENTIFY_CNS, "CNS", "Controller or Namespace Structure"},
+	{11, NVME_IDENTIFY_CSI, "CSI", "Command Set Identifier"},
+	{11, NVME_IDENTIFY_CNSSID, "CNSSID", "CNS Specific Identifier"},
+	{14, 6, 0, "UIDX", "UUID Index"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__abort_fields[] = {
+	{10, NVME_ABORT_CID, "CID", "Command Identifier"},
+	{10, NVME_ABORT_SQID, "SQID", "Submission Queue Identifier"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__set_features_fields[] = {
+	{10, NVME_SET_FEATURES_SV, "SV", "Save"},
+	{10, NVME_FEATURES_FID, "FID", "Feature Identifier"},
+	{11, 31, 0, "CDW11", "Feature Specific"},
+	{14, 6, 0, "UIDX", "UUID Index"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__get_features_fields[] = {
+	{10, NVME_GET_FEATURES_SEL, "SEL", "Select"},
+	{10, NVME_FEATURES_FID, "FID", "Feature Identifier"},
+	{11, 31, 0, "CDW11", "Feature Specific"},
+	{14, 6, 0, "UIDX", "UUID Index"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__ns_management_fields[] = {
+	{10, 3, 0, "SEL", "Select"},
+	{11, 31, 24, "CSI", "Command Set Identifier"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__firmware_commit_fields[] = {
+	{10, 31, 31, "BPID", "Boot Partition ID"},
+	{10, 5, 3, "CA", "Commit Action"},
+	{10, 2, 0, "FS", "Firmware Slot"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__firmware_download_fields[] = {
+	{10, 31, 0, "NUMD", "Number of Dwords"},
+	{11, 31, 0, "OFST", "Offset"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__self_test_fields[] = {
+	{10, 3, 0, "STC", "Self-test Code"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__ns_attachment_fields[] = {
+	{10, 3, 0, "SEL", "Select"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__directive_fields[] = {
+	{10, 31, 0, "NUMD", "Number of Dwords"},
+	{11, 31, 16, "DSPEC", "Directive Specific"},
+	{11, 15, 8, "DTYPE", "Directive Type"},
+	{11, 7, 0, "DOPER", "Directive Operation"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__virtualization_fields[] = {
+	{10, 31, 16, "CNTLID", "Controller Identifier"},
+	{10, 10, 8, "RT", "Resource Type"},
+	{10, 3, 0, "ACT", "Action"},
+	{11, 15, 0, "NR", "Number of Controller Resources"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__format_nvm_fields[] = {
+	{10, NVME_FORMAT_LBAFU, "LBAFU", "LBA Format Upper"},
+	{10, NVME_FORMAT_SES, "SES", "Secure Erase Settings"},
+	{10, NVME_FORMAT_PIL, "PIL", "Protection Information Location"},
+	{10, NVME_FORMAT_PI, "PI", "Protection Information"},
+	{10, NVME_FORMAT_MSET, "MSET", "Metadata Settings"},
+	{10, NVME_FORMAT_LBAFL, "LBAFL", "LBA Format Lower"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__security_send_fields[] = {
+	{10, 31, 24, "SECP", "Security Protocol"},
+	{10, 23, 8, "SPSP", "SP Specific"},
+	{10, 7, 0, "NSSF", "NVMe Security Specific Field"},
+	{11, 31, 0, "TL", "Transfer Length"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__security_receive_fields[] = {
+	{10, 31, 24, "SECP", "Security Protocol"},
+	{10, 23, 8, "SPSP", "SP Specific"},
+	{10, 7, 0, "NSSF", "NVMe Security Specific Field"},
+	{11, 31, 0, "AL", "Allocation Length"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__sanitize_fields[] = {
+	{10, 10, 10, "EMVS", "Enter Media Verification State"},
+	{10, 9, 9, "NDAS", "No-Deallocate After Sanitize"},
+	{10, 8, 8, "OIPBP", "Overwrite Invert Pattern Between Passes"},
+	{10, 7, 4, "OWPASS", "Overwrite Pass Count"},
+	{10, 3, 3, "AUSE", "Allow Unrestricted Sanitize Exit"},
+	{10, 2, 0, "SANACT", "Sanitize Action"},
+	{11, 31, 0, "OVRPAT", "Overwrite Pattern"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__get_lba_status_fields[] = {
+	{10, 63, 0, "SLBA", "Starting LBA"},
+	{12, 31, 0, "MNDW", "Maximum Number of Dwords"},
+	{13, 31, 24, "ATYPE", "Action Type"},
+	{13, 15, 0, "RL", "Range Length"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__read_fields[] = {
+	{10, 63, 0, "SLBA", "Starting LBA"},
+	{12, NVME_RW_LR, "LR", "Limited Retry"},
+	{12, NVME_RW_FUA, "FUA", "Force Unit Access"},
+	{12, NVME_RW_PRINFO, "PRINFO", "Protection Information"},
+	{12, NVME_RW_STC, "STC", "Storage Tag Check"},
+	{12, 19, 16, "CETYPE", "Command Extension Type"},
+	{12, NVME_RW_NLB, "NLB", "Number of Logical Blocks"},
+	{13, 7, 0, "DSM", "Dataset Management"},
+	{14, 31, 0, "ELBTL", "Expected Logical Block Tags Lower"},
+	{15, 31, 16, "ELBATM", "Expected Logical Block Application Tag Mask"},
+	{15, 15, 0, "ELBAT", "Expected Logical Block Application Tag"},
+	NVME__CMD_FIELD_END,
+};
+
+/* Compare and Verify: a read without hints for the cache. */
+static const struct nvme_cmd_field nvme__compare_fields[] = {
+	{10, 63, 0, "SLBA", "Starting LBA"},
+	{12, NVME_RW_LR, "LR", "Limited Retry"},
+	{12, NVME_RW_FUA, "FUA", "Force Unit Access"},
+	{12, NVME_RW_PRINFO, "PRINFO", "Protection Information"},
+	{12, NVME_RW_STC, "STC", "Storage Tag Check"},
+	{12, 19, 16, "CETYPE", "Command Extension Type"},
+	{12, NVME_RW_NLB, "NLB", "Number of Logical Blocks"},
+	{14, 31, 0, "ELBTL", "Expected Logical Block Tags Lower"},
+	{15, 31, 16, "ELBATM", "Expected Logical Block Application Tag Mask"},
+	{15, 15, 0, "ELBAT", "Expected Logical Block Application Tag"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__write_fields[] = {
+	{10, 63, 0, "SLBA", "Starting LBA"},
+	{12, NVME_RW_LR, "LR", "Limited Retry"},
+	{12, NVME_RW_FUA, "FUA", "Force Unit Access"},
+	{12, NVME_RW_PRINFO, "PRINFO", "Protection Information"},
+	{12, NVME_RW_STC, "STC", "Storage Tag Check"},
+	{12, NVME_RW_DTYPE, "DTYPE", "Directive Type"},
+	{12, 19, 16, "CETYPE", "Command Extension Type"},
+	{12, NVME_RW_NLB, "NLB", "Number of Logical Blocks"},
+	{13, 31, 16, "DSPEC", "Directive Specific"},
+	{13, 7, 0, "DSM", "Dataset Management"},
+	{14, 31, 0, "LBTL", "Logical Block Tags Lower"},
+	{15, 31, 16, "LBATM", "Logical Block Application Tag Mask"},
+	{15, 15, 0, "LBAT", "Logical Block Application Tag"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__write_uncorrectable_fields[] = {
+	{10, 63, 0, "SLBA", "Starting LBA"},
+	{12, NVME_RW_DTYPE, "DTYPE", "Directive Type"},
+	{12, NVME_RW_NLB, "NLB", "Number of Logical Blocks"},
+	{13, 31, 16, "DSPEC", "Directive Specific"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__write_zeroes_fields[] = {
+	{10, 63, 0, "SLBA", "Starting LBA"},
+	{12, NVME_RW_LR, "LR", "Limited Retry"},
+	{12, NVME_RW_FUA, "FUA", "Force Unit Access"},
+	{12, NVME_RW_PRINFO, "PRINFO", "Protection Information"},
+	{12, NVME_WRITE_ZEROES_DEAC, "DEAC", "Deallocate"},
+	{12, NVME_RW_STC, "STC", "Storage Tag Check"},
+	{12, NVME_RW_DTYPE, "DTYPE", "Directive Type"},
+	{12, NVME_RW_NLB, "NLB", "Number of Logical Blocks"},
+	{13, 31, 16, "DSPEC", "Directive Specific"},
+	{14, 31, 0, "LBTL", "Logical Block Tags Lower"},
+	{15, 31, 16, "LBATM", "Logical Block Application Tag Mask"},
+	{15, 15, 0, "LBAT", "Logical Block Application Tag"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__dataset_management_fields[] = {
+	{10, NVME_DSM_NR, "NR", "Number of Ranges"},
+	{11, NVME_DSM_AD, "AD", "Attribute - Deallocate"},
+	{11, 1, 1, "IDW", "Attribute - Integral Dataset for Write"},
+	{11, 0, 0, "IDR", "Attribute - Integral Dataset for Read"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__copy_fields[] = {
+	{10, 63, 0, "SDLBA", "Starting Destination LBA"},
+	{12, NVME_RW_LR, "LR", "Limited Retry"},
+	{12, NVME_RW_FUA, "FUA", "Force Unit Access"},
+	{12, 29, 26, "PRINFOW", "Protection Information Write"},
+	{12, 25, 25, "STCR", "Storage Tag Check Read"},
+	{12, 24, 24, "STCW", "Storage Tag Check Write"},
+	{12, NVME_RW_DTYPE, "DTYPE", "Directive Type"},
+	{12, 19, 16, "CETYPE", "Command Extension Type"},
+	{12, 15, 12, "PRINFOR", "Protection Information Read"},
+	{12, 11, 8, "DESFMT", "Descriptor Format"},
+	{12, 7, 0, "NR", "Number of Ranges"},
+	{13, 31, 16, "DSPEC", "Directive Specific"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__reservation_register_fields[] = {
+	{10, 31, 30, "CPTPL", "Change Persist Through Power Loss State"},
+	{10, 3, 3, "IEKEY", "Ignore Existing Key"},
+	{10, 2, 0, "RREGA", "Reservation Register Action"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__reservation_report_fields[] = {
+	{10, 31, 0, "NUMD", "Number of Dwords"},
+	{11, 0, 0, "EDS", "Extended Data Structure"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__reservation_acquire_fields[] = {
+	{10, 15, 8, "RTYPE", "Reservation Type"},
+	{10, 3, 3, "IEKEY", "Ignore Existing Key"},
+	{10, 2, 0, "RACQA", "Reservation Acquire Action"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__reservation_release_fields[] = {
+	{10, 15, 8, "RTYPE", "Reservation Type"},
+	{10, 3, 3, "IEKEY", "Ignore Existing Key"},
+	{10, 2, 0, "RRELA", "Reservation Release Action"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__zone_send_fields[] = {
+	{10, 63, 0, "SLBA", "Starting LBA"},
+	{13, 9, 9, "ZSASO", "Zone Send Action Specific Option"},
+	{13, 8, 8, "SELALL", "Select All"},
+	{13, 7, 0, "ZSA", "Zone Send Action"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__zone_receive_fields[] = {
+	{10, 63, 0, "SLBA", "Starting LBA"},
+	{12, 31, 0, "NUMD", "Number of Dwords"},
+	{13, 16, 16, "PR", "Partial Report"},
+	{13, 15, 8, "ZRASF", "Zone Receive Action Specific Field"},
+	{13, 7, 0, "ZRA", "Zone Receive Action"},
+	NVME__CMD_FIELD_END,
+};
+
+static const struct nvme_cmd_field nvme__zone_append_fields[] = {
+	{10, 63, 0, "ZSLBA", "Zone Start LBA"},
+	{12, NVME_RW_LR, "LR", "Limited Retry"},
+	{12, NVME_RW_FUA, "FUA", "Force Unit Access"},
+	{12, NVME_RW_PRINFO, "PRINFO", "Protection Information"},
+	{12, 25, 25, "PIREMAP", "Protection Information Remap"},
+	{12, NVME_RW_NLB, "NLB", "Number of Logical Blocks"},
+	NVME__CMD_FIELD_END,
+};
+
+/* Which fields an opcode has; opcodes without any are in neither list. */
+struct nvme__cmd_row {
+	uint8_t opc;
+	const struct nvme_cmd_field *fields;
+};
+
+static const struct nvme__cmd_row nvme__admin_cmd_rows[] = {
+	{NVME_OPC_DELETE_IO_SQ, nvme__delete_queue_fields},
+	{NVME_OPC_CREATE_IO_SQ, nvme__create_sq_fields},
+	{NVME_OPC_GET_LOG_PAGE, nvme__get_log_page_fields},
+	{NVME_OPC_DELETE_IO_CQ, nvme__delete_queue_fields},
+	{NVME_OPC_CREATE_IO_CQ, nvme__create_cq_fields},
+	{NVME_OPC_IDENTIFY, nvme__identify_fields},
+	{NVME_OPC_ABORT, nvme__abort_fields},
+	{NVME_OPC_SET_FEATURES, nvme__set_features_fields},
+	{NVME_OPC_GET_FEATURES, nvme__get_features_fields},
+	{NVME_OPC_NS_MANAGEMENT, nvme__ns_management_fields},
+	{NVME_OPC_FIRMWARE_COMMIT, nvme__firmware_commit_fields},
+	{NVME_OPC_FIRMWARE_IMAGE_DOWNLOAD, nvme__firmware_download_fields},
+	{NVME_OPC_DEVICE_SELF_TEST, nvme__self_test_fields},
+	{NVME_OPC_NS_ATTACHMENT, nvme__ns_attachment_fields},
+	{NVME_OPC_DIRECTIVE_SEND, nvme__directive_fields},
+	{NVME_OPC_DIRECTIVE_RECEIVE, nvme__directive_fields},
+	{NVME_OPC_VIRTUALIZATION_MANAGEMENT, nvme__virtualization_fields},
+	{NVME_OPC_FORMAT_NVM, nvme__format_nvm_fields},
+	{NVME_OPC_SECURITY_SEND, nvme__security_send_fields},
+	{NVME_OPC_SECURITY_RECEIVE, nvme__security_receive_fields},
+	{NVME_OPC_SANITIZE, nvme__sanitize_fields},
+	{NVME_OPC_GET_LBA_STATUS, nvme__get_lba_status_fields},
+};
+
+static const struct nvme__cmd_row nvme__io_cmd_rows[] = {
+	{NVME_OPC_WRITE, nvme__write_fields},
+	{NVME_OPC_READ, nvme__read_fields},
+	{NVME_OPC_WRITE_UNCORRECTABLE, nvme__write_uncorrectable_fields},
+	{NVME_OPC_COMPARE, nvme__compare_fields},
+	{NVME_OPC_WRITE_ZEROES, nvme__write_zeroes_fields},
+	{NVME_OPC_DATASET_MANAGEMENT, nvme__dataset_management_fields},
+	{NVME_OPC_VERIFY, nvme__compare_fields},
+	{NVME_OPC_RESERVATION_REGISTER, nvme__reservation_register_fields},
+	{NVME_OPC_RESERVATION_REPORT, nvme__reservation_report_fields},
+	{NVME_OPC_RESERVATION_ACQUIRE, nvme__reservation_acquire_fields},
+	{NVME_OPC_RESERVATION_RELEASE, nvme__reservation_release_fields},
+	{NVME_OPC_COPY, nvme__copy_fields},
+	{NVME_OPC_ZONE_MANAGEMENT_SEND, nvme__zone_send_fields},
+	{NVME_OPC_ZONE_MANAGEMENT_RECEIVE, nvme__zone_receive_fields},
+	{NVME_OPC_ZONE_APPEND, nvme__zone_append_fields},
+};
+
+NVMEDEF const struct nvme_cmd_field *nvme_cmd_fields(uint16_t qid, uint8_t opc)
+{
+	const struct nvme__cmd_row *row = nvme__admin_cmd_rows;
+	size_t n = sizeof(nvme__admin_cmd_rows) / sizeof(*row);
+
+	if (qid != 0) {
+		row = nvme__io_cmd_rows;
+		n = sizeof(nvme__io_cmd_rows) / sizeof(*row);
+	}
+	for (; n > 0; row++, n--) {
+		if (row->opc == opc)
+			return row->fields;
+	}
+	return nvme__no_cmd_fields;
+}
+
+NVMEDEF uint64_t nvme_cmd_field_get(const struct nvme_cmd_field *field, const struct nvme_cmd *cmd)
+{
+	size_t at = (size_t)field->dword * 4;
+	uint64_t dwords = 0; /* this one and, where there is one, the next */
+
+	if (at < sizeof(*cmd))
+		memcpy(&dwords, (const uint8_t *)cmd + at, at < sizeof(*cmd) - 4 ? 8 : 4);
+	return nvme_bits(dwords, field->hi, field->lo);
+}
+
 /* ============================================================================================
  * >>trace
  *

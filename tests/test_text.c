@@ -815,6 +815,59 @@ static void test_field_values(void **state)
 	assert_string_equal(buf, "2.1.0");
 }
 
+/* Any opcode of any queue. Rows are in order, do not overlap and stay in CDW10 to CDW15. */
+static void test_cmd_fields(void **state)
+{
+	static const struct nvme_cmd_field beyond[] = {
+		{15, 63, 0, "BEYOND", ""}, {16, 31, 0, "BEYOND", ""}, {255, 63, 0, "BEYOND", ""}};
+	int fields = 0, commands = 0;
+	struct nvme_cmd cmd;
+
+	(void)state;
+	for (unsigned at = 0; at < 512; at++) {
+		uint16_t qid = at < 256 ? 0 : 0xffff;
+		const struct nvme_cmd_field *f = nvme_cmd_fields(qid, (uint8_t)at);
+		uint32_t seen[6] = {0};
+
+		assert_non_null(f);
+		assert_true(f == nvme_cmd_fields(qid == 0 ? 0 : 1, (uint8_t)at));
+		commands += f->name != NULL;
+		for (; f->name != NULL; f++) {
+			uint32_t dwords[16] = {0};
+			uint64_t mask = nvme_field(UINT64_MAX, f->hi, f->lo);
+
+			assert_non_null(f->what);
+			assert_true(f->dword >= 10 && f->dword <= 15 && f->hi >= f->lo);
+			assert_true(f->hi < 32 || (f->hi < 64 && f->lo < 32 && f->dword < 15));
+			assert_true(f[1].name == NULL || f[1].dword > f->dword ||
+			            (f[1].dword == f->dword && f[1].hi < f->lo));
+			dwords[f->dword] = (uint32_t)mask;
+			assert_true((seen[f->dword - 10] & (uint32_t)mask) == 0);
+			seen[f->dword - 10] |= (uint32_t)mask;
+			if (f->hi > 31) {
+				dwords[f->dword + 1] = (uint32_t)(mask >> 32);
+				assert_true((seen[f->dword - 9] & (uint32_t)(mask >> 32)) == 0);
+				seen[f->dword - 9] |= (uint32_t)(mask >> 32);
+			}
+			/* all of its bits are found, and none besides */
+			memcpy(&cmd, dwords, sizeof(cmd));
+			assert_true(nvme_cmd_field_get(f, &cmd) == mask >> f->lo);
+			for (unsigned i = 0; i < 16; i++)
+				dwords[i] = ~dwords[i];
+			memcpy(&cmd, dwords, sizeof(cmd));
+			assert_true(nvme_cmd_field_get(f, &cmd) == 0);
+			fields++;
+		}
+	}
+	/* a row of one's own that leaves the command finds zeroes there */
+	memset(&cmd, 0xff, sizeof(cmd));
+	assert_true(nvme_cmd_field_get(&beyond[0], &cmd) == 0xffffffff);
+	assert_true(nvme_cmd_field_get(&beyond[1], &cmd) == 0);
+	assert_true(nvme_cmd_field_get(&beyond[2], &cmd) == 0);
+	print_message("%d commands with %d fields\n", commands, fields);
+	assert_true(commands > 30 && fields > 150);
+}
+
 /* Any offset, any value, any size of buffer. Fields do not overlap and stay in the register. */
 static void test_registers(void **state)
 {
@@ -913,7 +966,8 @@ int main(void)
 		cmocka_unit_test(test_log),        cmocka_unit_test(test_names),
 		cmocka_unit_test(test_full_names), cmocka_unit_test(test_all_opcodes),
 		cmocka_unit_test(test_longest),    cmocka_unit_test(test_field_values),
-		cmocka_unit_test(test_registers),  cmocka_unit_test(test_reg_names),
+		cmocka_unit_test(test_cmd_fields), cmocka_unit_test(test_registers),
+		cmocka_unit_test(test_reg_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

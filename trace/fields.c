@@ -1,429 +1,115 @@
 // SPDX-License-Identifier: MIT
 /*
- * The fields of commands, completions and registers by their names in the specification: what -H
- * and --explain print, and what JSON and the others take their names from.
+ * What commands, completions and registers say, field by field: what -H and --explain print. The
+ * fields of commands and registers are those of nvme.h; here are what a command is for, where the
+ * specification describes it, and what values mean.
  *
  * A place in the specification is cited with its section number where that is certain, otherwise
  * by title alone, as numbers move between revisions.
  */
 #include "nvtrace.h"
 
-#define END                         \
-	{                           \
-		0, 0, 0, NULL, NULL \
-	}
-#define LIST static const struct sqe_field
-
-/* ---- CDW10 to CDW15 of each command ---- */
-
-LIST no_fields[] = {END};
-
-LIST delete_q[] = {{10, 15, 0, "QID", "Queue Identifier"}, END};
-
-LIST create_sq[] = {
-	{10, 31, 16, "QSIZE", "Queue Size"},
-	{10, 15, 0, "QID", "Queue Identifier"},
-	{11, 31, 16, "CQID", "Completion Queue Identifier"},
-	{11, 2, 1, "QPRIO", "Queue Priority"},
-	{11, 0, 0, "PC", "Physically Contiguous"},
-	{12, 15, 0, "NVMSETID", "NVM Set Identifier"},
-	END,
-};
-
-LIST create_cq[] = {
-	{10, 31, 16, "QSIZE", "Queue Size"},       {10, 15, 0, "QID", "Queue Identifier"},
-	{11, 31, 16, "IV", "Interrupt Vector"},    {11, 1, 1, "IEN", "Interrupts Enabled"},
-	{11, 0, 0, "PC", "Physically Contiguous"}, END,
-};
-
-LIST get_log_page[] = {
-	{10, 31, 16, "NUMDL", "Number of Dwords Lower"},
-	{10, 15, 15, "RAE", "Retain Asynchronous Event"},
-	{10, 14, 8, "LSP", "Log Specific Parameter"},
-	{10, 7, 0, "LID", "Log Page Identifier"},
-	{11, 31, 16, "LSI", "Log Specific Identifier"},
-	{11, 15, 0, "NUMDU", "Number of Dwords Upper"},
-	{12, 63, 0, "LPO", "Log Page Offset"},
-	{14, 31, 24, "CSI", "Command Set Identifier"},
-	{14, 23, 23, "OT", "Offset Type"},
-	{14, 6, 0, "UIDX", "UUID Index"},
-	END,
-};
-
-LIST identify[] = {
-	{10, 31, 16, "CNTID", "Controller Identifier"},
-	{10, 7, 0, "CNS", "Controller or Namespace Structure"},
-	{11, 31, 24, "CSI", "Command Set Identifier"},
-	{11, 15, 0, "CNSSID", "CNS Specific Identifier"},
-	{14, 6, 0, "UIDX", "UUID Index"},
-	END,
-};
-
-LIST abort_cmd[] = {
-	{10, 31, 16, "CID", "Command Identifier"},
-	{10, 15, 0, "SQID", "Submission Queue Identifier"},
-	END,
-};
-
-LIST set_features[] = {
-	{10, 31, 31, "SV", "Save"},
-	{10, 7, 0, "FID", "Feature Identifier"},
-	{11, 31, 0, "CDW11", "Feature Specific"},
-	{14, 6, 0, "UIDX", "UUID Index"},
-	END,
-};
-
-LIST get_features[] = {
-	{10, 10, 8, "SEL", "Select"},
-	{10, 7, 0, "FID", "Feature Identifier"},
-	{11, 31, 0, "CDW11", "Feature Specific"},
-	{14, 6, 0, "UIDX", "UUID Index"},
-	END,
-};
-
-LIST ns_management[] = {
-	{10, 3, 0, "SEL", "Select"},
-	{11, 31, 24, "CSI", "Command Set Identifier"},
-	END,
-};
-
-LIST firmware_commit[] = {
-	{10, 31, 31, "BPID", "Boot Partition ID"},
-	{10, 5, 3, "CA", "Commit Action"},
-	{10, 2, 0, "FS", "Firmware Slot"},
-	END,
-};
-
-LIST firmware_download[] = {
-	{10, 31, 0, "NUMD", "Number of Dwords"},
-	{11, 31, 0, "OFST", "Offset"},
-	END,
-};
-
-LIST self_test[] = {{10, 3, 0, "STC", "Self-test Code"}, END};
-
-LIST ns_attachment[] = {{10, 3, 0, "SEL", "Select"}, END};
-
-LIST directive[] = {
-	{10, 31, 0, "NUMD", "Number of Dwords"},
-	{11, 31, 16, "DSPEC", "Directive Specific"},
-	{11, 15, 8, "DTYPE", "Directive Type"},
-	{11, 7, 0, "DOPER", "Directive Operation"},
-	END,
-};
-
-LIST virtualization[] = {
-	{10, 31, 16, "CNTLID", "Controller Identifier"},
-	{10, 10, 8, "RT", "Resource Type"},
-	{10, 3, 0, "ACT", "Action"},
-	{11, 15, 0, "NR", "Number of Controller Resources"},
-	END,
-};
-
-LIST format_nvm[] = {
-	{10, 13, 12, "LBAFU", "LBA Format Upper"},
-	{10, 11, 9, "SES", "Secure Erase Settings"},
-	{10, 8, 8, "PIL", "Protection Information Location"},
-	{10, 7, 5, "PI", "Protection Information"},
-	{10, 4, 4, "MSET", "Metadata Settings"},
-	{10, 3, 0, "LBAFL", "LBA Format Lower"},
-	END,
-};
-
-LIST security_send[] = {
-	{10, 31, 24, "SECP", "Security Protocol"},
-	{10, 23, 8, "SPSP", "SP Specific"},
-	{10, 7, 0, "NSSF", "NVMe Security Specific Field"},
-	{11, 31, 0, "TL", "Transfer Length"},
-	END,
-};
-
-LIST security_receive[] = {
-	{10, 31, 24, "SECP", "Security Protocol"},
-	{10, 23, 8, "SPSP", "SP Specific"},
-	{10, 7, 0, "NSSF", "NVMe Security Specific Field"},
-	{11, 31, 0, "AL", "Allocation Length"},
-	END,
-};
-
-LIST sanitize[] = {
-	{10, 10, 10, "EMVS", "Enter Media Verification State"},
-	{10, 9, 9, "NDAS", "No-Deallocate After Sanitize"},
-	{10, 8, 8, "OIPBP", "Overwrite Invert Pattern Between Passes"},
-	{10, 7, 4, "OWPASS", "Overwrite Pass Count"},
-	{10, 3, 3, "AUSE", "Allow Unrestricted Sanitize Exit"},
-	{10, 2, 0, "SANACT", "Sanitize Action"},
-	{11, 31, 0, "OVRPAT", "Overwrite Pattern"},
-	END,
-};
-
-LIST get_lba_status[] = {
-	{10, 63, 0, "SLBA", "Starting LBA"},
-	{12, 31, 0, "MNDW", "Maximum Number of Dwords"},
-	{13, 31, 24, "ATYPE", "Action Type"},
-	{13, 15, 0, "RL", "Range Length"},
-	END,
-};
-
-LIST read_cmd[] = {
-	{10, 63, 0, "SLBA", "Starting LBA"},
-	{12, 31, 31, "LR", "Limited Retry"},
-	{12, 30, 30, "FUA", "Force Unit Access"},
-	{12, 29, 26, "PRINFO", "Protection Information"},
-	{12, 24, 24, "STC", "Storage Tag Check"},
-	{12, 19, 16, "CETYPE", "Command Extension Type"},
-	{12, 15, 0, "NLB", "Number of Logical Blocks"},
-	{13, 7, 0, "DSM", "Dataset Management"},
-	{14, 31, 0, "ELBTL", "Expected Logical Block Tags Lower"},
-	{15, 31, 16, "ELBATM", "Expected Logical Block Application Tag Mask"},
-	{15, 15, 0, "ELBAT", "Expected Logical Block Application Tag"},
-	END,
-};
-
-/* Compare and Verify: a read without hints for the cache. */
-LIST check_cmd[] = {
-	{10, 63, 0, "SLBA", "Starting LBA"},
-	{12, 31, 31, "LR", "Limited Retry"},
-	{12, 30, 30, "FUA", "Force Unit Access"},
-	{12, 29, 26, "PRINFO", "Protection Information"},
-	{12, 24, 24, "STC", "Storage Tag Check"},
-	{12, 19, 16, "CETYPE", "Command Extension Type"},
-	{12, 15, 0, "NLB", "Number of Logical Blocks"},
-	{14, 31, 0, "ELBTL", "Expected Logical Block Tags Lower"},
-	{15, 31, 16, "ELBATM", "Expected Logical Block Application Tag Mask"},
-	{15, 15, 0, "ELBAT", "Expected Logical Block Application Tag"},
-	END,
-};
-
-LIST write_cmd[] = {
-	{10, 63, 0, "SLBA", "Starting LBA"},
-	{12, 31, 31, "LR", "Limited Retry"},
-	{12, 30, 30, "FUA", "Force Unit Access"},
-	{12, 29, 26, "PRINFO", "Protection Information"},
-	{12, 24, 24, "STC", "Storage Tag Check"},
-	{12, 23, 20, "DTYPE", "Directive Type"},
-	{12, 19, 16, "CETYPE", "Command Extension Type"},
-	{12, 15, 0, "NLB", "Number of Logical Blocks"},
-	{13, 31, 16, "DSPEC", "Directive Specific"},
-	{13, 7, 0, "DSM", "Dataset Management"},
-	{14, 31, 0, "LBTL", "Logical Block Tags Lower"},
-	{15, 31, 16, "LBATM", "Logical Block Application Tag Mask"},
-	{15, 15, 0, "LBAT", "Logical Block Application Tag"},
-	END,
-};
-
-LIST write_uncorrectable[] = {
-	{10, 63, 0, "SLBA", "Starting LBA"},
-	{12, 23, 20, "DTYPE", "Directive Type"},
-	{12, 15, 0, "NLB", "Number of Logical Blocks"},
-	{13, 31, 16, "DSPEC", "Directive Specific"},
-	END,
-};
-
-LIST write_zeroes[] = {
-	{10, 63, 0, "SLBA", "Starting LBA"},
-	{12, 31, 31, "LR", "Limited Retry"},
-	{12, 30, 30, "FUA", "Force Unit Access"},
-	{12, 29, 26, "PRINFO", "Protection Information"},
-	{12, 25, 25, "DEAC", "Deallocate"},
-	{12, 24, 24, "STC", "Storage Tag Check"},
-	{12, 23, 20, "DTYPE", "Directive Type"},
-	{12, 15, 0, "NLB", "Number of Logical Blocks"},
-	{13, 31, 16, "DSPEC", "Directive Specific"},
-	{14, 31, 0, "LBTL", "Logical Block Tags Lower"},
-	{15, 31, 16, "LBATM", "Logical Block Application Tag Mask"},
-	{15, 15, 0, "LBAT", "Logical Block Application Tag"},
-	END,
-};
-
-LIST dataset_management[] = {
-	{10, 7, 0, "NR", "Number of Ranges"},
-	{11, 2, 2, "AD", "Attribute - Deallocate"},
-	{11, 1, 1, "IDW", "Attribute - Integral Dataset for Write"},
-	{11, 0, 0, "IDR", "Attribute - Integral Dataset for Read"},
-	END,
-};
-
-LIST copy_cmd[] = {
-	{10, 63, 0, "SDLBA", "Starting Destination LBA"},
-	{12, 31, 31, "LR", "Limited Retry"},
-	{12, 30, 30, "FUA", "Force Unit Access"},
-	{12, 29, 26, "PRINFOW", "Protection Information Write"},
-	{12, 25, 25, "STCR", "Storage Tag Check Read"},
-	{12, 24, 24, "STCW", "Storage Tag Check Write"},
-	{12, 23, 20, "DTYPE", "Directive Type"},
-	{12, 19, 16, "CETYPE", "Command Extension Type"},
-	{12, 15, 12, "PRINFOR", "Protection Information Read"},
-	{12, 11, 8, "DESFMT", "Descriptor Format"},
-	{12, 7, 0, "NR", "Number of Ranges"},
-	{13, 31, 16, "DSPEC", "Directive Specific"},
-	END,
-};
-
-LIST reservation_register[] = {
-	{10, 31, 30, "CPTPL", "Change Persist Through Power Loss State"},
-	{10, 3, 3, "IEKEY", "Ignore Existing Key"},
-	{10, 2, 0, "RREGA", "Reservation Register Action"},
-	END,
-};
-
-LIST reservation_report[] = {
-	{10, 31, 0, "NUMD", "Number of Dwords"},
-	{11, 0, 0, "EDS", "Extended Data Structure"},
-	END,
-};
-
-LIST reservation_acquire[] = {
-	{10, 15, 8, "RTYPE", "Reservation Type"},
-	{10, 3, 3, "IEKEY", "Ignore Existing Key"},
-	{10, 2, 0, "RACQA", "Reservation Acquire Action"},
-	END,
-};
-
-LIST reservation_release[] = {
-	{10, 15, 8, "RTYPE", "Reservation Type"},
-	{10, 3, 3, "IEKEY", "Ignore Existing Key"},
-	{10, 2, 0, "RRELA", "Reservation Release Action"},
-	END,
-};
-
-LIST zone_send[] = {
-	{10, 63, 0, "SLBA", "Starting LBA"},
-	{13, 9, 9, "ZSASO", "Zone Send Action Specific Option"},
-	{13, 8, 8, "SELALL", "Select All"},
-	{13, 7, 0, "ZSA", "Zone Send Action"},
-	END,
-};
-
-LIST zone_receive[] = {
-	{10, 63, 0, "SLBA", "Starting LBA"},
-	{12, 31, 0, "NUMD", "Number of Dwords"},
-	{13, 16, 16, "PR", "Partial Report"},
-	{13, 15, 8, "ZRASF", "Zone Receive Action Specific Field"},
-	{13, 7, 0, "ZRA", "Zone Receive Action"},
-	END,
-};
-
-LIST zone_append[] = {
-	{10, 63, 0, "ZSLBA", "Zone Start LBA"},
-	{12, 31, 31, "LR", "Limited Retry"},
-	{12, 30, 30, "FUA", "Force Unit Access"},
-	{12, 29, 26, "PRINFO", "Protection Information"},
-	{12, 25, 25, "PIREMAP", "Protection Information Remap"},
-	{12, 15, 0, "NLB", "Number of Logical Blocks"},
-	END,
-};
-
 /* What a command is for, in the words after "It", and where the specification describes it. */
 struct command {
 	uint8_t opc;
-	const struct sqe_field *fields;
 	const char *purpose, *citation;
 };
 
 static const struct command admin_commands[] = {
-	{NVME_OPC_DELETE_IO_SQ, delete_q, "deletes an I/O submission queue",
+	{NVME_OPC_DELETE_IO_SQ, "deletes an I/O submission queue",
          "[Base 2.1: Delete I/O Submission Queue command]"},
-	{NVME_OPC_CREATE_IO_SQ, create_sq,
+	{NVME_OPC_CREATE_IO_SQ,
          "creates an I/O submission queue, whose completion queue must be there already",
          "[Base 2.1 §5.2.2: Create I/O Submission Queue command]"},
-	{NVME_OPC_GET_LOG_PAGE, get_log_page, "reads a log page of the controller",
+	{NVME_OPC_GET_LOG_PAGE, "reads a log page of the controller",
          "[Base 2.1 §5.1.12: Get Log Page command]"},
-	{NVME_OPC_DELETE_IO_CQ, delete_q,
+	{NVME_OPC_DELETE_IO_CQ,
          "deletes an I/O completion queue, whose submission queues must be gone already",
          "[Base 2.1: Delete I/O Completion Queue command]"},
-	{NVME_OPC_CREATE_IO_CQ, create_cq, "creates an I/O completion queue",
+	{NVME_OPC_CREATE_IO_CQ, "creates an I/O completion queue",
          "[Base 2.1 §5.2.1: Create I/O Completion Queue command]"},
-	{NVME_OPC_IDENTIFY, identify,
-         "asks what the controller, a namespace or the NVM subsystem is",
+	{NVME_OPC_IDENTIFY, "asks what the controller, a namespace or the NVM subsystem is",
          "[Base 2.1 §5.1.13: Identify command]"},
-	{NVME_OPC_ABORT, abort_cmd, "asks the controller to give up another command",
+	{NVME_OPC_ABORT, "asks the controller to give up another command",
          "[Base 2.1: Abort command]"},
-	{NVME_OPC_SET_FEATURES, set_features, "sets a feature of the controller",
+	{NVME_OPC_SET_FEATURES, "sets a feature of the controller",
          "[Base 2.1: Set Features command]"},
-	{NVME_OPC_GET_FEATURES, get_features, "asks for the setting of a feature",
+	{NVME_OPC_GET_FEATURES, "asks for the setting of a feature",
          "[Base 2.1: Get Features command]"},
-	{NVME_OPC_ASYNC_EVENT_REQUEST, no_fields,
+	{NVME_OPC_ASYNC_EVENT_REQUEST,
          "waits, perhaps for ever, until the controller has an event to tell",
          "[Base 2.1: Asynchronous Event Request command]"},
-	{NVME_OPC_NS_MANAGEMENT, ns_management, "creates or deletes a namespace",
+	{NVME_OPC_NS_MANAGEMENT, "creates or deletes a namespace",
          "[Base 2.1: Namespace Management command]"},
-	{NVME_OPC_FIRMWARE_COMMIT, firmware_commit, "puts downloaded firmware into use",
+	{NVME_OPC_FIRMWARE_COMMIT, "puts downloaded firmware into use",
          "[Base 2.1: Firmware Commit command]"},
-	{NVME_OPC_FIRMWARE_IMAGE_DOWNLOAD, firmware_download,
-         "hands over a part of a firmware image", "[Base 2.1: Firmware Image Download command]"},
-	{NVME_OPC_DEVICE_SELF_TEST, self_test, "starts or stops a self-test",
+	{NVME_OPC_FIRMWARE_IMAGE_DOWNLOAD, "hands over a part of a firmware image",
+         "[Base 2.1: Firmware Image Download command]"},
+	{NVME_OPC_DEVICE_SELF_TEST, "starts or stops a self-test",
          "[Base 2.1: Device Self-test command]"},
-	{NVME_OPC_NS_ATTACHMENT, ns_attachment,
-         "attaches a namespace to controllers or detaches it",
+	{NVME_OPC_NS_ATTACHMENT, "attaches a namespace to controllers or detaches it",
          "[Base 2.1: Namespace Attachment command]"},
-	{NVME_OPC_KEEP_ALIVE, no_fields, "tells the controller that the host still lives",
+	{NVME_OPC_KEEP_ALIVE, "tells the controller that the host still lives",
          "[Base 2.1: Keep Alive command]"},
-	{NVME_OPC_DIRECTIVE_SEND, directive, "sends data of a directive",
+	{NVME_OPC_DIRECTIVE_SEND, "sends data of a directive",
          "[Base 2.1: Directive Send command]"},
-	{NVME_OPC_DIRECTIVE_RECEIVE, directive, "fetches data of a directive",
+	{NVME_OPC_DIRECTIVE_RECEIVE, "fetches data of a directive",
          "[Base 2.1: Directive Receive command]"},
-	{NVME_OPC_VIRTUALIZATION_MANAGEMENT, virtualization,
+	{NVME_OPC_VIRTUALIZATION_MANAGEMENT,
          "distributes resources among primary and secondary controllers",
          "[Base 2.1: Virtualization Management command]"},
-	{NVME_OPC_NVME_MI_SEND, no_fields, "sends a command of the management interface",
+	{NVME_OPC_NVME_MI_SEND, "sends a command of the management interface",
          "[Base 2.1: NVMe-MI Send command]"},
-	{NVME_OPC_NVME_MI_RECEIVE, no_fields, "fetches an answer of the management interface",
+	{NVME_OPC_NVME_MI_RECEIVE, "fetches an answer of the management interface",
          "[Base 2.1: NVMe-MI Receive command]"},
-	{NVME_OPC_DOORBELL_BUFFER_CONFIG, no_fields,
+	{NVME_OPC_DOORBELL_BUFFER_CONFIG,
          "names memory that stands in for the doorbells (PRP1) and for event indexes (PRP2)",
          "[Base 2.1: Doorbell Buffer Config command]"},
-	{NVME_OPC_FORMAT_NVM, format_nvm, "formats: all data are lost",
-         "[Base 2.1: Format NVM command]"},
-	{NVME_OPC_SECURITY_SEND, security_send, "sends data of a security protocol",
+	{NVME_OPC_FORMAT_NVM, "formats: all data are lost", "[Base 2.1: Format NVM command]"},
+	{NVME_OPC_SECURITY_SEND, "sends data of a security protocol",
          "[Base 2.1: Security Send command]"},
-	{NVME_OPC_SECURITY_RECEIVE, security_receive, "fetches data of a security protocol",
+	{NVME_OPC_SECURITY_RECEIVE, "fetches data of a security protocol",
          "[Base 2.1: Security Receive command]"},
-	{NVME_OPC_SANITIZE, sanitize, "starts to erase all data for good",
-         "[Base 2.1: Sanitize command]"},
-	{NVME_OPC_GET_LBA_STATUS, get_lba_status, "asks which blocks may be unreadable",
+	{NVME_OPC_SANITIZE, "starts to erase all data for good", "[Base 2.1: Sanitize command]"},
+	{NVME_OPC_GET_LBA_STATUS, "asks which blocks may be unreadable",
          "[NVM 1.1: Get LBA Status command]"},
 };
 
 static const struct command io_commands[] = {
-	{NVME_OPC_FLUSH, no_fields, "puts what the controller has cached on the medium",
+	{NVME_OPC_FLUSH, "puts what the controller has cached on the medium",
          "[Base 2.1 §7.2: Flush command]"},
-	{NVME_OPC_WRITE, write_cmd, "writes blocks: the controller fetches the data from memory",
+	{NVME_OPC_WRITE, "writes blocks: the controller fetches the data from memory",
          "[NVM 1.1 §3.3.6: Write command]"},
-	{NVME_OPC_READ, read_cmd, "reads blocks: the controller puts the data into memory",
+	{NVME_OPC_READ, "reads blocks: the controller puts the data into memory",
          "[NVM 1.1 §3.3.4: Read command]"},
-	{NVME_OPC_WRITE_UNCORRECTABLE, write_uncorrectable,
-         "marks blocks as unreadable until they are written again",
+	{NVME_OPC_WRITE_UNCORRECTABLE, "marks blocks as unreadable until they are written again",
          "[NVM 1.1: Write Uncorrectable command]"},
-	{NVME_OPC_COMPARE, check_cmd, "compares blocks with data in memory",
-         "[NVM 1.1: Compare command]"},
-	{NVME_OPC_WRITE_ZEROES, write_zeroes, "sets blocks to zero without a transfer of data",
+	{NVME_OPC_COMPARE, "compares blocks with data in memory", "[NVM 1.1: Compare command]"},
+	{NVME_OPC_WRITE_ZEROES, "sets blocks to zero without a transfer of data",
          "[NVM 1.1: Write Zeroes command]"},
-	{NVME_OPC_DATASET_MANAGEMENT, dataset_management,
+	{NVME_OPC_DATASET_MANAGEMENT,
          "says how ranges of blocks are used, or that they are not (deallocate)",
          "[NVM 1.1: Dataset Management command]"},
-	{NVME_OPC_VERIFY, check_cmd, "checks that blocks can be read, without a transfer of data",
+	{NVME_OPC_VERIFY, "checks that blocks can be read, without a transfer of data",
          "[NVM 1.1: Verify command]"},
-	{NVME_OPC_RESERVATION_REGISTER, reservation_register,
-         "registers a key for reservations, or removes it",
+	{NVME_OPC_RESERVATION_REGISTER, "registers a key for reservations, or removes it",
          "[Base 2.1: Reservation Register command]"},
-	{NVME_OPC_RESERVATION_REPORT, reservation_report, "asks who has registered and reserved",
+	{NVME_OPC_RESERVATION_REPORT, "asks who has registered and reserved",
          "[Base 2.1: Reservation Report command]"},
-	{NVME_OPC_RESERVATION_ACQUIRE, reservation_acquire, "reserves a namespace",
+	{NVME_OPC_RESERVATION_ACQUIRE, "reserves a namespace",
          "[Base 2.1: Reservation Acquire command]"},
-	{NVME_OPC_RESERVATION_RELEASE, reservation_release, "gives a reservation up",
+	{NVME_OPC_RESERVATION_RELEASE, "gives a reservation up",
          "[Base 2.1: Reservation Release command]"},
-	{NVME_OPC_COPY, copy_cmd, "copies blocks within the controller", "[NVM 1.1: Copy command]"},
-	{NVME_OPC_ZONE_MANAGEMENT_SEND, zone_send, "changes the state of a zone",
+	{NVME_OPC_COPY, "copies blocks within the controller", "[NVM 1.1: Copy command]"},
+	{NVME_OPC_ZONE_MANAGEMENT_SEND, "changes the state of a zone",
          "[ZNS: Zone Management Send command]"},
-	{NVME_OPC_ZONE_MANAGEMENT_RECEIVE, zone_receive, "asks for the state of zones",
+	{NVME_OPC_ZONE_MANAGEMENT_RECEIVE, "asks for the state of zones",
          "[ZNS: Zone Management Receive command]"},
-	{NVME_OPC_ZONE_APPEND, zone_append, "writes at the write pointer of a zone",
+	{NVME_OPC_ZONE_APPEND, "writes at the write pointer of a zone",
          "[ZNS: Zone Append command]"},
 };
 
-static const struct command fabric_command = {NVME_OPC_FABRIC, no_fields,
-                                              "is a command of NVMe over Fabrics",
+static const struct command fabric_command = {NVME_OPC_FABRIC, "is a command of NVMe over Fabrics",
                                               "[Base 2.1: Fabrics Command Set]"};
 
 static const struct command *find_command(uint16_t qid, uint8_t opc)
@@ -441,13 +127,6 @@ static const struct command *find_command(uint16_t qid, uint8_t opc)
 	return NULL;
 }
 
-const struct sqe_field *sqe_fields(uint16_t qid, uint8_t opc)
-{
-	const struct command *c = find_command(qid, opc);
-
-	return c != NULL ? c->fields : no_fields;
-}
-
 const char *opc_citation(uint16_t qid, uint8_t opc)
 {
 	const struct command *c = find_command(qid, opc);
@@ -459,18 +138,9 @@ const char *opc_citation(uint16_t qid, uint8_t opc)
 
 uint32_t cmd_dword(const struct nvme_cmd *cmd, unsigned n)
 {
-	uint32_t value = 0;
+	const struct nvme_cmd_field all = {(uint8_t)n, 31, 0, "CDW", "Command Dword"};
 
-	if (n < 16)
-		memcpy(&value, (const uint8_t *)cmd + (size_t)n * 4, sizeof(value));
-	return value;
-}
-
-uint64_t sqe_field_get(const struct sqe_field *f, const struct nvme_cmd *cmd)
-{
-	uint64_t value = cmd_dword(cmd, f->dw) | (uint64_t)cmd_dword(cmd, f->dw + 1u) << 32;
-
-	return nvme_bits(value, f->hi, f->lo);
+	return (uint32_t)nvme_cmd_field_get(&all, cmd);
 }
 
 /* ---- what a value means ---- */
@@ -483,7 +153,7 @@ static const char *code_text(const char *const *names, size_t count, uint64_t va
 #define CODE(names, value) code_text(names, sizeof(names) / sizeof((names)[0]), value)
 
 /* Names that mean the same in every command: sizes and counts are 0-based. */
-static int common_value(char *buf, size_t size, const struct sqe_field *f, uint64_t v)
+static int common_value(char *buf, size_t size, const struct nvme_cmd_field *f, uint64_t v)
 {
 	static const char *const priorities[] = {"urgent", "high", "medium", "low"};
 	static const char *const select[] = {"current", "default", "saved",
@@ -520,7 +190,7 @@ static int common_value(char *buf, size_t size, const struct sqe_field *f, uint6
 }
 
 /* Values that need the rest of the command, or mean something in one command only. */
-static int special_value(char *buf, size_t size, const struct sqe_field *f, uint16_t qid,
+static int special_value(char *buf, size_t size, const struct nvme_cmd_field *f, uint16_t qid,
                          const struct nvme_cmd *cmd, uint64_t v)
 {
 	static const char *const erase[] = {"no secure erase", "user data erase",
@@ -546,10 +216,10 @@ static int special_value(char *buf, size_t size, const struct sqe_field *f, uint
 	return -1;
 }
 
-int sqe_field_value(char *buf, size_t size, const struct sqe_field *f, uint16_t qid,
+int cmd_field_value(char *buf, size_t size, const struct nvme_cmd_field *f, uint16_t qid,
                     const struct nvme_cmd *cmd)
 {
-	uint64_t v = sqe_field_get(f, cmd);
+	uint64_t v = nvme_cmd_field_get(f, cmd);
 	int n = common_value(buf, size, f, v);
 
 	if (n < 0)
@@ -631,16 +301,16 @@ static void put_pointers(FILE *out, const struct rec *rec)
 }
 
 /* Is all of this field in what the source carries? */
-static bool field_known(const struct rec *rec, const struct sqe_field *f)
+static bool field_known(const struct rec *rec, const struct nvme_cmd_field *f)
 {
 	if (strcmp(f->name, "NLB") == 0 && known(rec, HAVE_NLB))
 		return true;
-	return known(rec, HAVE_DW(f->dw)) && (f->hi < 32 || known(rec, HAVE_DW(f->dw + 1)));
+	return known(rec, HAVE_DW(f->dword)) && (f->hi < 32 || known(rec, HAVE_DW(f->dword + 1)));
 }
 
 static void put_fields(FILE *out, const struct rec *rec)
 {
-	const struct sqe_field *f = sqe_fields(rec->qid, rec->cmd.opc);
+	const struct nvme_cmd_field *f = nvme_cmd_fields(rec->qid, rec->cmd.opc);
 	uint32_t named = 0;
 	char text[160], name[16];
 	unsigned dw;
@@ -648,16 +318,16 @@ static void put_fields(FILE *out, const struct rec *rec)
 	for (; f->name != NULL; f++) {
 		if (!field_known(rec, f))
 			continue;
-		if ((named & HAVE_DW(f->dw)) == 0) {
-			snprintf(name, sizeof(name), "CDW%u", (unsigned)f->dw);
-			if (known(rec, HAVE_DW(f->dw)))
-				put_heading(out, name, cmd_dword(&rec->cmd, f->dw), 8);
+		if ((named & HAVE_DW(f->dword)) == 0) {
+			snprintf(name, sizeof(name), "CDW%u", (unsigned)f->dword);
+			if (known(rec, HAVE_DW(f->dword)))
+				put_heading(out, name, cmd_dword(&rec->cmd, f->dword), 8);
 			else
 				fprintf(out, "    %s\n", name);
 		}
-		named |= HAVE_DW(f->dw) | (f->hi > 31 ? HAVE_DW(f->dw + 1) : 0);
-		sqe_field_value(text, sizeof(text), f, rec->qid, &rec->cmd);
-		put_bit_line(out, f->hi, f->lo, f->name, sqe_field_get(f, &rec->cmd), text);
+		named |= HAVE_DW(f->dword) | (f->hi > 31 ? HAVE_DW(f->dword + 1) : 0);
+		cmd_field_value(text, sizeof(text), f, rec->qid, &rec->cmd);
+		put_bit_line(out, f->hi, f->lo, f->name, nvme_cmd_field_get(f, &rec->cmd), text);
 	}
 	for (dw = 10; dw < 16; dw++) { /* what has no name but a value */
 		snprintf(name, sizeof(name), "CDW%u", dw);
@@ -841,7 +511,7 @@ static void explain_purpose(FILE *out, const struct rec *rec)
 static void explain_command(FILE *out, const struct rec *rec)
 {
 	const struct nvme_cmd *c = &rec->cmd;
-	const struct sqe_field *f = sqe_fields(rec->qid, c->opc);
+	const struct nvme_cmd_field *f = nvme_cmd_fields(rec->qid, c->opc);
 	char text[160];
 
 	if (rec->kind == REC_CMD_AGAIN)
@@ -855,13 +525,13 @@ static void explain_command(FILE *out, const struct rec *rec)
 		        (unsigned)c->cid, (unsigned)rec->qid);
 	explain_pointer(out, rec);
 	for (; f->name != NULL; f++) {
-		sqe_field_value(text, sizeof(text), f, rec->qid, c);
+		cmd_field_value(text, sizeof(text), f, rec->qid, c);
 		if (!field_known(rec, f) ||
-		    (sqe_field_get(f, c) == 0 && strcmp(f->name, "NLB") != 0 &&
+		    (nvme_cmd_field_get(f, c) == 0 && strcmp(f->name, "NLB") != 0 &&
 		     strcmp(f->name, "SLBA") != 0 && strcmp(f->name, "CNS") != 0))
 			continue;
 		fprintf(out, "    %s (%s) is %" PRIu64 "%s%s.\n", f->what, f->name,
-		        sqe_field_get(f, c), text[0] != '\0' ? ": " : "", text);
+		        nvme_cmd_field_get(f, c), text[0] != '\0' ? ": " : "", text);
 	}
 }
 

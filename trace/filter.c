@@ -514,7 +514,7 @@ void filter_free(struct filter *f)
 static bool cmd_value(const struct nvme_cmd *cmd, uint32_t have, uint16_t qid, enum field field,
                       uint64_t *value)
 {
-	const struct sqe_field *f = sqe_fields(qid, cmd->opc);
+	const struct nvme_cmd_field *f = nvme_cmd_fields(qid, cmd->opc);
 	bool lba = f->name != NULL && strstr(f->name, "LBA") != NULL;
 
 	switch (field) {

@@ -76,24 +76,16 @@ static void put_common(struct json *j, const struct rec *r)
 }
 
 /* Does the source carry the field? Of CDW12 it may be the number of blocks only. */
-static bool have_field(const struct sqe_field *f, uint32_t have)
+static bool have_field(const struct nvme_cmd_field *f, uint32_t have)
 {
-	uint32_t need = HAVE_DW(f->dw);
+	uint32_t need = HAVE_DW(f->dword);
 
 	if (f->hi > 31)
-		need |= HAVE_DW(f->dw + 1);
+		need |= HAVE_DW(f->dword + 1);
 	if ((have & need) == need)
 		return true;
-	return f->dw == 12 && f->lo == 0 && f->hi == 15 && (have & HAVE_NLB) &&
+	return f->dword == 12 && f->lo == 0 && f->hi == 15 && (have & HAVE_NLB) &&
 	       strcmp(f->name, "NLB") == 0;
-}
-
-static uint64_t field_bits(const struct nvme_cmd *cmd, const struct sqe_field *f)
-{
-	uint32_t dw[17] = {0}; /* one more for a field that begins in the last */
-
-	memcpy(dw, cmd, sizeof(*cmd));
-	return nvme_bits(dw[f->dw] | (uint64_t)dw[f->dw + 1] << 32, f->hi, f->lo);
 }
 
 void json_lower(char *to, size_t size, const char *name)
@@ -111,7 +103,8 @@ void json_lower(char *to, size_t size, const char *name)
 }
 
 /* Create I/O Submission Queue has a QID and Abort a CID, which are not those of the command. */
-static bool taken(const char *key, const struct sqe_field *first, const struct sqe_field *f)
+static bool taken(const char *key, const struct nvme_cmd_field *first,
+                  const struct nvme_cmd_field *f)
 {
 	static const char *const keys[] = {
 		"event", "number", "time_ns", "ctrlr", "tid",    "file", "func",
@@ -131,17 +124,17 @@ static bool taken(const char *key, const struct sqe_field *first, const struct s
 	return false;
 }
 
-static void put_field(struct json *j, const struct nvme_cmd *cmd, const struct sqe_field *first,
-                      const struct sqe_field *f)
+static void put_field(struct json *j, const struct nvme_cmd *cmd,
+                      const struct nvme_cmd_field *first, const struct nvme_cmd_field *f)
 {
-	uint64_t value = field_bits(cmd, f);
+	uint64_t value = nvme_cmd_field_get(f, cmd);
 	char name[48], key[64];
 
 	json_lower(name, sizeof(name), f->name);
 	if (!taken(name, first, f))
 		snprintf(key, sizeof(key), "%s", name);
 	else
-		snprintf(key, sizeof(key), "cdw%u_%s", (unsigned)f->dw, name);
+		snprintf(key, sizeof(key), "cdw%u_%s", (unsigned)f->dword, name);
 	if (f->hi > 31)
 		json_hex(j, key, value);
 	else
@@ -153,18 +146,16 @@ static void put_field(struct json *j, const struct nvme_cmd *cmd, const struct s
 /* The dwords that depend on the opcode: those without fields as they are. */
 static void put_cdw10_15(struct json *j, const struct rec *r)
 {
-	const struct sqe_field *first = NULL, *f;
+	const struct nvme_cmd_field *first = NULL, *f;
 	uint32_t dw[16], named = 0;
 	unsigned i;
 	char key[8];
 
 	memcpy(dw, &r->cmd, sizeof(dw));
 	if ((r->cmd_have & HAVE_OPC) && ((r->has & HAS_QID) || r->cmd.opc == NVME_OPC_FABRIC))
-		first = sqe_fields(r->has & HAS_QID ? r->qid : 0, r->cmd.opc);
+		first = nvme_cmd_fields(r->has & HAS_QID ? r->qid : 0, r->cmd.opc);
 	for (f = first; f != NULL && f->name != NULL; f++) {
-		if (f->dw > 15)
-			continue;
-		named |= HAVE_DW(f->dw) | (f->hi > 31 ? HAVE_DW(f->dw + 1) : 0);
+		named |= HAVE_DW(f->dword) | (f->hi > 31 ? HAVE_DW(f->dword + 1) : 0);
 		if (have_field(f, r->cmd_have))
 			put_field(j, &r->cmd, first, f);
 	}

@@ -265,21 +265,10 @@ int style_format_cmd(char *buf, size_t size, int style, uint16_t qid, const stru
 int style_format_cpl(char *buf, size_t size, int style, uint16_t qid, const struct nvme_cpl *cpl,
                      bool fabrics);
 
-/* The fields of a command or completion by their spec names: CDW10 and up depend on the opcode. */
-struct sqe_field {
-	uint8_t dw, hi,
-		lo;       /* dword of the SQE, bits in it; hi 63: the dword behind it too (SLBA) */
-	const char *name; /* "SLBA", "NLB", "CNS", ... as in the specification */
-	const char *what; /* its title, for -H and --explain */
-};
-/* The fields of CDW10 to CDW15 of an opcode on a queue, ended by name NULL. (fields.c) */
-const struct sqe_field *sqe_fields(uint16_t qid, uint8_t opc);
-/* The value of a field, of one or two dwords. (fields.c) */
-uint64_t sqe_field_get(const struct sqe_field *f, const struct nvme_cmd *cmd);
 /* "[Base 2.1 §5.1.13: Identify command]": where the specification describes it. (fields.c) */
 const char *opc_citation(uint16_t qid, uint8_t opc);
 /* What a field's value means, "" where it is just a number. (fields.c) */
-int sqe_field_value(char *buf, size_t size, const struct sqe_field *f, uint16_t qid,
+int cmd_field_value(char *buf, size_t size, const struct nvme_cmd_field *f, uint16_t qid,
                     const struct nvme_cmd *cmd);
 
 /*

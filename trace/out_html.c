@@ -486,21 +486,18 @@ static void put_dptr(FILE *out, bool *first, const struct bar *b)
 
 static void put_command_dwords(FILE *out, bool *first, uint16_t qid, const struct bar *b)
 {
-	const struct sqe_field *f = sqe_fields(qid, b->cmd.opc);
+	const struct nvme_cmd_field *f = nvme_cmd_fields(qid, b->cmd.opc);
 	char text[256], name[64];
 
-	for (; f != NULL && f->name != NULL; f++) {
-		if ((b->have & HAVE_DW(f->dw)) == 0 &&
+	for (; f->name != NULL; f++) {
+		if ((b->have & HAVE_DW(f->dword)) == 0 &&
 		    ((b->have & HAVE_NLB) == 0 || strcmp(f->name, "NLB") != 0))
 			continue;
 		text[0] = '\0';
-		sqe_field_value(text, sizeof(text), f, qid, &b->cmd);
+		cmd_field_value(text, sizeof(text), f, qid, &b->cmd);
 		snprintf(name, sizeof(name), "%s", f->name);
-		put_row(out, first, name,
-		        text[0] != '\0'   ? text
-		        : f->what != NULL ? f->what
-		                          : "",
-		        "%" PRIx64 "h", sqe_field_get(f, &b->cmd));
+		put_row(out, first, name, text[0] != '\0' ? text : f->what, "%" PRIx64 "h",
+		        nvme_cmd_field_get(f, &b->cmd));
 	}
 }
 

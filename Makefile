@@ -229,7 +229,7 @@ MUSL_STAGES  := $(CROSS_TESTS:%=other/musl/%)
 WASM_STAGES  := other/wasm/hello_world
 OTHER_STAGES := $(MUSL_STAGES) $(WASM_STAGES)
 LINT_HEADER  := lint/others lint/gcc lint/g++ lint/clang lint/clang++
-LINT_STAGES  := lint/cppcheck $(LINT_HEADER) lint/format
+LINT_STAGES  := lint/cppcheck $(LINT_HEADER) lint/format lint/order
 
 .PHONY: test check asan tsan cross other fuzz vmtest lint lint-header
 .PHONY: $(VM_STAGES) $(FUZZ_STAGES) $(TSAN_STAGES) $(CHECK_STAGES) $(ASAN_STAGES) $(CROSS_STAGES) $(OTHER_STAGES) $(LINT_STAGES)
@@ -305,6 +305,9 @@ SOURCES := nvme.h $(wildcard examples/*.[ch] tests/*.[ch] tests/cross/*.h tools/
 
 lint/format:
 	$(STAGE) clang-format --dry-run --Werror $(SOURCES)
+
+lint/order:
+	$(STAGE) tests/order --test
 
 lint/cppcheck:
 	$(STAGE) cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr $(INCLUDES) \

@@ -77,8 +77,9 @@ $(B)/%: examples/%.c $(RECIPE) | $(B)
 $(B)/trace/%.o: trace/%.c $(RECIPE) | $(B)/trace
 	$(CC) $(BUILD_C) $(CFLAGS) -c $< -o $@
 
+# Of nvme.h it takes names and texts only: no library.
 $(B)/nvtrace: $(TRACE:%=$(B)/trace/%.o)
-	$(CC) $(CFLAGS) $^ -o $@ $(LDFLAGS) $(LIBS)
+	$(CC) $(CFLAGS) $^ -o $@ $(LDFLAGS) $(LDLIBS)
 
 # gcc, because the walkthroughs show where its code goes line by line.
 $(B)/debug/%: examples/%.c $(RECIPE) | $(B)/debug
@@ -106,7 +107,7 @@ $(B)/asan/%: examples/%.c $(RECIPE) | $(B)/asan
 	$(CC) $(BUILD_C) -O1 -g $(SAN) $< -o $@ $(LDFLAGS) $(LIBS)
 
 $(B)/asan/nvtrace: $(TRACE:%=$(B)/asan/%.o)
-	$(CC) $(SAN) $^ -o $@ $(LDFLAGS) $(LIBS)
+	$(CC) $(SAN) $^ -o $@ $(LDFLAGS) $(LDLIBS)
 
 $(B)/tsan/%: tests/%.c $(RECIPE) | $(B)/tsan
 	$(CC) $(BUILD_C) -O1 -g -fsanitize=thread $< -o $@ $(LDFLAGS) -lcmocka $(LIBS)
@@ -307,7 +308,7 @@ lint/format:
 	$(STAGE) clang-format --dry-run --Werror $(SOURCES)
 
 lint/order:
-	$(STAGE) tests/order --test
+	$(STAGE) sh -c 'tests/order --test && tests/order nvme.h'
 
 lint/cppcheck:
 	$(STAGE) cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr $(INCLUDES) \

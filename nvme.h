@@ -4,8 +4,7 @@
  *
  * It drives an NVMe controller from an ordinary Linux process, through VFIO: it maps the
  * registers, enables the controller, identifies it, creates queue pairs, builds PRP lists, rings
- * doorbells and reaps completions. There is no framework below it and no thread behind it. Read
- * from top to bottom, the file follows a command on its way over the wire.
+ * doorbells and reaps completions. There is no framework below it and no thread behind it.
  *
  * Do this in ONE C or C++ file, before any other #include, to create the implementation:
  *
@@ -31,31 +30,50 @@
  *
  * WARNING: a driver in user space can destroy the data on a disk as surely as the kernel can.
  *
- * CONTENTS (search for the tag)
+ * THREE BOOKS (search for the tag)
+ *
+ * Book 1, THE DRIVER: everything between the caller and the wire, for attach, identify, queue
+ * pairs, read, write, flush and detach. To be read in an evening, from >>state on; what stands
+ * before that is to be skimmed.
  *	>>options   compile-time options, versions, includes
- *	>>spec      what the specification lays down: registers, SQE, CQE, structures, codes
- *	>>api       the functions of this driver
+ *	>>spec      the part of the specification that the driver uses
+ *	>>api       the functions of this book, and the rules for all
  *	   the implementation, in the order of the wire:
- *	>>text      commands, completions and registers as text
- *	>>trace     the flight recorder: everything that happens, in a file
- *	>>log       the debug log
- *	>>pci       finding controllers, with libpci
- *	>>vfio      getting at one of them: container, group, device, BAR0, bus master
- *	>>state     what the driver remembers
- *	>>dma       memory that the controller can reach, and its address there (IOVA)
+ *	>>state     what the driver remembers: who writes and who reads it
+ *	>>hooks     what this book calls in the other two
  *	>>regs      reading and writing registers
+ *	>>dma       memory that the controller can reach, and its address there (IOVA)
  *	>>queue     submission and completion queues: rings, phase, doorbells
  *	>>prp       describing a buffer to the controller: PRP1, PRP2, PRP lists
  *	>>submit    one command from the caller to the doorbell
- *	>>complete  one completion from the ring to the caller
- *	>>ctrlr     reset, enable, identify, queue creation, shutdown
+ *	>>complete  one completion from the ring to the caller; waiting for one
+ *	>>enable    reset and enable
+ *	>>identify  who it is, and which namespaces it has
+ *	>>qpair     creating and deleting I/O queue pairs
  *	>>attach    the beginning and the end
- *	>>io        read, write, flush, passthrough; blocking helpers
+ *	>>io        read, write, flush
+ *	>>pci       finding controllers, with libpci
+ *	>>vfio      getting at one of them: container, group, device, BAR0, bus master
+ *
+ * Book 2, MORE OF NVME: to be searched by tag.
+ *	>>codes     all other registers, structures and codes of the specification
+ *	>>more      the functions of this book
+ *	   the implementation:
+ *	>>options-check, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>format, >>getters
+ *
+ * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
+ *	>>text      names of codes; commands, completions and registers as text
+ *	>>trace     the flight recorder: everything that happens, in a file
+ *	   the implementation:
+ *	>>names, >>words, >>fields, >>log, >>recorder, >>records, >>explain, >>platform
  *	>>licence
  *
  * How the comments cite: [Base 2.1 §3.1.4.5: Controller Configuration] is the NVM Express Base
  * Specification 2.1, [NVM 1.1 ...] the NVM Command Set Specification 1.1, [PCIe 1.1 ...] the NVMe
  * over PCIe Transport Specification 1.1. Section numbers move between revisions, titles do not.
+ *
+ * Names: nvme_x is public, nvme__x the driver's own. Functions that readers of SPDK know bear the
+ * name that they have there (nvme_qpair_construct, nvme_ring_sq_doorbell), private as they are.
  *
  * Words used throughout:
  *	SQ, CQ    submission queue and completion queue: two rings in host memory
@@ -68,20 +86,28 @@
  *	NSID      namespace id, from 1: a namespace is what other disks call the disk
  */
 
+/* ############################################################################################
+ * BOOK 1: THE DRIVER
+ * ############################################################################################ */
+
 /* ============================================================================================
  * >>options
  *
  * Define before the #include, where the implementation is created:
  *	NVME_STATIC           make every function static (several copies in one program are fine)
+ *	NVME_TEXT_ONLY        names, texts and structures without the driver, for decoders: nothing
+ *	                      of Linux, of VFIO or of libpci is needed
+ *	NVME_NO_VFIO          the driver without VFIO and PCI, for device tables of one's own (see
+ *	                      struct nvme_dev_ops): neither libpci nor Linux's headers are needed,
+ *	                      but C11 and POSIX with gcc or clang; nvme_pci_enumerate() is missing.
+ *	                      WebAssembly (wasm32-wasi) needs this and NVME_NO_TRACE
+ *	NVME_NO_TRACE         leave the flight recorder out
  *	NVME_ASSERT(x)        checks of the driver's own logic; default assert()
  *	NVME_CALLOC(n, size), NVME_FREE(p)
  *	                      memory for the driver's own bookkeeping; never seen by the device
- *	NVME_LOG(level, line) where finished log lines go when the options hold no callback;
+ *	NVME_LOG_LINE(level, line)
+ *	                      where finished log lines go when the options hold no callback;
  *	                      default: standard error
- *	NVME_NO_TRACE         leave the flight recorder out
- *	NVME_NO_VFIO          the driver for device tables of one's own: without >>pci and >>vfio it
- *	                      needs no libpci and no header of Linux's, but C11 and POSIX.
- *	                      WebAssembly (wasm32-wasi) needs this and NVME_NO_TRACE
  *	NVME_WMB(), NVME_RMB()
  *	                      the memory barriers of >>regs, for a processor not listed there
  *	NVMEDEF               what stands before every function; default extern, or static. In a
@@ -133,8 +159,9 @@ extern "C" {
 /* ============================================================================================
  * >>spec
  *
- * What the NVM Express specifications define: registers, queue entries, data structures and codes.
- * No policy and no state here, only names for bits and bytes.
+ * What the NVM Express specifications define, as far as this driver needs it: registers, queue
+ * entries, data structures and codes. No policy and no state here, only names for bits and bytes.
+ * The rest is in >>codes.
  *
  * All multi-byte values are little-endian, in registers and in memory [Base 2.1 §1.4.3: Byte
  * order]; the structures below are used as they are, so the host must be little-endian too.
@@ -181,42 +208,22 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
 #define NVME_GET64(v, ...) nvme_bits((uint64_t)(v), __VA_ARGS__)
 #define NVME_SET64(x, ...) nvme_field((uint64_t)(x), __VA_ARGS__)
 
-/* ---- registers ------------------------------------------------------------------------------ */
+/* ---- registers ---- */
 
 /*
  * Byte offsets of the controller registers in BAR0. The spec calls them properties, because
- * fabrics have them too. CAP, ASQ, ACQ, BPMBL and CMBMSC are 64 bits wide, the others 32.
- * A controller that is gone reads as all ones, which is no valid value of CSTS.
+ * fabrics have them too. CAP, ASQ and ACQ are 64 bits wide, the others 32. A controller that is
+ * gone reads as all ones, which is no valid value of CSTS.
  * [Base 2.1 §3.1.4: Controller properties]
  */
 #define NVME_REG_CAP       0x00   /* Controller Capabilities (64 bits, read only) */
 #define NVME_REG_VS        0x08   /* Version (read only) */
-#define NVME_REG_INTMS     0x0c   /* Interrupt Mask Set (pin and MSI only, not MSI-X) */
-#define NVME_REG_INTMC     0x10   /* Interrupt Mask Clear (pin and MSI only, not MSI-X) */
 #define NVME_REG_CC        0x14   /* Controller Configuration */
 #define NVME_REG_CSTS      0x1c   /* Controller Status */
-#define NVME_REG_NSSR      0x20   /* NVM Subsystem Reset */
 #define NVME_REG_AQA       0x24   /* Admin Queue Attributes */
 #define NVME_REG_ASQ       0x28   /* Admin Submission Queue Base Address (64 bits) */
 #define NVME_REG_ACQ       0x30   /* Admin Completion Queue Base Address (64 bits) */
-#define NVME_REG_CMBLOC    0x38   /* Controller Memory Buffer Location */
-#define NVME_REG_CMBSZ     0x3c   /* Controller Memory Buffer Size */
-#define NVME_REG_BPINFO    0x40   /* Boot Partition Information */
-#define NVME_REG_BPRSEL    0x44   /* Boot Partition Read Select */
-#define NVME_REG_BPMBL     0x48   /* Boot Partition Memory Buffer Location (64 bits) */
-#define NVME_REG_CMBMSC    0x50   /* Controller Memory Buffer Memory Space Control (64 bits) */
-#define NVME_REG_CMBSTS    0x58   /* Controller Memory Buffer Status */
-#define NVME_REG_CMBEBS    0x5c   /* Controller Memory Buffer Elasticity Buffer Size */
-#define NVME_REG_CMBSWTP   0x60   /* Controller Memory Buffer Sustained Write Throughput */
-#define NVME_REG_NSSD      0x64   /* NVM Subsystem Shutdown */
 #define NVME_REG_CRTO      0x68   /* Controller Ready Timeouts */
-#define NVME_REG_PMRCAP    0xe00  /* Persistent Memory Region Capabilities */
-#define NVME_REG_PMRCTL    0xe04  /* Persistent Memory Region Control */
-#define NVME_REG_PMRSTS    0xe08  /* Persistent Memory Region Status */
-#define NVME_REG_PMREBS    0xe0c  /* Persistent Memory Region Elasticity Buffer Size */
-#define NVME_REG_PMRSWTP   0xe10  /* Persistent Memory Region Sustained Write Throughput */
-#define NVME_REG_PMRMSCL   0xe14  /* Persistent Memory Region Memory Space Control Lower */
-#define NVME_REG_PMRMSCU   0xe18  /* Persistent Memory Region Memory Space Control Upper */
 #define NVME_REG_DOORBELLS 0x1000 /* the first doorbell: SQ0TDBL, the admin submission queue */
 
 /*
@@ -330,36 +337,6 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
 #define NVME_ACQ_ACQB       63, 12
 #define NVME_AQ_MAX_ENTRIES 4096u /* of an admin queue, either kind */
 
-/* Magic values that trigger when written; any other value does nothing.
- * [Base 2.1 §3.1.4.7, Fig. 43: NVM Subsystem Reset], [Base 2.1: NVM Subsystem Shutdown] */
-#define NVME_NSSR_NSSRC  0x4e564d65u /* "NVMe": reset the NVM subsystem */
-#define NVME_NSSD_NORMAL 0x4e726d6cu /* "Nrml": normal shutdown of the NVM subsystem */
-#define NVME_NSSD_ABRUPT 0x41627270u /* "Abrp": abrupt shutdown of the NVM subsystem */
-
-/*
- * CMBLOC, CMBSZ: memory inside the controller that may hold queues and data. The offset counts
- * in the unit that CMBSZ.SZU gives: 0 is 4 KiB, each step is 16 times more, 6 is 64 GiB.
- * [Base 2.1: Controller Memory Buffer Location], [Base 2.1: Controller Memory Buffer Size]
- */
-#define NVME_CMBLOC_BIR     2, 0   /* number of the BAR that holds the buffer */
-#define NVME_CMBLOC_CQMMS   3, 3   /* queue in more than one memory supported */
-#define NVME_CMBLOC_CQPDS   4, 4   /* discontiguous queues supported */
-#define NVME_CMBLOC_CDPMLS  5, 5   /* pointer lists and data may mix memories */
-#define NVME_CMBLOC_CDPCILS 6, 6   /* pointer list and command independent */
-#define NVME_CMBLOC_CDMMMS  7, 7   /* data and metadata may mix memories */
-#define NVME_CMBLOC_CQDA    8, 8   /* queue dword alignment */
-#define NVME_CMBLOC_OFST    31, 12 /* offset in that BAR, unit from CMBSZ.SZU */
-#define NVME_CMBSZ_SQS      0, 0   /* submission queues may be there */
-#define NVME_CMBSZ_CQS      1, 1   /* completion queues may be there */
-#define NVME_CMBSZ_LISTS    2, 2   /* PRP and SGL lists may be there */
-#define NVME_CMBSZ_RDS      3, 3   /* data of reads may be there */
-#define NVME_CMBSZ_WDS      4, 4   /* data of writes may be there */
-#define NVME_CMBSZ_SZU      11, 8  /* size unit: 4096 << (4 * SZU) bytes */
-#define NVME_CMBSZ_SZ       31, 12 /* size in that unit, 0: no buffer */
-#define NVME_CMBMSC_CRE     0, 0   /* capabilities registers enabled */
-#define NVME_CMBMSC_CMSE    1, 1   /* memory space enabled */
-#define NVME_CMBMSC_CBA     63, 12 /* controller base address, 4096 bytes */
-
 /*
  * CRTO: how long becoming ready may take, for media that need more than the 127.5 s that CAP.TO can
  * say. CRWMT is valid if CAP.CRMS has CRWMS and bounds the wait of a host that leaves CC.CRIME 0;
@@ -371,7 +348,7 @@ static inline uint64_t nvme_field(uint64_t value, unsigned hi, unsigned lo)
 #define NVME_CRTO_CRWMT 15, 0  /* ready with media timeout, 500 ms */
 #define NVME_CRTO_CRIMT 31, 16 /* ready independent of media timeout, 500 ms */
 
-/* ---- queue entries -------------------------------------------------------------------------- */
+/* ---- queue entries ---- */
 
 /*
  * SGL descriptor, 16 bytes: one piece of a scatter gather list, or a pointer to a list (segment)
@@ -388,28 +365,6 @@ struct nvme_sgl_desc {
 NVME__SIZE(struct nvme_sgl_desc, 16);
 NVME__AT(struct nvme_sgl_desc, len, 8);
 NVME__AT(struct nvme_sgl_desc, id, 15);
-
-#define NVME_SGL_TYPE    7, 4
-#define NVME_SGL_SUBTYPE 3, 0
-#define NVME_SGL_ID(type, subtype) \
-	((uint8_t)(((unsigned)(type) << 4 | (unsigned)(subtype)) & 0xffu))
-
-enum nvme_sgl_type {
-	NVME_SGL_TYPE_DATA_BLOCK = 0x0,       /* points to data */
-	NVME_SGL_TYPE_BIT_BUCKET = 0x1,       /* len bytes of a read are thrown away */
-	NVME_SGL_TYPE_SEGMENT = 0x2,          /* points to a list that is not the last one */
-	NVME_SGL_TYPE_LAST_SEGMENT = 0x3,     /* points to the last list */
-	NVME_SGL_TYPE_KEYED_DATA_BLOCK = 0x4, /* fabrics: data behind a key */
-	NVME_SGL_TYPE_TRANSPORT_DATA_BLOCK = 0x5,
-	NVME_SGL_TYPE_VENDOR_SPECIFIC = 0xf,
-};
-
-enum nvme_sgl_subtype {
-	NVME_SGL_SUBTYPE_ADDRESS = 0x0,
-	NVME_SGL_SUBTYPE_OFFSET = 0x1,
-	NVME_SGL_SUBTYPE_TRANSPORT = 0xa,
-	NVME_SGL_SUBTYPE_INVALIDATE_KEY = 0xf,
-};
 
 /*
  * PRP: where the data is, as page addresses. prp1 is the first byte of the data and may point
@@ -518,428 +473,49 @@ static inline bool nvme_cpl_is_error(const struct nvme_cpl *cpl)
 	return nvme_bits(cpl->status, 11, 1) != 0;
 }
 
-/* ---- opcodes -------------------------------------------------------------------------------- */
+/* ---- opcodes and other codes ---- */
 
-/* Opcodes on queue 0. C0h to FFh are vendor specific. [Base 2.1: Admin Command Set] */
-enum nvme_admin_opc {
+/*
+ * The commands that the driver sends of its own accord; the others are in >>codes. An opcode means
+ * one thing on queue 0, the admin queue, and another on I/O queues.
+ * [Base 2.1: Admin Command Set], [Base 2.1 §7.2: Flush], [NVM 1.1: I/O commands]
+ */
+enum nvme_opc {
+	/* on queue 0 */
 	NVME_OPC_DELETE_IO_SQ = 0x00,
 	NVME_OPC_CREATE_IO_SQ = 0x01,
-	NVME_OPC_GET_LOG_PAGE = 0x02,
 	NVME_OPC_DELETE_IO_CQ = 0x04,
 	NVME_OPC_CREATE_IO_CQ = 0x05,
 	NVME_OPC_IDENTIFY = 0x06,
-	NVME_OPC_ABORT = 0x08,
 	NVME_OPC_SET_FEATURES = 0x09,
-	NVME_OPC_GET_FEATURES = 0x0a,
-	NVME_OPC_ASYNC_EVENT_REQUEST = 0x0c,
-	NVME_OPC_NS_MANAGEMENT = 0x0d,
-	NVME_OPC_FIRMWARE_COMMIT = 0x10,
-	NVME_OPC_FIRMWARE_IMAGE_DOWNLOAD = 0x11,
-	NVME_OPC_DEVICE_SELF_TEST = 0x14,
-	NVME_OPC_NS_ATTACHMENT = 0x15,
-	NVME_OPC_KEEP_ALIVE = 0x18,
-	NVME_OPC_DIRECTIVE_SEND = 0x19,
-	NVME_OPC_DIRECTIVE_RECEIVE = 0x1a,
-	NVME_OPC_VIRTUALIZATION_MANAGEMENT = 0x1c,
-	NVME_OPC_NVME_MI_SEND = 0x1d,
-	NVME_OPC_NVME_MI_RECEIVE = 0x1e,
-	NVME_OPC_CAPACITY_MANAGEMENT = 0x20,
-	NVME_OPC_DISCOVERY_INFO_MANAGEMENT = 0x21,
-	NVME_OPC_FABRIC_ZONING_RECEIVE = 0x22,
-	NVME_OPC_LOCKDOWN = 0x24,
-	NVME_OPC_FABRIC_ZONING_LOOKUP = 0x25,
-	NVME_OPC_CLEAR_EXPORTED_CONFIG = 0x28,
-	NVME_OPC_FABRIC_ZONING_SEND = 0x29,
-	NVME_OPC_CREATE_EXPORTED_SUBSYSTEM = 0x2a,
-	NVME_OPC_MANAGE_EXPORTED_SUBSYSTEM = 0x2d,
-	NVME_OPC_MANAGE_EXPORTED_NS = 0x31,
-	NVME_OPC_MANAGE_EXPORTED_PORT = 0x35,
-	NVME_OPC_SEND_DISCOVERY_LOG_PAGE = 0x39,
-	NVME_OPC_TRACK_SEND = 0x3d,
-	NVME_OPC_TRACK_RECEIVE = 0x3e,
-	NVME_OPC_MIGRATION_SEND = 0x41,
-	NVME_OPC_MIGRATION_RECEIVE = 0x42,
-	NVME_OPC_CONTROLLER_DATA_QUEUE = 0x45,
-	NVME_OPC_DOORBELL_BUFFER_CONFIG = 0x7c,
-	NVME_OPC_FABRIC = 0x7f, /* on any queue; the fabrics command type is SQE byte 4 */
-	NVME_OPC_FORMAT_NVM = 0x80,
-	NVME_OPC_SECURITY_SEND = 0x81,
-	NVME_OPC_SECURITY_RECEIVE = 0x82,
-	NVME_OPC_SANITIZE = 0x84,
-	NVME_OPC_LOAD_PROGRAM = 0x85, /* 85h, 88h, 89h: Computational Programs command set */
-	NVME_OPC_GET_LBA_STATUS = 0x86,
-	NVME_OPC_PROGRAM_ACTIVATION_MANAGEMENT = 0x88,
-	NVME_OPC_MEMORY_RANGE_SET_MANAGEMENT = 0x89,
-	NVME_OPC_OCSSD_GEOMETRY = 0xe2, /* Open-Channel SSD, vendor specific range */
-};
-
-/* Opcodes on queues 1 and up. [Base 2.1 §7.2: Flush], [NVM 1.1: I/O commands], [ZNS: commands] */
-enum nvme_io_opc {
+	/* on the others */
 	NVME_OPC_FLUSH = 0x00,
 	NVME_OPC_WRITE = 0x01,
 	NVME_OPC_READ = 0x02,
-	NVME_OPC_WRITE_UNCORRECTABLE = 0x04,
-	NVME_OPC_COMPARE = 0x05,
-	NVME_OPC_KV_LIST = 0x06, /* 06h, 10h, 14h: Key Value; 01h is Store there, 02h Retrieve */
-	NVME_OPC_WRITE_ZEROES = 0x08,
-	NVME_OPC_DATASET_MANAGEMENT = 0x09,
-	NVME_OPC_VERIFY = 0x0c,
-	NVME_OPC_RESERVATION_REGISTER = 0x0d,
-	NVME_OPC_RESERVATION_REPORT = 0x0e,
-	NVME_OPC_KV_DELETE = 0x10,
-	NVME_OPC_RESERVATION_ACQUIRE = 0x11,
-	NVME_OPC_IO_MANAGEMENT_RECEIVE = 0x12,
-	NVME_OPC_KV_EXIST = 0x14,
-	NVME_OPC_RESERVATION_RELEASE = 0x15,
-	NVME_OPC_CANCEL = 0x18,
-	NVME_OPC_COPY = 0x19,
-	NVME_OPC_IO_MANAGEMENT_SEND = 0x1d,
-	NVME_OPC_ZONE_MANAGEMENT_SEND = 0x79,
-	NVME_OPC_ZONE_MANAGEMENT_RECEIVE = 0x7a,
-	NVME_OPC_ZONE_APPEND = 0x7d,
-	NVME_OPC_OCSSD_VECTOR_RESET = 0x90, /* Open-Channel SSD, vendor specific range */
-	NVME_OPC_OCSSD_VECTOR_WRITE = 0x91,
-	NVME_OPC_OCSSD_VECTOR_READ = 0x92,
-	NVME_OPC_OCSSD_VECTOR_COPY = 0x93,
 };
 
-/* Fabrics command types, SQE byte 4 when the opcode is 7Fh. [Base 2.1: Fabrics Command Set] */
-enum nvme_fabrics_type {
-	NVME_FABRICS_PROPERTY_SET = 0x00,
-	NVME_FABRICS_CONNECT = 0x01,
-	NVME_FABRICS_PROPERTY_GET = 0x04,
-	NVME_FABRICS_AUTHENTICATION_SEND = 0x05,
-	NVME_FABRICS_AUTHENTICATION_RECEIVE = 0x06,
-	NVME_FABRICS_DISCONNECT = 0x08,
+/*
+ * What Identify returns: Controller or Namespace Structure, CDW10 [7:0]; always 4096 bytes. The
+ * others are enum nvme_id_cns in >>codes. [Base 2.1 §5.1.13, Fig. 310: CNS Values]
+ */
+enum {
+	/* struct nvme_id_ns */
+	NVME_ID_CNS_NS = 0x00,
+	/* struct nvme_id_ctrlr */
+	NVME_ID_CNS_CTRLR = 0x01,
+	/* struct nvme_ns_list; not in NVMe 1.0 */
+	NVME_ID_CNS_ACTIVE_NS_LIST = 0x02,
 };
 
-/* Feature identifiers of Set and Get Features, CDW10 [7:0]. C0h to FFh are vendor specific.
- * [Base 2.1: Feature Identifiers] */
-enum nvme_feat {
-	NVME_FEAT_ARBITRATION = 0x01,
-	NVME_FEAT_POWER_MANAGEMENT = 0x02,
-	NVME_FEAT_LBA_RANGE_TYPE = 0x03,
-	NVME_FEAT_TEMPERATURE_THRESHOLD = 0x04,
-	NVME_FEAT_ERROR_RECOVERY = 0x05,
-	NVME_FEAT_VOLATILE_WRITE_CACHE = 0x06,
+/*
+ * The feature that every driver sets; the others are enum nvme_feat. [Base 2.1: Feature
+ * Identifiers]
+ */
+enum {
 	NVME_FEAT_NUMBER_OF_QUEUES = 0x07,
-	NVME_FEAT_INTERRUPT_COALESCING = 0x08,
-	NVME_FEAT_INTERRUPT_VECTOR_CONFIG = 0x09,
-	NVME_FEAT_WRITE_ATOMICITY = 0x0a,
-	NVME_FEAT_ASYNC_EVENT_CONFIG = 0x0b,
-	NVME_FEAT_AUTO_POWER_STATE_TRANSITION = 0x0c,
-	NVME_FEAT_HOST_MEM_BUFFER = 0x0d,
-	NVME_FEAT_TIMESTAMP = 0x0e,
-	NVME_FEAT_KEEP_ALIVE_TIMER = 0x0f,
-	NVME_FEAT_HOST_THERMAL_MANAGEMENT = 0x10,
-	NVME_FEAT_NON_OP_POWER_STATE_CONFIG = 0x11,
-	NVME_FEAT_READ_RECOVERY_LEVEL = 0x12,
-	NVME_FEAT_PREDICTABLE_LATENCY_CONFIG = 0x13,
-	NVME_FEAT_PREDICTABLE_LATENCY_WINDOW = 0x14,
-	NVME_FEAT_LBA_STATUS_INTERVAL = 0x15,
-	NVME_FEAT_HOST_BEHAVIOR = 0x16,
-	NVME_FEAT_SANITIZE_CONFIG = 0x17,
-	NVME_FEAT_ENDURANCE_GROUP_EVENT = 0x18,
-	NVME_FEAT_IO_COMMAND_SET_PROFILE = 0x19,
-	NVME_FEAT_SPINUP_CONTROL = 0x1a,
-	NVME_FEAT_POWER_LOSS_SIGNALING = 0x1b,
-	NVME_FEAT_PERFORMANCE_CHARACTERISTICS = 0x1c,
-	NVME_FEAT_FDP = 0x1d,
-	NVME_FEAT_FDP_EVENTS = 0x1e,
-	NVME_FEAT_NS_ADMIN_LABEL = 0x1f,
-	NVME_FEAT_KEY_VALUE_CONFIG = 0x20,
-	NVME_FEAT_CONTROLLER_DATA_QUEUE = 0x21,
-	NVME_FEAT_EMBEDDED_MGMT_ADDRESS = 0x78,
-	NVME_FEAT_HOST_MGMT_AGENT_ADDRESS = 0x79,
-	NVME_FEAT_ENHANCED_CTRLR_METADATA = 0x7d,
-	NVME_FEAT_CTRLR_METADATA = 0x7e,
-	NVME_FEAT_NS_METADATA = 0x7f,
-	NVME_FEAT_SOFTWARE_PROGRESS_MARKER = 0x80,
-	NVME_FEAT_HOST_IDENTIFIER = 0x81,
-	NVME_FEAT_HOST_RESERVE_MASK = 0x82,
-	NVME_FEAT_HOST_RESERVE_PERSIST = 0x83,
-	NVME_FEAT_NS_WRITE_PROTECTION = 0x84,
-	NVME_FEAT_BOOT_PARTITION_WRITE_PROTECTION = 0x85,
 };
 
-/* Log page identifiers, Get Log Page CDW10 [7:0]. C0h to FFh are vendor specific.
- * [Base 2.1 §5.1.12, Fig. 202: Log Page Identifiers] */
-enum nvme_log_page {
-	NVME_LOG_PAGE_SUPPORTED = 0x00,
-	NVME_LOG_PAGE_ERROR = 0x01,           /* struct nvme_error_log_entry[] */
-	NVME_LOG_PAGE_SMART = 0x02,           /* struct nvme_smart_log */
-	NVME_LOG_PAGE_FIRMWARE_SLOT = 0x03,   /* struct nvme_fw_slot_log */
-	NVME_LOG_PAGE_CHANGED_NS_LIST = 0x04, /* struct nvme_ns_list */
-	NVME_LOG_PAGE_COMMAND_EFFECTS = 0x05,
-	NVME_LOG_PAGE_DEVICE_SELF_TEST = 0x06,
-	NVME_LOG_PAGE_TELEMETRY_HOST = 0x07,
-	NVME_LOG_PAGE_TELEMETRY_CTRLR = 0x08,
-	NVME_LOG_PAGE_ENDURANCE_GROUP = 0x09,
-	NVME_LOG_PAGE_PREDICTABLE_LATENCY = 0x0a,
-	NVME_LOG_PAGE_PREDICTABLE_LATENCY_AGG = 0x0b,
-	NVME_LOG_PAGE_ANA = 0x0c,
-	NVME_LOG_PAGE_PERSISTENT_EVENT = 0x0d,
-	NVME_LOG_PAGE_LBA_STATUS = 0x0e,
-	NVME_LOG_PAGE_ENDURANCE_GROUP_EVENT = 0x0f,
-	NVME_LOG_PAGE_MEDIA_UNIT_STATUS = 0x10,
-	NVME_LOG_PAGE_CAPACITY_CONFIG_LIST = 0x11,
-	NVME_LOG_PAGE_FEATURE_EFFECTS = 0x12,
-	NVME_LOG_PAGE_MI_COMMAND_EFFECTS = 0x13,
-	NVME_LOG_PAGE_LOCKDOWN = 0x14,
-	NVME_LOG_PAGE_BOOT_PARTITION = 0x15,
-	NVME_LOG_PAGE_ROTATIONAL_MEDIA = 0x16,
-	NVME_LOG_PAGE_DISPERSED_NS = 0x17,
-	NVME_LOG_PAGE_MANAGEMENT_ADDRESS = 0x18,
-	NVME_LOG_PAGE_PHY_RX_EOM = 0x19,
-	NVME_LOG_PAGE_REACHABILITY_GROUPS = 0x1a,
-	NVME_LOG_PAGE_REACHABILITY_ASSOC = 0x1b,
-	NVME_LOG_PAGE_CHANGED_ALLOCATED_NS = 0x1c,
-	NVME_LOG_PAGE_FDP_CONFIGS = 0x20,
-	NVME_LOG_PAGE_FDP_RUH_USAGE = 0x21,
-	NVME_LOG_PAGE_FDP_STATISTICS = 0x22,
-	NVME_LOG_PAGE_FDP_EVENTS = 0x23,
-	NVME_LOG_PAGE_DISCOVERY = 0x70,
-	NVME_LOG_PAGE_HOST_DISCOVERY = 0x71,
-	NVME_LOG_PAGE_AVE_DISCOVERY = 0x72,
-	NVME_LOG_PAGE_PULL_MODEL_DDC = 0x73,
-	NVME_LOG_PAGE_RESERVATION = 0x80,
-	NVME_LOG_PAGE_SANITIZE_STATUS = 0x81,
-	NVME_LOG_PAGE_CHANGED_ZONES = 0xbf,
-};
-
-/* What Identify returns: Controller or Namespace Structure, CDW10 [7:0]; always 4096 bytes.
- * [Base 2.1 §5.1.13, Fig. 310: CNS Values] */
-enum nvme_id_cns {
-	NVME_ID_CNS_NS = 0x00,             /* struct nvme_id_ns */
-	NVME_ID_CNS_CTRLR = 0x01,          /* struct nvme_id_ctrlr */
-	NVME_ID_CNS_ACTIVE_NS_LIST = 0x02, /* struct nvme_ns_list; not in NVMe 1.0 */
-	NVME_ID_CNS_NS_ID_DESC = 0x03,     /* struct nvme_ns_id_desc, each followed by nidl bytes */
-	NVME_ID_CNS_NVM_SET_LIST = 0x04,
-	NVME_ID_CNS_NS_IOCS = 0x05,    /* namespace, specific to a command set (CSI) */
-	NVME_ID_CNS_CTRLR_IOCS = 0x06, /* controller, specific to a command set (CSI) */
-	NVME_ID_CNS_ACTIVE_NS_LIST_IOCS = 0x07,
-	NVME_ID_CNS_NS_INDEPENDENT = 0x08, /* namespace, the same for every command set */
-	NVME_ID_CNS_NS_FORMAT = 0x09,
-	NVME_ID_CNS_NS_FORMAT_IOCS = 0x0a,
-	NVME_ID_CNS_ALLOCATED_NS_LIST = 0x10,
-	NVME_ID_CNS_ALLOCATED_NS = 0x11,
-	NVME_ID_CNS_NS_ATTACHED_CTRLR_LIST = 0x12,
-	NVME_ID_CNS_CTRLR_LIST = 0x13,
-	NVME_ID_CNS_PRIMARY_CTRLR_CAP = 0x14,
-	NVME_ID_CNS_SECONDARY_CTRLR_LIST = 0x15,
-	NVME_ID_CNS_NS_GRANULARITY_LIST = 0x16,
-	NVME_ID_CNS_UUID_LIST = 0x17,
-	NVME_ID_CNS_DOMAIN_LIST = 0x18,
-	NVME_ID_CNS_ENDURANCE_GROUP_LIST = 0x19,
-	NVME_ID_CNS_ALLOCATED_NS_LIST_IOCS = 0x1a,
-	NVME_ID_CNS_ALLOCATED_NS_IOCS = 0x1b,
-	NVME_ID_CNS_IOCS = 0x1c, /* command sets that the controller supports */
-	NVME_ID_CNS_UNDERLYING_NS_LIST = 0x1d,
-	NVME_ID_CNS_PORTS_LIST = 0x1e,
-	NVME_ID_CNS_ALLOCATED_NS_INDEPENDENT = 0x1f,
-	NVME_ID_CNS_CTRLR_STATE_FORMATS = 0x20,
-};
-
-/* Command Set Identifiers, Identify CDW11 [31:24]. [Base 2.1: I/O Command Sets] */
-enum nvme_csi {
-	NVME_CSI_NVM = 0x00, /* NVM (blocks) */
-	NVME_CSI_KV = 0x01,  /* Key Value */
-	NVME_CSI_ZNS = 0x02, /* Zoned Namespaces */
-	NVME_CSI_SLM = 0x03, /* Subsystem Local Memory */
-	NVME_CSI_CP = 0x04,  /* Computational Programs */
-};
-
-/* ---- status codes --------------------------------------------------------------------------- */
-
-/* Status code types: which of the lists below SC is from. [Base 2.1 §4.2.3: Status Field] */
-enum nvme_sct {
-	NVME_SCT_GENERIC = 0,
-	NVME_SCT_COMMAND_SPECIFIC = 1,
-	NVME_SCT_MEDIA_ERROR = 2,
-	NVME_SCT_PATH = 3,
-	NVME_SCT_VENDOR_SPECIFIC = 7,
-};
-
-/* SCT 0: any command. 80h and up depend on the command set. [Base 2.1: Generic Command Status] */
-enum nvme_sc_generic {
-	NVME_SC_SUCCESS = 0x00,
-	NVME_SC_INVALID_OPCODE = 0x01,
-	NVME_SC_INVALID_FIELD = 0x02,
-	NVME_SC_COMMAND_ID_CONFLICT = 0x03,
-	NVME_SC_DATA_TRANSFER_ERROR = 0x04,
-	NVME_SC_ABORTED_POWER_LOSS = 0x05,
-	NVME_SC_INTERNAL_DEVICE_ERROR = 0x06,
-	NVME_SC_ABORTED_BY_REQUEST = 0x07,
-	NVME_SC_ABORTED_SQ_DELETION = 0x08,
-	NVME_SC_ABORTED_FAILED_FUSED = 0x09,
-	NVME_SC_ABORTED_MISSING_FUSED = 0x0a,
-	NVME_SC_INVALID_NAMESPACE_OR_FORMAT = 0x0b,
-	NVME_SC_COMMAND_SEQUENCE_ERROR = 0x0c,
-	NVME_SC_INVALID_SGL_SEG_DESCRIPTOR = 0x0d,
-	NVME_SC_INVALID_NUM_SGL_DESCRIPTORS = 0x0e,
-	NVME_SC_DATA_SGL_LENGTH_INVALID = 0x0f,
-	NVME_SC_METADATA_SGL_LENGTH_INVALID = 0x10,
-	NVME_SC_SGL_DESCRIPTOR_TYPE_INVALID = 0x11,
-	NVME_SC_INVALID_CONTROLLER_MEM_BUF = 0x12,
-	NVME_SC_INVALID_PRP_OFFSET = 0x13,
-	NVME_SC_ATOMIC_WRITE_UNIT_EXCEEDED = 0x14,
-	NVME_SC_OPERATION_DENIED = 0x15,
-	NVME_SC_INVALID_SGL_OFFSET = 0x16,
-	NVME_SC_HOSTID_INCONSISTENT_FORMAT = 0x18,
-	NVME_SC_KEEP_ALIVE_EXPIRED = 0x19,
-	NVME_SC_KEEP_ALIVE_INVALID = 0x1a,
-	NVME_SC_ABORTED_PREEMPT = 0x1b,
-	NVME_SC_SANITIZE_FAILED = 0x1c,
-	NVME_SC_SANITIZE_IN_PROGRESS = 0x1d,
-	NVME_SC_SGL_DATA_BLOCK_GRANULARITY_INVALID = 0x1e,
-	NVME_SC_COMMAND_INVALID_IN_CMB = 0x1f,
-	NVME_SC_NAMESPACE_IS_PROTECTED = 0x20,
-	NVME_SC_COMMAND_INTERRUPTED = 0x21,
-	NVME_SC_TRANSIENT_TRANSPORT_ERROR = 0x22,
-	NVME_SC_PROHIBITED_BY_LOCKDOWN = 0x23,
-	NVME_SC_ADMIN_MEDIA_NOT_READY = 0x24,
-	NVME_SC_INVALID_KEY_TAG = 0x25,
-	NVME_SC_HOST_DISPERSED_NS_DISABLED = 0x26,
-	NVME_SC_HOST_ID_NOT_INITIALIZED = 0x27,
-	NVME_SC_INCORRECT_KEY = 0x28,
-	NVME_SC_FDP_DISABLED = 0x29,
-	NVME_SC_INVALID_PLACEMENT_HANDLE_LIST = 0x2a,
-	NVME_SC_LBA_OUT_OF_RANGE = 0x80,
-	NVME_SC_CAPACITY_EXCEEDED = 0x81,
-	NVME_SC_NAMESPACE_NOT_READY = 0x82,
-	NVME_SC_RESERVATION_CONFLICT = 0x83,
-	NVME_SC_FORMAT_IN_PROGRESS = 0x84,
-	NVME_SC_INVALID_VALUE_SIZE = 0x85, /* 85h to 89h: Key Value command set */
-	NVME_SC_INVALID_KEY_SIZE = 0x86,
-	NVME_SC_KV_KEY_DOES_NOT_EXIST = 0x87,
-	NVME_SC_UNRECOVERED_ERROR = 0x88,
-	NVME_SC_KEY_EXISTS = 0x89,
-};
-
-/* SCT 1: what the code means depends on the command. [Base 2.1: Command Specific Status] */
-enum nvme_sc_command_specific {
-	NVME_SC_COMPLETION_QUEUE_INVALID = 0x00,
-	NVME_SC_INVALID_QUEUE_IDENTIFIER = 0x01,
-	NVME_SC_INVALID_QUEUE_SIZE = 0x02,
-	NVME_SC_ABORT_COMMAND_LIMIT_EXCEEDED = 0x03,
-	NVME_SC_ASYNC_EVENT_REQUEST_LIMIT_EXCEEDED = 0x05,
-	NVME_SC_INVALID_FIRMWARE_SLOT = 0x06,
-	NVME_SC_INVALID_FIRMWARE_IMAGE = 0x07,
-	NVME_SC_INVALID_INTERRUPT_VECTOR = 0x08,
-	NVME_SC_INVALID_LOG_PAGE = 0x09,
-	NVME_SC_INVALID_FORMAT = 0x0a,
-	NVME_SC_FIRMWARE_REQ_CONVENTIONAL_RESET = 0x0b,
-	NVME_SC_INVALID_QUEUE_DELETION = 0x0c,
-	NVME_SC_FEATURE_ID_NOT_SAVEABLE = 0x0d,
-	NVME_SC_FEATURE_NOT_CHANGEABLE = 0x0e,
-	NVME_SC_FEATURE_NOT_NAMESPACE_SPECIFIC = 0x0f,
-	NVME_SC_FIRMWARE_REQ_NVM_RESET = 0x10,
-	NVME_SC_FIRMWARE_REQ_RESET = 0x11,
-	NVME_SC_FIRMWARE_REQ_MAX_TIME_VIOLATION = 0x12,
-	NVME_SC_FIRMWARE_ACTIVATION_PROHIBITED = 0x13,
-	NVME_SC_OVERLAPPING_RANGE = 0x14,
-	NVME_SC_NAMESPACE_INSUFFICIENT_CAPACITY = 0x15,
-	NVME_SC_NAMESPACE_ID_UNAVAILABLE = 0x16,
-	NVME_SC_NAMESPACE_ALREADY_ATTACHED = 0x18,
-	NVME_SC_NAMESPACE_IS_PRIVATE = 0x19,
-	NVME_SC_NAMESPACE_NOT_ATTACHED = 0x1a,
-	NVME_SC_THINPROVISIONING_NOT_SUPPORTED = 0x1b,
-	NVME_SC_CONTROLLER_LIST_INVALID = 0x1c,
-	NVME_SC_DEVICE_SELF_TEST_IN_PROGRESS = 0x1d,
-	NVME_SC_BOOT_PARTITION_WRITE_PROHIBITED = 0x1e,
-	NVME_SC_INVALID_CTRLR_ID = 0x1f,
-	NVME_SC_INVALID_SECONDARY_CTRLR_STATE = 0x20,
-	NVME_SC_INVALID_NUM_CTRLR_RESOURCES = 0x21,
-	NVME_SC_INVALID_RESOURCE_ID = 0x22,
-	NVME_SC_SANITIZE_PROHIBITED = 0x23,
-	NVME_SC_ANA_GROUP_IDENTIFIER_INVALID = 0x24,
-	NVME_SC_ANA_ATTACH_FAILED = 0x25,
-	NVME_SC_INSUFFICIENT_CAPACITY = 0x26,
-	NVME_SC_NAMESPACE_ATTACH_LIMIT_EXCEEDED = 0x27,
-	NVME_SC_PROHIBIT_COMMAND_EXEC_NOT_SUPPORTED = 0x28,
-	NVME_SC_IOCS_NOT_SUPPORTED = 0x29,
-	NVME_SC_IOCS_NOT_ENABLED = 0x2a,
-	NVME_SC_IOCS_COMBINATION_REJECTED = 0x2b,
-	NVME_SC_INVALID_IOCS = 0x2c,
-	NVME_SC_IDENTIFIER_UNAVAILABLE = 0x2d,
-	NVME_SC_NAMESPACE_IS_DISPERSED = 0x2e,
-	NVME_SC_INVALID_DISCOVERY_INFO = 0x2f,
-	NVME_SC_ZONING_DATA_LOCKED = 0x30,
-	NVME_SC_ZONING_DATA_NOT_FOUND = 0x31,
-	NVME_SC_INSUFFICIENT_DISCOVERY_RESOURCES = 0x32,
-	NVME_SC_REQUESTED_FUNCTION_DISABLED = 0x33,
-	NVME_SC_ZONEGROUP_ORIGINATOR_INVALID = 0x34,
-	NVME_SC_INVALID_HOST = 0x35,
-	NVME_SC_INVALID_NVM_SUBSYSTEM = 0x36,
-	NVME_SC_INVALID_CONTROLLER_DATA_QUEUE = 0x37,
-	NVME_SC_NOT_ENOUGH_RESOURCES = 0x38,
-	NVME_SC_CONTROLLER_SUSPENDED = 0x39,
-	NVME_SC_CONTROLLER_NOT_SUSPENDED = 0x3a,
-	NVME_SC_CONTROLLER_DATA_QUEUE_FULL = 0x3b,
-	NVME_SC_STREAM_RESOURCE_ALLOCATION_FAILED = 0x7f,
-	NVME_SC_CONFLICTING_ATTRIBUTES = 0x80, /* 80h and up: I/O commands */
-	NVME_SC_INVALID_PROTECTION_INFO = 0x81,
-	NVME_SC_ATTEMPTED_WRITE_TO_RO_RANGE = 0x82,
-	NVME_SC_CMD_SIZE_LIMIT_EXCEEDED = 0x83,
-	NVME_SC_INCOMPATIBLE_NAMESPACE_OR_FORMAT = 0x85,
-	NVME_SC_FAST_COPY_NOT_POSSIBLE = 0x86,
-	NVME_SC_OVERLAPPING_IO_RANGE = 0x87,
-	NVME_SC_INSUFFICIENT_RESOURCES = 0x89,
-	NVME_SC_INVALID_ZONE_OPERATION = 0xb6, /* B6h to BFh: Zoned Namespaces */
-	NVME_SC_ZRWA_RESOURCES_UNAVAILABLE = 0xb7,
-	NVME_SC_ZONED_BOUNDARY_ERROR = 0xb8,
-	NVME_SC_ZONE_IS_FULL = 0xb9,
-	NVME_SC_ZONE_IS_READ_ONLY = 0xba,
-	NVME_SC_ZONE_IS_OFFLINE = 0xbb,
-	NVME_SC_ZONE_INVALID_WRITE = 0xbc,
-	NVME_SC_TOO_MANY_ACTIVE_ZONES = 0xbd,
-	NVME_SC_TOO_MANY_OPEN_ZONES = 0xbe,
-	NVME_SC_INVALID_ZONE_STATE_TRANSITION = 0xbf,
-};
-
-/* SCT 1 as the answer to a fabrics command (opcode 7Fh). [Base 2.1: Fabrics Command Set] */
-enum nvme_sc_fabrics {
-	NVME_SC_FABRICS_INCOMPATIBLE_FORMAT = 0x80,
-	NVME_SC_FABRICS_CONTROLLER_BUSY = 0x81,
-	NVME_SC_FABRICS_INVALID_PARAM = 0x82,
-	NVME_SC_FABRICS_RESTART_DISCOVERY = 0x83,
-	NVME_SC_FABRICS_INVALID_HOST = 0x84,
-	NVME_SC_FABRICS_INVALID_QUEUE_TYPE = 0x85, /* Disconnect on the admin queue */
-	NVME_SC_FABRICS_LOG_RESTART_DISCOVERY = 0x90,
-	NVME_SC_FABRICS_AUTH_REQUIRED = 0x91,
-};
-
-/* SCT 2: the data itself. [Base 2.1: Media and Data Integrity Errors] */
-enum nvme_sc_media {
-	NVME_SC_WRITE_FAULTS = 0x80,
-	NVME_SC_UNRECOVERED_READ_ERROR = 0x81,
-	NVME_SC_GUARD_CHECK_ERROR = 0x82,
-	NVME_SC_APPLICATION_TAG_CHECK_ERROR = 0x83,
-	NVME_SC_REFERENCE_TAG_CHECK_ERROR = 0x84,
-	NVME_SC_COMPARE_FAILURE = 0x85,
-	NVME_SC_ACCESS_DENIED = 0x86,
-	NVME_SC_DEALLOCATED_OR_UNWRITTEN_BLOCK = 0x87,
-	NVME_SC_STORAGE_TAG_CHECK_ERROR = 0x88,
-	NVME_SC_OCSSD_OFFLINE_CHUNK = 0xc0, /* C0h and up: Open-Channel SSD */
-	NVME_SC_OCSSD_INVALID_RESET = 0xc1,
-	NVME_SC_OCSSD_READ_HIGH_ECC = 0xd0,
-	NVME_SC_OCSSD_WRITE_FAIL_WRITE_NEXT_UNIT = 0xf0,
-	NVME_SC_OCSSD_WRITE_FAIL_CHUNK_EARLY_CLOSE = 0xf1,
-	NVME_SC_OCSSD_OUT_OF_ORDER_WRITE = 0xf2,
-};
-
-/* SCT 3: the way to the controller or namespace. [Base 2.1: Path Related Status] */
-enum nvme_sc_path {
-	NVME_SC_INTERNAL_PATH_ERROR = 0x00,
-	NVME_SC_ANA_PERSISTENT_LOSS = 0x01,
-	NVME_SC_ANA_INACCESSIBLE = 0x02,
-	NVME_SC_ANA_TRANSITION = 0x03,
-	NVME_SC_CONTROLLER_PATH_ERROR = 0x60,
-	NVME_SC_HOST_PATH_ERROR = 0x70,
-	NVME_SC_ABORTED_BY_HOST = 0x71,
-};
-
-/* ---- command dwords ------------------------------------------------------------------------- */
+/* ---- command dwords ---- */
 
 /*
  * Create and Delete I/O queues. CDW10 is the same for both kinds: identifier from 1 and size,
@@ -963,12 +539,6 @@ enum nvme_sc_path {
 #define NVME_QPRIO_MEDIUM 2u
 #define NVME_QPRIO_LOW    3u
 
-/* Abort: asks for the end of one command, best effort. CQE dword 0 bit 0 is 0 if it was aborted.
- * [Base 2.1, Abort command] */
-#define NVME_ABORT_SQID        15, 0
-#define NVME_ABORT_CID         31, 16
-#define NVME_ABORT_NOT_ABORTED 0, 0
-
 /* Identify: asks for one 4096-byte structure. [Base 2.1 §5.1.13: Identify] */
 #define NVME_IDENTIFY_CNS    7, 0   /* which one, NVME_ID_CNS_* */
 #define NVME_IDENTIFY_CNTID  31, 16 /* controller identifier */
@@ -991,51 +561,6 @@ enum nvme_sc_path {
 #define NVME_NUM_QUEUES_NCQ 31, 16 /* I/O completion queues, 0-based */
 
 /*
- * Format NVM, CDW10. LBAFL and LBAFU together are the index of the LBA format.
- * [Base 2.1: Format NVM command]
- */
-#define NVME_FORMAT_LBAFL      3, 0   /* LBA format index, bits 3:0 */
-#define NVME_FORMAT_MSET       4, 4   /* metadata at the end of each block */
-#define NVME_FORMAT_PI         7, 5   /* protection information, type 0 to 3 */
-#define NVME_FORMAT_PIL        8, 8   /* it is the first bytes of the metadata */
-#define NVME_FORMAT_SES        11, 9  /* secure erase, NVME_FORMAT_SES_* */
-#define NVME_FORMAT_LBAFU      13, 12 /* LBA format index, bits 5:4 */
-#define NVME_FORMAT_SES_NONE   0u
-#define NVME_FORMAT_SES_USER   1u /* user data is erased */
-#define NVME_FORMAT_SES_CRYPTO 2u /* the key to it is */
-
-/*
- * Get Log Page: numd is the number of dwords to return, 0-based, cut into a lower (CDW10) and an
- * upper half (CDW11). The byte offset into the page is CDW12 (low) and CDW13 (high). With RAE 0
- * reading the page acknowledges the asynchronous event that belongs to it.
- * [Base 2.1 §5.1.12, Fig. 197: Get Log Page, CDW10]
- */
-#define NVME_GET_LOG_PAGE_LID   7, 0   /* which page, NVME_LOG_PAGE_* */
-#define NVME_GET_LOG_PAGE_LSP   14, 8  /* log specific parameter */
-#define NVME_GET_LOG_PAGE_RAE   15, 15 /* retain asynchronous event */
-#define NVME_GET_LOG_PAGE_NUMDL 31, 16 /* dwords, lower half */
-#define NVME_GET_LOG_PAGE_NUMDU 15, 0  /* dwords, upper half */
-#define NVME_GET_LOG_PAGE_LSI   31, 16 /* log specific identifier */
-#define NVME_GET_LOG_PAGE_NUMD(cdw10, cdw11) \
-	(NVME_GET(cdw11, NVME_GET_LOG_PAGE_NUMDU) << 16 | NVME_GET(cdw10, NVME_GET_LOG_PAGE_NUMDL))
-
-/*
- * Asynchronous Event Request: completes only when there is something to tell. CQE dword 0 says
- * what happened and which log page has to be read to learn more and to clear the event.
- * [Base 2.1: Asynchronous Event Request command]
- */
-#define NVME_AER_TYPE           2, 0   /* event type, NVME_AER_TYPE_* */
-#define NVME_AER_INFO           15, 8  /* event information, depends on the type */
-#define NVME_AER_LID            23, 16 /* log page to read */
-#define NVME_AER_TYPE_ERROR     0u     /* info 00h bad doorbell register, 01h bad doorbell value */
-#define NVME_AER_TYPE_SMART     1u     /* info 00h reliability, 01h temperature, 02h spare */
-#define NVME_AER_TYPE_NOTICE    2u     /* info 00h namespaces changed, 01h firmware activation */
-#define NVME_AER_TYPE_IMMEDIATE 3u     /* info 00h normal NVM subsystem shutdown */
-#define NVME_AER_TYPE_ONE_SHOT  4u     /* info 00h controller data queue */
-#define NVME_AER_TYPE_IO        6u     /* specific to the I/O command set */
-#define NVME_AER_TYPE_VS        7u     /* vendor specific */
-
-/*
  * Read, Write, Compare, Write Zeroes: the starting LBA is CDW10 (low) and CDW11 (high), both in
  * logical blocks. NLB is 0-based: a length of 0 cannot be said, FFFFh is 65536 blocks.
  * [NVM 1.1 §3.3.4, Fig. 53: Read, CDW12; §3.3.6, Fig. 70: Write, CDW12]
@@ -1047,24 +572,8 @@ enum nvme_sc_path {
 #define NVME_RW_FUA                30, 30 /* force unit access: no cache */
 #define NVME_RW_LR                 31, 31 /* limited retry */
 #define NVME_RW_SLBA(cdw10, cdw11) ((uint64_t)(cdw11) << 32 | (uint64_t)(cdw10))
-#define NVME_WRITE_ZEROES_DEAC     25, 25 /* deallocate if possible */
 
-/*
- * Dataset Management: up to 256 ranges in the data buffer, their number 0-based in CDW10.
- * The attribute AD (deallocate, what others call trim or discard) is a hint.
- * [NVM 1.1, Dataset Management command]
- */
-struct nvme_dsm_range {
-	uint32_t cattr; /* Context Attributes */
-	uint32_t nlb;   /* Length in logical blocks, NOT 0-based */
-	uint64_t slba;  /* Starting LBA */
-};
-NVME__SIZE(struct nvme_dsm_range, 16);
-NVME__AT(struct nvme_dsm_range, slba, 8);
-#define NVME_DSM_NR 7, 0 /* number of ranges, 0-based */
-#define NVME_DSM_AD 2, 2 /* attribute: deallocate */
-
-/* ---- Identify data structures --------------------------------------------------------------- */
+/* ---- Identify data structures ---- */
 
 /*
  * One power state, 32 bytes. Power is mp * 0.01 W, or * 0.0001 W if MXPS (flags bit 0) is set.
@@ -1095,10 +604,6 @@ struct nvme_psd {
 	uint8_t rsvd28[4];
 };
 NVME__SIZE(struct nvme_psd, 32);
-NVME__AT(struct nvme_psd, enlat, 4);
-NVME__AT(struct nvme_psd, rwl, 15);
-NVME__AT(struct nvme_psd, actp, 20);
-NVME__AT(struct nvme_psd, epfvts, 27);
 
 /*
  * Identify Controller (CNS 01h), 4096 bytes. Traps: strings are padded with blanks and have no
@@ -1238,63 +743,9 @@ struct nvme_id_ctrlr {
 	uint8_t vs[1024];        /* Vendor Specific */
 };
 NVME__SIZE(struct nvme_id_ctrlr, 4096);
-NVME__AT(struct nvme_id_ctrlr, sn, 4);
-NVME__AT(struct nvme_id_ctrlr, mn, 24);
-NVME__AT(struct nvme_id_ctrlr, fr, 64);
-NVME__AT(struct nvme_id_ctrlr, mdts, 77);
-NVME__AT(struct nvme_id_ctrlr, ver, 80);
-NVME__AT(struct nvme_id_ctrlr, ctratt, 96);
-NVME__AT(struct nvme_id_ctrlr, cntrltype, 111);
-NVME__AT(struct nvme_id_ctrlr, crdt1, 128);
-NVME__AT(struct nvme_id_ctrlr, nvmsr, 253);
-NVME__AT(struct nvme_id_ctrlr, oacs, 256);
-NVME__AT(struct nvme_id_ctrlr, wctemp, 266);
-NVME__AT(struct nvme_id_ctrlr, tnvmcap, 280);
-NVME__AT(struct nvme_id_ctrlr, unvmcap, 296);
-NVME__AT(struct nvme_id_ctrlr, kas, 320);
-NVME__AT(struct nvme_id_ctrlr, sanicap, 328);
-NVME__AT(struct nvme_id_ctrlr, domainid, 356);
-NVME__AT(struct nvme_id_ctrlr, megcap, 368);
-NVME__AT(struct nvme_id_ctrlr, cqt, 386);
-NVME__AT(struct nvme_id_ctrlr, sqes, 512);
-NVME__AT(struct nvme_id_ctrlr, nn, 516);
-NVME__AT(struct nvme_id_ctrlr, vwc, 525);
-NVME__AT(struct nvme_id_ctrlr, sgls, 536);
-NVME__AT(struct nvme_id_ctrlr, maxdna, 544);
-NVME__AT(struct nvme_id_ctrlr, mcdqpc, 586);
-NVME__AT(struct nvme_id_ctrlr, subnqn, 768);
-NVME__AT(struct nvme_id_ctrlr, ioccsz, 1792);
-NVME__AT(struct nvme_id_ctrlr, dctype, 1806);
-NVME__AT(struct nvme_id_ctrlr, psd, 2048);
-NVME__AT(struct nvme_id_ctrlr, vs, 3072);
 
-#define NVME_OACS_SECURITY     0x0001u /* bits of oacs: Security Send and Receive */
-#define NVME_OACS_FORMAT       0x0002u /* Format NVM */
-#define NVME_OACS_FIRMWARE     0x0004u /* Firmware Commit and Image Download */
-#define NVME_OACS_NS_MGMT      0x0008u /* Namespace Management and Attachment */
-#define NVME_OACS_SELF_TEST    0x0010u /* Device Self-test */
-#define NVME_OACS_DIRECTIVES   0x0020u /* Directive Send and Receive */
-#define NVME_OACS_MI           0x0040u /* NVMe-MI Send and Receive */
-#define NVME_OACS_VIRT_MGMT    0x0080u /* Virtualization Management */
-#define NVME_OACS_DBBUF        0x0100u /* Doorbell Buffer Config */
-#define NVME_OACS_LBA_STATUS   0x0200u /* Get LBA Status */
-#define NVME_OACS_LOCKDOWN     0x0400u /* Lockdown */
-#define NVME_FNA_FORMAT_ALL    0x01u   /* bits of fna: Format NVM formats all namespaces */
-#define NVME_FNA_ERASE_ALL     0x02u   /* a secure erase erases all namespaces */
-#define NVME_FNA_CRYPTO_ERASE  0x04u   /* cryptographic erase is supported */
-#define NVME_ONCS_COMPARE      0x0001u /* bits of oncs: Compare */
-#define NVME_ONCS_WRITE_UNC    0x0002u /* Write Uncorrectable */
-#define NVME_ONCS_DSM          0x0004u /* Dataset Management */
-#define NVME_ONCS_WRITE_ZEROES 0x0008u /* Write Zeroes */
-#define NVME_ONCS_SAVE         0x0010u /* Save and Select fields of the features commands */
-#define NVME_ONCS_RESERVATIONS 0x0020u /* reservations */
-#define NVME_ONCS_TIMESTAMP    0x0040u /* Timestamp feature */
-#define NVME_ONCS_VERIFY       0x0080u /* Verify */
-#define NVME_ONCS_COPY         0x0100u /* Copy */
-#define NVME_ID_SGLS           1, 0    /* 0 no SGLs, 1 any, 2 dword aligned */
-#define NVME_ID_QES_MIN        3, 0    /* of sqes or cqes: required size, 2^n */
-#define NVME_ID_QES_MAX        7, 4    /* of sqes or cqes: maximum size, 2^n */
-#define NVME_ID_VWC_PRESENT    0, 0
+#define NVME_ID_QES_MIN 3, 0 /* of sqes or cqes: required size, 2^n */
+#define NVME_ID_QES_MAX 7, 4 /* of sqes or cqes: maximum size, 2^n */
 
 /*
  * LBA format: a block has 2^lbads bytes of data and ms bytes of metadata. lbads below 9 (512
@@ -1360,22 +811,6 @@ struct nvme_id_ns {
 	uint8_t vs[3712];          /* Vendor Specific */
 };
 NVME__SIZE(struct nvme_id_ns, 4096);
-NVME__AT(struct nvme_id_ns, nsfeat, 24);
-NVME__AT(struct nvme_id_ns, flbas, 26);
-NVME__AT(struct nvme_id_ns, dlfeat, 33);
-NVME__AT(struct nvme_id_ns, noiob, 46);
-NVME__AT(struct nvme_id_ns, nvmcap, 48);
-NVME__AT(struct nvme_id_ns, mcl, 76);
-NVME__AT(struct nvme_id_ns, kpiodaag, 84);
-NVME__AT(struct nvme_id_ns, anagrpid, 92);
-NVME__AT(struct nvme_id_ns, nsattr, 99);
-NVME__AT(struct nvme_id_ns, nguid, 104);
-NVME__AT(struct nvme_id_ns, eui64, 120);
-NVME__AT(struct nvme_id_ns, lbaf, 128);
-NVME__AT(struct nvme_id_ns, vs, 384);
-
-#define NVME_FPI_SUPPORTED 7, 7 /* fpi: the percentage below means something */
-#define NVME_FPI_REMAINING 6, 0 /* per cent of a format still to be done */
 
 /* Index into lbaf: low 4 bits in [3:0], upper 2 bits in [6:5]; never above 63. */
 #define NVME_FLBAS_LOW  3, 0 /* format index, bits 3:0 */
@@ -1391,118 +826,10 @@ struct nvme_ns_list {
 };
 NVME__SIZE(struct nvme_ns_list, 4096);
 
-/* Head of one Namespace Identification Descriptor (CNS 03h); nidl bytes of identifier follow,
- * then the next head, until one with nidl 0 or the end of the 4096 bytes.
- * [Base 2.1: Namespace Identification Descriptor] */
-struct nvme_ns_id_desc {
-	uint8_t nidt; /* Namespace Identifier Type, NVME_NIDT_* */
-	uint8_t nidl; /* Namespace Identifier Length, bytes */
-	uint8_t rsvd2[2];
-};
-NVME__SIZE(struct nvme_ns_id_desc, 4);
-
-enum nvme_nidt {
-	NVME_NIDT_EUI64 = 1, /* 8 bytes, big-endian */
-	NVME_NIDT_NGUID = 2, /* 16 bytes, big-endian */
-	NVME_NIDT_UUID = 3,  /* 16 bytes, RFC 9562 */
-	NVME_NIDT_CSI = 4,   /* 1 byte: command set, enum nvme_csi */
-};
-
-/* ---- log pages ------------------------------------------------------------------------------ */
-
-/*
- * SMART / Health Information (log page 02h), 512 bytes. One "data unit" is 1000 blocks of 512
- * bytes, rounded up, whatever the LBA size. Temperatures are in kelvin. Most counters have 128
- * bits, low half first. avsp, avspt and pused are percentages; pused may exceed 100 (max 255).
- * [Base 2.1 §5.1.12: SMART / Health Information]
- */
-struct nvme_smart_log {
-	uint8_t critical_warning; /* Critical Warning, NVME_SMART_* */
-	uint8_t temperature[2];   /* Composite Temperature, kelvin, low byte first */
-	uint8_t avsp;             /* Available Spare, % */
-	uint8_t avspt;            /* Available Spare Threshold, % */
-	uint8_t pused;            /* Percentage Used, % */
-	uint8_t egcws;            /* Endurance Group Critical Warning Summary */
-	uint8_t rsvd7[25];
-	uint64_t data_units_read[2];    /* Data Units Read, 512000 bytes */
-	uint64_t data_units_written[2]; /* Data Units Written, 512000 bytes */
-	uint64_t host_reads[2];         /* Host Read Commands */
-	uint64_t host_writes[2];        /* Host Write Commands */
-	uint64_t busy_time[2];          /* Controller Busy Time, minutes */
-	uint64_t power_cycles[2];       /* Power Cycles */
-	uint64_t power_on_hours[2];     /* Power On Hours */
-	uint64_t unsafe_shutdowns[2];   /* Unexpected Power Losses */
-	uint64_t media_errors[2];       /* Media and Data Integrity Errors */
-	uint64_t error_log_entries[2];  /* Number of Error Information Log Entries, ever */
-	uint32_t wctt;                  /* Warning Composite Temperature Time, minutes */
-	uint32_t cctt;                  /* Critical Composite Temperature Time, minutes */
-	uint16_t tsen[8];               /* Temperature Sensor 1 to 8, kelvin, 0: none */
-	uint32_t tmt1tc;                /* Thermal Management Temperature 1 Transition Count */
-	uint32_t tmt2tc;                /* Thermal Management Temperature 2 Transition Count */
-	uint32_t tttmt1; /* Total Time For Thermal Management Temperature 1, seconds */
-	uint32_t tttmt2; /* Total Time For Thermal Management Temperature 2, seconds */
-	uint8_t rsvd232[280];
-};
-NVME__SIZE(struct nvme_smart_log, 512);
-NVME__AT(struct nvme_smart_log, temperature, 1);
-NVME__AT(struct nvme_smart_log, data_units_read, 32);
-NVME__AT(struct nvme_smart_log, power_on_hours, 128);
-NVME__AT(struct nvme_smart_log, error_log_entries, 176);
-NVME__AT(struct nvme_smart_log, wctt, 192);
-NVME__AT(struct nvme_smart_log, tsen, 200);
-NVME__AT(struct nvme_smart_log, tttmt2, 228);
-
-#define NVME_SMART_SPARE       0x01u /* bits of critical_warning: spare below threshold */
-#define NVME_SMART_TEMPERATURE 0x02u /* too hot or too cold */
-#define NVME_SMART_DEGRADED    0x04u /* reliability degraded */
-#define NVME_SMART_READ_ONLY   0x08u /* all media read only */
-#define NVME_SMART_BACKUP      0x10u /* volatile memory backup failed */
-#define NVME_SMART_PMR         0x20u /* persistent memory region read only or unreliable */
-
-/*
- * One entry of the Error Information log (log page 01h), 64 bytes, newest first. ecnt counts
- * errors over the life of the controller; 0 marks an unused entry. sts is laid out like the
- * status of a completion, phase in bit 0. csi and opc are valid only if lpver is 1.
- * [Base 2.1 §5.1.12.1.2, Fig. 205: Error Information]
- */
-struct nvme_error_log_entry {
-	uint64_t ecnt;   /* Error Count, 0: entry not used */
-	uint16_t sqid;   /* Submission Queue ID */
-	uint16_t cid;    /* Command ID, FFFFh: no command */
-	uint16_t sts;    /* Status Info: as struct nvme_cpl.status */
-	uint16_t pel;    /* Parameter Error Location: byte [7:0], bit [10:8] in the command */
-	uint64_t lba;    /* LBA of the first error */
-	uint32_t nsid;   /* Namespace Identifier */
-	uint8_t vsia;    /* Vendor Specific Information Available: log page, 0: none */
-	uint8_t trtype;  /* Transport Type */
-	uint8_t csi;     /* Command Set Indicator, enum nvme_csi */
-	uint8_t opc;     /* Opcode */
-	uint64_t csinfo; /* Command Specific Information */
-	uint16_t ttsi;   /* Transport Type Specific Information */
-	uint8_t rsvd42[21];
-	uint8_t lpver; /* Log Page Version: 1; controllers of older revisions have 0 */
-};
-NVME__SIZE(struct nvme_error_log_entry, 64);
-NVME__AT(struct nvme_error_log_entry, lba, 16);
-NVME__AT(struct nvme_error_log_entry, vsia, 28);
-NVME__AT(struct nvme_error_log_entry, csinfo, 32);
-NVME__AT(struct nvme_error_log_entry, lpver, 63);
-
-/* Firmware Slot Information (log page 03h), 512 bytes. afi: slot running now [2:0], slot after
- * the next reset [6:4], 0 if unknown. [Base 2.1 §5.1.12: Firmware Slot Information] */
-struct nvme_fw_slot_log {
-	uint8_t afi; /* Active Firmware Info */
-	uint8_t rsvd1[7];
-	char frs[7][8]; /* Firmware Revision for Slot 1 to 7, ASCII, all zero: empty */
-	uint8_t rsvd64[448];
-};
-NVME__SIZE(struct nvme_fw_slot_log, 512);
-NVME__AT(struct nvme_fw_slot_log, frs, 8);
-NVME__AT(struct nvme_fw_slot_log, rsvd64, 64);
 /* ============================================================================================
  * >>api
  *
- * Rules that hold for every function:
+ * Rules that hold for every function, in this book and in the next:
  *  - It returns 0 or a count when it worked and a negative errno when it did not. What the
  *    controller thinks of a command is a different thing: the status in its completion. Blocking
  *    functions return -EIO for a completion with an error status and hand out the completion.
@@ -1525,6 +852,8 @@ NVME__AT(struct nvme_fw_slot_log, rsvd64, 64);
  *    nvme_ctrlr_admin), in any callback nvme_detach(), and in one that nvme_detach() runs all of
  *    them; submissions get -ESHUTDOWN there.
  *  - A misuse that gets a negative errno is explained by one sentence in the log, at level error.
+ *
+ * Blocking calls, raw commands, Format and what is known of a controller or namespace: >>more.
  * ============================================================================================ */
 
 struct nvme_ctrlr; /* one attached controller */
@@ -1534,16 +863,24 @@ struct nvme_qpair; /* a submission queue with its completion queue */
 /* ---- log ---- */
 
 enum nvme_log_level {
-	NVME_LOG_DEFAULT = 0, /* the environment's NVME_LOG, or notice */
-	NVME_LOG_ERROR = 1,   /* what failed, why, and how to mend it */
-	NVME_LOG_WARNING = 2, /* worked, but not as asked */
-	NVME_LOG_NOTICE = 3,  /* commands that ended with an error status */
-	NVME_LOG_INFO = 4,    /* what was found and chosen */
-	NVME_LOG_DEBUG = 5    /* every state, command, PRP entry and completion */
+	/* the environment's NVME_LOG, or notice */
+	NVME_LOG_DEFAULT = 0,
+	/* what failed, why, and how to mend it */
+	NVME_LOG_ERROR = 1,
+	/* worked, but not as asked */
+	NVME_LOG_WARNING = 2,
+	/* commands that ended with an error status */
+	NVME_LOG_NOTICE = 3,
+	/* what was found and chosen */
+	NVME_LOG_INFO = 4,
+	/* every state, command, PRP entry and completion */
+	NVME_LOG_DEBUG = 5
 };
 
 /* Receives one finished line (prefix included, no newline). Must not call the driver. */
 typedef void (*nvme_log_fn)(void *arg, enum nvme_log_level level, const char *line);
+
+#ifndef NVME_TEXT_ONLY
 
 /* ---- finding controllers ---- */
 
@@ -1675,43 +1012,6 @@ NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
  */
 NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr);
 
-/* ---- what was found ---- */
-
-NVMEDEF const struct nvme_dev *nvme_ctrlr_get_dev(const struct nvme_ctrlr *ctrlr);
-NVMEDEF const struct nvme_id_ctrlr *nvme_ctrlr_get_data(const struct nvme_ctrlr *ctrlr);
-NVMEDEF uint32_t nvme_ctrlr_get_reg_4(struct nvme_ctrlr *ctrlr, uint32_t offset);
-NVMEDEF uint64_t nvme_ctrlr_get_reg_8(struct nvme_ctrlr *ctrlr, uint32_t offset);
-/* Largest transfer of one command in bytes, from MDTS and the driver's own limit. */
-NVMEDEF uint32_t nvme_ctrlr_get_max_xfer_size(const struct nvme_ctrlr *ctrlr);
-/* I/O queue pairs that the controller granted. */
-NVMEDEF uint32_t nvme_ctrlr_get_num_io_queues(const struct nvme_ctrlr *ctrlr);
-
-/*
- * Namespaces: walk them with first and next (0 ends), or get one by its NSID (NULL: not there).
- * What is said of one follows a Format or a namespace management command of this driver's: from its
- * submission until it is complete and the namespaces were identified again, reads and writes are
- * refused with -EBUSY; those of a namespace that has gone with -ENOENT. What other hosts change is
- * not noticed.
- */
-NVMEDEF uint32_t nvme_ctrlr_get_first_active_ns(const struct nvme_ctrlr *ctrlr);
-NVMEDEF uint32_t nvme_ctrlr_get_next_active_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid);
-NVMEDEF struct nvme_ns *nvme_ctrlr_get_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid);
-
-NVMEDEF uint32_t nvme_ns_get_id(const struct nvme_ns *ns);
-NVMEDEF struct nvme_ctrlr *nvme_ns_get_ctrlr(const struct nvme_ns *ns);
-NVMEDEF uint64_t nvme_ns_get_num_sectors(const struct nvme_ns *ns);
-/* Bytes of data in one block, without metadata. */
-NVMEDEF uint32_t nvme_ns_get_sector_size(const struct nvme_ns *ns);
-/* Bytes that one block takes in a buffer: data, plus metadata where the format interleaves it. */
-NVMEDEF uint32_t nvme_ns_get_extended_sector_size(const struct nvme_ns *ns);
-/* Largest nlb of one command on a queue pair; qp NULL: as far as the controller is concerned. */
-NVMEDEF uint32_t nvme_ns_get_max_nlb(const struct nvme_ns *ns, const struct nvme_qpair *qp);
-NVMEDEF const struct nvme_id_ns *nvme_ns_get_data(const struct nvme_ns *ns);
-/* Worldwide names, or NULL where the device gave none: 8, 16 and 16 bytes. */
-NVMEDEF const uint8_t *nvme_ns_get_eui64(const struct nvme_ns *ns);
-NVMEDEF const uint8_t *nvme_ns_get_nguid(const struct nvme_ns *ns);
-NVMEDEF const uint8_t *nvme_ns_get_uuid(const struct nvme_ns *ns);
-
 /* ---- DMA memory ---- */
 
 /* These functions may be called from any thread, at any time from attach to detach. */
@@ -1764,13 +1064,6 @@ NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
  */
 NVMEDEF int nvme_ctrlr_free_io_qpair(struct nvme_qpair *qp);
 
-NVMEDEF uint16_t nvme_qpair_get_id(const struct nvme_qpair *qp);
-NVMEDEF uint32_t nvme_qpair_get_entries(const struct nvme_qpair *qp);
-NVMEDEF uint32_t nvme_qpair_get_num_outstanding(const struct nvme_qpair *qp);
-
-/* With delay_cmd_submit: announces what was submitted. Otherwise, and with nothing new, does nothing. */
-NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp);
-
 /* Runs when the command is complete. cpl is valid during the call. See the rules for callbacks. */
 typedef void (*nvme_cmd_cb)(void *arg, const struct nvme_cpl *cpl);
 
@@ -1778,14 +1071,11 @@ typedef void (*nvme_cmd_cb)(void *arg, const struct nvme_cpl *cpl);
  * Reaps at most max completions (0: all that are there, at most one lap of the ring) and runs their
  * callbacks. Returns how many; -ENXIO when the queue has failed (its controller sent completions
  * that make no sense), -EIO when the controller reports CSTS.CFS, -ENODEV when it is gone, -EBUSY
- * in a callback of the same queue pair. Never waits; but the function for the admin queue
- * identifies namespaces again, with commands of its own, when a command that changed them is
- * complete.
+ * in a callback of the same queue pair. Never waits.
  */
 NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max);
-NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
 
-/* ---- asynchronous commands ---- */
+/* ---- reads and writes ---- */
 
 #define NVME_IO_FLAGS_FUA           (1u << 30) /* force unit access: on the medium, not in a cache */
 #define NVME_IO_FLAGS_LIMITED_RETRY (1u << 31)
@@ -1804,6 +1094,4337 @@ NVMEDEF int nvme_ns_cmd_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *bu
 NVMEDEF int nvme_ns_cmd_write(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
                               uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags);
 NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg);
+
+#endif /* NVME_TEXT_ONLY */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* NVME_H */
+/* ############################################################################################
+ * BOOK 1, THE IMPLEMENTATION. From here on: how it works.
+ * ############################################################################################ */
+#if defined(NVME_IMPLEMENTATION) && !defined(NVME_TEXT_ONLY) && !defined(NVME__BOOK1)
+#define NVME__BOOK1 /* once, even if another header includes this one again */
+
+#ifndef __wasi__
+#include <sys/mman.h>
+#endif
+#include <time.h>
+
+#if defined(__wasi__) && !(defined(NVME_NO_VFIO) && defined(NVME_NO_TRACE))
+#error "nvme.h: WASI has neither PCI nor files to map: compile with -DNVME_NO_VFIO -DNVME_NO_TRACE"
+#elif !defined(CLOCK_MONOTONIC) || (!defined(MAP_ANONYMOUS) && !defined(__wasi__))
+#error "nvme.h: include nvme.h before any other header where NVME_IMPLEMENTATION is defined, or compile with -D_GNU_SOURCE"
+#else /* without what follows, which would only add errors to this one */
+
+#define NVME__IMPLEMENTED
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#if !defined(__wasi__) || defined(_REENTRANT)
+#define NVME__THREADS
+#include <pthread.h>
+#endif
+#ifndef NVME_NO_VFIO
+#include <ctype.h>
+#include <fcntl.h>
+#include <linux/vfio.h>
+#include <setjmp.h>
+#include <sys/ioctl.h>
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#ifndef NVME_NO_VFIO
+#include <pci/pci.h>
+#endif
+
+#ifndef ESHUTDOWN /* it is not in POSIX: the number that Linux has */
+#define ESHUTDOWN 108
+#endif
+#ifndef NVME_ASSERT
+#define NVME_ASSERT(x) assert(x)
+#endif
+#ifndef NVME_CALLOC
+#define NVME_CALLOC(n, size) calloc((n), (size))
+#define NVME_FREE(p)         free(p)
+#endif
+
+/* Where there are no threads, nobody has to wait for another. */
+#ifdef NVME__THREADS
+typedef pthread_mutex_t nvme__mutex;
+#define nvme__mutex_init(m)    ((void)pthread_mutex_init((m), NULL))
+#define nvme__mutex_destroy(m) ((void)pthread_mutex_destroy(m))
+#define nvme__mutex_lock(m)    ((void)pthread_mutex_lock(m))
+#define nvme__mutex_unlock(m)  ((void)pthread_mutex_unlock(m))
+#else
+typedef char nvme__mutex;
+#define nvme__mutex_init(m)    ((void)(m))
+#define nvme__mutex_destroy(m) ((void)(m))
+#define nvme__mutex_lock(m)    ((void)(m))
+#define nvme__mutex_unlock(m)  ((void)(m))
+#endif
+
+#define nvme__likely(x)   __builtin_expect(!!(x), 1)
+#define nvme__unlikely(x) __builtin_expect(!!(x), 0)
+
+/*
+ * For the functions that every command passes through: one piece of code in an optimised build,
+ * real functions for a debugger to stop at in a build without optimisation.
+ */
+#ifdef __OPTIMIZE__
+#define NVME__HOT static inline __attribute__((always_inline))
+#else
+#define NVME__HOT static __attribute__((unused))
+#endif
+#define NVME__COLD static __attribute__((noinline))
+/* Cold, but on the way to the device: the test of the barriers looks into it. */
+#ifndef NVME__ASIDE
+#define NVME__ASIDE NVME__COLD
+#endif
+
+/* Bytes of a page of the host's memory: 4, 16 or 64 KiB. Tests put another number here. */
+#ifndef NVME__HOST_PAGE_SIZE
+#define NVME__HOST_PAGE_SIZE ((size_t)sysconf(_SC_PAGESIZE))
+#endif
+
+/* ============================================================================================
+ * >>state
+ *
+ * What the driver remembers. Everything that lives here is private to the process; what the
+ * controller reads and writes (rings, PRP lists, buffers) is in DMA memory and only pointed to:
+ *
+ *	what                    who writes it            who reads it
+ *	submission queue (SQ)   the driver, at the tail  the controller, at its head
+ *	completion queue (CQ)   the controller           the driver, at the head
+ *	doorbells (registers)   the driver               the controller
+ *	PRP list                the driver               the controller
+ *	data of a write         the caller               the controller
+ *	data of a read          the controller           the caller
+ *
+ * Until its doorbell is rung an SQE is the driver's, after that the controller's, until the CQE
+ * with its CID is there. A queue pair and all that hangs on it belong to one thread.
+ * ============================================================================================ */
+
+/* Who has a piece of the DMA arena: nobody, the driver for rings and PRP lists, or data. */
+enum nvme__extent_use { NVME__EXTENT_FREE, NVME__EXTENT_RING, NVME__EXTENT_BUFFER };
+
+/* A piece of the DMA arena. The list is in the order of addresses. */
+struct nvme__extent {
+	struct nvme__extent *next;
+	size_t offset, len;
+	enum nvme__extent_use use;
+};
+
+/*
+ * The DMA arena: a window of addresses reserved once, in this process and in the IOMMU, and backed
+ * with memory step by step. The IOVA of a byte is its offset in the window plus a constant.
+ *
+ * left[] tells for each page how many bytes of the same buffer there are from its start on; 0: no
+ * data may go there, since the page is free or holds a ring or PRP lists. A transfer is checked
+ * against it without a lock; everything else here is changed under ctrlr->dma_lock.
+ */
+struct nvme__arena {
+	uint8_t *base;
+	uint64_t iova;
+	size_t window;    /* bytes reserved */
+	size_t mapped;    /* bytes that are memory and mapped for the device, from the start */
+	size_t dirty;     /* of these, bytes that were handed out once: the rest is still zero */
+	size_t page;      /* every piece starts and ends at a multiple of this, a power of two */
+	size_t page_mask; /* page - 1 */
+	unsigned int page_shift;
+	size_t *left;
+	struct nvme__extent *extents;
+};
+
+/*
+ * Memory of the caller's, registered for DMA. A slot never moves. Its version is odd while it
+ * holds a region: other threads look for theirs meanwhile, without a lock.
+ */
+struct nvme__region {
+	uint32_t version;
+	uint8_t *vaddr;
+	size_t len;
+	uint64_t iova __attribute__((aligned(8))); /* for atomic access on 32-bit machines, too */
+};
+
+#define NVME__MAX_REGIONS 64
+
+/* One command on its way: who waits for it, and a copy of it for the log. */
+struct nvme_tracker {
+	struct nvme_cmd cmd;
+	uint64_t prp_list_iova;
+	uint64_t *prp_list;             /* this tracker's own, in DMA memory */
+	struct nvme_tracker *next_free; /* valid while it is free */
+	nvme_cmd_cb cb;
+	void *cb_arg;
+	uint16_t cid; /* its index among the trackers of the queue pair, for ever */
+	bool outstanding;
+	uint8_t unused[53 - 4 * sizeof(void *)]; /* of 128 bytes: its address is a shift */
+};
+NVME__SIZE(struct nvme_tracker, 128);
+
+/*
+ * Where the data of a blocking call is, when the caller's memory is no DMA memory. After a timeout
+ * it stays lent until the late completion, or until the controller is off.
+ */
+struct nvme__bounce {
+	uint8_t *buf;
+	size_t len;
+	bool lent;
+};
+
+#define NVME__BOUNCES         4  /* for one queue pair, each of at most its max_xfer_size bytes */
+
+/*
+ * What submitting and reaping do besides the usual, as bits of one word that is tested once on
+ * either way: all that is not in this book hangs on it.
+ */
+#define NVME__UNUSUAL_VERBOSE 1u /* commands are printed or recorded */
+#define NVME__UNUSUAL_DELAY   2u /* the doorbell waits for the next poll */
+
+struct nvme_qpair {
+	/* the submission queue: the driver writes at the tail, the controller reads at its head */
+	struct nvme_cmd *sq;
+	uint32_t sq_tail;
+	uint32_t sq_tdbl;               /* byte offset of the SQ tail doorbell in BAR0 ... */
+	volatile uint32_t *sq_doorbell; /* ... and where it is mapped, or NULL */
+
+	/* the completion queue: the controller writes, the driver reads at the head */
+	struct nvme_cpl *cq;
+	uint32_t cq_head;
+	uint32_t cq_hdbl; /* byte offset of the CQ head doorbell, and where it is */
+	volatile uint32_t *cq_doorbell;
+	uint32_t phase; /* what the phase bit of a new CQE looks like in this lap: 1 or 0 */
+
+	/* the commands: the CID of one is the index of its tracker */
+	uint16_t id;
+	uint32_t entries; /* of each ring */
+	uint32_t num_trackers;
+	uint32_t num_free;
+	struct nvme_tracker *free; /* a list: the CID that was free last is used first */
+	struct nvme_tracker *trackers;
+
+	uint32_t max_xfer_size;
+	uint32_t list_pages;   /* PRP list pages of one tracker */
+	uint32_t list_entries; /* entries in the first of them */
+	uint32_t idle_polls;
+	uint32_t bad_cqes;
+	uint32_t cqes_seen; /* there when the recorder looked at the clock, and not yet taken */
+	uint32_t unusual;   /* NVME__UNUSUAL_*: what submissions do besides the usual; 0: nothing */
+	uint32_t delayed;   /* commands in the ring that the controller has not heard of */
+	int polling;        /* not 0: callbacks of this queue pair are running */
+	int refuse;         /* 0, or the negative errno that submissions get */
+	int failed;         /* 0, or the negative errno that polls get: the queue is given up */
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *next;
+	uint64_t sq_iova, cq_iova;
+	uint8_t *lists; /* DMA memory of all PRP lists */
+	uint32_t qprio;
+	struct nvme__bounce bounce[NVME__BOUNCES];
+};
+
+struct nvme_ns {
+	struct nvme_ctrlr *ctrlr;
+	uint32_t id;
+	uint32_t sector_size;
+	uint32_t extended_sector_size;
+	uint32_t noiob;         /* preferred boundary in blocks, 0: none */
+	uint32_t max_nlb;       /* of one command; 0 while plain reads and writes are refused */
+	uint32_t limit;         /* what max_nlb is otherwise */
+	bool separate_metadata; /* needs MPTR: plain reads and writes cannot serve it */
+	int refuse;             /* 0, -EBUSY: it is being changed, -ENOENT: it was there once */
+	uint64_t nsze;          /* blocks */
+	struct nvme_id_ns data;
+	uint8_t eui64[8], nguid[16], uuid[16];
+};
+
+#define NVME__MAX_NS 1024u /* namespaces kept of what a device reports */
+
+/*
+ * The stations of bring-up, with the names that SPDK logs for them. What waits for an admin command
+ * has two, one behind the other: it is sent, and it is waited for.
+ */
+enum nvme_ctrlr_state {
+	NVME_CTRLR_STATE_INIT_DELAY,
+	NVME_CTRLR_STATE_READ_VS,
+	NVME_CTRLR_STATE_READ_CAP,
+	NVME_CTRLR_STATE_CHECK_EN,
+	NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_1,
+	NVME_CTRLR_STATE_SET_EN_0,
+	NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_0,
+	NVME_CTRLR_STATE_DISABLED,
+	NVME_CTRLR_STATE_CONNECT_ADMINQ,
+	NVME_CTRLR_STATE_ENABLE,
+	NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1,
+	NVME_CTRLR_STATE_RESET_ADMIN_QUEUE,
+	NVME_CTRLR_STATE_IDENTIFY,
+	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY,
+	NVME_CTRLR_STATE_SET_NUM_QUEUES,
+	NVME_CTRLR_STATE_WAIT_FOR_SET_NUM_QUEUES,
+	NVME_CTRLR_STATE_IDENTIFY_ACTIVE_NS,
+	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ACTIVE_NS,
+	NVME_CTRLR_STATE_IDENTIFY_NS,
+	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_NS,
+	NVME_CTRLR_STATE_IDENTIFY_ID_DESCS,
+	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ID_DESCS,
+	NVME_CTRLR_STATE_READY,
+	NVME_CTRLR_STATE_ERROR
+};
+
+/* What is logged, and where to. */
+struct nvme_log {
+	enum nvme_log_level level;
+	nvme_log_fn fn;
+	void *arg;
+	bool verbose;             /* commands are printed or recorded: one test for both */
+	uint8_t ctrlr;            /* number of the controller in the recorder's file */
+	struct nvme_trace *trace; /* NULL: nothing is recorded */
+};
+
+struct nvme_ctrlr {
+	struct nvme_dev dev;
+	struct nvme_log log;
+	struct nvme_ctrlr_opts opts;
+	enum nvme_ctrlr_state state;
+	int gone;     /* 1: registers read as all ones, nothing is written any more */
+	bool closing; /* nvme_detach() is at work: callbacks can start nothing new */
+	bool cut_off; /* no memory is mapped for the device any more */
+
+	uint64_t cap;
+	uint32_t vs;
+	uint32_t page_size; /* what CC.MPS says, in bytes: 1 << page_shift */
+	unsigned int page_shift;
+	uint32_t ready_timeout; /* CAP.TO or CRTO.CRWMT, ms */
+	uint32_t max_xfer_size;
+	uint32_t num_io_queues;
+	struct nvme_id_ctrlr data;
+	uint8_t *id_page; /* where Identify puts its data, in DMA memory; NULL: none yet */
+
+	struct nvme_qpair *adminq;
+	struct nvme_qpair *io_qpairs; /* a list, in no order */
+	struct nvme_qpair *zombies;   /* those that end when the controller is off */
+	struct nvme_qpair *sync_qp;   /* of the blocking helpers */
+
+	struct nvme_ns *ns[NVME__MAX_NS]; /* ascending, with those that were there once */
+	uint32_t num_ns;
+	bool ns_changing; /* a command that changes namespaces was sent: identify them after it */
+
+	nvme__mutex dma_lock;
+	struct nvme__arena arena;
+	struct nvme__region regions[NVME__MAX_REGIONS];
+	uint32_t num_regions; /* slots that were ever in use */
+};
+
+/* ============================================================================================
+ * >>hooks
+ *
+ * All that this book calls in the other two, so that a reader knows where it leaves the path. None
+ * of it is needed to understand what follows: the log and the record watch, explanations end a step
+ * that has failed, the arena says who has which piece of DMA memory.
+ * ============================================================================================ */
+
+/* ---- log ---- */
+
+/* Where a line comes from, so that an explanation bears the name of the step that it explains. */
+#define NVME__HERE   __LINE__, __func__
+
+#ifdef NVME_NO_TRACE
+#define NVME__TRACING(log) false
+#else
+#define NVME__TRACING(log) ((log)->trace != NULL)
+#endif
+
+/* The arguments are evaluated only when the line will be printed or recorded. */
+#define NVME__LOG(log, lvl, ...)                                                          \
+	do {                                                                              \
+		if (nvme__unlikely((log)->level >= (lvl) || NVME__TRACING(log)))          \
+			nvme__log_write((log), (lvl), "nvme.h", __LINE__, __func__, NULL, \
+			                __VA_ARGS__);                                     \
+	} while (0)
+
+/* The same, with the name of the device in front. */
+#define NVME__DEV_LOG(dev, lvl, ...)                                                               \
+	do {                                                                                       \
+		const struct nvme_log *nvme__l = nvme__log_of(dev);                                \
+		if (nvme__unlikely(nvme__l->level >= (lvl) || NVME__TRACING(nvme__l)))             \
+			nvme__log_write(nvme__l, (lvl), "nvme.h", __LINE__, __func__, (dev)->name, \
+			                __VA_ARGS__);                                              \
+	} while (0)
+
+static const struct nvme_log *nvme__log_of(const struct nvme_dev *dev);
+static void nvme__log_write(const struct nvme_log *log, enum nvme_log_level level, const char *file,
+                            int line, const char *func, const char *ctx, const char *fmt, ...)
+	__attribute__((format(printf, 7, 8)));
+static void nvme__log_state(struct nvme_ctrlr *ctrlr, uint64_t timeout_ms, int line,
+                            const char *func);
+
+/* ---- what goes into the record, and with the debug log on to be read at once ---- */
+
+static void nvme__trace_attach(const struct nvme_ctrlr *ctrlr);
+static void nvme__trace_detach(const struct nvme_ctrlr *ctrlr);
+NVME__COLD void nvme__trace_reg(const struct nvme_dev *dev, bool write, uint32_t offset,
+                                uint32_t val);
+static void nvme__trace_dma(const struct nvme_dev *dev, const void *vaddr, uint64_t iova,
+                            size_t len);
+NVME__COLD void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t old_value);
+NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker *tr,
+                                const struct nvme_cpl *cpl);
+
+/* ---- options, and memory ---- */
+
+static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrlr_opts *user);
+static int nvme__ctrlr_check_qpair_opts(struct nvme_ctrlr *ctrlr, struct nvme_io_qpair_opts *opts);
+static void *nvme__reserve(size_t size, bool usable);
+static int nvme__back(void *at, size_t size, bool usable);
+static int nvme__iova_alloc(const struct nvme_ctrlr *ctrlr, uint64_t len, uint64_t *iova);
+static void *nvme__dma_take(struct nvme_ctrlr *ctrlr, size_t size, enum nvme__extent_use use);
+static void nvme__dma_give_back(struct nvme_ctrlr *ctrlr, void *at, enum nvme__extent_use use);
+static void nvme__dma_cut_off(struct nvme_ctrlr *ctrlr);
+static void nvme__arena_fini(struct nvme_ctrlr *ctrlr);
+static void nvme__bounce_free(struct nvme_qpair *qp);
+NVME__COLD uint64_t nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr,
+                                      size_t len);
+
+/* ---- what is not usual ---- */
+
+NVME__COLD void nvme__submit_unusual(struct nvme_qpair *qp, struct nvme_tracker *tr,
+                                     const void *buf, uint32_t len);
+static void nvme__ring_delayed(struct nvme_qpair *qp);
+static int nvme__submit_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                           const struct nvme_cmd *cmd, void *buf, uint32_t len, nvme_cmd_cb cb,
+                           void *arg);
+static int nvme__ctrlr_refuse_call(struct nvme_ctrlr *ctrlr, const char *what);
+NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
+                               uint32_t nlb, uint32_t io_flags, nvme_cmd_cb cb);
+static void nvme__cpl_set_none(struct nvme_cpl *cpl, uint16_t qid);
+static void nvme__qpair_drain(struct nvme_qpair *qp);
+static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data);
+static int nvme__ctrlr_list_more_ns(struct nvme_ctrlr *ctrlr, uint32_t last);
+static int nvme__ns_identify_names(struct nvme_ns *ns);
+static struct nvme_ns *nvme__ctrlr_ns_slot(struct nvme_ctrlr *ctrlr, uint32_t nsid);
+static void nvme__ctrlr_remove_ns(struct nvme_ctrlr *ctrlr, const uint32_t *nsids, int found);
+
+/* ---- explanations: one sentence with the cause and what to do; the negative errno comes back ---- */
+
+static int nvme__explain_gone(struct nvme_ctrlr *ctrlr, int line, const char *func);
+static void nvme__explain_reserve(struct nvme_ctrlr *ctrlr, size_t size, int line,
+                                  const char *func);
+static int nvme__explain_no_iova(struct nvme_ctrlr *ctrlr, size_t window, int rc, int line,
+                                 const char *func);
+static int nvme__explain_window_full(struct nvme_ctrlr *ctrlr, int line, const char *func);
+static int nvme__explain_no_memory(struct nvme_ctrlr *ctrlr, size_t len, int rc, int line,
+                                   const char *func);
+NVME__COLD int nvme__explain_buffer(const struct nvme_qpair *qp, const void *buf, uint32_t len,
+                                    int rc, int line, const char *func);
+static int nvme__explain_failed(struct nvme_qpair *qp, int line, const char *func);
+static void nvme__explain_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl,
+                                  const char *what, int line, const char *func);
+NVME__COLD int nvme__explain_in_callback(const struct nvme_qpair *qp, const char *what, int line,
+                                         const char *func);
+NVME__COLD int nvme__explain_timeout(const struct nvme_qpair *qp, uint32_t timeout_ms, int line,
+                                     const char *func);
+static int nvme__explain_no_version(struct nvme_ctrlr *ctrlr, int line, const char *func);
+static int nvme__explain_page_size(struct nvme_ctrlr *ctrlr, int line, const char *func);
+static int nvme__explain_cap(struct nvme_ctrlr *ctrlr, int line, const char *func);
+static int nvme__explain_no_wrr(struct nvme_ctrlr *ctrlr, int line, const char *func);
+static int nvme__explain_ready(struct nvme_ctrlr *ctrlr, int rc, int line, const char *func);
+static int nvme__explain_shutdown(struct nvme_ctrlr *ctrlr, uint64_t timeout, int line,
+                                  const char *func);
+static int nvme__explain_no_identify(struct nvme_ctrlr *ctrlr, int rc, int line, const char *func);
+static int nvme__explain_entry_size(struct nvme_ctrlr *ctrlr, int line, const char *func);
+static int nvme__explain_no_io_queues(struct nvme_ctrlr *ctrlr, int line, const char *func);
+static int nvme__explain_ns_list(struct nvme_ctrlr *ctrlr, uint32_t n, uint32_t nsid, int line,
+                                 const char *func);
+static int nvme__explain_ns_format(const struct nvme_ns *ns, int line, const char *func);
+static int nvme__explain_create(struct nvme_ctrlr *ctrlr, const char *what, int rc,
+                                const struct nvme_cpl *cpl, int line, const char *func);
+static int nvme__explain_no_qpair(struct nvme_ctrlr *ctrlr, int line, const char *func);
+static void nvme__explain_buried(struct nvme_qpair *qp, int rc, int line, const char *func);
+
+#ifndef NVME_NO_VFIO
+static int nvme__explain_no_group(struct nvme_dev *dev, int line, const char *func);
+static int nvme__explain_files(struct nvme_dev *dev, int line, const char *func);
+static int nvme__explain_driver(struct nvme_dev *dev, const char *driver, int line,
+                                const char *func);
+static int nvme__explain_address(struct nvme_dev *dev, const char *addr, int line,
+                                 const char *func);
+static int nvme__explain_no_device(struct nvme_dev *dev, int line, const char *func);
+static int nvme__explain_class(struct nvme_dev *dev, int line, const char *func);
+static int nvme__explain_container(struct nvme_dev *dev, int rc, int line, const char *func);
+static int nvme__explain_vfio_version(struct nvme_dev *dev, int version, int line,
+                                      const char *func);
+static int nvme__explain_no_type1(struct nvme_dev *dev, int line, const char *func);
+static int nvme__explain_group(struct nvme_dev *dev, int group_id, const char *path, int rc,
+                               int line, const char *func);
+static int nvme__explain_not_viable(struct nvme_dev *dev, int group_id, int line, const char *func);
+static int nvme__explain_iommu(struct nvme_dev *dev, int rc, int line, const char *func);
+static int nvme__explain_device(struct nvme_dev *dev, int rc, int line, const char *func);
+static int nvme__explain_region(struct nvme_dev *dev, uint32_t index, int line, const char *func);
+static int nvme__explain_bar0_size(struct nvme_dev *dev, uint64_t size, int line, const char *func);
+static int nvme__explain_bar0_unmapped(struct nvme_dev *dev, int error, int line, const char *func);
+static int nvme__explain_config(struct nvme_dev *dev, int line, const char *func);
+static int nvme__explain_dma_map(struct nvme_dev *dev, const void *vaddr, size_t len, int rc,
+                                 int line, const char *func);
+static void nvme__explain_write(struct nvme_dev *dev, uint32_t offset, int line, const char *func);
+#endif
+/* ============================================================================================
+ * >>regs
+ *
+ * All register access of the driver goes through these functions. `volatile` keeps the compiler
+ * from leaving out, joining or repeating an access. 64-bit registers are read and written in two
+ * halves, low half first, which every platform can do [Base 2.1 §3.1.4: Controller properties].
+ * ============================================================================================ */
+
+/*
+ * What the host wrote to memory must be there before the device hears of it by the next store, that
+ * of a doorbell. The barriers of C11 and __sync_synchronize() order memory among processors; a
+ * store to a device is another kind of store on some of them:
+ *	x86      keeps the order of all stores: it is enough to stop the compiler
+ *	aarch64  dmb oshst: stores before stores, as seen from the outer shareable domain, where
+ *	         devices are; C11 uses ish, that of the processors
+ *	armv7    dsb st: older than the rule that all observers see one order of stores, so this
+ *	         waits until the stores are complete
+ *	riscv    fence ow,ow: w is memory, o is output to a device; C11 uses rw,rw, without o
+ *	ppc64    sync: neither lwsync nor eieio orders memory against device
+ * Elsewhere: the strongest that the compiler knows.
+ */
+#if defined(NVME_WMB)
+#elif defined(__x86_64__) || defined(__i386__)
+#define NVME_WMB() __asm__ volatile("" ::: "memory")
+#elif defined(__aarch64__)
+#define NVME_WMB() __asm__ volatile("dmb oshst" ::: "memory")
+#elif defined(__ARM_ARCH) && __ARM_ARCH >= 7
+#define NVME_WMB() __asm__ volatile("dsb st" ::: "memory")
+#elif defined(__riscv)
+#define NVME_WMB() __asm__ volatile("fence ow, ow" ::: "memory")
+#elif defined(__powerpc__)
+#define NVME_WMB() __asm__ volatile("sync" ::: "memory")
+#else
+#define NVME_WMB() __sync_synchronize()
+#endif
+
+/*
+ * What the host reads next is not older than what it read before, both from memory that the device
+ * writes: the phase first, then the rest. x86 reads in order; aarch64: dmb oshld, loads before all
+ * that follows; armv7 has no such kind and uses dmb osh, for all; riscv: fence r,rw; ppc64: lwsync,
+ * since both are memory.
+ */
+#if defined(NVME_RMB)
+#elif defined(__x86_64__) || defined(__i386__)
+#define NVME_RMB() __asm__ volatile("" ::: "memory")
+#elif defined(__aarch64__)
+#define NVME_RMB() __asm__ volatile("dmb oshld" ::: "memory")
+#elif defined(__ARM_ARCH) && __ARM_ARCH >= 7
+#define NVME_RMB() __asm__ volatile("dmb osh" ::: "memory")
+#elif defined(__riscv)
+#define NVME_RMB() __asm__ volatile("fence r, rw" ::: "memory")
+#elif defined(__powerpc__)
+#define NVME_RMB() __asm__ volatile("lwsync" ::: "memory")
+#else
+#define NVME_RMB() __sync_synchronize()
+#endif
+
+/*
+ * How the phase is read before NVME_RMB(). The barrier is what orders the reads; ThreadSanitizer
+ * sees no barrier, but it sees an acquiring load, so it gets one as well.
+ */
+#define NVME__PHASE_ORDER __ATOMIC_RELAXED
+#if defined(__SANITIZE_THREAD__)
+#undef NVME__PHASE_ORDER
+#define NVME__PHASE_ORDER __ATOMIC_ACQUIRE
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#undef NVME__PHASE_ORDER
+#define NVME__PHASE_ORDER __ATOMIC_ACQUIRE
+#endif
+#endif
+
+/*
+ * Registers are accessed at their size and in place, in dwords [Base 2.1 §3.1.4: Controller
+ * properties].
+ */
+NVME__HOT void nvme_mmio_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t val)
+{
+	if (nvme__likely(offset < dev->bar0_mapped))
+		*(volatile uint32_t *)(volatile void *)(dev->bar0 + offset) = val;
+	else
+		dev->ops->write_4(dev, offset, val);
+}
+
+NVME__HOT uint32_t nvme_mmio_read_4(struct nvme_dev *dev, uint32_t offset)
+{
+	uint32_t val;
+
+	if (nvme__likely(offset < dev->bar0_mapped))
+		val = *(volatile uint32_t *)(volatile void *)(dev->bar0 + offset);
+	else
+		val = dev->ops->read_4(dev, offset);
+	if (nvme__unlikely(dev->log->verbose))
+		nvme__trace_reg(dev, false, offset, val);
+	return val;
+}
+
+/* Where a doorbell is mapped into this process, or NULL [PCIe 1.1 §3.1.2: Doorbells]. */
+static volatile uint32_t *nvme__doorbell(const struct nvme_dev *dev, uint32_t offset)
+{
+	return offset < dev->bar0_mapped
+	               ? (volatile uint32_t *)(volatile void *)(dev->bar0 + offset)
+	               : NULL;
+}
+
+NVME__ASIDE void nvme__doorbell_unmapped(struct nvme_dev *dev, uint32_t offset, uint32_t val)
+{
+	nvme_mmio_write_4(dev, offset, val);
+}
+
+/*
+ * A doorbell is a plain store where it is mapped [PCIe 1.1 §3.1.2: Doorbells]. It is not recorded
+ * here: the rings know more of it.
+ */
+NVME__HOT void nvme__doorbell_write(struct nvme_dev *dev, volatile uint32_t *doorbell,
+                                    uint32_t offset, uint32_t val)
+{
+	if (nvme__likely(doorbell != NULL))
+		*doorbell = val;
+	else
+		nvme__doorbell_unmapped(dev, offset, val);
+}
+
+/* A register that is no doorbell. */
+static void nvme__reg_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t val)
+{
+	if (dev->log->verbose)
+		nvme__trace_reg(dev, true, offset, val);
+	nvme_mmio_write_4(dev, offset, val);
+}
+
+/* ASQ and ACQ: the low half first [Base 2.1 §3.1.4.9, §3.1.4.10: ASQ, ACQ]. */
+static void nvme__reg_write_8(struct nvme_dev *dev, uint32_t offset, uint64_t val)
+{
+	nvme__reg_write_4(dev, offset, (uint32_t)val);
+	nvme__reg_write_4(dev, offset + 4, (uint32_t)(val >> 32));
+}
+
+/* CAP, which does not change meanwhile [Base 2.1 §3.1.4.1, Fig. 36: Controller Capabilities]. */
+static uint64_t nvme_mmio_read_8(struct nvme_dev *dev, uint32_t offset)
+{
+	uint64_t low = nvme_mmio_read_4(dev, offset);
+
+	return low | (uint64_t)nvme_mmio_read_4(dev, offset + 4) << 32;
+}
+
+/* ---- a device that is not there ---- */
+
+/*
+ * Any queue's thread may find out that the device is gone, when a register reads as all ones, which
+ * is no value of CSTS [Base 2.1 §3.1.4.6, Fig. 42: Controller Status].
+ */
+static int nvme__ctrlr_is_gone(const struct nvme_ctrlr *ctrlr)
+{
+	return __atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED);
+}
+
+/* A register has read so. What happens to the device after that is no news any more. */
+NVME__COLD int nvme__ctrlr_set_gone(struct nvme_ctrlr *ctrlr)
+{
+	if (!__atomic_exchange_n(&ctrlr->gone, 1, __ATOMIC_RELAXED))
+		nvme__explain_gone(ctrlr, NVME__HERE);
+	return -ENODEV;
+}
+
+/*
+ * CSTS with its two bad omens. A device that was pulled out, or whose link is down, reads as all
+ * ones; CSTS.CFS says that the controller has given up [Base 2.1 §3.1.4.6, Fig. 42: Controller
+ * Status]. Either ends every wait at once.
+ */
+static int nvme__ctrlr_check_csts(struct nvme_ctrlr *ctrlr, uint32_t *csts)
+{
+	*csts = nvme__ctrlr_is_gone(ctrlr) ? UINT32_MAX
+	                                   : nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
+	if (*csts == UINT32_MAX)
+		return nvme__ctrlr_set_gone(ctrlr);
+	return NVME_GET(*csts, NVME_CSTS_CFS) != 0 ? -EIO : 0;
+}
+
+/*
+ * CC, before it is changed: all ones must not be written back [Base 2.1 §3.1.4.5, Fig. 41:
+ * Controller Configuration].
+ */
+static int nvme__ctrlr_read_cc(struct nvme_ctrlr *ctrlr, uint32_t *cc)
+{
+	if (nvme__ctrlr_is_gone(ctrlr))
+		return -ENODEV;
+	*cc = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CC);
+	return *cc == UINT32_MAX ? nvme__ctrlr_set_gone(ctrlr) : 0;
+}
+
+/* ============================================================================================
+ * >>dma
+ *
+ * The controller does not know this process's addresses. It reads and writes IOVAs, which the
+ * IOMMU turns into physical pages for those ranges that were mapped with the device's consent.
+ *
+ * There is one arena for each controller: a window of addresses, reserved here and in IOVA space
+ * in one piece, so that translation is a subtraction. Memory comes to it step by step. Rings, PRP
+ * lists and buffers are taken from it in whole pages, so that no two of them share a page and a
+ * device that strays from one does not fall into another. Who has which piece, and memory of the
+ * caller's own, is >>arena in Book 2.
+ * ============================================================================================ */
+
+/*
+ * The default: 1 GiB. Where addresses have 32 bits, a part of what there is: 128 MiB. WebAssembly
+ * cannot reserve addresses without memory: 16 MiB.
+ */
+#ifdef __wasm__
+#define NVME__DMA_WINDOW ((size_t)16 << 20)
+#else
+#define NVME__DMA_WINDOW ((size_t)1 << (sizeof(void *) > 4 ? 30 : 27))
+#endif
+#define NVME__DMA_STEP ((size_t)256 << 10)
+
+/* The two places where memory is mapped for the device and unmapped again; both are recorded. */
+static int nvme__dma_map(struct nvme_dev *dev, void *vaddr, size_t len, uint64_t iova)
+{
+	int rc = dev->ops->dma_map(dev, vaddr, len, iova);
+
+	if (rc == 0)
+		nvme__trace_dma(dev, vaddr, iova, len);
+	return rc;
+}
+
+static int nvme__dma_unmap(struct nvme_dev *dev, uint64_t iova, size_t len)
+{
+	int rc = dev->ops->dma_unmap(dev, iova, len);
+
+	if (rc == 0)
+		nvme__trace_dma(dev, NULL, iova, len);
+	return rc;
+}
+
+static uint64_t nvme__round_up(uint64_t n, uint64_t multiple)
+{
+	return (n + multiple - 1) / multiple * multiple;
+}
+
+/* Addresses, without memory behind them but for those that are to be usable at once. */
+static void *nvme__arena_reserve(struct nvme_ctrlr *ctrlr, size_t size, bool usable)
+{
+	void *at = nvme__reserve(size, usable);
+
+	if (at == NULL)
+		nvme__explain_reserve(ctrlr, size, NVME__HERE);
+	return at;
+}
+
+/*
+ * Reserves the addresses; memory comes later. IOVA 0 is never among them, since PRP2 = 0 has to
+ * mean that there is none [Base 2.1 §4.3.1: PRP entry and list].
+ */
+static int nvme__arena_init(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__arena *a = &ctrlr->arena;
+	size_t window = ctrlr->opts.dma_window;
+	int rc;
+
+	a->page = ctrlr->dev.page_size > ctrlr->page_size ? ctrlr->dev.page_size : ctrlr->page_size;
+	a->page_mask = a->page - 1;
+	a->page_shift = (unsigned int)__builtin_ctzll(a->page);
+	window = (size_t)nvme__round_up(window, a->page);
+	rc = nvme__iova_alloc(ctrlr, window, &a->iova);
+	if (rc != 0)
+		return nvme__explain_no_iova(ctrlr, window, rc, NVME__HERE);
+	a->base = (uint8_t *)nvme__arena_reserve(ctrlr, window, false);
+	if (a->base == NULL)
+		return -ENOMEM;
+	a->window = window;
+#ifdef MADV_DONTFORK /* a fork would make pages copy-on-write, and parent and device part ways */
+	madvise(a->base, window, MADV_DONTFORK);
+#endif
+	a->left = (size_t *)nvme__arena_reserve(ctrlr, (window >> a->page_shift) * sizeof(*a->left),
+	                                        true);
+	return a->left != NULL ? 0 : -ENOMEM;
+}
+
+/*
+ * Backs the next bytes of the window with memory and lets the device reach them. A page of the host
+ * and one of the controller (CC.MPS) both divide a step [Base 2.1 §3.1.4.5, Fig. 41: Controller
+ * Configuration].
+ */
+static int nvme__arena_grow(struct nvme_ctrlr *ctrlr, size_t need)
+{
+	struct nvme__arena *a = &ctrlr->arena;
+	size_t step = need > NVME__DMA_STEP ? need : NVME__DMA_STEP;
+	uint8_t *at = a->base + a->mapped;
+	int rc;
+
+	if (step > a->window - a->mapped)
+		step = a->window - a->mapped;
+	if (step < need)
+		return nvme__explain_window_full(ctrlr, NVME__HERE);
+	rc = nvme__back(at, step, true);
+	if (rc != 0)
+		return nvme__explain_no_memory(ctrlr, step, rc, NVME__HERE);
+	rc = nvme__dma_map(&ctrlr->dev, at, step, a->iova + a->mapped);
+	if (rc != 0) {
+		(void)nvme__back(at, step, false);
+		return rc;
+	}
+	a->mapped += step;
+	return 0;
+}
+
+/* ---- what the driver takes for itself ---- */
+
+/*
+ * Rings and PRP lists: whole pages that no data may be read into. A ring has to begin at a page and
+ * to be in one piece, since PC is 1 [Base 2.1 §5.2.1, Fig. 475: Create I/O Completion Queue].
+ */
+static void *nvme__ring_alloc(struct nvme_ctrlr *ctrlr, size_t size)
+{
+	return nvme__dma_take(ctrlr, size, NVME__EXTENT_RING);
+}
+
+/*
+ * Of memory of the driver's own, which has no room for data: what goes into ASQ, ACQ and PRP1 of
+ * the commands that create queues [Base 2.1 §5.2.2: Create I/O Submission Queue].
+ */
+static uint64_t nvme__ring_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr)
+{
+	return ctrlr->arena.iova + (uint64_t)((const uint8_t *)vaddr - ctrlr->arena.base);
+}
+
+/* ---- translation, in any thread and without a lock ---- */
+
+/*
+ * Translation is a subtraction: below the window the difference wraps and fails the same test. What
+ * would leave the buffer that it starts in is refused: behind it there are rings, or other buffers.
+ * len is at most SIZE_MAX / 2. Addresses in one piece here are in one piece there, so that the
+ * pages of a buffer follow each other in its PRPs [Base 2.1 §4.3.1: PRP entry and list].
+ */
+NVME__HOT int nvme__dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                             uint64_t *iova)
+{
+	const struct nvme__arena *a = &ctrlr->arena;
+	size_t offset = (size_t)((uintptr_t)vaddr - (uintptr_t)a->base), room;
+
+	if (nvme__unlikely(offset >= a->window)) {
+		uint64_t at = nvme__region_iova(ctrlr, vaddr, len);
+
+		if (at == 0)
+			return -EFAULT;
+		*iova = at;
+		return 0;
+	}
+	room = __atomic_load_n(&a->left[offset >> a->page_shift], __ATOMIC_RELAXED);
+	if (nvme__unlikely((offset & a->page_mask) + len > room))
+		return -EFAULT;
+	*iova = a->iova + offset;
+	return 0;
+}
+
+/* ============================================================================================
+ * >>queue
+ *
+ * A queue is a ring of slots in host memory [Base 2.1: Memory-based Transport Queue Model (PCIe)].
+ * The producer owns the tail, the consumer the head; head == tail means empty, so one slot always
+ * stays free.
+ *
+ *	SQ: the driver writes a 64-byte command at the tail and announces the new tail with the SQ
+ *	    tail doorbell; the controller tells how far it has read in the SQHD field of each CQE.
+ *	CQ: the controller writes a 16-byte completion at its tail and inverts the phase bit with
+ *	    every lap; the driver takes entries as long as the phase is the expected one and hands
+ *	    the slots back with the CQ head doorbell. No register needs to be read for that.
+ *
+ * This driver keeps fewer commands outstanding than the ring has slots. The controller fetches in
+ * order, so a free CID implies a free slot, and SQHD need not be believed.
+ * ============================================================================================ */
+
+/*
+ * Puts the tail on the wire: the index of the slot after the last command, not a count of commands
+ * [PCIe 1.1 §3.1.2.1: SQyTDBL]. The SQE must be in memory before the controller hears of it.
+ */
+NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
+{
+	NVME_WMB();
+	nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+}
+
+/*
+ * Hands the slots before the head back to the controller [PCIe 1.1 §3.1.2.2: CQyHDBL]: count of
+ * them since it last was told. No barrier: the host has written nothing that the controller is to
+ * read, and what was read from the slots has decided branches on the way here.
+ */
+NVME__HOT void nvme_ring_cq_doorbell(struct nvme_qpair *qp, uint32_t count)
+{
+	if (nvme__unlikely(qp->unusual != 0))
+		nvme__trace_doorbell(qp, 1, (qp->cq_head + qp->entries - count) % qp->entries);
+	if (nvme__likely(!nvme__ctrlr_is_gone(qp->ctrlr)))
+		nvme__doorbell_write(&qp->ctrlr->dev, qp->cq_doorbell, qp->cq_hdbl, qp->cq_head);
+}
+
+/* ---- the commands of a queue pair ---- */
+
+/*
+ * Takes a free CID. NULL: as many commands are outstanding as the queue has room for. A CID is
+ * unique among the outstanding commands of its queue [Base 2.1 §4.1.1, Fig. 91: Command Dword 0].
+ */
+NVME__HOT struct nvme_tracker *nvme__tracker_get(struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg)
+{
+	struct nvme_tracker *tr;
+
+	tr = qp->free;
+	if (nvme__unlikely(tr == NULL))
+		return NULL;
+	qp->free = tr->next_free;
+	qp->num_free--;
+	tr->outstanding = true;
+	tr->cb = cb;
+	tr->cb_arg = arg;
+	return tr;
+}
+
+/*
+ * After its completion the CID may be used again [Base 2.1 §4.2.1, Fig. 98: Completion Queue
+ * Entry].
+ */
+NVME__HOT void nvme__tracker_put(struct nvme_qpair *qp, struct nvme_tracker *tr)
+{
+	tr->outstanding = false;
+	tr->next_free = qp->free;
+	qp->free = tr;
+	qp->num_free++;
+}
+
+/* ---- building and taking apart ---- */
+
+/*
+ * Back to the state after creation: empty rings, all CIDs free. Phase 1 for the first lap, which
+ * is why the completion queue is zeroed [Base 2.1 §4.2.4, Fig. 108: Phase Tag].
+ */
+static void nvme__qpair_reset(struct nvme_qpair *qp)
+{
+	uint32_t i;
+
+	memset(qp->sq, 0, qp->entries * sizeof(*qp->sq));
+	memset(qp->cq, 0, qp->entries * sizeof(*qp->cq));
+	qp->sq_tail = qp->cq_head = qp->delayed = 0;
+	qp->bad_cqes = qp->idle_polls = 0;
+	qp->phase = 1;
+	qp->refuse = qp->failed = 0;
+	qp->num_free = qp->num_trackers;
+	qp->free = NULL;
+	for (i = qp->num_trackers; i-- > 0;) { /* CID 0 comes first */
+		qp->trackers[i].cid = (uint16_t)i;
+		qp->trackers[i].outstanding = false;
+		qp->trackers[i].next_free = qp->free;
+		qp->free = &qp->trackers[i];
+	}
+}
+
+/*
+ * All that the controller could reach. It must have let go of the queues: they are deleted, or
+ * CC.EN is 0 [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration].
+ */
+static void nvme__qpair_free_memory(struct nvme_qpair *qp)
+{
+	nvme__bounce_free(qp);
+	nvme__dma_give_back(qp->ctrlr, qp->lists, NVME__EXTENT_RING);
+	nvme__dma_give_back(qp->ctrlr, qp->cq, NVME__EXTENT_RING);
+	nvme__dma_give_back(qp->ctrlr, qp->sq, NVME__EXTENT_RING);
+}
+
+static void nvme__qpair_destroy(struct nvme_qpair *qp)
+{
+	nvme__qpair_free_memory(qp);
+	NVME_FREE(qp->trackers);
+	NVME_FREE(qp);
+}
+
+/*
+ * Bytes of one tracker's PRP list: a power of two inside a page, or whole pages with a link each
+ * [Base 2.1 §4.3.1: PRP entry and list].
+ */
+static uint32_t nvme__prp_list_bytes(uint32_t max_xfer_size, uint32_t page_size, uint32_t *pages)
+{
+	/* one more when the buffer starts inside a page */
+	uint32_t entries = max_xfer_size / page_size + 1;
+	uint32_t per_page = page_size / 8;
+	uint32_t bytes = 64;
+
+	*pages = 1;
+	if (entries > per_page)
+		*pages = (entries - 2) / (per_page - 1) + 1;
+	if (*pages > 1)
+		return *pages * page_size;
+	while (bytes < entries * 8)
+		bytes *= 2;
+	return bytes;
+}
+
+/*
+ * The memory of both rings and of all PRP lists, and the trackers beside it. Entries of the one
+ * ring have 64 bytes, of the other 16 [Base 2.1 §4.1.1, Fig. 92: Common Command Format], [Base 2.1
+ * §4.2.1, Fig. 96: Completion Queue Entry].
+ */
+static int nvme__qpair_alloc_memory(struct nvme_qpair *qp)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+	uint32_t i, bytes;
+
+	bytes = nvme__prp_list_bytes(qp->max_xfer_size, ctrlr->page_size, &qp->list_pages);
+	qp->trackers = (struct nvme_tracker *)NVME_CALLOC(qp->num_trackers, sizeof(*qp->trackers));
+	qp->list_entries = (bytes < ctrlr->page_size ? bytes : ctrlr->page_size) / 8;
+	if (qp->trackers == NULL)
+		return -ENOMEM;
+	/* one after the other: why there is no memory need be said once only */
+	qp->sq = (struct nvme_cmd *)nvme__ring_alloc(ctrlr, qp->entries * sizeof(*qp->sq));
+	if (qp->sq != NULL)
+		qp->cq = (struct nvme_cpl *)nvme__ring_alloc(ctrlr, qp->entries * sizeof(*qp->cq));
+	if (qp->cq != NULL)
+		qp->lists = (uint8_t *)nvme__ring_alloc(ctrlr, (size_t)qp->num_trackers * bytes);
+	if (qp->lists == NULL)
+		return -ENOMEM;
+	qp->sq_iova = nvme__ring_iova(ctrlr, qp->sq);
+	qp->cq_iova = nvme__ring_iova(ctrlr, qp->cq);
+	for (i = 0; i < qp->num_trackers; i++) {
+		uint8_t *list = qp->lists + (size_t)i * bytes;
+
+		qp->trackers[i].prp_list = (uint64_t *)(void *)list;
+		qp->trackers[i].prp_list_iova = nvme__ring_iova(ctrlr, list);
+	}
+	return 0;
+}
+
+/*
+ * Builds the host's side of a queue pair. Both doorbells of queue id have their place among those
+ * of all queues, CAP.DSTRD apart [PCIe 1.1 §3.1.2: Doorbells].
+ */
+static int nvme_qpair_construct(struct nvme_ctrlr *ctrlr, uint16_t id, uint32_t entries,
+                                uint32_t max_xfer_size, struct nvme_qpair **out)
+{
+	struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
+	uint32_t dstrd = NVME_GET(ctrlr->cap, NVME_CAP_DSTRD);
+	int rc;
+
+	if (qp == NULL)
+		return -ENOMEM;
+	qp->ctrlr = ctrlr;
+	qp->id = id;
+	qp->entries = entries;
+	qp->num_trackers = entries - 1;
+	qp->max_xfer_size = max_xfer_size;
+	qp->sq_tdbl = NVME_SQ_TDBL(id, dstrd);
+	qp->cq_hdbl = NVME_CQ_HDBL(id, dstrd);
+	qp->sq_doorbell = nvme__doorbell(&ctrlr->dev, qp->sq_tdbl);
+	qp->cq_doorbell = nvme__doorbell(&ctrlr->dev, qp->cq_hdbl);
+	qp->unusual = ctrlr->log.verbose ? NVME__UNUSUAL_VERBOSE : 0;
+	rc = nvme__qpair_alloc_memory(qp);
+	if (rc != 0) {
+		nvme__qpair_destroy(qp);
+		return rc;
+	}
+	nvme__qpair_reset(qp);
+	NVME__LOG(&ctrlr->log, NVME_LOG_INFO, "qid:%u entries = %u num_trackers = %u", id, entries,
+	          qp->num_trackers);
+	*out = qp;
+	return 0;
+}
+
+/* ============================================================================================
+ * >>prp
+ *
+ * A PRP entry is the address of one memory page. Only the first may point inside its page; the
+ * transfer then goes on at the start of the page that the next entry names [Base 2.1 §4.3.1: PRP
+ * entry and list]. A command has room for two:
+ *
+ *	1 page     PRP1 = the buffer                    PRP2 = 0
+ *	2 pages    PRP1 = the buffer                    PRP2 = the second page
+ *	3 or more  PRP1 = the buffer                    PRP2 = the PRP list: second, third, ... page
+ *
+ * A list that does not fit into its page goes on in another one: the last entry of a full page is
+ * then a link, the address of the next list page.
+ *
+ * nvme__build_prps() is what every command passes through. It knows all but the last case by itself
+ * and leaves that, a list of several pages, to nvme_prp_list_append().
+ * ============================================================================================ */
+
+/* A list in the making. The pieces of a buffer are appended to it one by one. */
+struct nvme_prp {
+	uint32_t page_size;  /* CC.MPS in bytes: a power of two */
+	uint32_t prp_index;  /* entries so far: a count, which SPDK's log calls an index */
+	uint64_t prp1, prp2; /* for the command's data pointer */
+	uint32_t last_end;   /* offset in its page where the last piece ended; 0: at its end */
+	uint32_t list_pages; /* list pages available */
+	uint32_t list_used;  /* list pages begun */
+	uint64_t *list_base; /* where the list starts, as this process sees it, and ... */
+	uint64_t list_iova;  /* ... as the controller does: qword aligned */
+	size_t list_stride;  /* from one list page to the next, in bytes */
+	uint64_t *list;      /* the next free entry of the current list page */
+	uint64_t *list_end;  /* the last entry that fits into it */
+};
+
+/*
+ * list_iova may lie inside a page, at a qword [Base 2.1 §4.3.1: PRP entry and list]; list page k
+ * starts k strides after the page that it is in.
+ */
+NVME__HOT void nvme__prp_init(struct nvme_prp *prp, uint32_t page_size, uint64_t *list,
+                              uint64_t list_iova, uint32_t list_pages, size_t list_stride)
+{
+	prp->page_size = page_size;
+	prp->prp_index = 0;
+	prp->prp1 = prp->prp2 = 0;
+	prp->last_end = 0;
+	prp->list_pages = list_pages;
+	prp->list_used = 0;
+	prp->list_base = list;
+	prp->list_iova = list_iova;
+	prp->list_stride = list_stride;
+}
+
+/*
+ * More than two pages, so a list after all: the second page becomes its first entry, and PRP2 the
+ * address of the list, which may begin inside a page [Base 2.1 §4.3.1: PRP entry and list].
+ */
+static int nvme__prp_begin_list(struct nvme_prp *prp)
+{
+	uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+
+	if (prp->list_pages == 0)
+		return -EMSGSIZE;
+	prp->list_used = 1;
+	prp->list = prp->list_base;
+	prp->list_end = prp->list + (prp->page_size - in_page) / 8 - 1;
+	*prp->list++ = prp->prp2;
+	prp->prp2 = prp->list_iova;
+	return 0;
+}
+
+/*
+ * The list page is full and one more entry is coming: the last one moves on, a link replaces it
+ * [Base 2.1 §4.3.1: PRP entry and list].
+ */
+static int nvme__prp_next_list_page(struct nvme_prp *prp)
+{
+	uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+	size_t offset = prp->list_used * prp->list_stride - (size_t)in_page;
+	uint64_t *page = (uint64_t *)(void *)((uint8_t *)prp->list_base + offset);
+
+	if (prp->list_used >= prp->list_pages)
+		return -EMSGSIZE;
+	page[0] = *prp->list_end;
+	*prp->list_end = prp->list_iova + offset;
+	prp->list = page + 1;
+	prp->list_end = page + prp->page_size / 8 - 1;
+	prp->list_used++;
+	return 0;
+}
+
+/*
+ * Entries for count pages that follow each other. One at a time the loop would cost more than the
+ * stores: so first what does not make up four, then four a turn.
+ */
+NVME__HOT void nvme__prp_fill(uint64_t *list, uint64_t addr, uint64_t count, uint64_t page)
+{
+	uint64_t *end = list + count;
+
+	if ((count & 1) != 0) {
+		*list++ = addr;
+		addr += page;
+	}
+	if ((count & 2) != 0) {
+		list[0] = addr;
+		list[1] = addr + page;
+		list += 2;
+		addr += 2 * page;
+	}
+	for (; list != end; list += 4, addr += 4 * page) {
+		list[0] = addr;
+		list[1] = addr + page;
+		list[2] = addr + 2 * page;
+		list[3] = addr + 3 * page;
+	}
+}
+
+/* Pages of a piece that go into the list, count of them from addr on: one list page at a time. The
+ * offset in each is zero [Base 2.1 §4.3.1: PRP entry and list]. */
+static int nvme__prp_append_to_list(struct nvme_prp *prp, uint64_t addr, uint64_t count)
+{
+	uint64_t page = prp->page_size, run;
+	int rc;
+
+	while (count != 0) {
+		if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
+			return rc;
+		if (prp->list > prp->list_end && (rc = nvme__prp_next_list_page(prp)) != 0)
+			return rc;
+		run = (uint64_t)(prp->list_end + 1 - prp->list);
+		run = count < run ? count : run;
+		nvme__prp_fill(prp->list, addr, run, page);
+		addr += run * page;
+		prp->list += run;
+		prp->prp_index += (uint32_t)run;
+		count -= run;
+	}
+	return 0;
+}
+
+/* Can these bytes follow what is there already? Only the first entry may have an offset, and that
+ * is dword aligned [Base 2.1 §4.3.1: PRP entry and list]. */
+NVME__HOT int nvme__prp_check(const struct nvme_prp *prp, uint64_t iova, uint32_t len)
+{
+	if (nvme__unlikely(len == 0))
+		return -EINVAL;
+	if (nvme__unlikely((iova & 3) != 0 || len - 1 > UINT64_MAX - iova))
+		return -EFAULT;
+	if (nvme__unlikely(prp->prp_index != 0 &&
+	                   (prp->last_end != 0 || (iova & (prp->page_size - 1)) != 0)))
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+/*
+ * Appends len bytes at iova. All pieces but the first must start at a page boundary and all but
+ * the last must end at one, or PRPs cannot describe the buffer. -EINVAL len is 0, -EFAULT not
+ * dword aligned or past the end of the address space, -EOPNOTSUPP a hole inside a page,
+ * -EMSGSIZE the list is full. After an error the list must be begun again.
+ */
+NVME__HOT int nvme_prp_list_append(struct nvme_prp *prp, uint64_t iova, uint32_t len)
+{
+	uint64_t page_size = prp->page_size, mask = page_size - 1;
+	uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
+	int rc;
+
+	rc = nvme__prp_check(prp, iova, len);
+	if (nvme__unlikely(rc != 0))
+		return rc;
+	prp->last_end = (uint32_t)((iova + len) & mask);
+	if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
+		prp->prp1 = iova;
+		prp->prp_index = 1;
+		iova = (iova & ~mask) + page_size;
+		pages--;
+	}
+	if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
+		prp->prp2 = iova;
+		prp->prp_index = 2;
+		iova += page_size;
+		pages--;
+	}
+	return pages != 0 ? nvme__prp_append_to_list(prp, iova, pages) : 0;
+}
+
+/* ---- the PRPs of a command ---- */
+
+/* More than two pages: PRP2 names a list, which is this tracker's own. */
+static int nvme__build_prp_list(struct nvme_qpair *qp, struct nvme_tracker *tr, uint64_t iova,
+                                uint32_t len, struct nvme_prp *prp)
+{
+	nvme__prp_init(prp, qp->ctrlr->page_size, tr->prp_list, tr->prp_list_iova, qp->list_pages,
+	               qp->ctrlr->page_size);
+	return nvme_prp_list_append(prp, iova, len);
+}
+
+/* A list that does not fit into its first page. Returns PRP2, or 0 if it does not fit at all. */
+NVME__COLD uint64_t nvme__build_prp_chain(struct nvme_qpair *qp, struct nvme_tracker *tr,
+                                          uint64_t iova, uint32_t len)
+{
+	struct nvme_prp prp;
+
+	return nvme__build_prp_list(qp, tr, iova, len, &prp) == 0 ? prp.prp2 : 0;
+}
+
+/*
+ * The data pointer of a command: buf, which is one piece of DMA memory, as PRPs. It must be dword
+ * aligned [Base 2.1 §4.3.1: PRP entry and list].
+ */
+NVME__HOT int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
+                               uint32_t len, struct nvme_prp_pair *prps)
+{
+	uint32_t page_size = qp->ctrlr->page_size, in_page, entries;
+	uint64_t iova;
+
+	if (nvme__unlikely(((uintptr_t)buf & 3) != 0 ||
+	                   nvme__dma_iova(qp->ctrlr, buf, len, &iova) != 0))
+		return nvme__explain_buffer(qp, buf, len, -EFAULT, NVME__HERE);
+	/* one page: PRP1 says all */
+	in_page = (uint32_t)iova & (page_size - 1);
+	prps->prp1 = iova;
+	prps->prp2 = 0;
+	if (nvme__likely(in_page + len <= page_size))
+		return 0;
+	/* two: PRP2 is the second */
+	prps->prp2 = iova - in_page + page_size;
+	if (in_page + len <= 2 * page_size)
+		return 0;
+	/* more: PRP2 is the list of all but the first */
+	entries = (in_page + len - 1) >> qp->ctrlr->page_shift;
+	if (nvme__likely(entries <= qp->list_entries)) {
+		nvme__prp_fill(tr->prp_list, prps->prp2, entries, page_size);
+		prps->prp2 = tr->prp_list_iova;
+		return 0;
+	}
+	prps->prp2 = nvme__build_prp_chain(qp, tr, iova, len);
+	if (nvme__likely(prps->prp2 != 0))
+		return 0;
+	return nvme__explain_buffer(qp, buf, len, -EMSGSIZE, NVME__HERE);
+}
+
+/* ============================================================================================
+ * >>submit
+ *
+ * The way of a command: a tracker (and with it a CID), its PRPs, the SQE into the ring, the
+ * doorbell. No lock, no allocation and no system call from here to the controller.
+ * ============================================================================================ */
+
+/* An SQE without data: what is not named here is zero [Base 2.1 §4.1.1, Fig. 92: Common Command
+ * Format]. */
+static void nvme__cmd_init(struct nvme_cmd *cmd, uint8_t opc, uint32_t nsid)
+{
+	memset(cmd, 0, sizeof(*cmd));
+	cmd->opc = opc;
+	cmd->nsid = nsid;
+}
+
+/*
+ * The 64 bytes of an SQE, from the tracker to the slot at the tail of the ring [Base 2.1 §4.1.1,
+ * Fig. 92: Common Command Format]. A function of its own, because published sessions with gdb stop
+ * at it.
+ */
+NVME__HOT void nvme_copy_command(struct nvme_cmd *dst, const struct nvme_cmd *src)
+{
+	*dst = *src;
+}
+
+/*
+ * The SQE is in the slot at the tail: the tail moves on, round the ring, and the controller hears
+ * of it [Base 2.1: Memory-based Transport Queue Model (PCIe)]. buf and len are for the record.
+ */
+NVME__HOT void nvme_qpair_submit_request(struct nvme_qpair *qp, struct nvme_tracker *tr,
+                                         const void *buf, uint32_t len)
+{
+	if (++qp->sq_tail == qp->entries)
+		qp->sq_tail = 0;
+	if (nvme__unlikely(qp->unusual != 0))
+		nvme__submit_unusual(qp, tr, buf, len);
+	else
+		nvme_ring_sq_doorbell(qp);
+}
+
+/*
+ * Any command, as it was written, with the CID filled in and, where len is not 0, the data pointer
+ * as PRPs: PSDT is 0 [Base 2.1 §4.1.1, Fig. 91: Command Dword 0]. -EAGAIN: no CID is free.
+ */
+static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
+                            uint32_t len, nvme_cmd_cb cb, void *arg)
+{
+	struct nvme_tracker *tr;
+	int rc;
+
+	if (qp->refuse != 0)
+		return qp->refuse;
+	if (nvme__ctrlr_is_gone(qp->ctrlr))
+		return -ENODEV;
+	tr = nvme__tracker_get(qp, cb, arg);
+	if (tr == NULL)
+		return -EAGAIN;
+	tr->cmd = *cmd;
+	tr->cmd.cid = tr->cid;
+	rc = len == 0 ? 0 : nvme__build_prps(qp, tr, buf, len, &tr->cmd.dptr.prp);
+	if (rc != 0) {
+		nvme__tracker_put(qp, tr);
+		return rc;
+	}
+	nvme_copy_command(&qp->sq[qp->sq_tail], &tr->cmd);
+	nvme_qpair_submit_request(qp, tr, buf, len);
+	return 0;
+}
+
+/* ============================================================================================
+ * >>complete
+ *
+ * The way back. A CQE is new when its phase bit is the expected one [Base 2.1 §4.2.4, Fig. 108:
+ * Phase Tag]. Nothing in it is believed before it was checked: a controller that is broken, or
+ * hostile, may cost its caller the queue but not the process.
+ * ============================================================================================ */
+
+/* senseless CQEs before a queue is given up */
+#define NVME__BAD_CQE_LIMIT       8
+/* empty polls between two looks at CSTS */
+#define NVME__IDLE_POLLS          65536
+
+/*
+ * Nothing goes in or comes out any more; what is outstanding ends when the queue is freed. There is
+ * no status for this: the completions themselves cannot be trusted.
+ */
+static int nvme__qpair_fail(struct nvme_qpair *qp, int rc)
+{
+	if (qp->failed == 0) {
+		qp->failed = rc;
+		qp->refuse = rc;
+		nvme__explain_failed(qp, NVME__HERE);
+	}
+	return qp->failed;
+}
+
+/*
+ * A CQE that makes no sense [Base 2.1 §4.2.1, Fig. 97: Completion Queue Entry]. A few are passed
+ * over.
+ */
+NVME__COLD void nvme__qpair_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl,
+                                    const char *what)
+{
+	nvme__explain_bad_cqe(qp, cpl, what, NVME__HERE);
+	if (++qp->bad_cqes >= NVME__BAD_CQE_LIMIT)
+		nvme__qpair_fail(qp, -ENXIO);
+}
+
+/*
+ * The command is done: its CID is free, and whoever waits is told (who may use the CID at once).
+ * Worth a line is an error, any SCT and SC but 0 [Base 2.1 §4.2.3, Fig. 100: Status Field].
+ */
+NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker *tr,
+                                     const struct nvme_cpl *cpl)
+{
+	nvme_cmd_cb cb = tr->cb;
+	void *arg = tr->cb_arg;
+
+	/* all of the status but P: what M, DNR and CRD say without an error is no loss either */
+	if (nvme__unlikely(((cpl->status & 0xfffeu) | qp->unusual) != 0))
+		nvme__print_end(qp, tr, cpl);
+	nvme__tracker_put(qp, tr);
+	cb(arg, cpl);
+}
+
+/*
+ * Finds the command that a CQE is for, if there is one, by CID and SQID [Base 2.1 §4.2.1, Fig. 96,
+ * 97, 98: Completion Queue Entry].
+ */
+NVME__HOT void nvme__qpair_take_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl)
+{
+	uint32_t cid = cpl->cid;
+
+	if (nvme__unlikely(cid >= qp->num_trackers || !qp->trackers[cid].outstanding ||
+	                   cpl->sqid != qp->id)) {
+		nvme__qpair_bad_cqe(qp, cpl, "cpl does not map to outstanding cmd");
+		return;
+	}
+	if (nvme__unlikely(cpl->sqhd >= qp->entries)) /* not used, but a bad sign */
+		nvme__qpair_bad_cqe(qp, cpl, "SQHD is not a slot of the submission queue");
+	nvme_complete_request(qp, &qp->trackers[cid], cpl);
+}
+
+typedef uint32_t __attribute__((may_alias)) nvme__u32_alias;
+
+/*
+ * Copies the CQE at the head if it is new. The dword with CID, phase and status is read first, and
+ * the rest only after it: read the other way round, the rest could be from the lap before [Base 2.1
+ * §4.2.4, Fig. 108: Phase Tag]. The copy is what gets checked and used, since the device can go on
+ * writing to the original.
+ */
+NVME__HOT bool nvme__qpair_read_cqe(struct nvme_qpair *qp, struct nvme_cpl *cpl)
+{
+	const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+	uint32_t dw3 = __atomic_load_n((const nvme__u32_alias *)&slot->cid, NVME__PHASE_ORDER);
+
+	if ((((dw3 >> 16) ^ qp->phase) & 1) != 0)
+		return false;
+	NVME_RMB();
+	*cpl = *slot;
+	cpl->cid = (uint16_t)dw3;
+	cpl->status = (uint16_t)(dw3 >> 16);
+	return true;
+}
+
+/*
+ * The head moves on; with every lap the phase of new entries changes [Base 2.1 §4.2.4, Fig. 108:
+ * Phase Tag].
+ */
+NVME__HOT void nvme__qpair_next_slot(struct nvme_qpair *qp)
+{
+	if (++qp->cq_head == qp->entries) {
+		qp->cq_head = 0;
+		qp->phase ^= 1;
+	}
+}
+
+/*
+ * Nothing came for a long time although something is due: is the controller still alive? [Base 2.1
+ * §3.1.4.6, Fig. 42: Controller Status]
+ */
+NVME__COLD int nvme__qpair_watch(struct nvme_qpair *qp)
+{
+	uint32_t csts;
+	int rc;
+
+	qp->idle_polls = 0;
+	rc = nvme__ctrlr_check_csts(qp->ctrlr, &csts);
+	return rc != 0 ? nvme__qpair_fail(qp, rc) : 0;
+}
+
+/*
+ * Takes what is there, in turns with the callbacks, which may submit. There is one doorbell for the
+ * whole batch, or for every half ring of a long one, so that the controller does not run out of
+ * slots [PCIe 1.1 §3.1.2.2: CQyHDBL].
+ */
+NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
+{
+	uint32_t half = qp->entries / 2, unrung = 0, left;
+	struct nvme_cpl cpl;
+
+	/* 0, too: all that are there, but at most a lap, however the ring is flooded */
+	if (max - 1 >= qp->entries)
+		max = qp->entries;
+	qp->polling++;
+	for (left = max; left != 0 && nvme__qpair_read_cqe(qp, &cpl); left--) {
+		/* it is for those before this one, so that the record has them in front of it */
+		if (unrung >= half) {
+			nvme_ring_cq_doorbell(qp, unrung);
+			unrung = 0;
+		}
+		nvme__qpair_next_slot(qp);
+		unrung++;
+		nvme__qpair_take_cqe(qp, &cpl);
+	}
+	qp->polling--;
+	if (unrung != 0) {
+		nvme_ring_cq_doorbell(qp, unrung);
+		qp->idle_polls = 0;
+	} else if (qp->num_free != qp->num_trackers && ++qp->idle_polls >= NVME__IDLE_POLLS) {
+		return nvme__qpair_watch(qp);
+	}
+	return nvme__unlikely(qp->failed != 0) ? qp->failed : (int)(max - left);
+}
+
+/* A poll in a callback, of a queue that has failed, or with commands that were not announced yet. */
+NVME__COLD int nvme__qpair_poll_unusual(struct nvme_qpair *qp)
+{
+	if (qp->polling != 0)
+		return nvme__explain_in_callback(qp, "nvme_qpair_process_completions()",
+		                                 NVME__HERE);
+	if (qp->failed != 0)
+		return qp->failed;
+	nvme__ring_delayed(qp);
+	return 0;
+}
+
+/*
+ * No register is read to find out: the phase in memory tells [Base 2.1 §4.2.4, Fig. 108: Phase
+ * Tag].
+ */
+NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max)
+{
+	int rc = 0;
+
+	if (nvme__unlikely((qp->polling | qp->failed | (int)qp->delayed) != 0))
+		rc = nvme__qpair_poll_unusual(qp);
+	return nvme__likely(rc == 0) ? nvme__qpair_reap(qp, max) : rc;
+}
+
+/* ---- waiting for one command ----
+ *
+ * Bring-up sends admin commands one at a time and has nothing else to do meanwhile. The waiter is on
+ * the stack; when the time is up, the command is told to forget it.
+ */
+
+/* Who waits. lent: where to note that a late command may still use the data, or NULL. */
+struct nvme__sync {
+	struct nvme_cpl cpl;
+	bool *lent;
+	bool done;
+};
+
+static void nvme__sync_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct nvme__sync *sync = (struct nvme__sync *)arg;
+
+	sync->cpl = *cpl;
+	sync->done = true;
+}
+
+/* Nobody waits for it any more, but the controller has now let go of the data. */
+static void nvme__sync_late(void *arg, const struct nvme_cpl *cpl)
+{
+	bool *lent = (bool *)arg;
+
+	(void)cpl;
+	if (lent != NULL)
+		*lent = false;
+}
+
+/* Nobody waits any longer: a completion that comes late must not find the waiter's stack. */
+static void nvme__sync_abandon(struct nvme_qpair *qp, struct nvme__sync *sync)
+{
+	uint32_t i;
+
+	for (i = 0; i < qp->num_trackers; i++) {
+		if (qp->trackers[i].outstanding && qp->trackers[i].cb_arg == sync) {
+			qp->trackers[i].cb = nvme__sync_late;
+			qp->trackers[i].cb_arg = sync->lent;
+			if (sync->lent != NULL)
+				*sync->lent = true;
+		}
+	}
+}
+
+static uint64_t nvme__now_ms(struct nvme_ctrlr *ctrlr)
+{
+	struct timespec ts;
+
+	if (ctrlr->dev.ops->now_ns != NULL)
+		return ctrlr->dev.ops->now_ns(&ctrlr->dev) / 1000000u;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+}
+
+static uint32_t nvme__qpair_timeout_ms(const struct nvme_qpair *qp)
+{
+	const struct nvme_ctrlr_opts *opts = &qp->ctrlr->opts;
+
+	return qp->id == 0 ? opts->admin_timeout_ms : opts->io_timeout_ms;
+}
+
+/*
+ * Polls until something has come, for a while at most. 1: the time was up before that. The clock is
+ * read first, so that a completion which is there has the last word, however late one looks.
+ */
+static int nvme__wait_a_little(struct nvme_qpair *qp, uint64_t deadline)
+{
+	int late = nvme__now_ms(qp->ctrlr) > deadline, rc = 0, polls;
+
+	for (polls = 0; polls < 256 && rc == 0; polls++)
+		rc = nvme_qpair_process_completions(qp, 0);
+	if (rc == 0 && !late)
+		sched_yield();
+	return rc < 0 ? rc : late;
+}
+
+/*
+ * Polls until the command is complete. -EIO: with an error status [Base 2.1 §4.2.3, Fig. 100:
+ * Status Field]. Other errors mean that it is not complete and that the controller may still be
+ * using its buffer.
+ */
+static int nvme_wait_for_completion(struct nvme_qpair *qp, struct nvme__sync *sync,
+                                    uint64_t deadline)
+{
+	int late = 0;
+
+	while (!sync->done && late == 0)
+		late = nvme__wait_a_little(qp, deadline);
+	if (sync->done)
+		return nvme_cpl_is_error(&sync->cpl) ? -EIO : 0;
+	nvme__sync_abandon(qp, sync);
+	if (late < 0)
+		return late;
+	return nvme__explain_timeout(qp, nvme__qpair_timeout_ms(qp), NVME__HERE);
+}
+
+/* Submits a command; where the queue is full of the caller's own, when one of them is complete. */
+static int nvme__submit_sync(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
+                             uint32_t len, struct nvme__sync *sync, uint64_t deadline)
+{
+	int rc, late = 0;
+
+	for (;;) {
+		rc = nvme__submit_raw(qp, cmd, buf, len, nvme__sync_done, sync);
+		if (rc != -EAGAIN || late != 0)
+			break;
+		late = nvme__wait_a_little(qp, deadline);
+		if (late < 0)
+			return late;
+	}
+	if (rc == -EAGAIN)
+		return nvme__explain_timeout(qp, nvme__qpair_timeout_ms(qp), NVME__HERE);
+	return rc;
+}
+
+/* Submits a command whose data, if any, is in DMA memory, and waits for it. */
+static int nvme__submit_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
+                                 uint32_t len, bool *lent, struct nvme_cpl *cpl)
+{
+	uint64_t deadline = nvme__now_ms(qp->ctrlr) + nvme__qpair_timeout_ms(qp);
+	struct nvme__sync sync;
+	int rc;
+
+	memset(&sync, 0, sizeof(sync));
+	sync.lent = lent;
+	rc = nvme__submit_sync(qp, cmd, buf, len, &sync, deadline);
+	if (rc == 0)
+		rc = nvme_wait_for_completion(qp, &sync, deadline);
+	if (sync.done)
+		*cpl = sync.cpl;
+	return rc;
+}
+
+/*
+ * The driver's own admin commands. Not in their own callbacks. What ends without a completion has
+ * one that no controller sends and that does not read as success.
+ */
+static int nvme__ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd, void *buf,
+                             uint32_t len, struct nvme_cpl *cpl)
+{
+	nvme__cpl_set_none(cpl, 0);
+	if (ctrlr->adminq->polling != 0)
+		return nvme__explain_in_callback(ctrlr->adminq, "a blocking function", NVME__HERE);
+	return nvme__submit_and_wait(ctrlr->adminq, cmd, buf, len, NULL, cpl);
+}
+
+/* ============================================================================================
+ * >>enable
+ *
+ * From a device that was found to one that takes commands [Base 2.1 §3.5.1: Memory-based controller
+ * initialization (PCIe)]. The table of contents is nvme_ctrlr_process_init(), at the end of
+ * >>identify.
+ * ============================================================================================ */
+#define NVME__SHUTDOWN_MS         10000u
+#define NVME__SHUTDOWN_MAX_MS     60000u
+#define NVME__MAX_PAGE_SIZE       ((uint32_t)1 << 20)
+#define NVME__MAX_XFER_SIZE       ((uint32_t)32 << 20)  /* where MDTS sets no limit: 65536 x 512 */
+#define NVME__ADMIN_MAX_XFER_SIZE ((uint32_t)128 << 10) /* of an admin command */
+#define NVME__NO_TIMEOUT          UINT64_MAX
+
+static void nvme_ctrlr_set_state(struct nvme_ctrlr *ctrlr, enum nvme_ctrlr_state state,
+                                 uint64_t timeout_ms)
+{
+	ctrlr->state = state;
+	nvme__log_state(ctrlr, timeout_ms, NVME__HERE);
+}
+
+/* An admin command is sent, and waited for: two stations, one behind the other. */
+static void nvme__ctrlr_set_admin_state(struct nvme_ctrlr *ctrlr, enum nvme_ctrlr_state state)
+{
+	nvme_ctrlr_set_state(ctrlr, state, ctrlr->opts.admin_timeout_ms);
+	nvme_ctrlr_set_state(ctrlr, (enum nvme_ctrlr_state)(state + 1),
+	                     ctrlr->opts.admin_timeout_ms);
+}
+
+/* ---- what it can do ---- */
+
+/* The version decides which commands may be sent [Base 2.1 §3.1.4.2, Fig. 37: Version]. */
+static int nvme__ctrlr_read_vs(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t csts;
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READ_VS, NVME__NO_TIMEOUT);
+	ctrlr->vs = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_VS);
+	if (ctrlr->vs == UINT32_MAX) { /* nothing answers, or something that is no controller */
+		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
+			return -ENODEV;
+		return nvme__explain_no_version(ctrlr, NVME__HERE);
+	}
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO, "NVMe version %u.%u.%u",
+	              NVME_GET(ctrlr->vs, NVME_VS_MJR), NVME_GET(ctrlr->vs, NVME_VS_MNR),
+	              NVME_GET(ctrlr->vs, NVME_VS_TER));
+	return 0;
+}
+
+/*
+ * How long CSTS.RDY may take, in ms. CAP.TO and CRTO.CRWMT count 500 ms; 0 is taken as one unit. It
+ * is the larger of the two, as there are controllers whose CRWMT says less than CAP.TO [Base 2.1
+ * §3.1.4.1, Fig. 36: Controller Capabilities], [Base 2.1: Controller Ready Timeouts].
+ */
+static uint32_t nvme__ctrlr_ready_timeout(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t units = NVME_GET(ctrlr->cap, NVME_CAP_TO), crwmt = 0;
+
+	if ((NVME_GET(ctrlr->cap, NVME_CAP_CRMS) & NVME_CAP_CRMS_CRWMS) != 0)
+		crwmt = NVME_GET(nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CRTO), NVME_CRTO_CRWMT);
+	units = crwmt > units ? crwmt : units;
+	return (units > 0 ? units : 1) * 500;
+}
+
+/*
+ * Does CAP make sense, and does it allow what was asked for? [Base 2.1 §3.1.4.1, Fig. 36:
+ * Controller Capabilities]
+ */
+static int nvme__ctrlr_check_cap(struct nvme_ctrlr *ctrlr)
+{
+	uint64_t cap = ctrlr->cap;
+
+	/* a page of the smallest size that the controller knows must not be too large for us */
+	if ((4096u << NVME_GET(cap, NVME_CAP_MPSMIN)) > NVME__MAX_PAGE_SIZE)
+		return nvme__explain_page_size(ctrlr, NVME__HERE);
+	/* MQES is 0-based, and a queue has two entries at least [Base 2.1 §3.3.3.1: Queue Size] */
+	if (NVME_GET(cap, NVME_CAP_MQES) == 0)
+		return nvme__explain_cap(ctrlr, NVME__HERE);
+	/* the doorbells of queue pair 1 must be there [PCIe 1.1 §3.1.2: Doorbells] */
+	if (ctrlr->dev.bar0_size < NVME_CQ_HDBL(1, NVME_GET(cap, NVME_CAP_DSTRD)) + 4u)
+		return nvme__explain_cap(ctrlr, NVME__HERE);
+	if (ctrlr->opts.arb_mechanism == NVME_CC_AMS_WRR &&
+	    (NVME_GET(cap, NVME_CAP_AMS) & NVME_CAP_AMS_WRR) == 0)
+		return nvme__explain_no_wrr(ctrlr, NVME__HERE);
+	return 0;
+}
+
+/*
+ * What the controller can do: queue size, page size, doorbell stride, how long RDY may take
+ * [Base 2.1 §3.1.4.1, Fig. 36: Controller Capabilities].
+ */
+static int nvme__ctrlr_read_cap(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t csts;
+	int rc;
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READ_CAP, NVME__NO_TIMEOUT);
+	ctrlr->cap = nvme_mmio_read_8(&ctrlr->dev, NVME_REG_CAP);
+	/* a device that went since VS was read, or just a wrong CAP? */
+	if (((uint32_t)ctrlr->cap == UINT32_MAX || ctrlr->cap >> 32 == UINT32_MAX) &&
+	    nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
+		return -ENODEV;
+	nvme__trace_attach(ctrlr);
+	ctrlr->ready_timeout = nvme__ctrlr_ready_timeout(ctrlr);
+	rc = nvme__ctrlr_check_cap(ctrlr);
+	if (rc != 0)
+		return rc;
+	/* CC.MPS will be the smallest page there is: PRP lists are in units of it */
+	ctrlr->page_shift = 12 + NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN);
+	ctrlr->page_size = 1u << ctrlr->page_shift;
+	return 0;
+}
+
+/* ---- reset and enable ---- */
+
+/*
+ * Polls CSTS until RDY is as wanted [Base 2.1 §3.1.4.6, Fig. 42: Controller Status]. A fatal status
+ * ends the wait unless we are on the way down.
+ */
+static int nvme__ctrlr_wait_ready(struct nvme_ctrlr *ctrlr, uint32_t rdy, bool mind_cfs)
+{
+	uint64_t deadline = nvme__now_ms(ctrlr) + ctrlr->ready_timeout;
+	uint32_t csts;
+	bool late;
+	int rc;
+
+	for (;;) {
+		/* the clock is looked at before CSTS, so that RDY has the last word */
+		late = nvme__now_ms(ctrlr) > deadline;
+		rc = nvme__ctrlr_check_csts(ctrlr, &csts);
+		if (rc == -ENODEV || (rc != 0 && mind_cfs))
+			return rc;
+		if (NVME_GET(csts, NVME_CSTS_RDY) == rdy)
+			return 0;
+		if (late)
+			return -ETIMEDOUT;
+		sched_yield();
+	}
+}
+
+/* CC.EN from 1 to 0 is a Controller Reset: all queues end, and CSTS.RDY follows [Base 2.1 §3.1.4.5,
+ * Fig. 41: Controller Configuration]. */
+static void nvme__ctrlr_clear_en(struct nvme_ctrlr *ctrlr, uint32_t cc)
+{
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Setting CC.EN = 0");
+	nvme__reg_write_4(&ctrlr->dev, NVME_REG_CC, cc & ~NVME_SET(1, NVME_CC_EN));
+}
+
+/*
+ * Brings the controller down whatever its last owner left behind. CC.EN may change only when
+ * CSTS.RDY has followed it, so each of the four combinations has its own way to EN = 0, RDY = 0
+ * [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration].
+ */
+static int nvme_ctrlr_disable(struct nvme_ctrlr *ctrlr)
+{
+	uint64_t timeout = ctrlr->ready_timeout;
+	uint32_t cc, csts;
+	int rc;
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_CHECK_EN, NVME__NO_TIMEOUT);
+	rc = nvme__ctrlr_check_csts(ctrlr, &csts);
+	if (rc == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+		return -ENODEV;
+	if (NVME_GET(cc, NVME_CC_EN) != 0) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "CC.EN = 1");
+		if (NVME_GET(csts, NVME_CSTS_RDY) == 0 && rc == 0) { /* still on its way up */
+			nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_1,
+			                     timeout);
+			rc = nvme__ctrlr_wait_ready(ctrlr, 1, true);
+			if (rc == -ENODEV)
+				return rc; /* anything else: clear EN all the same */
+		}
+		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_SET_EN_0, timeout);
+		nvme__ctrlr_clear_en(ctrlr, cc);
+	}
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_0, timeout);
+	rc = nvme__ctrlr_wait_ready(ctrlr, 0, false);
+	if (rc != 0)
+		return nvme__explain_ready(ctrlr, rc, NVME__HERE);
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "CC.EN = 0 && CSTS.RDY = 0");
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_DISABLED, timeout);
+	return 0;
+}
+
+/*
+ * The admin queue pair exists from the start: its place goes into registers, not into a command
+ * [Base 2.1 §1.5.4: Admin Queue]. Its rings stay when the controller is reset.
+ */
+static int nvme_ctrlr_construct_admin_qpair(struct nvme_ctrlr *ctrlr)
+{
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_CONNECT_ADMINQ, NVME__NO_TIMEOUT);
+	if (ctrlr->adminq != NULL) {
+		nvme__qpair_reset(ctrlr->adminq);
+		return 0;
+	}
+	return nvme_qpair_construct(ctrlr, 0, ctrlr->opts.admin_queue_size,
+	                            NVME__ADMIN_MAX_XFER_SIZE, &ctrlr->adminq);
+}
+
+/*
+ * Which command sets of CAP.CSS to switch on: NVM alone, all of them, or none but admin [Base 2.1
+ * §3.1.4.1, Fig. 36: Controller Capabilities].
+ */
+static uint32_t nvme__ctrlr_choose_css(const struct nvme_ctrlr *ctrlr)
+{
+	uint32_t css = NVME_GET(ctrlr->cap, NVME_CAP_CSS);
+
+	if ((css & NVME_CAP_CSS_NVM) != 0)
+		return NVME_CC_CSS_NVM;
+	if ((css & NVME_CAP_CSS_IOCS) != 0)
+		return NVME_CC_CSS_IOCS;
+	return (css & NVME_CAP_CSS_ADMIN) != 0 ? NVME_CC_CSS_ADMIN : NVME_CC_CSS_NVM;
+}
+
+/*
+ * How the controller is to work: MPS is the page size of PRPs, IOSQES and IOCQES are exponents, 2^6
+ * bytes for a command and 2^4 for a completion [Base 2.1 §3.1.4.5, Fig. 41: Controller
+ * Configuration].
+ */
+static uint32_t nvme__ctrlr_choose_cc(const struct nvme_ctrlr *ctrlr)
+{
+	return NVME_SET(nvme__ctrlr_choose_css(ctrlr), NVME_CC_CSS) |
+	       NVME_SET(NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN), NVME_CC_MPS) |
+	       NVME_SET(ctrlr->opts.arb_mechanism, NVME_CC_AMS) |
+	       NVME_SET(NVME_CC_SHN_NONE, NVME_CC_SHN) | NVME_SET(6, NVME_CC_IOSQES) |
+	       NVME_SET(4, NVME_CC_IOCQES);
+}
+
+/*
+ * Where the admin queues are, what the I/O queues will be like, and go. AQA holds both sizes
+ * 0-based [Base 2.1 §3.1.4.8, Fig. 44: Admin Queue Attributes], ASQ and ACQ the addresses of the
+ * rings as the controller sees them [Base 2.1 §3.1.4.9, §3.1.4.10: ASQ, ACQ].
+ */
+static int nvme_ctrlr_enable(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_dev *dev = &ctrlr->dev;
+	uint32_t size = ctrlr->adminq->entries - 1;
+	int rc;
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE, ctrlr->ready_timeout);
+	nvme__reg_write_8(dev, NVME_REG_ASQ, ctrlr->adminq->sq_iova);
+	nvme__reg_write_8(dev, NVME_REG_ACQ, ctrlr->adminq->cq_iova);
+	nvme__reg_write_4(dev, NVME_REG_AQA,
+	                  NVME_SET(size, NVME_AQA_ASQS) | NVME_SET(size, NVME_AQA_ACQS));
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "Setting CC.EN = 1");
+	nvme__reg_write_4(dev, NVME_REG_CC, nvme__ctrlr_choose_cc(ctrlr) | NVME_SET(1, NVME_CC_EN));
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
+	rc = nvme__ctrlr_wait_ready(ctrlr, 1, true);
+	if (rc != 0)
+		return nvme__explain_ready(ctrlr, rc, NVME__HERE);
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "CC.EN = 1 && CSTS.RDY = 1 - controller is ready");
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_RESET_ADMIN_QUEUE,
+	                     ctrlr->opts.admin_timeout_ms);
+	return 0;
+}
+
+/* Leaves the controller with CC.EN = 0, so that it touches our memory no more [Base 2.1 §3.1.4.5,
+ * Fig. 41: Controller Configuration]. */
+static int nvme__ctrlr_turn_off(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t cc, csts;
+
+	if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+		return -ENODEV;
+	if (NVME_GET(cc, NVME_CC_EN) != 0)
+		nvme__ctrlr_clear_en(ctrlr, cc);
+	return nvme__ctrlr_wait_ready(ctrlr, 0, false);
+}
+
+/* Down, admin queues, up [Base 2.1 §3.5.1: Memory-based controller initialization (PCIe)]. */
+static int nvme__ctrlr_try_start(struct nvme_ctrlr *ctrlr)
+{
+	int rc = nvme_ctrlr_disable(ctrlr);
+
+	if (rc == 0)
+		rc = nvme_ctrlr_construct_admin_qpair(ctrlr);
+	if (rc == 0)
+		rc = nvme_ctrlr_enable(ctrlr);
+	return rc;
+}
+
+/*
+ * A controller that answers with a fatal status gets a reset and a second chance: CSTS.CFS is
+ * cleared by a controller level reset only [Base 2.1 §3.1.4.6, Fig. 42: Controller Status].
+ */
+static int nvme_ctrlr_start(struct nvme_ctrlr *ctrlr)
+{
+	int rc = nvme__ctrlr_try_start(ctrlr);
+
+	if (rc != -EIO)
+		return rc;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING, "resetting the controller to try once more");
+	if (nvme__ctrlr_turn_off(ctrlr) == -ENODEV)
+		return -ENODEV;
+	if (ctrlr->dev.ops->reset != NULL)
+		(void)ctrlr->dev.ops->reset(&ctrlr->dev);
+	return nvme__ctrlr_try_start(ctrlr);
+}
+
+/* ---- shutdown ---- */
+
+/* How long it may take: as RTD3E says, within bounds, as the field goes up to 71 minutes [Base 2.1
+ * §5.1.13.2.1, Fig. 312: Identify Controller data structure]. */
+static uint64_t nvme__ctrlr_shutdown_ms(const struct nvme_ctrlr *ctrlr)
+{
+	uint64_t ms = (uint64_t)ctrlr->data.rtd3e / 1000 + 1;
+
+	if (ms < NVME__SHUTDOWN_MS)
+		return NVME__SHUTDOWN_MS;
+	return ms < NVME__SHUTDOWN_MAX_MS ? ms : NVME__SHUTDOWN_MAX_MS;
+}
+
+/* Until CSTS.SHST says that all is saved [Base 2.1 §3.1.4.6, Fig. 42: Controller Status]. */
+static int nvme__ctrlr_wait_shutdown(struct nvme_ctrlr *ctrlr, uint64_t timeout)
+{
+	uint64_t start = nvme__now_ms(ctrlr);
+	uint32_t csts;
+	bool late;
+
+	for (;;) {
+		late = nvme__now_ms(ctrlr) > start + timeout;
+		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
+			return -ENODEV;
+		if (NVME_GET(csts, NVME_CSTS_SHST) == NVME_CSTS_SHST_COMPLETE)
+			break;
+		if (late)
+			return nvme__explain_shutdown(ctrlr, timeout, NVME__HERE);
+		sched_yield();
+	}
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "shutdown complete in %" PRIu64 " milliseconds",
+	              nvme__now_ms(ctrlr) - start);
+	return 0;
+}
+
+/*
+ * Tells the controller with CC.SHN that power may go, waits until it has saved what it held, then
+ * disables it [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration]. One with a fatal status will
+ * save nothing any more.
+ */
+static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_dev *dev = &ctrlr->dev;
+	uint64_t timeout = nvme__ctrlr_shutdown_ms(ctrlr);
+	uint32_t cc, csts;
+	int rc;
+
+	rc = nvme__ctrlr_check_csts(ctrlr, &csts);
+	if (rc == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+		return -ENODEV;
+	if (rc != 0 || NVME_GET(cc, NVME_CC_EN) == 0) {
+		int off = nvme__ctrlr_turn_off(ctrlr);
+
+		return rc != 0 ? rc : off;
+	}
+	cc &= ~NVME_SET(3, NVME_CC_SHN);
+	nvme__reg_write_4(dev, NVME_REG_CC, cc | NVME_SET(NVME_CC_SHN_NORMAL, NVME_CC_SHN));
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "shutdown timeout = %" PRIu64 " ms", timeout);
+	rc = nvme__ctrlr_wait_shutdown(ctrlr, timeout);
+	if (rc == -ENODEV)
+		return rc;
+	return nvme__ctrlr_turn_off(ctrlr) == 0 ? rc : -ETIMEDOUT;
+}
+
+/* ============================================================================================
+ * >>identify
+ *
+ * Who the controller is and how much one command may carry, how many I/O queues it grants, and
+ * which namespaces there are in what format. All of it is 4096 bytes at a time, by one command,
+ * and none of it is believed without a look.
+ * ============================================================================================ */
+
+/*
+ * One Identify command; the structure that is asked for comes as 4096 bytes [Base 2.1 §5.1.13, Fig.
+ * 310: Identify, CNS values], into a page of the driver's own that is used for nothing else. One
+ * that did not complete may still be written to it: then the next one gets another page.
+ */
+static int nvme_ctrlr_cmd_identify(struct nvme_ctrlr *ctrlr, uint32_t cns, uint32_t nsid,
+                                   void *data)
+{
+	struct nvme_cmd cmd;
+	struct nvme_cpl cpl;
+	int rc;
+
+	if (ctrlr->id_page == NULL)
+		ctrlr->id_page = (uint8_t *)nvme__dma_take(ctrlr, 4096, NVME__EXTENT_BUFFER);
+	if (ctrlr->id_page == NULL)
+		return -ENOMEM;
+	memset(ctrlr->id_page, 0, 4096);
+	nvme__cmd_init(&cmd, NVME_OPC_IDENTIFY, nsid);
+	cmd.cdw10 = NVME_SET(cns, NVME_IDENTIFY_CNS);
+	rc = nvme__ctrlr_admin(ctrlr, &cmd, ctrlr->id_page, 4096, &cpl);
+	if (rc == 0)
+		memcpy(data, ctrlr->id_page, 4096);
+	else if (rc == -ETIMEDOUT)
+		ctrlr->id_page = NULL;
+	return rc;
+}
+
+/*
+ * MDTS is a power of two in pages of CAP.MPSMIN, 0 means no limit [Base 2.1 §5.1.13.2.1, Fig. 312:
+ * Identify Controller data structure]. The shift is bounded before it is made.
+ */
+static uint32_t nvme__max_xfer_from_mdts(uint8_t mdts, uint32_t mpsmin)
+{
+	if (mdts == 0 || mdts + 12 + mpsmin >= 25)
+		return NVME__MAX_XFER_SIZE;
+	return 4096u << mpsmin << mdts;
+}
+
+/*
+ * The controller's own structure: MDTS, SQES, CQES and much that is only shown [Base 2.1
+ * §5.1.13.2.1, Fig. 312: Identify Controller data structure].
+ */
+static int nvme_ctrlr_identify(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_dev *dev = &ctrlr->dev;
+	struct nvme_id_ctrlr *data = &ctrlr->data;
+	int rc;
+
+	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY);
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_CTRLR, 0, data);
+	if (rc != 0)
+		return nvme__explain_no_identify(ctrlr, rc, NVME__HERE);
+	ctrlr->max_xfer_size =
+		nvme__max_xfer_from_mdts(data->mdts, NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN));
+	if (ctrlr->adminq->max_xfer_size > ctrlr->max_xfer_size)
+		ctrlr->adminq->max_xfer_size = ctrlr->max_xfer_size;
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "transport max_xfer_size %u", NVME__MAX_XFER_SIZE);
+	if (data->mdts > 0)
+		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "MDTS max_xfer_size %u", ctrlr->max_xfer_size);
+	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "CNTLID 0x%04x", data->cntlid);
+	/* entries of 2^6 and 2^4 bytes are what CC says; a controller may want no larger ones */
+	if (NVME_GET(data->sqes, NVME_ID_QES_MIN) > 6 || NVME_GET(data->cqes, NVME_ID_QES_MIN) > 4)
+		return nvme__explain_entry_size(ctrlr, NVME__HERE);
+	return 0;
+}
+
+/*
+ * Asks for I/O queues. Both numbers are 0-based, in the request and in the answer, and the answer
+ * may be smaller or larger than the request [Base 2.1: Number of Queues feature].
+ */
+static int nvme_ctrlr_set_num_queues(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t want = ctrlr->opts.num_io_queues, sqs, cqs;
+	struct nvme_cmd cmd;
+	struct nvme_cpl cpl;
+	int rc;
+
+	if (nvme__ctrlr_choose_css(ctrlr) == NVME_CC_CSS_ADMIN)
+		return 0; /* no I/O command set, so no I/O queues */
+	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_SET_NUM_QUEUES);
+	nvme__cmd_init(&cmd, NVME_OPC_SET_FEATURES, 0);
+	cmd.cdw10 = NVME_SET(NVME_FEAT_NUMBER_OF_QUEUES, NVME_FEATURES_FID);
+	cmd.cdw11 =
+		NVME_SET(want - 1, NVME_NUM_QUEUES_NSQ) | NVME_SET(want - 1, NVME_NUM_QUEUES_NCQ);
+	rc = nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
+	if (rc == -EIO && nvme_cpl_is_error(&cpl) && ctrlr->adminq->failed == 0)
+		return nvme__explain_no_io_queues(ctrlr, NVME__HERE);
+	if (rc != 0)
+		return rc;
+	sqs = NVME_GET(cpl.cdw0, NVME_NUM_QUEUES_NSQ) + 1;
+	cqs = NVME_GET(cpl.cdw0, NVME_NUM_QUEUES_NCQ) + 1;
+	ctrlr->num_io_queues = sqs < cqs ? sqs : cqs;
+	if (ctrlr->num_io_queues > want)
+		ctrlr->num_io_queues = want;
+	return 0;
+}
+
+/* ---- namespaces ---- */
+
+/*
+ * The active ones, ascending, ended by a zero [Base 2.1: Namespace List]. An NSID that breaks the
+ * rules ends the list. Returns how many were found. A list that fills its page is longer than this
+ * driver's table: Book 2 looks at what it cannot keep.
+ */
+static int nvme__ctrlr_list_active_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns_list *list)
+{
+	uint32_t n, last = 0;
+	int rc;
+
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_ACTIVE_NS_LIST, 0, list);
+	if (rc != 0)
+		return rc;
+	for (n = 0; n < NVME__MAX_NS && list->nsid[n] != 0; n++) {
+		if (list->nsid[n] <= last || list->nsid[n] > ctrlr->data.nn ||
+		    list->nsid[n] == NVME_NSID_ALL)
+			return nvme__explain_ns_list(ctrlr, n, list->nsid[n], NVME__HERE);
+		last = list->nsid[n];
+	}
+	return n < NVME__MAX_NS ? (int)n : nvme__ctrlr_list_more_ns(ctrlr, last);
+}
+
+/* The NSIDs 1, 2, 3, ... of a controller from before the active namespace list existed, in NVMe 1.1
+ * [Base 2.1 §3.1.4.2, Fig. 37: Version]; NN is the highest. */
+static int nvme__ctrlr_guess_active_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns_list *list)
+{
+	uint32_t n;
+
+	for (n = 0; n < ctrlr->data.nn && n < NVME__MAX_NS; n++)
+		list->nsid[n] = n + 1;
+	return (int)n;
+}
+
+/*
+ * Which of the formats, from FLBAS [NVM 1.1 §4.1.5.1, Fig. 114: Identify Namespace data structure].
+ * NULL: none of those that are listed, or one whose block is not 2^9 to 2^16 bytes.
+ */
+static const struct nvme_lbaf *nvme__ns_find_lbaf(const struct nvme_id_ns *data)
+{
+	uint32_t last = (uint32_t)data->nlbaf + data->nulbaf;
+	uint32_t index = NVME_FLBAS_INDEX(data->flbas);
+
+	if (last < 16)
+		index &= 15; /* the upper bits of the index are defined with more formats only */
+	if (index > last || index >= 64)
+		return NULL;
+	if (data->lbaf[index].lbads < 9 || data->lbaf[index].lbads > 16)
+		return NULL;
+	return &data->lbaf[index];
+}
+
+/*
+ * Blocks that fit into so many bytes, and into the field NLB, which has 16 bits and is 0-based
+ * [NVM 1.1 §3.3.4, Fig. 53: Read, CDW12].
+ */
+static uint32_t nvme__ns_max_nlb(const struct nvme_ns *ns, uint32_t bytes)
+{
+	uint32_t nlb = bytes / ns->extended_sector_size;
+
+	return nlb < 65536 ? nlb : 65536;
+}
+
+/*
+ * Takes from Identify Namespace what reads and writes need, and refuses a namespace whose format
+ * makes no sense [NVM 1.1 §4.1.5.1, Fig. 116: LBA Format].
+ */
+static int nvme__ns_parse(struct nvme_ns *ns)
+{
+	const struct nvme_id_ns *data = &ns->data;
+	const struct nvme_lbaf *lbaf = nvme__ns_find_lbaf(data);
+
+	if (lbaf == NULL)
+		return -EINVAL;
+	ns->nsze = data->nsze;
+	ns->sector_size = 1u << lbaf->lbads;
+	ns->extended_sector_size = ns->sector_size;
+	if (NVME_GET(data->flbas, NVME_FLBAS_EXT) != 0)
+		ns->extended_sector_size += lbaf->ms;
+	else
+		ns->separate_metadata = lbaf->ms != 0;
+	ns->noiob = data->noiob;
+	if (ns->extended_sector_size > ns->ctrlr->max_xfer_size)
+		return -EINVAL;
+	ns->limit = ns->separate_metadata ? 0 : nvme__ns_max_nlb(ns, ns->ctrlr->max_xfer_size);
+	if (ns->limit > ns->nsze)
+		ns->limit = (uint32_t)ns->nsze;
+	return 0;
+}
+
+/* 0: reads and writes may come. Other threads see it, with what was written before, in their next. */
+static void nvme__ns_set_refuse(struct nvme_ns *ns, int refuse)
+{
+	__atomic_store_n(&ns->refuse, refuse, __ATOMIC_RELEASE);
+	__atomic_store_n(&ns->max_nlb, refuse != 0 ? 0 : ns->limit, __ATOMIC_RELEASE);
+}
+
+/*
+ * Identify Namespace, CNS 00h, which makes what is known of it true again [Base 2.1 §5.1.13, Fig.
+ * 310: Identify, CNS values]; -ENOENT for an NSID that is not active, for which all is zero [NVM
+ * 1.1 §4.1.5.1, Fig. 114: Identify Namespace data structure], or that cannot be used. Reads and
+ * writes are refused until all of it is known.
+ */
+static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns)
+{
+	int rc;
+
+	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_NS);
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, ns->id, &ns->data);
+	if (rc != 0)
+		return rc == -EIO && ctrlr->adminq->failed == 0 ? -ENOENT : rc;
+	if (ns->data.nsze == 0)
+		return -ENOENT;
+	if (nvme__ns_parse(ns) != 0)
+		return nvme__explain_ns_format(ns, NVME__HERE);
+	rc = nvme__ns_identify_names(ns);
+	if (rc == 0)
+		nvme__ns_set_refuse(ns, 0);
+	return rc;
+}
+
+/* One namespace of the list: identified, unless it is known well enough. */
+static int nvme__ctrlr_add_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid)
+{
+	struct nvme_ns *ns = nvme__ctrlr_ns_slot(ctrlr, nsid);
+	int rc;
+
+	if (ns == NULL)
+		return -ENOMEM;
+	if (ns->refuse == 0)
+		return 0;
+	rc = nvme_ctrlr_identify_ns(ctrlr, ns);
+	if (rc == -ENOENT)
+		nvme__ns_set_refuse(ns, -ENOENT);
+	if (rc == 0)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Namespace %" PRIu32 " was added", nsid);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+/* All of them: those that have gone, then those that are new [Base 2.1: Namespace List]. */
+static int nvme_ctrlr_identify_active_ns(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_ns_list list;
+	int i, found, rc = 0;
+
+	if (ctrlr->num_io_queues == 0)
+		return 0;
+	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_ACTIVE_NS);
+	found = ctrlr->vs >= NVME_VS_SET(1, 1, 0) ? nvme__ctrlr_list_active_ns(ctrlr, &list) : -EIO;
+	if (found == -EIO && ctrlr->adminq->failed == 0)
+		found = nvme__ctrlr_guess_active_ns(ctrlr, &list);
+	if (found < 0)
+		return found;
+	nvme__ctrlr_remove_ns(ctrlr, list.nsid, found);
+	for (i = 0; i < found && rc == 0; i++)
+		rc = nvme__ctrlr_add_ns(ctrlr, list.nsid[i]);
+	return rc;
+}
+
+/* ---- the whole bring-up ---- */
+
+/*
+ * The table of contents. The numbers are those of the steps in [Base 2.1 §3.5.1: Memory-based
+ * controller initialization (PCIe)]; the last two, I/O queues, are >>qpair, when they are asked
+ * for.
+ */
+static int nvme__ctrlr_bring_up(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	/* before the first: which NVMe is it, and what can it do? */
+	rc = nvme__ctrlr_read_vs(ctrlr);
+	if (rc != 0)
+		return rc;
+	rc = nvme__ctrlr_read_cap(ctrlr);
+	if (rc != 0)
+		return rc;
+	/* memory that it can reach */
+	rc = nvme__arena_init(ctrlr);
+	if (rc != 0)
+		return rc;
+	/*
+	 * 1. wait until it is not ready; 2. AQA, ASQ, ACQ; 3. CC.CSS; 4. CC.AMS, CC.MPS;
+	 * 5. CC.EN = 1; 6. wait until it is ready
+	 */
+	rc = nvme_ctrlr_start(ctrlr);
+	if (rc != 0)
+		return rc;
+	/* 7. who is it? */
+	rc = nvme_ctrlr_identify(ctrlr);
+	if (rc != 0)
+		return rc;
+	/* 9. how many I/O queues may we have? With none, namespaces would be of no use. */
+	rc = nvme_ctrlr_set_num_queues(ctrlr);
+	if (rc != 0)
+		return rc;
+	/* 8. which namespaces, in what format? */
+	return nvme_ctrlr_identify_active_ns(ctrlr);
+}
+
+static int nvme_ctrlr_process_init(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_INIT_DELAY, NVME__NO_TIMEOUT);
+	rc = nvme__ctrlr_bring_up(ctrlr);
+	nvme_ctrlr_set_state(ctrlr, rc == 0 ? NVME_CTRLR_STATE_READY : NVME_CTRLR_STATE_ERROR,
+	                     NVME__NO_TIMEOUT);
+	return rc;
+}
+
+/* ============================================================================================
+ * >>qpair
+ *
+ * An I/O queue pair is two rings in memory (see >>queue) that the controller is told of by admin
+ * commands: the completion queue first, since the submission queue names it, and they are deleted
+ * in the opposite order [Base 2.1 §5.2.1: Create I/O Completion Queue, §5.2.2: Create I/O Submission
+ * Queue].
+ * ============================================================================================ */
+
+/*
+ * PC = 1: the ring is one contiguous piece; IEN = 0: this driver polls [Base 2.1 §5.2.1, Fig. 474,
+ * 475: Create I/O Completion Queue].
+ */
+static int nvme_ctrlr_cmd_create_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                                       struct nvme_cpl *cpl)
+{
+	struct nvme_cmd cmd;
+
+	nvme__cmd_init(&cmd, NVME_OPC_CREATE_IO_CQ, 0);
+	cmd.dptr.prp.prp1 = qp->cq_iova;
+	cmd.cdw10 = NVME_SET(qp->id, NVME_CREATE_IO_Q_QID) |
+	            NVME_SET(qp->entries - 1, NVME_CREATE_IO_Q_QSIZE);
+	cmd.cdw11 = NVME_SET(1, NVME_CREATE_IO_CQ_PC);
+	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
+}
+
+/*
+ * CQID: where its completions go, here the queue with the same number. QPRIO counts with weighted
+ * round robin only [Base 2.1 §5.2.2, Fig. 478, 479: Create I/O Submission Queue].
+ */
+static int nvme_ctrlr_cmd_create_io_sq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                                       struct nvme_cpl *cpl)
+{
+	struct nvme_cmd cmd;
+
+	nvme__cmd_init(&cmd, NVME_OPC_CREATE_IO_SQ, 0);
+	cmd.dptr.prp.prp1 = qp->sq_iova;
+	cmd.cdw10 = NVME_SET(qp->id, NVME_CREATE_IO_Q_QID) |
+	            NVME_SET(qp->entries - 1, NVME_CREATE_IO_Q_QSIZE);
+	cmd.cdw11 = NVME_SET(1, NVME_CREATE_IO_SQ_PC) |
+	            NVME_SET(qp->qprio, NVME_CREATE_IO_SQ_QPRIO) |
+	            NVME_SET(qp->id, NVME_CREATE_IO_SQ_CQID);
+	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
+}
+
+/* [Base 2.1: Delete I/O Submission Queue command], [Base 2.1: Delete I/O Completion Queue command] */
+static int nvme__ctrlr_cmd_delete_queue(struct nvme_ctrlr *ctrlr, uint8_t opc, uint16_t qid)
+{
+	struct nvme_cmd cmd;
+	struct nvme_cpl cpl;
+
+	nvme__cmd_init(&cmd, opc, 0);
+	cmd.cdw10 = NVME_SET(qid, NVME_DELETE_IO_Q_QID);
+	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
+}
+
+static int nvme_ctrlr_cmd_delete_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
+{
+	return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_CQ, qp->id);
+}
+
+static int nvme_ctrlr_cmd_delete_io_sq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
+{
+	return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
+}
+
+/* A queue pair of ours with this id, living or not yet let go of. */
+static bool nvme__ctrlr_owns_qid(const struct nvme_ctrlr *ctrlr, uint32_t qid)
+{
+	const struct nvme_qpair *qp;
+
+	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next) {
+		if (qp->id == qid)
+			return true;
+	}
+	for (qp = ctrlr->zombies; qp != NULL; qp = qp->next) {
+		if (qp->id == qid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The lowest queue id that is free, of 1 to what the controller granted [Base 2.1 §3.3.3.2: Queue
+ * Identifier]. 0: there is none.
+ */
+static uint16_t nvme__ctrlr_free_qid(const struct nvme_ctrlr *ctrlr)
+{
+	uint32_t qid;
+
+	for (qid = 1; qid <= ctrlr->num_io_queues; qid++) {
+		if (!nvme__ctrlr_owns_qid(ctrlr, qid))
+			return (uint16_t)qid;
+	}
+	return 0;
+}
+
+/*
+ * The controller may still use it (rc): rings, data and callbacks wait until the controller is off,
+ * CC.EN = 0 [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration].
+ * Or nvme_detach() deleted it: callbacks that it runs later must find a queue pair that refuses.
+ */
+static void nvme__qpair_bury(struct nvme_qpair *qp, int rc)
+{
+	qp->refuse = -ESHUTDOWN;
+	qp->next = qp->ctrlr->zombies;
+	qp->ctrlr->zombies = qp;
+	if (rc != 0)
+		nvme__explain_buried(qp, rc, NVME__HERE);
+}
+
+/*
+ * Tells the controller about the rings, steps 10 and 11 of [Base 2.1 §3.5.1: Memory-based
+ * controller initialization (PCIe)]. What was created is deleted again if the rest fails.
+ */
+static int nvme__ctrlr_connect_io_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
+{
+	struct nvme_cpl cpl;
+	int rc;
+
+	rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
+	if (rc != 0)
+		return nvme__explain_create(ctrlr, "completion queue", rc, &cpl, NVME__HERE);
+	rc = nvme_ctrlr_cmd_create_io_sq(ctrlr, qp, &cpl);
+	if (rc == 0)
+		return 0;
+	nvme__explain_create(ctrlr, "submission queue", rc, &cpl, NVME__HERE);
+	/* a ring that it may still know is not to be given back */
+	return nvme_ctrlr_cmd_delete_io_cq(ctrlr, qp) == 0 ? rc : -ETIMEDOUT;
+}
+
+/* The host's side, then the controller's. The options are checked and complete. */
+static int nvme__ctrlr_create_io_qpair(struct nvme_ctrlr *ctrlr, uint16_t qid,
+                                       const struct nvme_io_qpair_opts *opts,
+                                       struct nvme_qpair **out)
+{
+	struct nvme_qpair *qp;
+	int rc;
+
+	rc = nvme_qpair_construct(ctrlr, qid, opts->entries, opts->max_xfer_size, &qp);
+	if (rc != 0)
+		return rc;
+	qp->qprio = opts->qprio;
+	if (opts->delay_cmd_submit)
+		qp->unusual |= NVME__UNUSUAL_DELAY;
+	rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
+	if (rc == -EIO && ctrlr->adminq->failed == 0) { /* refused: the rings are not in use */
+		nvme__qpair_destroy(qp);
+		return rc;
+	}
+	if (rc != 0) {
+		nvme__qpair_bury(qp, rc);
+		return rc;
+	}
+	qp->next = ctrlr->io_qpairs;
+	ctrlr->io_qpairs = qp;
+	*out = qp;
+	return 0;
+}
+
+/* Its size is bounded by CAP.MQES, its number by what was granted [Base 2.1 §3.3.3.1: Queue Size]. */
+NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
+                                      const struct nvme_io_qpair_opts *user_opts,
+                                      struct nvme_qpair **out)
+{
+	struct nvme_io_qpair_opts opts;
+	uint32_t dstrd = NVME_GET(ctrlr->cap, NVME_CAP_DSTRD);
+	uint16_t qid;
+	int rc;
+
+	*out = NULL;
+	memset(&opts, 0, sizeof(opts));
+	if (user_opts != NULL)
+		opts = *user_opts;
+	rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_ctrlr_alloc_io_qpair()");
+	if (rc == 0)
+		rc = nvme__ctrlr_check_qpair_opts(ctrlr, &opts);
+	if (rc != 0)
+		return rc;
+	qid = nvme__ctrlr_free_qid(ctrlr);
+	if (qid == 0 || NVME_CQ_HDBL(qid, dstrd) + 4u > ctrlr->dev.bar0_size)
+		return nvme__explain_no_qpair(ctrlr, NVME__HERE);
+	return nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
+}
+
+/* It is in the list of the controller's no more. */
+static void nvme__qpair_unlink(struct nvme_qpair *qp)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+	struct nvme_qpair **link;
+
+	for (link = &ctrlr->io_qpairs; *link != qp; link = &(*link)->next)
+		;
+	*link = qp->next;
+	if (ctrlr->sync_qp == qp)
+		ctrlr->sync_qp = NULL;
+}
+
+/*
+ * Deletes the submission queue, then the completion queue. When the first is deleted the controller
+ * is done with all commands and their data [Base 2.1: Delete I/O Submission Queue command], so that
+ * their callbacks may run. One that is not deleted is buried: it ends when the controller is off.
+ */
+static int nvme__qpair_delete(struct nvme_qpair *qp)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+	int rc;
+
+	qp->refuse = -ESHUTDOWN;
+	qp->polling++; /* callbacks run from here on, and they may not free it once more */
+	if (qp->delayed != 0)
+		nvme__ring_delayed(qp);
+	rc = nvme_ctrlr_cmd_delete_io_sq(ctrlr, qp);
+	if (rc == 0) {
+		if (qp->failed == 0)
+			(void)nvme__qpair_reap(qp, 0); /* what came before the queue was gone */
+		rc = nvme_ctrlr_cmd_delete_io_cq(ctrlr, qp);
+		nvme__qpair_abort_outstanding(qp, true);
+	}
+	nvme__qpair_unlink(qp);
+	if (rc == 0 && !ctrlr->closing)
+		nvme__qpair_destroy(qp);
+	else
+		nvme__qpair_bury(qp, rc);
+	return rc;
+}
+
+NVMEDEF int nvme_ctrlr_free_io_qpair(struct nvme_qpair *qp)
+{
+	static const char me[] = "nvme_ctrlr_free_io_qpair()";
+	int rc;
+
+	if (qp == NULL)
+		return 0;
+	if (qp->polling != 0)
+		return nvme__explain_in_callback(qp, me, NVME__HERE);
+	rc = nvme__ctrlr_refuse_call(qp->ctrlr, me);
+	return rc != 0 ? rc : nvme__qpair_delete(qp);
+}
+
+/* ============================================================================================
+ * >>attach
+ *
+ * The beginning and the end. The device is opened through a table of functions, that of >>vfio or
+ * one of the caller's: registers that can be read, and DMA that can be mapped, are all that the
+ * rest needs. Then it is brought up. The end goes the same way back: queues, shutdown, CC.EN = 0,
+ * no memory mapped for the device, and only then the last callbacks, whose buffers are the
+ * caller's again.
+ * ============================================================================================ */
+
+/*
+ * A queue pair's last hour: what was completed, as its phase tells [Base 2.1 §4.2.4, Fig. 108:
+ * Phase Tag], then what never will be.
+ */
+static void nvme__qpair_end(struct nvme_qpair *qp)
+{
+	qp->polling++; /* callbacks run here */
+	nvme__qpair_drain(qp);
+	nvme__qpair_abort_outstanding(qp, true);
+}
+
+/*
+ * Releases everything, in the reverse order of its coming. The controller is off, CC.EN = 0 and
+ * CSTS.RDY = 0 [Base 2.1 §3.1.4.6, Fig. 42: Controller Status], or gone.
+ */
+static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_qpair *qp;
+
+	ctrlr->closing = true;
+	nvme__dma_cut_off(ctrlr); /* before the callbacks: their buffers are the caller's again */
+	for (qp = ctrlr->zombies; qp != NULL; qp = qp->next)
+		nvme__qpair_end(qp);
+	if (ctrlr->adminq != NULL)
+		nvme__qpair_end(ctrlr->adminq);
+	while ((qp = ctrlr->zombies) != NULL) { /* no callback can come that asks for one of them */
+		ctrlr->zombies = qp->next;
+		nvme__qpair_destroy(qp);
+	}
+	if (ctrlr->adminq != NULL)
+		nvme__qpair_destroy(ctrlr->adminq);
+	while (ctrlr->num_ns > 0)
+		NVME_FREE(ctrlr->ns[--ctrlr->num_ns]);
+	nvme__arena_fini(ctrlr);
+	nvme__trace_detach(ctrlr);
+	ctrlr->dev.ops->close(&ctrlr->dev);
+	nvme__mutex_destroy(&ctrlr->dma_lock);
+	NVME_FREE(ctrlr);
+}
+
+/* One with options that are complete, and the device open. NULL: *rc says why not. */
+static struct nvme_ctrlr *nvme__ctrlr_open(const char *addr, const struct nvme_ctrlr_opts *opts,
+                                           int *rc)
+{
+	struct nvme_ctrlr *ctrlr = (struct nvme_ctrlr *)NVME_CALLOC(1, sizeof(*ctrlr));
+
+	*rc = -ENOMEM;
+	if (ctrlr == NULL)
+		return NULL;
+	snprintf(ctrlr->dev.name, sizeof(ctrlr->dev.name), "%s", addr);
+	nvme__mutex_init(&ctrlr->dma_lock);
+	*rc = nvme__ctrlr_set_opts(ctrlr, opts);
+	if (*rc == 0)
+		*rc = ctrlr->dev.ops->open(&ctrlr->dev, addr);
+	if (*rc == 0)
+		return ctrlr;
+	nvme__mutex_destroy(&ctrlr->dma_lock);
+	NVME_FREE(ctrlr);
+	return NULL;
+}
+
+/* The device, then [Base 2.1 §3.5.1: Memory-based controller initialization (PCIe)]. */
+NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
+                        struct nvme_ctrlr **out)
+{
+	struct nvme_ctrlr *ctrlr;
+	int rc;
+
+	*out = NULL;
+	/* no device has the address "", and the log will say so */
+	ctrlr = nvme__ctrlr_open(addr != NULL ? addr : "", opts, &rc);
+	if (ctrlr == NULL)
+		return rc;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
+	              "attaching through %s: %04x:%04x, BAR0 of %zu bytes", ctrlr->dev.ops->name,
+	              ctrlr->dev.vendor_id, ctrlr->dev.device_id, ctrlr->dev.bar0_size);
+	rc = nvme_ctrlr_process_init(ctrlr);
+	if (rc != 0) {
+		(void)nvme__ctrlr_turn_off(ctrlr);
+		nvme__ctrlr_destroy(ctrlr);
+		return rc;
+	}
+	*out = ctrlr;
+	return 0;
+}
+
+/* Not in a callback, neither of the admin queue nor of any other. */
+static int nvme__ctrlr_may_detach(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_qpair *qp;
+	int rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_detach()");
+
+	for (qp = ctrlr->io_qpairs; qp != NULL && rc == 0; qp = qp->next) {
+		if (qp->polling != 0)
+			rc = nvme__explain_in_callback(qp, "nvme_detach()", NVME__HERE);
+	}
+	return rc;
+}
+
+/*
+ * Callbacks with data wait until the controller cannot reach the data any more: each queue's until
+ * it is deleted [Base 2.1: Delete I/O Submission Queue command], the rest until the controller is
+ * disabled and its DMA memory unmapped. Commands without data, such as Asynchronous Event Requests,
+ * end before the shutdown [Base 2.1: Asynchronous Event Request command].
+ */
+NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_qpair *qp;
+	int rc;
+
+	if (ctrlr == NULL)
+		return 0;
+	rc = nvme__ctrlr_may_detach(ctrlr);
+	if (rc != 0)
+		return rc;
+	ctrlr->closing = true;
+	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next)
+		qp->refuse = -ESHUTDOWN;
+	while (ctrlr->io_qpairs != NULL)
+		(void)nvme__qpair_delete(ctrlr->io_qpairs);
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Prepare to destruct SSD");
+	ctrlr->adminq->polling++; /* its callbacks run from here on */
+	nvme__qpair_abort_outstanding(ctrlr->adminq, false);
+	rc = nvme_ctrlr_shutdown(ctrlr);
+	nvme__ctrlr_destroy(ctrlr);
+	return rc;
+}
+
+/* ============================================================================================
+ * >>io
+ *
+ * Reads and writes. SLBA goes into CDW10 and CDW11, NLB, 0-based, into the low half of CDW12
+ * [NVM 1.1 §3.3.4: Read command, §3.3.6: Write command].
+ * ============================================================================================ */
+
+#define NVME__IO_FLAGS  (NVME_IO_FLAGS_FUA | NVME_IO_FLAGS_LIMITED_RETRY)
+
+/*
+ * Nothing that the namespace cannot hold, LBAs 0 to NSZE - 1 [NVM 1.1 §4.1.5.1, Fig. 114: Identify
+ * Namespace data structure], or one command cannot carry, MDTS [Base 2.1 §5.1.13.2.1, Fig. 312:
+ * Identify Controller data structure]. max_nlb is at most nsze. In
+ * one expression, as each of them holds nearly always; which one it was is asked afterwards.
+ */
+NVME__HOT bool nvme__check_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
+                              uint32_t nlb, uint64_t *len, uint32_t io_flags, nvme_cmd_cb cb)
+{
+	/* acquire: sizes are read after it, so they are those that it came with */
+	uint32_t max_nlb = __atomic_load_n(&ns->max_nlb, __ATOMIC_ACQUIRE);
+	int gone = __atomic_load_n(&qp->ctrlr->gone, __ATOMIC_RELAXED);
+
+	*len = (uint64_t)nlb * ns->extended_sector_size;
+	return nvme__likely((qp->refuse | gone) == 0 && qp->ctrlr == ns->ctrlr &&
+	                    nlb - 1 < max_nlb && slba <= ns->nsze - nlb &&
+	                    *len <= qp->max_xfer_size && (io_flags & ~NVME__IO_FLAGS) == 0 &&
+	                    cb != NULL);
+}
+
+/*
+ * The SQE of a read or write, all 64 bytes of it [NVM 1.1 §3.3.4, Fig. 53: Read, CDW12; §3.3.6,
+ * Fig. 70: Write, CDW12].
+ */
+NVME__HOT void nvme__fill_rw(struct nvme_cmd *sqe, uint8_t opc, uint16_t cid, uint32_t nsid,
+                             const struct nvme_prp_pair *prps, uint64_t slba, uint32_t cdw12)
+{
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opc = opc;
+	sqe->cid = cid;
+	sqe->nsid = nsid;
+	sqe->dptr.prp = *prps;
+	sqe->cdw10 = (uint32_t)slba;
+	sqe->cdw11 = (uint32_t)(slba >> 32);
+	sqe->cdw12 = cdw12;
+}
+
+/*
+ * Check, tracker, PRPs, SQE, doorbell. A read and a write differ in the opcode only, whose lowest
+ * bits say which way the data goes [Base 2.1 §4.1.1, Fig. 91: Command Dword 0].
+ */
+NVME__HOT int nvme__ns_cmd_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, void *buf,
+                              uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
+                              uint32_t io_flags)
+{
+	struct nvme_prp_pair prps;
+	struct nvme_tracker *tr;
+	uint64_t len;
+	uint32_t nsid;
+	uint16_t cid;
+	int rc;
+
+	if (!nvme__check_rw(ns, qp, slba, nlb, &len, io_flags, cb))
+		return nvme__refuse_rw(ns, qp, slba, nlb, io_flags, cb);
+	tr = nvme__tracker_get(qp, cb, arg);
+	if (nvme__unlikely(tr == NULL))
+		return -EAGAIN;
+	rc = nvme__build_prps(qp, tr, buf, (uint32_t)len, &prps);
+	if (nvme__unlikely(rc != 0)) {
+		nvme__tracker_put(qp, tr);
+		return rc;
+	}
+	/* Written twice from registers: to read back 64 bytes that were just written in small
+	 * pieces, as a copy would, a processor has to wait for them. */
+	nsid = ns->id;
+	cid = tr->cid;
+	nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
+	nvme__fill_rw(&tr->cmd, opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
+	nvme_qpair_submit_request(qp, tr, buf, (uint32_t)len);
+	return 0;
+}
+
+/* [NVM 1.1 §3.3.4: Read command] */
+NVMEDEF int nvme_ns_cmd_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                             uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags)
+{
+	return nvme__ns_cmd_rw(ns, qp, NVME_OPC_READ, buf, slba, nlb, cb, arg, io_flags);
+}
+
+/* [NVM 1.1 §3.3.6: Write command] */
+NVMEDEF int nvme_ns_cmd_write(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                              uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags)
+{
+	return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+}
+
+/* What the controller holds in a volatile cache goes to the medium [Base 2.1 §7.2: Flush]. */
+NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg)
+{
+	struct nvme_cmd cmd;
+
+	nvme__cmd_init(&cmd, NVME_OPC_FLUSH, ns->id);
+	return nvme__submit_io(ns->ctrlr, qp, &cmd, NULL, 0, cb, arg);
+}
+
+/* ============================================================================================
+ * >>pci
+ *
+ * An NVMe controller is a PCI function whose class code reads 01h (mass storage), 08h (non-volatile
+ * memory), 02h (NVM Express) [PCIe 1.1 §3.8.1: PCI header]. libpci walks the bus; which kernel
+ * driver holds a function and which IOMMU group it is in are links in sysfs.
+ * ============================================================================================ */
+#define NVME__PCI_CLASS 0x010802u
+
+#ifndef NVME_NO_VFIO
+
+NVME_STATIC_ASSERT(sizeof(off_t) >= 8, "nvme.h: compile with -D_FILE_OFFSET_BITS=64");
+
+/* libpci reports a fatal error by a call that must not return. */
+static __thread jmp_buf nvme__pci_failed;
+
+static void nvme__pci_error(char *msg, ...) __attribute__((noreturn));
+static void nvme__pci_error(char *msg, ...)
+{
+	(void)msg;
+	longjmp(nvme__pci_failed, 1);
+}
+
+static void nvme__pci_quiet(char *msg, ...)
+{
+	(void)msg;
+}
+
+/* The last part of where a symbolic link of a PCI function points, "" when there is none. */
+static void nvme__pci_link(const char *addr, const char *link, char *out, size_t size)
+{
+	char path[128], target[512];
+	const char *base;
+	ssize_t n;
+
+	out[0] = '\0';
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.23s/%.32s", addr, link);
+	n = readlink(path, target, sizeof(target) - 1);
+	if (n <= 0)
+		return;
+	target[n] = '\0';
+	base = strrchr(target, '/');
+	snprintf(out, size, "%.*s", (int)size - 1, base != NULL ? base + 1 : target);
+}
+
+/* The address alone: libpci knows it from the scan. */
+static void nvme__pci_begin(struct nvme_pci_info *info, const struct pci_dev *dev)
+{
+	memset(info, 0, sizeof(*info));
+	snprintf(info->addr, sizeof(info->addr), "%04x:%02x:%02x.%x", (unsigned int)dev->domain,
+	         (unsigned int)dev->bus, (unsigned int)dev->dev, (unsigned int)dev->func);
+}
+
+/* The rest is read from the function, which wakes it where it sleeps without power. */
+static void nvme__pci_fill(struct nvme_pci_info *info, struct pci_dev *dev)
+{
+	char group[32];
+
+	pci_fill_info(dev, PCI_FILL_IDENT | PCI_FILL_CLASS | PCI_FILL_NUMA_NODE);
+	info->vendor_id = dev->vendor_id;
+	info->device_id = dev->device_id;
+	info->subsystem_vendor_id = pci_read_word(dev, PCI_SUBSYSTEM_VENDOR_ID);
+	info->subsystem_device_id = pci_read_word(dev, PCI_SUBSYSTEM_ID);
+	info->revision_id = pci_read_byte(dev, PCI_REVISION_ID);
+	info->class_code =
+		((uint32_t)dev->device_class << 8) | (uint32_t)pci_read_byte(dev, PCI_CLASS_PROG);
+	info->numa_node = dev->numa_node;
+	nvme__pci_link(info->addr, "driver", info->driver, sizeof(info->driver));
+	nvme__pci_link(info->addr, "iommu_group", group, sizeof(group));
+	info->iommu_group = group[0] != '\0' ? atoi(group) : -1;
+}
+
+/* Every NVMe function on the bus; with addr, only the one there, of any class. */
+static int nvme__pci_scan(const char *addr, struct nvme_pci_info *list, int max)
+{
+	struct pci_access *volatile access = pci_alloc();
+	struct nvme_pci_info info;
+	struct pci_dev *dev;
+	volatile int found = 0; /* volatile, as access, because of setjmp() */
+
+	access->error = nvme__pci_error;
+	access->warning = nvme__pci_quiet;
+	if (setjmp(nvme__pci_failed) != 0) /* no PCI bus here, or no way to look at it */
+		return errno == EMFILE ? -EMFILE : -ENODEV; /* libpci is half-way */
+	pci_init(access);
+	pci_scan_bus(access);
+	for (dev = access->devices; dev != NULL; dev = dev->next) {
+		nvme__pci_begin(&info, dev);
+		if (addr != NULL && strcmp(info.addr, addr) != 0)
+			continue;
+		nvme__pci_fill(&info, dev);
+		if (addr == NULL && info.class_code != NVME__PCI_CLASS)
+			continue;
+		if (found < max)
+			list[found] = info;
+		found = found + 1;
+	}
+	pci_cleanup(access);
+	return found;
+}
+
+NVMEDEF int nvme_pci_enumerate(struct nvme_pci_info *list, int max)
+{
+	if (max < 0 || (list == NULL && max > 0))
+		return -EINVAL;
+	return nvme__pci_scan(NULL, list, max);
+}
+
+/* Up to max hexadecimal digits that are followed by end, which is passed over too. */
+static bool nvme__pci_parse_hex(const char **text, int max, char end, unsigned int *value)
+{
+	const char *at = *text;
+	char *stop;
+
+	if (!isxdigit((unsigned char)*at) || (at[0] == '0' && (at[1] | 0x20) == 'x'))
+		return false; /* strtoul() would take blanks, signs and 0x */
+	*value = (unsigned int)strtoul(at, &stop, 16);
+	*text = stop + 1;
+	return stop - at <= max && *stop == end;
+}
+
+/* "01:00.0" or "0000:01:00.0" to the full form that sysfs uses. */
+static int nvme__pci_parse_addr(const char *text, char *addr, size_t size)
+{
+	unsigned int domain = 0, bus, dev, func;
+	const char *colon = strchr(text, ':');
+
+	if (colon != NULL && strchr(colon + 1, ':') != NULL &&
+	    !nvme__pci_parse_hex(&text, 8, ':', &domain))
+		return -EINVAL;
+	if (!nvme__pci_parse_hex(&text, 2, ':', &bus) ||
+	    !nvme__pci_parse_hex(&text, 2, '.', &dev) ||
+	    !nvme__pci_parse_hex(&text, 1, '\0', &func) || dev > 0x1f || func > 7)
+		return -EINVAL;
+	snprintf(addr, size, "%04x:%02x:%02x.%x", domain, bus, dev, func);
+	return 0;
+}
+
+/* ============================================================================================
+ * >>vfio
+ *
+ * VFIO is how Linux lets a process own a PCI function. Three files are involved:
+ *	container  /dev/vfio/vfio   an IOMMU address space: what is mapped here, the device can reach
+ *	group      /dev/vfio/<n>    the functions that the IOMMU cannot tell apart; all or none
+ *	device     from the group   config space, BARs and interrupts of one function
+ * They are opened in this order and closed in the reverse. The IOMMU is what makes this safe: the
+ * controller can read and write the memory that was mapped for it, and nothing else. The table of
+ * contents is nvme__vfio_open().
+ * ============================================================================================ */
+
+struct nvme__vfio {
+	int container, group, device; /* file descriptors, -1: not open */
+	int group_id;
+	bool iommu_set;
+	struct vfio_region_info bar0, config;
+	void *bar0_map;
+	size_t bar0_map_len;
+};
+
+static struct nvme__vfio *nvme__vfio_of(const struct nvme_dev *dev)
+{
+	return (struct nvme__vfio *)dev->priv;
+}
+
+/* Refuses a device that vfio-pci does not hold. */
+static int nvme__vfio_check_driver(struct nvme_dev *dev, const struct nvme_pci_info *info)
+{
+	if (strcmp(info->driver, "vfio-pci") == 0)
+		return 0;
+	if (info->iommu_group < 0)
+		return nvme__explain_no_group(dev, NVME__HERE);
+	return nvme__explain_driver(dev, info->driver, NVME__HERE);
+}
+
+/* Is there a device at this address, is it an NVMe controller, and may we have it? */
+static int nvme__vfio_find_device(struct nvme_dev *dev, const char *addr)
+{
+	struct nvme_pci_info info;
+	int found;
+
+	if (nvme__pci_parse_addr(addr, dev->name, sizeof(dev->name)) != 0)
+		return nvme__explain_address(dev, addr, NVME__HERE);
+	found = nvme__pci_scan(dev->name, &info, 1);
+	if (found == -EMFILE)
+		return nvme__explain_files(dev, NVME__HERE);
+	if (found != 1)
+		return nvme__explain_no_device(dev, NVME__HERE);
+	dev->vendor_id = info.vendor_id;
+	dev->device_id = info.device_id;
+	dev->subsystem_vendor_id = info.subsystem_vendor_id;
+	dev->subsystem_device_id = info.subsystem_device_id;
+	dev->revision_id = info.revision_id;
+	dev->class_code = info.class_code;
+	if (info.class_code != NVME__PCI_CLASS)
+		return nvme__explain_class(dev, NVME__HERE);
+	nvme__vfio_of(dev)->group_id = info.iommu_group;
+	return nvme__vfio_check_driver(dev, &info);
+}
+
+/* An empty address space, of a kernel that speaks this version of VFIO and has a type1 IOMMU. */
+static int nvme__vfio_open_container(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+
+	if (v->group_id < 0)
+		return nvme__explain_no_group(dev, NVME__HERE);
+	v->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	if (v->container < 0)
+		return nvme__explain_container(dev, -errno, NVME__HERE);
+	if (ioctl(v->container, VFIO_GET_API_VERSION) != VFIO_API_VERSION)
+		return nvme__explain_vfio_version(dev, VFIO_API_VERSION, NVME__HERE);
+	if (ioctl(v->container, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) <= 0)
+		return nvme__explain_no_type1(dev, NVME__HERE);
+	return 0;
+}
+
+/* All devices of the group must be free; then it joins the address space. */
+static int nvme__vfio_open_group(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	struct vfio_group_status status;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/dev/vfio/%d", v->group_id);
+	v->group = open(path, O_RDWR | O_CLOEXEC);
+	if (v->group < 0)
+		return nvme__explain_group(dev, v->group_id, path, -errno, NVME__HERE);
+
+	memset(&status, 0, sizeof(status));
+	status.argsz = sizeof(status);
+	if (ioctl(v->group, VFIO_GROUP_GET_STATUS, &status) != 0)
+		return nvme__explain_group(dev, v->group_id, path, -errno, NVME__HERE);
+	if ((status.flags & VFIO_GROUP_FLAGS_VIABLE) == 0)
+		return nvme__explain_not_viable(dev, v->group_id, NVME__HERE);
+	if (ioctl(v->group, VFIO_GROUP_SET_CONTAINER, &v->container) != 0)
+		return nvme__explain_group(dev, v->group_id, path, -errno, NVME__HERE);
+	return 0;
+}
+
+/* type1v2 is the plain kind: whole ranges are mapped and unmapped, all memory is pinned. */
+static int nvme__vfio_set_iommu(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+
+	if (ioctl(v->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) != 0)
+		return nvme__explain_iommu(dev, -errno, NVME__HERE);
+	v->iommu_set = true;
+	return 0;
+}
+
+/* Without the kernel's list: 39 bits, the least an IOMMU has, around x86's interrupt window. */
+static void nvme__vfio_default_ranges(struct nvme_dev *dev)
+{
+	dev->iova[0].start = 0;
+	dev->iova[0].last = 0xfedfffff;
+	dev->iova[1].start = 0xfef00000;
+	dev->iova[1].last = 0x7fffffffff;
+	dev->num_iova = 2;
+}
+
+static void nvme__vfio_parse_ranges(struct nvme_dev *dev, const uint8_t *info, uint32_t size,
+                                    uint32_t cap_offset)
+{
+	struct vfio_iommu_type1_info_cap_iova_range cap;
+	struct vfio_info_cap_header header;
+	uint32_t i, at;
+
+	for (at = cap_offset; at != 0 && at <= size - sizeof(header); at = header.next) {
+		memcpy(&header, info + at, sizeof(header));
+		if (header.id != VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE || at > size - sizeof(cap))
+			continue;
+		memcpy(&cap, info + at, sizeof(cap));
+		at += (uint32_t)sizeof(cap);
+		for (i = 0; i < cap.nr_iovas && dev->num_iova < NVME_MAX_IOVA_RANGES; i++) {
+			if (at + sizeof(struct vfio_iova_range) > size)
+				return;
+			memcpy(&dev->iova[dev->num_iova++], info + at,
+			       sizeof(struct vfio_iova_range));
+			at += (uint32_t)sizeof(struct vfio_iova_range);
+		}
+		return;
+	}
+}
+
+/* The smallest page that the IOMMU maps, if that is larger than the host's, and its ranges. */
+static void nvme__vfio_parse_iommu(struct nvme_dev *dev, const uint8_t *info, uint32_t size)
+{
+	struct vfio_iommu_type1_info head;
+	size_t smallest;
+
+	memset(&head, 0, sizeof(head));
+	memcpy(&head, info, size < sizeof(head) ? size : sizeof(head));
+	if ((head.flags & VFIO_IOMMU_INFO_PGSIZES) != 0 && head.iova_pgsizes != 0) {
+		smallest = (size_t)(head.iova_pgsizes & (~head.iova_pgsizes + 1));
+		if (smallest > dev->page_size)
+			dev->page_size = smallest;
+	}
+	if ((head.flags & VFIO_IOMMU_INFO_CAPS) != 0)
+		nvme__vfio_parse_ranges(dev, info, size, head.cap_offset);
+}
+
+/* Which addresses the device may be given: an IOMMU has a width, and windows that it keeps. */
+static int nvme__vfio_get_iova_ranges(struct nvme_dev *dev)
+{
+	struct vfio_iommu_type1_info head;
+	int container = nvme__vfio_of(dev)->container;
+	uint8_t *info;
+
+	memset(&head, 0, sizeof(head));
+	head.argsz = sizeof(head);
+	dev->page_size = NVME__HOST_PAGE_SIZE;
+	if (ioctl(container, VFIO_IOMMU_GET_INFO, &head) != 0)
+		return -errno;
+	/* argsz is now how much the kernel has to say */
+	info = (uint8_t *)NVME_CALLOC(1, head.argsz);
+	if (info == NULL)
+		return -ENOMEM;
+	memcpy(info, &head.argsz, sizeof(head.argsz));
+	if (ioctl(container, VFIO_IOMMU_GET_INFO, info) == 0)
+		nvme__vfio_parse_iommu(dev, info, head.argsz);
+	NVME_FREE(info);
+	if (dev->num_iova == 0)
+		nvme__vfio_default_ranges(dev);
+	return 0;
+}
+
+static int nvme__vfio_open_device(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+
+	v->device = ioctl(v->group, VFIO_GROUP_GET_DEVICE_FD, dev->name);
+	return v->device >= 0 ? 0 : nvme__explain_device(dev, -errno, NVME__HERE);
+}
+
+static int nvme__vfio_get_region(struct nvme_dev *dev, uint32_t index,
+                                 struct vfio_region_info *region)
+{
+	memset(region, 0, sizeof(*region));
+	region->argsz = sizeof(*region);
+	region->index = index;
+	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_GET_REGION_INFO, region) == 0)
+		return 0;
+	return nvme__explain_region(dev, index, NVME__HERE);
+}
+
+/*
+ * How many bytes from the start of BAR0 may be mapped. A kernel that guards the MSI-X table lists
+ * the parts that may; the registers are in the first of them.
+ */
+static size_t nvme__vfio_mappable(struct nvme_dev *dev, const struct vfio_region_info *bar0)
+{
+	struct vfio_region_info_cap_sparse_mmap sparse;
+	struct vfio_region_sparse_mmap_area area;
+	struct vfio_info_cap_header header;
+	size_t len = (size_t)bar0->size;
+	uint32_t at, next;
+	uint8_t *info;
+
+	if ((bar0->flags & VFIO_REGION_INFO_FLAG_MMAP) == 0)
+		return 0;
+	if ((bar0->flags & VFIO_REGION_INFO_FLAG_CAPS) == 0 || bar0->argsz <= sizeof(*bar0))
+		return len;
+	info = (uint8_t *)NVME_CALLOC(1, bar0->argsz);
+	if (info == NULL)
+		return 0;
+	memcpy(info, bar0, sizeof(*bar0));
+	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_GET_REGION_INFO, info) == 0) {
+		for (at = bar0->cap_offset; at != 0 && at <= bar0->argsz - sizeof(header);
+		     at = next) {
+			memcpy(&header, info + at, sizeof(header));
+			next = header.next;
+			if (header.id != VFIO_REGION_INFO_CAP_SPARSE_MMAP ||
+			    at + sizeof(sparse) + sizeof(area) > bar0->argsz)
+				continue;
+			memcpy(&sparse, info + at, sizeof(sparse));
+			memcpy(&area, info + at + sizeof(sparse), sizeof(area));
+			len = sparse.nr_areas > 0 && area.offset == 0 ? (size_t)area.size : 0;
+		}
+	}
+	NVME_FREE(info);
+	return len < bar0->size ? len : (size_t)bar0->size;
+}
+
+/*
+ * The same in whole pages. A BAR that is smaller than a page and stands alone on it can be mapped
+ * too: VFIO sets the flag then, and hands out the whole page. A part of a BAR is rounded down.
+ */
+static size_t nvme__vfio_map_len(struct nvme_dev *dev, const struct vfio_region_info *bar0)
+{
+	size_t len = nvme__vfio_mappable(dev, bar0), mask = NVME__HOST_PAGE_SIZE - 1;
+
+	return (len == bar0->size ? len + mask : len) & ~mask;
+}
+
+/*
+ * BAR0 (with BAR1 its upper half) holds the registers and, from 1000h on, the doorbells [PCIe 1.1
+ * §3.8.1: PCI header]. Where it cannot be mapped every access is a pread() or pwrite().
+ */
+static int nvme__vfio_map_bar0(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	int rc;
+
+	rc = nvme__vfio_get_region(dev, VFIO_PCI_BAR0_REGION_INDEX, &v->bar0);
+	if (rc != 0)
+		return rc;
+	if (v->bar0.size < NVME_REG_DOORBELLS + 8 || v->bar0.size > (1u << 30))
+		return nvme__explain_bar0_size(dev, v->bar0.size, NVME__HERE);
+	dev->bar0_size = (size_t)v->bar0.size;
+	v->bar0_map_len = nvme__vfio_map_len(dev, &v->bar0);
+	if (v->bar0_map_len == 0)
+		return nvme__explain_bar0_unmapped(dev, 0, NVME__HERE);
+	v->bar0_map = mmap(NULL, v->bar0_map_len, PROT_READ | PROT_WRITE, MAP_SHARED, v->device,
+	                   (off_t)v->bar0.offset);
+	if (v->bar0_map == MAP_FAILED) {
+		v->bar0_map = NULL;
+		return nvme__explain_bar0_unmapped(dev, errno, NVME__HERE);
+	}
+	dev->bar0 = (volatile uint8_t *)v->bar0_map;
+	dev->bar0_mapped = v->bar0_map_len < dev->bar0_size ? v->bar0_map_len : dev->bar0_size;
+	return 0;
+}
+
+/*
+ * A function may start DMA only while Bus Master Enable is set in its PCI command register [PCIe
+ * 1.1 §3.8.1: PCI header]. INTx is off: this driver polls.
+ */
+static int nvme__vfio_enable_bus_master(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	uint16_t command;
+	off_t at;
+	int rc;
+
+	rc = nvme__vfio_get_region(dev, VFIO_PCI_CONFIG_REGION_INDEX, &v->config);
+	if (rc != 0)
+		return rc;
+	at = (off_t)v->config.offset + PCI_COMMAND;
+	if (pread(v->device, &command, sizeof(command), at) == sizeof(command)) {
+		command = (uint16_t)(command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER |
+		                     PCI_COMMAND_DISABLE_INTx);
+		if (pwrite(v->device, &command, sizeof(command), at) == sizeof(command))
+			return 0;
+	}
+	return nvme__explain_config(dev, NVME__HERE);
+}
+
+static void nvme__vfio_close(struct nvme_dev *dev)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+
+	if (v == NULL)
+		return;
+	if (v->bar0_map != NULL)
+		munmap(v->bar0_map, v->bar0_map_len);
+	if (v->device >= 0)
+		close(v->device); /* the kernel switches bus mastering off and resets the function */
+	if (v->iommu_set)
+		ioctl(v->group, VFIO_GROUP_UNSET_CONTAINER);
+	if (v->group >= 0)
+		close(v->group);
+	if (v->container >= 0)
+		close(v->container);
+	NVME_FREE(v);
+	dev->priv = NULL;
+	dev->bar0 = NULL;
+	dev->bar0_mapped = 0;
+}
+
+static int nvme__vfio_open_all(struct nvme_dev *dev, const char *addr)
+{
+	int rc;
+
+	/* it exists, is NVMe, and vfio-pci holds it */
+	rc = nvme__vfio_find_device(dev, addr);
+	if (rc != 0)
+		return rc;
+	/* an empty address space */
+	rc = nvme__vfio_open_container(dev);
+	if (rc != 0)
+		return rc;
+	/* which the group of the device joins */
+	rc = nvme__vfio_open_group(dev);
+	if (rc != 0)
+		return rc;
+	/* the IOMMU now translates for it */
+	rc = nvme__vfio_set_iommu(dev);
+	if (rc != 0)
+		return rc;
+	/* with these addresses */
+	rc = nvme__vfio_get_iova_ranges(dev);
+	if (rc != 0)
+		return rc;
+	/* the function itself */
+	rc = nvme__vfio_open_device(dev);
+	if (rc != 0)
+		return rc;
+	/* its registers */
+	rc = nvme__vfio_map_bar0(dev);
+	if (rc != 0)
+		return rc;
+	/* and it may start DMA */
+	return nvme__vfio_enable_bus_master(dev);
+}
+
+static int nvme__vfio_open(struct nvme_dev *dev, const char *addr)
+{
+	struct nvme__vfio *v = (struct nvme__vfio *)NVME_CALLOC(1, sizeof(*v));
+	int rc;
+
+	if (v == NULL)
+		return -ENOMEM;
+	v->container = v->group = v->device = -1;
+	dev->priv = v;
+	rc = nvme__vfio_open_all(dev, addr);
+	if (rc != 0)
+		nvme__vfio_close(dev);
+	return rc;
+}
+
+/* ---- DMA and registers ---- */
+
+/* The kernel pins the memory and tells the IOMMU; it counts against RLIMIT_MEMLOCK. */
+static int nvme__vfio_dma_map(struct nvme_dev *dev, void *vaddr, size_t len, uint64_t iova)
+{
+	struct vfio_iommu_type1_dma_map map;
+
+	memset(&map, 0, sizeof(map));
+	map.argsz = sizeof(map);
+	map.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+	map.vaddr = (uint64_t)(uintptr_t)vaddr;
+	map.iova = iova;
+	map.size = len;
+	if (ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_MAP_DMA, &map) == 0)
+		return 0;
+	return nvme__explain_dma_map(dev, vaddr, len, -errno, NVME__HERE);
+}
+
+static int nvme__vfio_dma_unmap(struct nvme_dev *dev, uint64_t iova, size_t len)
+{
+	struct vfio_iommu_type1_dma_unmap unmap;
+
+	memset(&unmap, 0, sizeof(unmap));
+	unmap.argsz = sizeof(unmap);
+	unmap.iova = iova;
+	unmap.size = len;
+	return ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_UNMAP_DMA, &unmap) == 0 ? 0 : -errno;
+}
+
+/* Registers that could not be mapped. A device that does not answer reads as all ones. */
+static uint32_t nvme__vfio_read_4(struct nvme_dev *dev, uint32_t offset)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	uint32_t value;
+
+	if (pread(v->device, &value, sizeof(value), (off_t)v->bar0.offset + (off_t)offset) !=
+	    (ssize_t)sizeof(value))
+		return UINT32_MAX;
+	return value;
+}
+
+static void nvme__vfio_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t value)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+
+	if (pwrite(v->device, &value, sizeof(value), (off_t)v->bar0.offset + (off_t)offset) !=
+	    (ssize_t)sizeof(value))
+		nvme__explain_write(dev, offset, NVME__HERE);
+}
+
+static int nvme__vfio_reset(struct nvme_dev *dev)
+{
+	struct vfio_device_info info;
+
+	memset(&info, 0, sizeof(info));
+	info.argsz = sizeof(info);
+	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_GET_INFO, &info) != 0)
+		return -errno;
+	if ((info.flags & VFIO_DEVICE_FLAGS_RESET) == 0)
+		return -ENOTSUP;
+	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_RESET) != 0)
+		return -errno;
+	return nvme__vfio_enable_bus_master(dev);
+}
+
+static const struct nvme_dev_ops nvme__vfio_ops = {
+	"vfio",
+	nvme__vfio_open,
+	nvme__vfio_close,
+	nvme__vfio_dma_map,
+	nvme__vfio_dma_unmap,
+	nvme__vfio_read_4,
+	nvme__vfio_write_4,
+	nvme__vfio_reset,
+	NULL, /* CLOCK_MONOTONIC */
+};
+
+#endif /* NVME_NO_VFIO */
+
+/* ############################################################################################
+ * END OF BOOK 1. What follows is to be looked up.
+ * ############################################################################################ */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* the order of the includes */
+#endif /* NVME__BOOK1 */
+/* ############################################################################################
+ * BOOK 2: MORE OF NVME
+ *
+ * What the driver can do besides, and what it keeps account of. To be searched by tag:
+ *	>>codes          all other registers, structures and codes of the specification
+ *	>>more           the functions of this book
+ *	   the implementation:
+ *	>>options-check  defaults, and what is refused
+ *	>>arena          who has which piece of DMA memory; memory of the caller's own
+ *	>>unusual        doorbells that are delayed; how commands end that nobody completes
+ *	>>raw            any command
+ *	>>changes        namespaces that come, go and change
+ *	>>blocking       calls that wait, with data in any memory
+ *	>>format         Format NVM
+ *	>>getters        what is known
+ * ############################################################################################ */
+
+/* ============================================================================================
+ * >>codes
+ *
+ * The rest of what the specifications define, in the order of >>spec, for this book and the next.
+ * ============================================================================================ */
+#ifndef NVME_H_MORE
+#define NVME_H_MORE
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- registers ---- */
+
+/*
+ * The registers that the driver does not touch. BPMBL and CMBMSC are 64 bits wide, the others 32.
+ * [Base 2.1 §3.1.4: Controller properties]
+ */
+#define NVME_REG_INTMS   0x0c  /* Interrupt Mask Set (pin and MSI only, not MSI-X) */
+#define NVME_REG_INTMC   0x10  /* Interrupt Mask Clear (pin and MSI only, not MSI-X) */
+#define NVME_REG_NSSR    0x20  /* NVM Subsystem Reset */
+#define NVME_REG_CMBLOC  0x38  /* Controller Memory Buffer Location */
+#define NVME_REG_CMBSZ   0x3c  /* Controller Memory Buffer Size */
+#define NVME_REG_BPINFO  0x40  /* Boot Partition Information */
+#define NVME_REG_BPRSEL  0x44  /* Boot Partition Read Select */
+#define NVME_REG_BPMBL   0x48  /* Boot Partition Memory Buffer Location (64 bits) */
+#define NVME_REG_CMBMSC  0x50  /* Controller Memory Buffer Memory Space Control (64 bits) */
+#define NVME_REG_CMBSTS  0x58  /* Controller Memory Buffer Status */
+#define NVME_REG_CMBEBS  0x5c  /* Controller Memory Buffer Elasticity Buffer Size */
+#define NVME_REG_CMBSWTP 0x60  /* Controller Memory Buffer Sustained Write Throughput */
+#define NVME_REG_NSSD    0x64  /* NVM Subsystem Shutdown */
+#define NVME_REG_PMRCAP  0xe00 /* Persistent Memory Region Capabilities */
+#define NVME_REG_PMRCTL  0xe04 /* Persistent Memory Region Control */
+#define NVME_REG_PMRSTS  0xe08 /* Persistent Memory Region Status */
+#define NVME_REG_PMREBS  0xe0c /* Persistent Memory Region Elasticity Buffer Size */
+#define NVME_REG_PMRSWTP 0xe10 /* Persistent Memory Region Sustained Write Throughput */
+#define NVME_REG_PMRMSCL 0xe14 /* Persistent Memory Region Memory Space Control Lower */
+#define NVME_REG_PMRMSCU 0xe18 /* Persistent Memory Region Memory Space Control Upper */
+
+/* Magic values that trigger when written; any other value does nothing.
+ * [Base 2.1 §3.1.4.7, Fig. 43: NVM Subsystem Reset], [Base 2.1: NVM Subsystem Shutdown] */
+#define NVME_NSSR_NSSRC  0x4e564d65u /* "NVMe": reset the NVM subsystem */
+#define NVME_NSSD_NORMAL 0x4e726d6cu /* "Nrml": normal shutdown of the NVM subsystem */
+#define NVME_NSSD_ABRUPT 0x41627270u /* "Abrp": abrupt shutdown of the NVM subsystem */
+
+/*
+ * CMBLOC, CMBSZ: memory inside the controller that may hold queues and data. The offset counts
+ * in the unit that CMBSZ.SZU gives: 0 is 4 KiB, each step is 16 times more, 6 is 64 GiB.
+ * [Base 2.1: Controller Memory Buffer Location], [Base 2.1: Controller Memory Buffer Size]
+ */
+#define NVME_CMBLOC_BIR     2, 0   /* number of the BAR that holds the buffer */
+#define NVME_CMBLOC_CQMMS   3, 3   /* queue in more than one memory supported */
+#define NVME_CMBLOC_CQPDS   4, 4   /* discontiguous queues supported */
+#define NVME_CMBLOC_CDPMLS  5, 5   /* pointer lists and data may mix memories */
+#define NVME_CMBLOC_CDPCILS 6, 6   /* pointer list and command independent */
+#define NVME_CMBLOC_CDMMMS  7, 7   /* data and metadata may mix memories */
+#define NVME_CMBLOC_CQDA    8, 8   /* queue dword alignment */
+#define NVME_CMBLOC_OFST    31, 12 /* offset in that BAR, unit from CMBSZ.SZU */
+#define NVME_CMBSZ_SQS      0, 0   /* submission queues may be there */
+#define NVME_CMBSZ_CQS      1, 1   /* completion queues may be there */
+#define NVME_CMBSZ_LISTS    2, 2   /* PRP and SGL lists may be there */
+#define NVME_CMBSZ_RDS      3, 3   /* data of reads may be there */
+#define NVME_CMBSZ_WDS      4, 4   /* data of writes may be there */
+#define NVME_CMBSZ_SZU      11, 8  /* size unit: 4096 << (4 * SZU) bytes */
+#define NVME_CMBSZ_SZ       31, 12 /* size in that unit, 0: no buffer */
+#define NVME_CMBMSC_CRE     0, 0   /* capabilities registers enabled */
+#define NVME_CMBMSC_CMSE    1, 1   /* memory space enabled */
+#define NVME_CMBMSC_CBA     63, 12 /* controller base address, 4096 bytes */
+
+/* ---- queue entries ---- */
+
+#define NVME_SGL_TYPE    7, 4
+#define NVME_SGL_SUBTYPE 3, 0
+#define NVME_SGL_ID(type, subtype) \
+	((uint8_t)(((unsigned)(type) << 4 | (unsigned)(subtype)) & 0xffu))
+
+enum nvme_sgl_type {
+	/* points to data */
+	NVME_SGL_TYPE_DATA_BLOCK = 0x0,
+	/* len bytes of a read are thrown away */
+	NVME_SGL_TYPE_BIT_BUCKET = 0x1,
+	/* points to a list that is not the last one */
+	NVME_SGL_TYPE_SEGMENT = 0x2,
+	/* points to the last list */
+	NVME_SGL_TYPE_LAST_SEGMENT = 0x3,
+	/* fabrics: data behind a key */
+	NVME_SGL_TYPE_KEYED_DATA_BLOCK = 0x4,
+	NVME_SGL_TYPE_TRANSPORT_DATA_BLOCK = 0x5,
+	NVME_SGL_TYPE_VENDOR_SPECIFIC = 0xf,
+};
+
+enum nvme_sgl_subtype {
+	NVME_SGL_SUBTYPE_ADDRESS = 0x0,
+	NVME_SGL_SUBTYPE_OFFSET = 0x1,
+	NVME_SGL_SUBTYPE_TRANSPORT = 0xa,
+	NVME_SGL_SUBTYPE_INVALIDATE_KEY = 0xf,
+};
+
+/* ---- opcodes and other codes, beside those of >>spec ---- */
+
+/* Opcodes on queue 0. C0h to FFh are vendor specific. [Base 2.1: Admin Command Set] */
+enum nvme_admin_opc {
+	NVME_OPC_GET_LOG_PAGE = 0x02,
+	NVME_OPC_ABORT = 0x08,
+	NVME_OPC_GET_FEATURES = 0x0a,
+	NVME_OPC_ASYNC_EVENT_REQUEST = 0x0c,
+	NVME_OPC_NS_MANAGEMENT = 0x0d,
+	NVME_OPC_FIRMWARE_COMMIT = 0x10,
+	NVME_OPC_FIRMWARE_IMAGE_DOWNLOAD = 0x11,
+	NVME_OPC_DEVICE_SELF_TEST = 0x14,
+	NVME_OPC_NS_ATTACHMENT = 0x15,
+	NVME_OPC_KEEP_ALIVE = 0x18,
+	NVME_OPC_DIRECTIVE_SEND = 0x19,
+	NVME_OPC_DIRECTIVE_RECEIVE = 0x1a,
+	NVME_OPC_VIRTUALIZATION_MANAGEMENT = 0x1c,
+	NVME_OPC_NVME_MI_SEND = 0x1d,
+	NVME_OPC_NVME_MI_RECEIVE = 0x1e,
+	NVME_OPC_CAPACITY_MANAGEMENT = 0x20,
+	NVME_OPC_DISCOVERY_INFO_MANAGEMENT = 0x21,
+	NVME_OPC_FABRIC_ZONING_RECEIVE = 0x22,
+	NVME_OPC_LOCKDOWN = 0x24,
+	NVME_OPC_FABRIC_ZONING_LOOKUP = 0x25,
+	NVME_OPC_CLEAR_EXPORTED_CONFIG = 0x28,
+	NVME_OPC_FABRIC_ZONING_SEND = 0x29,
+	NVME_OPC_CREATE_EXPORTED_SUBSYSTEM = 0x2a,
+	NVME_OPC_MANAGE_EXPORTED_SUBSYSTEM = 0x2d,
+	NVME_OPC_MANAGE_EXPORTED_NS = 0x31,
+	NVME_OPC_MANAGE_EXPORTED_PORT = 0x35,
+	NVME_OPC_SEND_DISCOVERY_LOG_PAGE = 0x39,
+	NVME_OPC_TRACK_SEND = 0x3d,
+	NVME_OPC_TRACK_RECEIVE = 0x3e,
+	NVME_OPC_MIGRATION_SEND = 0x41,
+	NVME_OPC_MIGRATION_RECEIVE = 0x42,
+	NVME_OPC_CONTROLLER_DATA_QUEUE = 0x45,
+	NVME_OPC_DOORBELL_BUFFER_CONFIG = 0x7c,
+	/* on any queue; the fabrics command type is SQE byte 4 */
+	NVME_OPC_FABRIC = 0x7f,
+	NVME_OPC_FORMAT_NVM = 0x80,
+	NVME_OPC_SECURITY_SEND = 0x81,
+	NVME_OPC_SECURITY_RECEIVE = 0x82,
+	NVME_OPC_SANITIZE = 0x84,
+	/* 85h, 88h, 89h: Computational Programs command set */
+	NVME_OPC_LOAD_PROGRAM = 0x85,
+	NVME_OPC_GET_LBA_STATUS = 0x86,
+	NVME_OPC_PROGRAM_ACTIVATION_MANAGEMENT = 0x88,
+	NVME_OPC_MEMORY_RANGE_SET_MANAGEMENT = 0x89,
+	/* Open-Channel SSD, vendor specific range */
+	NVME_OPC_OCSSD_GEOMETRY = 0xe2,
+};
+
+/* Opcodes on queues 1 and up. [Base 2.1 §7.2: Flush], [NVM 1.1: I/O commands], [ZNS: commands] */
+enum nvme_io_opc {
+	NVME_OPC_WRITE_UNCORRECTABLE = 0x04,
+	NVME_OPC_COMPARE = 0x05,
+	/* 06h, 10h, 14h: Key Value; 01h is Store there, 02h Retrieve */
+	NVME_OPC_KV_LIST = 0x06,
+	NVME_OPC_WRITE_ZEROES = 0x08,
+	NVME_OPC_DATASET_MANAGEMENT = 0x09,
+	NVME_OPC_VERIFY = 0x0c,
+	NVME_OPC_RESERVATION_REGISTER = 0x0d,
+	NVME_OPC_RESERVATION_REPORT = 0x0e,
+	NVME_OPC_KV_DELETE = 0x10,
+	NVME_OPC_RESERVATION_ACQUIRE = 0x11,
+	NVME_OPC_IO_MANAGEMENT_RECEIVE = 0x12,
+	NVME_OPC_KV_EXIST = 0x14,
+	NVME_OPC_RESERVATION_RELEASE = 0x15,
+	NVME_OPC_CANCEL = 0x18,
+	NVME_OPC_COPY = 0x19,
+	NVME_OPC_IO_MANAGEMENT_SEND = 0x1d,
+	NVME_OPC_ZONE_MANAGEMENT_SEND = 0x79,
+	NVME_OPC_ZONE_MANAGEMENT_RECEIVE = 0x7a,
+	NVME_OPC_ZONE_APPEND = 0x7d,
+	/* Open-Channel SSD, vendor specific range */
+	NVME_OPC_OCSSD_VECTOR_RESET = 0x90,
+	NVME_OPC_OCSSD_VECTOR_WRITE = 0x91,
+	NVME_OPC_OCSSD_VECTOR_READ = 0x92,
+	NVME_OPC_OCSSD_VECTOR_COPY = 0x93,
+};
+
+/* Fabrics command types, SQE byte 4 when the opcode is 7Fh. [Base 2.1: Fabrics Command Set] */
+enum nvme_fabrics_type {
+	NVME_FABRICS_PROPERTY_SET = 0x00,
+	NVME_FABRICS_CONNECT = 0x01,
+	NVME_FABRICS_PROPERTY_GET = 0x04,
+	NVME_FABRICS_AUTHENTICATION_SEND = 0x05,
+	NVME_FABRICS_AUTHENTICATION_RECEIVE = 0x06,
+	NVME_FABRICS_DISCONNECT = 0x08,
+};
+
+/* Feature identifiers of Set and Get Features, CDW10 [7:0]. C0h to FFh are vendor specific.
+ * [Base 2.1: Feature Identifiers] */
+enum nvme_feat {
+	NVME_FEAT_ARBITRATION = 0x01,
+	NVME_FEAT_POWER_MANAGEMENT = 0x02,
+	NVME_FEAT_LBA_RANGE_TYPE = 0x03,
+	NVME_FEAT_TEMPERATURE_THRESHOLD = 0x04,
+	NVME_FEAT_ERROR_RECOVERY = 0x05,
+	NVME_FEAT_VOLATILE_WRITE_CACHE = 0x06,
+	NVME_FEAT_INTERRUPT_COALESCING = 0x08,
+	NVME_FEAT_INTERRUPT_VECTOR_CONFIG = 0x09,
+	NVME_FEAT_WRITE_ATOMICITY = 0x0a,
+	NVME_FEAT_ASYNC_EVENT_CONFIG = 0x0b,
+	NVME_FEAT_AUTO_POWER_STATE_TRANSITION = 0x0c,
+	NVME_FEAT_HOST_MEM_BUFFER = 0x0d,
+	NVME_FEAT_TIMESTAMP = 0x0e,
+	NVME_FEAT_KEEP_ALIVE_TIMER = 0x0f,
+	NVME_FEAT_HOST_THERMAL_MANAGEMENT = 0x10,
+	NVME_FEAT_NON_OP_POWER_STATE_CONFIG = 0x11,
+	NVME_FEAT_READ_RECOVERY_LEVEL = 0x12,
+	NVME_FEAT_PREDICTABLE_LATENCY_CONFIG = 0x13,
+	NVME_FEAT_PREDICTABLE_LATENCY_WINDOW = 0x14,
+	NVME_FEAT_LBA_STATUS_INTERVAL = 0x15,
+	NVME_FEAT_HOST_BEHAVIOR = 0x16,
+	NVME_FEAT_SANITIZE_CONFIG = 0x17,
+	NVME_FEAT_ENDURANCE_GROUP_EVENT = 0x18,
+	NVME_FEAT_IO_COMMAND_SET_PROFILE = 0x19,
+	NVME_FEAT_SPINUP_CONTROL = 0x1a,
+	NVME_FEAT_POWER_LOSS_SIGNALING = 0x1b,
+	NVME_FEAT_PERFORMANCE_CHARACTERISTICS = 0x1c,
+	NVME_FEAT_FDP = 0x1d,
+	NVME_FEAT_FDP_EVENTS = 0x1e,
+	NVME_FEAT_NS_ADMIN_LABEL = 0x1f,
+	NVME_FEAT_KEY_VALUE_CONFIG = 0x20,
+	NVME_FEAT_CONTROLLER_DATA_QUEUE = 0x21,
+	NVME_FEAT_EMBEDDED_MGMT_ADDRESS = 0x78,
+	NVME_FEAT_HOST_MGMT_AGENT_ADDRESS = 0x79,
+	NVME_FEAT_ENHANCED_CTRLR_METADATA = 0x7d,
+	NVME_FEAT_CTRLR_METADATA = 0x7e,
+	NVME_FEAT_NS_METADATA = 0x7f,
+	NVME_FEAT_SOFTWARE_PROGRESS_MARKER = 0x80,
+	NVME_FEAT_HOST_IDENTIFIER = 0x81,
+	NVME_FEAT_HOST_RESERVE_MASK = 0x82,
+	NVME_FEAT_HOST_RESERVE_PERSIST = 0x83,
+	NVME_FEAT_NS_WRITE_PROTECTION = 0x84,
+	NVME_FEAT_BOOT_PARTITION_WRITE_PROTECTION = 0x85,
+};
+
+/* Log page identifiers, Get Log Page CDW10 [7:0]. C0h to FFh are vendor specific.
+ * [Base 2.1 §5.1.12, Fig. 202: Log Page Identifiers] */
+enum nvme_log_page {
+	NVME_LOG_PAGE_SUPPORTED = 0x00,
+	/* struct nvme_error_log_entry[] */
+	NVME_LOG_PAGE_ERROR = 0x01,
+	/* struct nvme_smart_log */
+	NVME_LOG_PAGE_SMART = 0x02,
+	/* struct nvme_fw_slot_log */
+	NVME_LOG_PAGE_FIRMWARE_SLOT = 0x03,
+	/* struct nvme_ns_list */
+	NVME_LOG_PAGE_CHANGED_NS_LIST = 0x04,
+	NVME_LOG_PAGE_COMMAND_EFFECTS = 0x05,
+	NVME_LOG_PAGE_DEVICE_SELF_TEST = 0x06,
+	NVME_LOG_PAGE_TELEMETRY_HOST = 0x07,
+	NVME_LOG_PAGE_TELEMETRY_CTRLR = 0x08,
+	NVME_LOG_PAGE_ENDURANCE_GROUP = 0x09,
+	NVME_LOG_PAGE_PREDICTABLE_LATENCY = 0x0a,
+	NVME_LOG_PAGE_PREDICTABLE_LATENCY_AGG = 0x0b,
+	NVME_LOG_PAGE_ANA = 0x0c,
+	NVME_LOG_PAGE_PERSISTENT_EVENT = 0x0d,
+	NVME_LOG_PAGE_LBA_STATUS = 0x0e,
+	NVME_LOG_PAGE_ENDURANCE_GROUP_EVENT = 0x0f,
+	NVME_LOG_PAGE_MEDIA_UNIT_STATUS = 0x10,
+	NVME_LOG_PAGE_CAPACITY_CONFIG_LIST = 0x11,
+	NVME_LOG_PAGE_FEATURE_EFFECTS = 0x12,
+	NVME_LOG_PAGE_MI_COMMAND_EFFECTS = 0x13,
+	NVME_LOG_PAGE_LOCKDOWN = 0x14,
+	NVME_LOG_PAGE_BOOT_PARTITION = 0x15,
+	NVME_LOG_PAGE_ROTATIONAL_MEDIA = 0x16,
+	NVME_LOG_PAGE_DISPERSED_NS = 0x17,
+	NVME_LOG_PAGE_MANAGEMENT_ADDRESS = 0x18,
+	NVME_LOG_PAGE_PHY_RX_EOM = 0x19,
+	NVME_LOG_PAGE_REACHABILITY_GROUPS = 0x1a,
+	NVME_LOG_PAGE_REACHABILITY_ASSOC = 0x1b,
+	NVME_LOG_PAGE_CHANGED_ALLOCATED_NS = 0x1c,
+	NVME_LOG_PAGE_FDP_CONFIGS = 0x20,
+	NVME_LOG_PAGE_FDP_RUH_USAGE = 0x21,
+	NVME_LOG_PAGE_FDP_STATISTICS = 0x22,
+	NVME_LOG_PAGE_FDP_EVENTS = 0x23,
+	NVME_LOG_PAGE_DISCOVERY = 0x70,
+	NVME_LOG_PAGE_HOST_DISCOVERY = 0x71,
+	NVME_LOG_PAGE_AVE_DISCOVERY = 0x72,
+	NVME_LOG_PAGE_PULL_MODEL_DDC = 0x73,
+	NVME_LOG_PAGE_RESERVATION = 0x80,
+	NVME_LOG_PAGE_SANITIZE_STATUS = 0x81,
+	NVME_LOG_PAGE_CHANGED_ZONES = 0xbf,
+};
+
+/* What Identify returns: Controller or Namespace Structure, CDW10 [7:0]; always 4096 bytes.
+ * [Base 2.1 §5.1.13, Fig. 310: CNS Values] */
+enum nvme_id_cns {
+	/* struct nvme_ns_id_desc, each followed by nidl bytes */
+	NVME_ID_CNS_NS_ID_DESC = 0x03,
+	NVME_ID_CNS_NVM_SET_LIST = 0x04,
+	/* namespace, specific to a command set (CSI) */
+	NVME_ID_CNS_NS_IOCS = 0x05,
+	/* controller, specific to a command set (CSI) */
+	NVME_ID_CNS_CTRLR_IOCS = 0x06,
+	NVME_ID_CNS_ACTIVE_NS_LIST_IOCS = 0x07,
+	/* namespace, the same for every command set */
+	NVME_ID_CNS_NS_INDEPENDENT = 0x08,
+	NVME_ID_CNS_NS_FORMAT = 0x09,
+	NVME_ID_CNS_NS_FORMAT_IOCS = 0x0a,
+	NVME_ID_CNS_ALLOCATED_NS_LIST = 0x10,
+	NVME_ID_CNS_ALLOCATED_NS = 0x11,
+	NVME_ID_CNS_NS_ATTACHED_CTRLR_LIST = 0x12,
+	NVME_ID_CNS_CTRLR_LIST = 0x13,
+	NVME_ID_CNS_PRIMARY_CTRLR_CAP = 0x14,
+	NVME_ID_CNS_SECONDARY_CTRLR_LIST = 0x15,
+	NVME_ID_CNS_NS_GRANULARITY_LIST = 0x16,
+	NVME_ID_CNS_UUID_LIST = 0x17,
+	NVME_ID_CNS_DOMAIN_LIST = 0x18,
+	NVME_ID_CNS_ENDURANCE_GROUP_LIST = 0x19,
+	NVME_ID_CNS_ALLOCATED_NS_LIST_IOCS = 0x1a,
+	NVME_ID_CNS_ALLOCATED_NS_IOCS = 0x1b,
+	/* command sets that the controller supports */
+	NVME_ID_CNS_IOCS = 0x1c,
+	NVME_ID_CNS_UNDERLYING_NS_LIST = 0x1d,
+	NVME_ID_CNS_PORTS_LIST = 0x1e,
+	NVME_ID_CNS_ALLOCATED_NS_INDEPENDENT = 0x1f,
+	NVME_ID_CNS_CTRLR_STATE_FORMATS = 0x20,
+};
+
+/* Command Set Identifiers, Identify CDW11 [31:24]. [Base 2.1: I/O Command Sets] */
+enum nvme_csi {
+	/* NVM (blocks) */
+	NVME_CSI_NVM = 0x00,
+	/* Key Value */
+	NVME_CSI_KV = 0x01,
+	/* Zoned Namespaces */
+	NVME_CSI_ZNS = 0x02,
+	/* Subsystem Local Memory */
+	NVME_CSI_SLM = 0x03,
+	/* Computational Programs */
+	NVME_CSI_CP = 0x04,
+};
+
+/* ---- status codes ---- */
+
+/* Status code types: which of the lists below SC is from. [Base 2.1 §4.2.3: Status Field] */
+enum nvme_sct {
+	NVME_SCT_GENERIC = 0,
+	NVME_SCT_COMMAND_SPECIFIC = 1,
+	NVME_SCT_MEDIA_ERROR = 2,
+	NVME_SCT_PATH = 3,
+	NVME_SCT_VENDOR_SPECIFIC = 7,
+};
+
+/* SCT 0: any command. 80h and up depend on the command set. [Base 2.1: Generic Command Status] */
+enum nvme_sc_generic {
+	NVME_SC_SUCCESS = 0x00,
+	NVME_SC_INVALID_OPCODE = 0x01,
+	NVME_SC_INVALID_FIELD = 0x02,
+	NVME_SC_COMMAND_ID_CONFLICT = 0x03,
+	NVME_SC_DATA_TRANSFER_ERROR = 0x04,
+	NVME_SC_ABORTED_POWER_LOSS = 0x05,
+	NVME_SC_INTERNAL_DEVICE_ERROR = 0x06,
+	NVME_SC_ABORTED_BY_REQUEST = 0x07,
+	NVME_SC_ABORTED_SQ_DELETION = 0x08,
+	NVME_SC_ABORTED_FAILED_FUSED = 0x09,
+	NVME_SC_ABORTED_MISSING_FUSED = 0x0a,
+	NVME_SC_INVALID_NAMESPACE_OR_FORMAT = 0x0b,
+	NVME_SC_COMMAND_SEQUENCE_ERROR = 0x0c,
+	NVME_SC_INVALID_SGL_SEG_DESCRIPTOR = 0x0d,
+	NVME_SC_INVALID_NUM_SGL_DESCRIPTORS = 0x0e,
+	NVME_SC_DATA_SGL_LENGTH_INVALID = 0x0f,
+	NVME_SC_METADATA_SGL_LENGTH_INVALID = 0x10,
+	NVME_SC_SGL_DESCRIPTOR_TYPE_INVALID = 0x11,
+	NVME_SC_INVALID_CONTROLLER_MEM_BUF = 0x12,
+	NVME_SC_INVALID_PRP_OFFSET = 0x13,
+	NVME_SC_ATOMIC_WRITE_UNIT_EXCEEDED = 0x14,
+	NVME_SC_OPERATION_DENIED = 0x15,
+	NVME_SC_INVALID_SGL_OFFSET = 0x16,
+	NVME_SC_HOSTID_INCONSISTENT_FORMAT = 0x18,
+	NVME_SC_KEEP_ALIVE_EXPIRED = 0x19,
+	NVME_SC_KEEP_ALIVE_INVALID = 0x1a,
+	NVME_SC_ABORTED_PREEMPT = 0x1b,
+	NVME_SC_SANITIZE_FAILED = 0x1c,
+	NVME_SC_SANITIZE_IN_PROGRESS = 0x1d,
+	NVME_SC_SGL_DATA_BLOCK_GRANULARITY_INVALID = 0x1e,
+	NVME_SC_COMMAND_INVALID_IN_CMB = 0x1f,
+	NVME_SC_NAMESPACE_IS_PROTECTED = 0x20,
+	NVME_SC_COMMAND_INTERRUPTED = 0x21,
+	NVME_SC_TRANSIENT_TRANSPORT_ERROR = 0x22,
+	NVME_SC_PROHIBITED_BY_LOCKDOWN = 0x23,
+	NVME_SC_ADMIN_MEDIA_NOT_READY = 0x24,
+	NVME_SC_INVALID_KEY_TAG = 0x25,
+	NVME_SC_HOST_DISPERSED_NS_DISABLED = 0x26,
+	NVME_SC_HOST_ID_NOT_INITIALIZED = 0x27,
+	NVME_SC_INCORRECT_KEY = 0x28,
+	NVME_SC_FDP_DISABLED = 0x29,
+	NVME_SC_INVALID_PLACEMENT_HANDLE_LIST = 0x2a,
+	NVME_SC_LBA_OUT_OF_RANGE = 0x80,
+	NVME_SC_CAPACITY_EXCEEDED = 0x81,
+	NVME_SC_NAMESPACE_NOT_READY = 0x82,
+	NVME_SC_RESERVATION_CONFLICT = 0x83,
+	NVME_SC_FORMAT_IN_PROGRESS = 0x84,
+	/* 85h to 89h: Key Value command set */
+	NVME_SC_INVALID_VALUE_SIZE = 0x85,
+	NVME_SC_INVALID_KEY_SIZE = 0x86,
+	NVME_SC_KV_KEY_DOES_NOT_EXIST = 0x87,
+	NVME_SC_UNRECOVERED_ERROR = 0x88,
+	NVME_SC_KEY_EXISTS = 0x89,
+};
+
+/* SCT 1: what the code means depends on the command. [Base 2.1: Command Specific Status] */
+enum nvme_sc_command_specific {
+	NVME_SC_COMPLETION_QUEUE_INVALID = 0x00,
+	NVME_SC_INVALID_QUEUE_IDENTIFIER = 0x01,
+	NVME_SC_INVALID_QUEUE_SIZE = 0x02,
+	NVME_SC_ABORT_COMMAND_LIMIT_EXCEEDED = 0x03,
+	NVME_SC_ASYNC_EVENT_REQUEST_LIMIT_EXCEEDED = 0x05,
+	NVME_SC_INVALID_FIRMWARE_SLOT = 0x06,
+	NVME_SC_INVALID_FIRMWARE_IMAGE = 0x07,
+	NVME_SC_INVALID_INTERRUPT_VECTOR = 0x08,
+	NVME_SC_INVALID_LOG_PAGE = 0x09,
+	NVME_SC_INVALID_FORMAT = 0x0a,
+	NVME_SC_FIRMWARE_REQ_CONVENTIONAL_RESET = 0x0b,
+	NVME_SC_INVALID_QUEUE_DELETION = 0x0c,
+	NVME_SC_FEATURE_ID_NOT_SAVEABLE = 0x0d,
+	NVME_SC_FEATURE_NOT_CHANGEABLE = 0x0e,
+	NVME_SC_FEATURE_NOT_NAMESPACE_SPECIFIC = 0x0f,
+	NVME_SC_FIRMWARE_REQ_NVM_RESET = 0x10,
+	NVME_SC_FIRMWARE_REQ_RESET = 0x11,
+	NVME_SC_FIRMWARE_REQ_MAX_TIME_VIOLATION = 0x12,
+	NVME_SC_FIRMWARE_ACTIVATION_PROHIBITED = 0x13,
+	NVME_SC_OVERLAPPING_RANGE = 0x14,
+	NVME_SC_NAMESPACE_INSUFFICIENT_CAPACITY = 0x15,
+	NVME_SC_NAMESPACE_ID_UNAVAILABLE = 0x16,
+	NVME_SC_NAMESPACE_ALREADY_ATTACHED = 0x18,
+	NVME_SC_NAMESPACE_IS_PRIVATE = 0x19,
+	NVME_SC_NAMESPACE_NOT_ATTACHED = 0x1a,
+	NVME_SC_THINPROVISIONING_NOT_SUPPORTED = 0x1b,
+	NVME_SC_CONTROLLER_LIST_INVALID = 0x1c,
+	NVME_SC_DEVICE_SELF_TEST_IN_PROGRESS = 0x1d,
+	NVME_SC_BOOT_PARTITION_WRITE_PROHIBITED = 0x1e,
+	NVME_SC_INVALID_CTRLR_ID = 0x1f,
+	NVME_SC_INVALID_SECONDARY_CTRLR_STATE = 0x20,
+	NVME_SC_INVALID_NUM_CTRLR_RESOURCES = 0x21,
+	NVME_SC_INVALID_RESOURCE_ID = 0x22,
+	NVME_SC_SANITIZE_PROHIBITED = 0x23,
+	NVME_SC_ANA_GROUP_IDENTIFIER_INVALID = 0x24,
+	NVME_SC_ANA_ATTACH_FAILED = 0x25,
+	NVME_SC_INSUFFICIENT_CAPACITY = 0x26,
+	NVME_SC_NAMESPACE_ATTACH_LIMIT_EXCEEDED = 0x27,
+	NVME_SC_PROHIBIT_COMMAND_EXEC_NOT_SUPPORTED = 0x28,
+	NVME_SC_IOCS_NOT_SUPPORTED = 0x29,
+	NVME_SC_IOCS_NOT_ENABLED = 0x2a,
+	NVME_SC_IOCS_COMBINATION_REJECTED = 0x2b,
+	NVME_SC_INVALID_IOCS = 0x2c,
+	NVME_SC_IDENTIFIER_UNAVAILABLE = 0x2d,
+	NVME_SC_NAMESPACE_IS_DISPERSED = 0x2e,
+	NVME_SC_INVALID_DISCOVERY_INFO = 0x2f,
+	NVME_SC_ZONING_DATA_LOCKED = 0x30,
+	NVME_SC_ZONING_DATA_NOT_FOUND = 0x31,
+	NVME_SC_INSUFFICIENT_DISCOVERY_RESOURCES = 0x32,
+	NVME_SC_REQUESTED_FUNCTION_DISABLED = 0x33,
+	NVME_SC_ZONEGROUP_ORIGINATOR_INVALID = 0x34,
+	NVME_SC_INVALID_HOST = 0x35,
+	NVME_SC_INVALID_NVM_SUBSYSTEM = 0x36,
+	NVME_SC_INVALID_CONTROLLER_DATA_QUEUE = 0x37,
+	NVME_SC_NOT_ENOUGH_RESOURCES = 0x38,
+	NVME_SC_CONTROLLER_SUSPENDED = 0x39,
+	NVME_SC_CONTROLLER_NOT_SUSPENDED = 0x3a,
+	NVME_SC_CONTROLLER_DATA_QUEUE_FULL = 0x3b,
+	NVME_SC_STREAM_RESOURCE_ALLOCATION_FAILED = 0x7f,
+	/* 80h and up: I/O commands */
+	NVME_SC_CONFLICTING_ATTRIBUTES = 0x80,
+	NVME_SC_INVALID_PROTECTION_INFO = 0x81,
+	NVME_SC_ATTEMPTED_WRITE_TO_RO_RANGE = 0x82,
+	NVME_SC_CMD_SIZE_LIMIT_EXCEEDED = 0x83,
+	NVME_SC_INCOMPATIBLE_NAMESPACE_OR_FORMAT = 0x85,
+	NVME_SC_FAST_COPY_NOT_POSSIBLE = 0x86,
+	NVME_SC_OVERLAPPING_IO_RANGE = 0x87,
+	NVME_SC_INSUFFICIENT_RESOURCES = 0x89,
+	/* B6h to BFh: Zoned Namespaces */
+	NVME_SC_INVALID_ZONE_OPERATION = 0xb6,
+	NVME_SC_ZRWA_RESOURCES_UNAVAILABLE = 0xb7,
+	NVME_SC_ZONED_BOUNDARY_ERROR = 0xb8,
+	NVME_SC_ZONE_IS_FULL = 0xb9,
+	NVME_SC_ZONE_IS_READ_ONLY = 0xba,
+	NVME_SC_ZONE_IS_OFFLINE = 0xbb,
+	NVME_SC_ZONE_INVALID_WRITE = 0xbc,
+	NVME_SC_TOO_MANY_ACTIVE_ZONES = 0xbd,
+	NVME_SC_TOO_MANY_OPEN_ZONES = 0xbe,
+	NVME_SC_INVALID_ZONE_STATE_TRANSITION = 0xbf,
+};
+
+/* SCT 1 as the answer to a fabrics command (opcode 7Fh). [Base 2.1: Fabrics Command Set] */
+enum nvme_sc_fabrics {
+	NVME_SC_FABRICS_INCOMPATIBLE_FORMAT = 0x80,
+	NVME_SC_FABRICS_CONTROLLER_BUSY = 0x81,
+	NVME_SC_FABRICS_INVALID_PARAM = 0x82,
+	NVME_SC_FABRICS_RESTART_DISCOVERY = 0x83,
+	NVME_SC_FABRICS_INVALID_HOST = 0x84,
+	/* Disconnect on the admin queue */
+	NVME_SC_FABRICS_INVALID_QUEUE_TYPE = 0x85,
+	NVME_SC_FABRICS_LOG_RESTART_DISCOVERY = 0x90,
+	NVME_SC_FABRICS_AUTH_REQUIRED = 0x91,
+};
+
+/* SCT 2: the data itself. [Base 2.1: Media and Data Integrity Errors] */
+enum nvme_sc_media {
+	NVME_SC_WRITE_FAULTS = 0x80,
+	NVME_SC_UNRECOVERED_READ_ERROR = 0x81,
+	NVME_SC_GUARD_CHECK_ERROR = 0x82,
+	NVME_SC_APPLICATION_TAG_CHECK_ERROR = 0x83,
+	NVME_SC_REFERENCE_TAG_CHECK_ERROR = 0x84,
+	NVME_SC_COMPARE_FAILURE = 0x85,
+	NVME_SC_ACCESS_DENIED = 0x86,
+	NVME_SC_DEALLOCATED_OR_UNWRITTEN_BLOCK = 0x87,
+	NVME_SC_STORAGE_TAG_CHECK_ERROR = 0x88,
+	/* C0h and up: Open-Channel SSD */
+	NVME_SC_OCSSD_OFFLINE_CHUNK = 0xc0,
+	NVME_SC_OCSSD_INVALID_RESET = 0xc1,
+	NVME_SC_OCSSD_READ_HIGH_ECC = 0xd0,
+	NVME_SC_OCSSD_WRITE_FAIL_WRITE_NEXT_UNIT = 0xf0,
+	NVME_SC_OCSSD_WRITE_FAIL_CHUNK_EARLY_CLOSE = 0xf1,
+	NVME_SC_OCSSD_OUT_OF_ORDER_WRITE = 0xf2,
+};
+
+/* SCT 3: the way to the controller or namespace. [Base 2.1: Path Related Status] */
+enum nvme_sc_path {
+	NVME_SC_INTERNAL_PATH_ERROR = 0x00,
+	NVME_SC_ANA_PERSISTENT_LOSS = 0x01,
+	NVME_SC_ANA_INACCESSIBLE = 0x02,
+	NVME_SC_ANA_TRANSITION = 0x03,
+	NVME_SC_CONTROLLER_PATH_ERROR = 0x60,
+	NVME_SC_HOST_PATH_ERROR = 0x70,
+	NVME_SC_ABORTED_BY_HOST = 0x71,
+};
+
+/* ---- command dwords ---- */
+
+/* Abort: asks for the end of one command, best effort. CQE dword 0 bit 0 is 0 if it was aborted.
+ * [Base 2.1, Abort command] */
+#define NVME_ABORT_SQID        15, 0
+#define NVME_ABORT_CID         31, 16
+#define NVME_ABORT_NOT_ABORTED 0, 0
+
+/*
+ * Format NVM, CDW10. LBAFL and LBAFU together are the index of the LBA format.
+ * [Base 2.1: Format NVM command]
+ */
+#define NVME_FORMAT_LBAFL      3, 0   /* LBA format index, bits 3:0 */
+#define NVME_FORMAT_MSET       4, 4   /* metadata at the end of each block */
+#define NVME_FORMAT_PI         7, 5   /* protection information, type 0 to 3 */
+#define NVME_FORMAT_PIL        8, 8   /* it is the first bytes of the metadata */
+#define NVME_FORMAT_SES        11, 9  /* secure erase, NVME_FORMAT_SES_* */
+#define NVME_FORMAT_LBAFU      13, 12 /* LBA format index, bits 5:4 */
+#define NVME_FORMAT_SES_NONE   0u
+#define NVME_FORMAT_SES_USER   1u /* user data is erased */
+#define NVME_FORMAT_SES_CRYPTO 2u /* the key to it is */
+
+/*
+ * Get Log Page: numd is the number of dwords to return, 0-based, cut into a lower (CDW10) and an
+ * upper half (CDW11). The byte offset into the page is CDW12 (low) and CDW13 (high). With RAE 0
+ * reading the page acknowledges the asynchronous event that belongs to it.
+ * [Base 2.1 §5.1.12, Fig. 197: Get Log Page, CDW10]
+ */
+#define NVME_GET_LOG_PAGE_LID   7, 0   /* which page, NVME_LOG_PAGE_* */
+#define NVME_GET_LOG_PAGE_LSP   14, 8  /* log specific parameter */
+#define NVME_GET_LOG_PAGE_RAE   15, 15 /* retain asynchronous event */
+#define NVME_GET_LOG_PAGE_NUMDL 31, 16 /* dwords, lower half */
+#define NVME_GET_LOG_PAGE_NUMDU 15, 0  /* dwords, upper half */
+#define NVME_GET_LOG_PAGE_LSI   31, 16 /* log specific identifier */
+#define NVME_GET_LOG_PAGE_NUMD(cdw10, cdw11) \
+	(NVME_GET(cdw11, NVME_GET_LOG_PAGE_NUMDU) << 16 | NVME_GET(cdw10, NVME_GET_LOG_PAGE_NUMDL))
+
+/*
+ * Asynchronous Event Request: completes only when there is something to tell. CQE dword 0 says
+ * what happened and which log page has to be read to learn more and to clear the event.
+ * [Base 2.1: Asynchronous Event Request command]
+ */
+#define NVME_AER_TYPE           2, 0   /* event type, NVME_AER_TYPE_* */
+#define NVME_AER_INFO           15, 8  /* event information, depends on the type */
+#define NVME_AER_LID            23, 16 /* log page to read */
+#define NVME_AER_TYPE_ERROR     0u     /* info 00h bad doorbell register, 01h bad doorbell value */
+#define NVME_AER_TYPE_SMART     1u     /* info 00h reliability, 01h temperature, 02h spare */
+#define NVME_AER_TYPE_NOTICE    2u     /* info 00h namespaces changed, 01h firmware activation */
+#define NVME_AER_TYPE_IMMEDIATE 3u     /* info 00h normal NVM subsystem shutdown */
+#define NVME_AER_TYPE_ONE_SHOT  4u     /* info 00h controller data queue */
+#define NVME_AER_TYPE_IO        6u     /* specific to the I/O command set */
+#define NVME_AER_TYPE_VS        7u     /* vendor specific */
+
+#define NVME_WRITE_ZEROES_DEAC 25, 25 /* deallocate if possible */
+
+/*
+ * Dataset Management: up to 256 ranges in the data buffer, their number 0-based in CDW10.
+ * The attribute AD (deallocate, what others call trim or discard) is a hint.
+ * [NVM 1.1, Dataset Management command]
+ */
+struct nvme_dsm_range {
+	uint32_t cattr; /* Context Attributes */
+	uint32_t nlb;   /* Length in logical blocks, NOT 0-based */
+	uint64_t slba;  /* Starting LBA */
+};
+NVME__SIZE(struct nvme_dsm_range, 16);
+NVME__AT(struct nvme_dsm_range, slba, 8);
+#define NVME_DSM_NR 7, 0 /* number of ranges, 0-based */
+#define NVME_DSM_AD 2, 2 /* attribute: deallocate */
+
+/* ---- Identify data structures ---- */
+
+/* The bytes of the structures in >>spec. */
+NVME__AT(struct nvme_psd, enlat, 4);
+NVME__AT(struct nvme_psd, rwl, 15);
+NVME__AT(struct nvme_psd, actp, 20);
+NVME__AT(struct nvme_psd, epfvts, 27);
+NVME__AT(struct nvme_id_ctrlr, sn, 4);
+NVME__AT(struct nvme_id_ctrlr, mn, 24);
+NVME__AT(struct nvme_id_ctrlr, fr, 64);
+NVME__AT(struct nvme_id_ctrlr, mdts, 77);
+NVME__AT(struct nvme_id_ctrlr, ver, 80);
+NVME__AT(struct nvme_id_ctrlr, ctratt, 96);
+NVME__AT(struct nvme_id_ctrlr, cntrltype, 111);
+NVME__AT(struct nvme_id_ctrlr, crdt1, 128);
+NVME__AT(struct nvme_id_ctrlr, nvmsr, 253);
+NVME__AT(struct nvme_id_ctrlr, oacs, 256);
+NVME__AT(struct nvme_id_ctrlr, wctemp, 266);
+NVME__AT(struct nvme_id_ctrlr, tnvmcap, 280);
+NVME__AT(struct nvme_id_ctrlr, unvmcap, 296);
+NVME__AT(struct nvme_id_ctrlr, kas, 320);
+NVME__AT(struct nvme_id_ctrlr, sanicap, 328);
+NVME__AT(struct nvme_id_ctrlr, domainid, 356);
+NVME__AT(struct nvme_id_ctrlr, megcap, 368);
+NVME__AT(struct nvme_id_ctrlr, cqt, 386);
+NVME__AT(struct nvme_id_ctrlr, sqes, 512);
+NVME__AT(struct nvme_id_ctrlr, nn, 516);
+NVME__AT(struct nvme_id_ctrlr, vwc, 525);
+NVME__AT(struct nvme_id_ctrlr, sgls, 536);
+NVME__AT(struct nvme_id_ctrlr, maxdna, 544);
+NVME__AT(struct nvme_id_ctrlr, mcdqpc, 586);
+NVME__AT(struct nvme_id_ctrlr, subnqn, 768);
+NVME__AT(struct nvme_id_ctrlr, ioccsz, 1792);
+NVME__AT(struct nvme_id_ctrlr, dctype, 1806);
+NVME__AT(struct nvme_id_ctrlr, psd, 2048);
+NVME__AT(struct nvme_id_ctrlr, vs, 3072);
+NVME__AT(struct nvme_id_ns, nsfeat, 24);
+NVME__AT(struct nvme_id_ns, flbas, 26);
+NVME__AT(struct nvme_id_ns, dlfeat, 33);
+NVME__AT(struct nvme_id_ns, noiob, 46);
+NVME__AT(struct nvme_id_ns, nvmcap, 48);
+NVME__AT(struct nvme_id_ns, mcl, 76);
+NVME__AT(struct nvme_id_ns, kpiodaag, 84);
+NVME__AT(struct nvme_id_ns, anagrpid, 92);
+NVME__AT(struct nvme_id_ns, nsattr, 99);
+NVME__AT(struct nvme_id_ns, nguid, 104);
+NVME__AT(struct nvme_id_ns, eui64, 120);
+NVME__AT(struct nvme_id_ns, lbaf, 128);
+NVME__AT(struct nvme_id_ns, vs, 384);
+
+#define NVME_OACS_SECURITY     0x0001u /* bits of oacs: Security Send and Receive */
+#define NVME_OACS_FORMAT       0x0002u /* Format NVM */
+#define NVME_OACS_FIRMWARE     0x0004u /* Firmware Commit and Image Download */
+#define NVME_OACS_NS_MGMT      0x0008u /* Namespace Management and Attachment */
+#define NVME_OACS_SELF_TEST    0x0010u /* Device Self-test */
+#define NVME_OACS_DIRECTIVES   0x0020u /* Directive Send and Receive */
+#define NVME_OACS_MI           0x0040u /* NVMe-MI Send and Receive */
+#define NVME_OACS_VIRT_MGMT    0x0080u /* Virtualization Management */
+#define NVME_OACS_DBBUF        0x0100u /* Doorbell Buffer Config */
+#define NVME_OACS_LBA_STATUS   0x0200u /* Get LBA Status */
+#define NVME_OACS_LOCKDOWN     0x0400u /* Lockdown */
+#define NVME_FNA_FORMAT_ALL    0x01u   /* bits of fna: Format NVM formats all namespaces */
+#define NVME_FNA_ERASE_ALL     0x02u   /* a secure erase erases all namespaces */
+#define NVME_FNA_CRYPTO_ERASE  0x04u   /* cryptographic erase is supported */
+#define NVME_ONCS_COMPARE      0x0001u /* bits of oncs: Compare */
+#define NVME_ONCS_WRITE_UNC    0x0002u /* Write Uncorrectable */
+#define NVME_ONCS_DSM          0x0004u /* Dataset Management */
+#define NVME_ONCS_WRITE_ZEROES 0x0008u /* Write Zeroes */
+#define NVME_ONCS_SAVE         0x0010u /* Save and Select fields of the features commands */
+#define NVME_ONCS_RESERVATIONS 0x0020u /* reservations */
+#define NVME_ONCS_TIMESTAMP    0x0040u /* Timestamp feature */
+#define NVME_ONCS_VERIFY       0x0080u /* Verify */
+#define NVME_ONCS_COPY         0x0100u /* Copy */
+
+#define NVME_ID_SGLS 1, 0 /* 0 no SGLs, 1 any, 2 dword aligned */
+
+#define NVME_ID_VWC_PRESENT 0, 0
+
+#define NVME_FPI_SUPPORTED 7, 7 /* fpi: the percentage below means something */
+#define NVME_FPI_REMAINING 6, 0 /* per cent of a format still to be done */
+
+/* Head of one Namespace Identification Descriptor (CNS 03h); nidl bytes of identifier follow,
+ * then the next head, until one with nidl 0 or the end of the 4096 bytes.
+ * [Base 2.1: Namespace Identification Descriptor] */
+struct nvme_ns_id_desc {
+	uint8_t nidt; /* Namespace Identifier Type, NVME_NIDT_* */
+	uint8_t nidl; /* Namespace Identifier Length, bytes */
+	uint8_t rsvd2[2];
+};
+NVME__SIZE(struct nvme_ns_id_desc, 4);
+
+enum nvme_nidt {
+	/* 8 bytes, big-endian */
+	NVME_NIDT_EUI64 = 1,
+	/* 16 bytes, big-endian */
+	NVME_NIDT_NGUID = 2,
+	/* 16 bytes, RFC 9562 */
+	NVME_NIDT_UUID = 3,
+	/* 1 byte: command set, enum nvme_csi */
+	NVME_NIDT_CSI = 4,
+};
+
+/* ---- log pages ---- */
+
+/*
+ * SMART / Health Information (log page 02h), 512 bytes. One "data unit" is 1000 blocks of 512
+ * bytes, rounded up, whatever the LBA size. Temperatures are in kelvin. Most counters have 128
+ * bits, low half first. avsp, avspt and pused are percentages; pused may exceed 100 (max 255).
+ * [Base 2.1 §5.1.12: SMART / Health Information]
+ */
+struct nvme_smart_log {
+	uint8_t critical_warning; /* Critical Warning, NVME_SMART_* */
+	uint8_t temperature[2];   /* Composite Temperature, kelvin, low byte first */
+	uint8_t avsp;             /* Available Spare, % */
+	uint8_t avspt;            /* Available Spare Threshold, % */
+	uint8_t pused;            /* Percentage Used, % */
+	uint8_t egcws;            /* Endurance Group Critical Warning Summary */
+	uint8_t rsvd7[25];
+	uint64_t data_units_read[2];    /* Data Units Read, 512000 bytes */
+	uint64_t data_units_written[2]; /* Data Units Written, 512000 bytes */
+	uint64_t host_reads[2];         /* Host Read Commands */
+	uint64_t host_writes[2];        /* Host Write Commands */
+	uint64_t busy_time[2];          /* Controller Busy Time, minutes */
+	uint64_t power_cycles[2];       /* Power Cycles */
+	uint64_t power_on_hours[2];     /* Power On Hours */
+	uint64_t unsafe_shutdowns[2];   /* Unexpected Power Losses */
+	uint64_t media_errors[2];       /* Media and Data Integrity Errors */
+	uint64_t error_log_entries[2];  /* Number of Error Information Log Entries, ever */
+	uint32_t wctt;                  /* Warning Composite Temperature Time, minutes */
+	uint32_t cctt;                  /* Critical Composite Temperature Time, minutes */
+	uint16_t tsen[8];               /* Temperature Sensor 1 to 8, kelvin, 0: none */
+	uint32_t tmt1tc;                /* Thermal Management Temperature 1 Transition Count */
+	uint32_t tmt2tc;                /* Thermal Management Temperature 2 Transition Count */
+	uint32_t tttmt1; /* Total Time For Thermal Management Temperature 1, seconds */
+	uint32_t tttmt2; /* Total Time For Thermal Management Temperature 2, seconds */
+	uint8_t rsvd232[280];
+};
+NVME__SIZE(struct nvme_smart_log, 512);
+NVME__AT(struct nvme_smart_log, temperature, 1);
+NVME__AT(struct nvme_smart_log, data_units_read, 32);
+NVME__AT(struct nvme_smart_log, power_on_hours, 128);
+NVME__AT(struct nvme_smart_log, error_log_entries, 176);
+NVME__AT(struct nvme_smart_log, wctt, 192);
+NVME__AT(struct nvme_smart_log, tsen, 200);
+NVME__AT(struct nvme_smart_log, tttmt2, 228);
+
+#define NVME_SMART_SPARE       0x01u /* bits of critical_warning: spare below threshold */
+#define NVME_SMART_TEMPERATURE 0x02u /* too hot or too cold */
+#define NVME_SMART_DEGRADED    0x04u /* reliability degraded */
+#define NVME_SMART_READ_ONLY   0x08u /* all media read only */
+#define NVME_SMART_BACKUP      0x10u /* volatile memory backup failed */
+#define NVME_SMART_PMR         0x20u /* persistent memory region read only or unreliable */
+
+/*
+ * One entry of the Error Information log (log page 01h), 64 bytes, newest first. ecnt counts
+ * errors over the life of the controller; 0 marks an unused entry. sts is laid out like the
+ * status of a completion, phase in bit 0. csi and opc are valid only if lpver is 1.
+ * [Base 2.1 §5.1.12.1.2, Fig. 205: Error Information]
+ */
+struct nvme_error_log_entry {
+	uint64_t ecnt;   /* Error Count, 0: entry not used */
+	uint16_t sqid;   /* Submission Queue ID */
+	uint16_t cid;    /* Command ID, FFFFh: no command */
+	uint16_t sts;    /* Status Info: as struct nvme_cpl.status */
+	uint16_t pel;    /* Parameter Error Location: byte [7:0], bit [10:8] in the command */
+	uint64_t lba;    /* LBA of the first error */
+	uint32_t nsid;   /* Namespace Identifier */
+	uint8_t vsia;    /* Vendor Specific Information Available: log page, 0: none */
+	uint8_t trtype;  /* Transport Type */
+	uint8_t csi;     /* Command Set Indicator, enum nvme_csi */
+	uint8_t opc;     /* Opcode */
+	uint64_t csinfo; /* Command Specific Information */
+	uint16_t ttsi;   /* Transport Type Specific Information */
+	uint8_t rsvd42[21];
+	uint8_t lpver; /* Log Page Version: 1; controllers of older revisions have 0 */
+};
+NVME__SIZE(struct nvme_error_log_entry, 64);
+NVME__AT(struct nvme_error_log_entry, lba, 16);
+NVME__AT(struct nvme_error_log_entry, vsia, 28);
+NVME__AT(struct nvme_error_log_entry, csinfo, 32);
+NVME__AT(struct nvme_error_log_entry, lpver, 63);
+
+/* Firmware Slot Information (log page 03h), 512 bytes. afi: slot running now [2:0], slot after
+ * the next reset [6:4], 0 if unknown. [Base 2.1 §5.1.12: Firmware Slot Information] */
+struct nvme_fw_slot_log {
+	uint8_t afi; /* Active Firmware Info */
+	uint8_t rsvd1[7];
+	char frs[7][8]; /* Firmware Revision for Slot 1 to 7, ASCII, all zero: empty */
+	uint8_t rsvd64[448];
+};
+NVME__SIZE(struct nvme_fw_slot_log, 512);
+NVME__AT(struct nvme_fw_slot_log, frs, 8);
+NVME__AT(struct nvme_fw_slot_log, rsvd64, 64);
+
+/* ============================================================================================
+ * >>more
+ *
+ * The rules of >>api hold here, too.
+ * ============================================================================================ */
+#ifndef NVME_TEXT_ONLY
+
+/* ---- what was found ---- */
+
+NVMEDEF const struct nvme_dev *nvme_ctrlr_get_dev(const struct nvme_ctrlr *ctrlr);
+NVMEDEF const struct nvme_id_ctrlr *nvme_ctrlr_get_data(const struct nvme_ctrlr *ctrlr);
+NVMEDEF uint32_t nvme_ctrlr_get_reg_4(struct nvme_ctrlr *ctrlr, uint32_t offset);
+NVMEDEF uint64_t nvme_ctrlr_get_reg_8(struct nvme_ctrlr *ctrlr, uint32_t offset);
+/* Largest transfer of one command in bytes, from MDTS and the driver's own limit. */
+NVMEDEF uint32_t nvme_ctrlr_get_max_xfer_size(const struct nvme_ctrlr *ctrlr);
+/* I/O queue pairs that the controller granted. */
+NVMEDEF uint32_t nvme_ctrlr_get_num_io_queues(const struct nvme_ctrlr *ctrlr);
+
+/*
+ * Namespaces: walk them with first and next (0 ends), or get one by its NSID (NULL: not there).
+ * What is said of one follows a Format or a namespace management command of this driver's: from its
+ * submission until it is complete and the namespaces were identified again, reads and writes are
+ * refused with -EBUSY; those of a namespace that has gone with -ENOENT. What other hosts change is
+ * not noticed.
+ */
+NVMEDEF uint32_t nvme_ctrlr_get_first_active_ns(const struct nvme_ctrlr *ctrlr);
+NVMEDEF uint32_t nvme_ctrlr_get_next_active_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid);
+NVMEDEF struct nvme_ns *nvme_ctrlr_get_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid);
+
+NVMEDEF uint32_t nvme_ns_get_id(const struct nvme_ns *ns);
+NVMEDEF struct nvme_ctrlr *nvme_ns_get_ctrlr(const struct nvme_ns *ns);
+NVMEDEF uint64_t nvme_ns_get_num_sectors(const struct nvme_ns *ns);
+/* Bytes of data in one block, without metadata. */
+NVMEDEF uint32_t nvme_ns_get_sector_size(const struct nvme_ns *ns);
+/* Bytes that one block takes in a buffer: data, plus metadata where the format interleaves it. */
+NVMEDEF uint32_t nvme_ns_get_extended_sector_size(const struct nvme_ns *ns);
+/* Largest nlb of one command on a queue pair; qp NULL: as far as the controller is concerned. */
+NVMEDEF uint32_t nvme_ns_get_max_nlb(const struct nvme_ns *ns, const struct nvme_qpair *qp);
+NVMEDEF const struct nvme_id_ns *nvme_ns_get_data(const struct nvme_ns *ns);
+/* Worldwide names, or NULL where the device gave none: 8, 16 and 16 bytes. */
+NVMEDEF const uint8_t *nvme_ns_get_eui64(const struct nvme_ns *ns);
+NVMEDEF const uint8_t *nvme_ns_get_nguid(const struct nvme_ns *ns);
+NVMEDEF const uint8_t *nvme_ns_get_uuid(const struct nvme_ns *ns);
+
+/* ---- queue pairs ---- */
+
+NVMEDEF uint16_t nvme_qpair_get_id(const struct nvme_qpair *qp);
+NVMEDEF uint32_t nvme_qpair_get_entries(const struct nvme_qpair *qp);
+NVMEDEF uint32_t nvme_qpair_get_num_outstanding(const struct nvme_qpair *qp);
+
+/*
+ * With delay_cmd_submit: announces what was submitted. Otherwise, and with nothing new, does
+ * nothing.
+ */
+NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp);
+
+/*
+ * nvme_qpair_process_completions() for the admin queue. It identifies namespaces again, with
+ * commands of its own, when a command that changed them is complete.
+ */
+NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
+
+/* ---- any command ---- */
 
 /*
  * Any command: the driver fills in the CID and, where len is not 0, PRP1 and PRP2 for buf. With len
@@ -1871,147 +5492,1514 @@ NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
 NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
                                     uint64_t n);
 
-/* ---- flight recorder ----
+#endif /* NVME_TEXT_ONLY */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* NVME_H_MORE */
+/* ############################################################################################
+ * BOOK 2, THE IMPLEMENTATION.
+ * ############################################################################################ */
+#if defined(NVME__IMPLEMENTED) && !defined(NVME__BOOK2)
+#define NVME__BOOK2
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ============================================================================================
+ * >>options-check
  *
- * Keeps what the driver does in a file, in fixed slots of 128 bytes: each command and completion,
- * PRP lists, doorbells, register accesses, DMA mappings, states and log lines. The file is memory
- * that is mapped, so what was recorded is there when the program is killed. When it is full the
- * oldest slots are overwritten. NVME_TRACE=FILE in the environment records every controller of the
- * program, in 65536 slots or as many as NVME_TRACE_SLOTS says; %p in FILE becomes the process id.
- * A recorder of one's own goes into the options. docs/trace-format.md describes the file,
- * build/nvtrace prints it.
+ * What the options leave open is filled in, and what cannot be is refused, before anything is sent.
+ * ============================================================================================ */
+
+#define NVME__ADMIN_QUEUE_SIZE 32u
+#define NVME__NUM_IO_QUEUES    8u
+#define NVME__IO_QUEUE_SIZE    256u
+#define NVME__TIMEOUT_MS       30000u
+#define NVME__IO_MAX_XFER_SIZE ((uint32_t)2 << 20) /* default of a queue pair's PRP lists */
+
+#ifdef NVME_NO_VFIO
+#define NVME__DEFAULT_OPS NULL
+#else
+#define NVME__DEFAULT_OPS (&nvme__vfio_ops)
+#endif
+
+static enum nvme_log_level nvme__log_level_from_env(void);
+static struct nvme_trace *nvme__trace_from_env(void);
+static uint8_t nvme__trace_next_ctrlr(struct nvme_trace *trace);
+
+/* Where the log and the record go. The first of all options: the others are complained of in it. */
+static void nvme__ctrlr_set_log(struct nvme_ctrlr *ctrlr)
+{
+	const struct nvme_ctrlr_opts *opts = &ctrlr->opts;
+	struct nvme_log *log = &ctrlr->log;
+
+	log->level = opts->log_level;
+	if (log->level == NVME_LOG_DEFAULT)
+		log->level = nvme__log_level_from_env();
+	log->trace = opts->trace != NULL ? opts->trace : nvme__trace_from_env();
+	if (log->trace != NULL)
+		log->ctrlr = nvme__trace_next_ctrlr(log->trace);
+	log->verbose = log->level >= NVME_LOG_DEBUG || NVME__TRACING(log);
+	log->fn = opts->log;
+	log->arg = opts->log_arg;
+	ctrlr->dev.log = log;
+}
+
+/* Copies the caller's options and fills in the defaults. */
+static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrlr_opts *user)
+{
+	struct nvme_ctrlr_opts *opts = &ctrlr->opts;
+
+	if (user != NULL)
+		*opts = *user;
+	nvme__ctrlr_set_log(ctrlr);
+	ctrlr->dev.ops = opts->dev_ops != NULL ? opts->dev_ops : NVME__DEFAULT_OPS;
+	if (opts->admin_queue_size == 0)
+		opts->admin_queue_size = NVME__ADMIN_QUEUE_SIZE;
+	if (opts->num_io_queues == 0)
+		opts->num_io_queues = NVME__NUM_IO_QUEUES;
+	if (opts->admin_timeout_ms == 0)
+		opts->admin_timeout_ms = NVME__TIMEOUT_MS;
+	if (opts->io_timeout_ms == 0)
+		opts->io_timeout_ms = NVME__TIMEOUT_MS;
+	if (opts->dma_window == 0)
+		opts->dma_window = NVME__DMA_WINDOW;
+	ctrlr->dev.dma_window = opts->dma_window;
+	if (opts->admin_queue_size < 2 || opts->admin_queue_size > NVME_AQ_MAX_ENTRIES ||
+	    opts->num_io_queues > 65534 || opts->arb_mechanism > NVME_CC_AMS_WRR) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "options out of range: admin_queue_size is 2 to %u, num_io_queues 1 to 65534, arb_mechanism 0 or 1",
+		              NVME_AQ_MAX_ENTRIES);
+		return -EINVAL;
+	}
+	if (ctrlr->dev.ops == NULL) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "this program was compiled without VFIO: compile it without NVME_NO_VFIO, or give it a device table in dev_ops of the options");
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+/* Fills in defaults and refuses what cannot be. */
+static int nvme__ctrlr_check_qpair_opts(struct nvme_ctrlr *ctrlr, struct nvme_io_qpair_opts *opts)
+{
+	uint32_t most = NVME_GET(ctrlr->cap, NVME_CAP_MQES) + 1;
+
+	if (opts->entries == 0)
+		opts->entries = NVME__IO_QUEUE_SIZE;
+	if (opts->entries < 2 || opts->entries > 65536 || opts->qprio > 3) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "a queue of %" PRIu32 " entries with priority %" PRIu32
+		              " was asked for: use 2 to 65536 entries and priorities 0 to 3",
+		              opts->entries, opts->qprio);
+		return -EINVAL;
+	}
+	if (opts->qprio != 0 && ctrlr->opts.arb_mechanism != NVME_CC_AMS_WRR) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "queue priorities mean nothing with round robin: attach with arb_mechanism NVME_CC_AMS_WRR, or leave qprio 0");
+		return -EINVAL;
+	}
+	if (opts->entries > most) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
+		              "a queue of %" PRIu32 " entries becomes one of %" PRIu32
+		              ", all that the controller supports (CAP.MQES)",
+		              opts->entries, most);
+		opts->entries = most;
+	}
+	if (opts->max_xfer_size == 0)
+		opts->max_xfer_size = NVME__IO_MAX_XFER_SIZE;
+	if (opts->max_xfer_size > ctrlr->max_xfer_size)
+		opts->max_xfer_size = ctrlr->max_xfer_size;
+	return 0;
+}
+
+/* ============================================================================================
+ * >>arena
  *
- * Where the recorder cannot record, it says so once, and the program goes on without. All room is
- * taken at the start, and the file is locked against other recorders. What would need a signal
- * handler is not caught: when somebody cuts the file off while it is mapped, or its disk fails, or
- * a file system that writes to a new place each time is full, the next event raises SIGBUS.
- *
- * A child of fork() records on into the file of its parent, whatever %p is. When the parent had no
- * recorder yet, each child opens its own, and only with %p are these different files.
- */
-#define NVME_TRACE_MAGIC      "NVMEHTRC"
-#define NVME_TRACE_VERSION    1u
-#define NVME_TRACE_BYTE_ORDER 0x01020304u
-#define NVME_TRACE_PAYLOAD    92
+ * Who has which piece of a controller's DMA memory (see >>dma), and memory of the caller's own.
+ * ============================================================================================ */
 
-enum nvme_trace_kind {                        /* and what the payload holds */
-	               NVME_TRACE_ATTACH = 1, /* struct nvme_trace_attach */
-	               NVME_TRACE_DETACH = 2, /* nothing */
-	               NVME_TRACE_REG_READ =
-	                       3, /* struct nvme_trace_reg; only when it reads as another value */
-	               NVME_TRACE_REG_WRITE = 4, /* struct nvme_trace_reg */
-	               NVME_TRACE_SQE = 5,       /* struct nvme_cmd, just before the doorbell */
-	               NVME_TRACE_SQE_ERROR =
-	                       6, /* struct nvme_cmd, once more, before an error completion */
-	               NVME_TRACE_CQE = 7,      /* struct nvme_cpl */
-	               NVME_TRACE_DOORBELL = 8, /* struct nvme_trace_doorbell */
-	               NVME_TRACE_PRP = 9,      /* struct nvme_trace_prp, before its SQE */
-	               NVME_TRACE_PRP_LIST =
-	                       10, /* struct nvme_trace_prp_list: a part of the list, after its PRP */
-	               NVME_TRACE_DMA_MAP = 11,   /* struct nvme_trace_dma */
-	               NVME_TRACE_DMA_UNMAP = 12, /* struct nvme_trace_dma; vaddr is 0 */
-	               NVME_TRACE_LOG =
-	                       13, /* level (1 byte), file, 0, function, 0, text; goes on in LOG_MORE */
-	               NVME_TRACE_LOG_MORE =
-	                       14, /* more text of the same thread's LOG, until a part is not full */
-	               NVME_TRACE_DEV_FETCH =
-	                       32, /* struct nvme_cmd: a software controller has fetched it */
-	               NVME_TRACE_DEV_DATA = 33, /* struct nvme_trace_data: it has moved data */
-	               NVME_TRACE_DEV_CQE = 34   /* struct nvme_cpl: it has posted it */
-};
+static void nvme__dma_lock(struct nvme_ctrlr *ctrlr)
+{
+	nvme__mutex_lock(&ctrlr->dma_lock);
+}
 
-struct nvme_trace_header {   /* the first slot */
-	char magic[8];       /* NVME_TRACE_MAGIC */
-	uint32_t version;    /* NVME_TRACE_VERSION */
-	uint32_t byte_order; /* NVME_TRACE_BYTE_ORDER as the recording machine stores it */
-	uint32_t slot_size;  /* 128 */
-	uint32_t pid;
-	uint64_t slots; /* behind the header */
-	/* number of the next slot to be written, from 1: next - 1 were begun, and all but the
-	 * last `slots` of them are overwritten; aligned, and atomic, on i386 too */
-	uint64_t next __attribute__((aligned(8)));
-	uint64_t
-		start_ns; /* time of slot times: nanoseconds since 1970, UTC, advancing monotonically */
-	uint32_t ctrlrs; /* controllers attached so far */
-	uint32_t reserved;
-	char program[64];
-};
+static void nvme__dma_unlock(struct nvme_ctrlr *ctrlr)
+{
+	nvme__mutex_unlock(&ctrlr->dma_lock);
+}
 
-struct nvme_trace_slot {
-	/* 1, 2, 3, ...: slot (seq - 1) % slots; 0: never written. Stored last */
-	uint64_t seq __attribute__((aligned(8)));
-	uint64_t time_ns; /* nanoseconds since 1970, UTC */
-	uint32_t tid;     /* the thread, as the kernel numbers them */
-	uint16_t kind;    /* enum nvme_trace_kind */
-	uint16_t line;    /* of nvme.h */
-	uint16_t qid;
-	uint8_t ctrlr; /* which controller of this file, from 0 */
-	uint8_t len;   /* bytes of the payload that are used */
-	uint8_t payload[NVME_TRACE_PAYLOAD];
-	uint64_t check; /* ~seq; another value: the slot is damaged or was being overwritten */
-};
-
-struct nvme_trace_attach {
-	uint64_t cap;
-	uint32_t vs;
-	uint16_t vendor_id, device_id;
-	char name[24], access[8]; /* "0000:01:00.0", "vfio" */
-};
-
-struct nvme_trace_reg {
-	uint32_t offset, size; /* in BAR0; 4 or 8 bytes */
-	uint64_t value;
-};
-
-struct nvme_trace_doorbell {
-	uint32_t offset;
-	uint16_t cq; /* 0: SQ tail, 1: CQ head */
-	uint16_t reserved;
-	uint32_t old_value, new_value;
-};
-
-struct nvme_trace_prp {
-	uint64_t virt_addr, prp1, prp2;
-	uint32_t len;  /* bytes */
-	uint32_t nprp; /* entries: PRP1, PRP2 or those of the list */
-	uint16_t cid, reserved[3];
-};
-
-struct nvme_trace_prp_list {
-	uint16_t cid;
-	uint16_t count; /* entries in this part */
-	uint32_t first; /* index of the first of them: 0 is the second page of the buffer */
-	uint64_t entry[10];
-};
-
-struct nvme_trace_dma {
-	uint64_t vaddr, iova, len;
-};
-
-struct nvme_trace_data {
-	uint64_t iova;
-	uint32_t len;
-	uint16_t cid;
-	uint16_t to_host; /* 1: the controller wrote to memory, 0: it read */
-};
-
-struct nvme_trace; /* a recorder; several controllers and threads may use it at once */
+/* A slot that holds a region has an odd version. */
+static bool nvme__region_used(const struct nvme__region *r)
+{
+	return r->version % 2 == 1;
+}
 
 /*
- * Creates FILE, or empties it if it is a trace, for a recorder of so many slots (0: 65536) of 128
- * bytes. The name is taken as it is. -EINVAL too many slots, -EBUSY another recorder writes to
- * FILE, -EEXIST it is no trace, -EFBIG beyond RLIMIT_FSIZE, -ENOSPC no room for all slots,
- * otherwise what open(), flock(), posix_fallocate() or mmap() say; the reason goes to standard
- * error, and an older trace stays as it was.
+ * Copies a slot without the lock. false: it is empty or was changing, so it is not the region of
+ * somebody who has a command to submit. Each load is an acquire: the version is read last, too.
  */
-NVMEDEF int nvme_trace_open(const char *file, uint64_t slots, struct nvme_trace **trace);
-/* All controllers that use it must be detached. NULL is allowed. */
-NVMEDEF void nvme_trace_close(struct nvme_trace *trace);
-/* Adds an event of one's own, for a device behind the access table. Nothing happens untraced. */
-NVMEDEF void nvme_trace_event(const struct nvme_dev *dev, enum nvme_trace_kind kind, uint16_t qid,
-                              const void *payload, size_t len);
+static bool nvme__region_read(const struct nvme__region *r, struct nvme__region *copy)
+{
+	copy->version = __atomic_load_n(&r->version, __ATOMIC_ACQUIRE);
+	copy->vaddr = __atomic_load_n(&r->vaddr, __ATOMIC_ACQUIRE);
+	copy->len = __atomic_load_n(&r->len, __ATOMIC_ACQUIRE);
+	copy->iova = __atomic_load_n(&r->iova, __ATOMIC_ACQUIRE);
+	return nvme__region_used(copy) &&
+	       copy->version == __atomic_load_n(&r->version, __ATOMIC_RELAXED);
+}
 
-/* ---- text: names of codes, one line per command and completion ------------------------------ */
+/* Fills a slot, with the lock held. Who sees a new field also sees that the version was even. */
+static void nvme__region_write(struct nvme__region *r, uint8_t *vaddr, size_t len, uint64_t iova)
+{
+	__atomic_store_n(&r->vaddr, vaddr, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->len, len, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->iova, iova, __ATOMIC_RELEASE);
+	__atomic_store_n(&r->version, r->version + 1, __ATOMIC_RELEASE);
+}
+
+/* For each page of an extent: the bytes to the end of its buffer, or 0 if it is none. */
+static void nvme__arena_set_left(struct nvme__arena *a, const struct nvme__extent *e, bool buffer)
+{
+	size_t at;
+
+	for (at = 0; at < e->len; at += a->page)
+		__atomic_store_n(&a->left[(e->offset + at) >> a->page_shift],
+		                 buffer ? e->len - at : 0, __ATOMIC_RELAXED);
+}
+
+/* ---- addresses ---- */
+
+/* The end of what is mapped across [iova, iova + len), or 0 when that is free. */
+static uint64_t nvme__iova_conflict(const struct nvme_ctrlr *ctrlr, uint64_t iova, uint64_t len)
+{
+	const struct nvme__arena *a = &ctrlr->arena;
+	uint32_t i;
+
+	if (a->window != 0 && iova < a->iova + a->window && a->iova < iova + len)
+		return a->iova + a->window;
+	for (i = 0; i < ctrlr->num_regions; i++) {
+		const struct nvme__region *r = &ctrlr->regions[i];
+
+		if (nvme__region_used(r) && iova < r->iova + r->len && r->iova < iova + len)
+			return r->iova + r->len;
+	}
+	return 0;
+}
+
+/*
+ * Finds len free bytes of IOVA space inside the ranges that the IOMMU can translate. Some hardware
+ * has 39 address bits only, and x86 keeps FEE00000h..FEEFFFFFh for interrupts: a write there would
+ * raise one. Address 0 is not used: a zero in PRP2 means that there is none.
+ */
+static int nvme__iova_alloc(const struct nvme_ctrlr *ctrlr, uint64_t len, uint64_t *iova)
+{
+	const uint64_t align = (uint64_t)2 << 20;
+	uint64_t at, end, last;
+	unsigned int i;
+
+	for (i = 0; i < ctrlr->dev.num_iova; i++) {
+		const struct nvme_iova_range *r = &ctrlr->dev.iova[i];
+
+		last = r->last < UINT64_MAX - 2 * align ? r->last : UINT64_MAX - 2 * align;
+		if (r->start > last)
+			continue;
+		at = nvme__round_up(r->start > 0 ? r->start : align, align);
+		while (at <= last && len - 1 <= last - at) {
+			end = nvme__iova_conflict(ctrlr, at, len);
+			if (end == 0) {
+				*iova = at;
+				return 0;
+			}
+			at = nvme__round_up(end, align);
+		}
+	}
+	return -ENOSPC;
+}
+
+/* ---- pieces of the arena ---- */
+
+static void nvme__unreserve(void *at, size_t size);
+
+/* Nothing of it is mapped for the device any more. */
+static void nvme__arena_fini(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__arena *a = &ctrlr->arena;
+	struct nvme__extent *e, *next;
+
+	for (e = a->extents; e != NULL; e = next) {
+		next = e->next;
+		NVME_FREE(e);
+	}
+	if (a->left != NULL)
+		nvme__unreserve(a->left, (a->window >> a->page_shift) * sizeof(*a->left));
+	if (a->base != NULL)
+		nvme__unreserve(a->base, a->window);
+	memset(a, 0, sizeof(*a));
+}
+
+/*
+ * From here on the device reaches no memory of ours, whatever it does. What it was told to do with
+ * the memory ends here at the latest.
+ */
+static void nvme__dma_cut_off(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t i;
+
+	nvme__dma_lock(ctrlr);
+	for (i = 0; i < ctrlr->num_regions; i++) {
+		if (nvme__region_used(&ctrlr->regions[i]))
+			(void)nvme__dma_unmap(&ctrlr->dev, ctrlr->regions[i].iova,
+			                      ctrlr->regions[i].len);
+	}
+	if (ctrlr->arena.mapped !=
+	    0) /* one mapping for each step of growth, unmapped by one call */
+		(void)nvme__dma_unmap(&ctrlr->dev, ctrlr->arena.iova, ctrlr->arena.mapped);
+	ctrlr->cut_off = true;
+	nvme__dma_unlock(ctrlr);
+}
+
+/* The first free extent that is large enough, with the rest of it split off. */
+static struct nvme__extent *nvme__extent_take(struct nvme__arena *a, size_t len)
+{
+	struct nvme__extent *e, *rest;
+
+	for (e = a->extents; e != NULL && (e->use != NVME__EXTENT_FREE || e->len < len);
+	     e = e->next)
+		;
+	if (e == NULL || e->len == len)
+		return e;
+	rest = (struct nvme__extent *)NVME_CALLOC(1, sizeof(*rest));
+	if (rest == NULL)
+		return NULL;
+	rest->next = e->next;
+	rest->offset = e->offset + len;
+	rest->len = e->len - len;
+	e->next = rest;
+	e->len = len;
+	return e;
+}
+
+/* Adds newly mapped memory to the end of the list, to the last extent where that is free. */
+static int nvme__extent_append(struct nvme__arena *a, size_t offset, size_t len)
+{
+	struct nvme__extent **link = &a->extents, *last = NULL, *e;
+
+	for (; *link != NULL; link = &(*link)->next)
+		last = *link;
+	if (last != NULL && last->use == NVME__EXTENT_FREE) {
+		last->len += len;
+		return 0;
+	}
+	e = (struct nvme__extent *)NVME_CALLOC(1, sizeof(*e));
+	if (e == NULL)
+		return -ENOMEM;
+	e->offset = offset;
+	e->len = len;
+	*link = e;
+	return 0;
+}
+
+/* How much must be added at the end so that a piece of len bytes fits there. */
+static size_t nvme__arena_missing(const struct nvme__arena *a, size_t len)
+{
+	const struct nvme__extent *e = a->extents;
+
+	while (e != NULL && e->next != NULL)
+		e = e->next;
+	if (e == NULL || e->use != NVME__EXTENT_FREE)
+		return len;
+	return e->len < len ? len - e->len : 0;
+}
+
+/* len bytes, whole pages, from what is there or from what can be added. */
+static struct nvme__extent *nvme__extent_get(struct nvme_ctrlr *ctrlr, size_t len)
+{
+	struct nvme__arena *a = &ctrlr->arena;
+	struct nvme__extent *e = nvme__extent_take(a, len);
+	size_t missing, mapped = a->mapped;
+
+	if (e != NULL || ctrlr->cut_off)
+		return e;
+	missing = nvme__arena_missing(a, len);
+	if (missing == 0) /* there is room, but no memory to split an extent */
+		return NULL;
+	if (nvme__arena_grow(ctrlr, missing) != 0 ||
+	    nvme__extent_append(a, mapped, a->mapped - mapped) != 0)
+		return NULL;
+	return nvme__extent_take(a, len);
+}
+
+static void *nvme__dma_take(struct nvme_ctrlr *ctrlr, size_t size, enum nvme__extent_use use)
+{
+	struct nvme__arena *a = &ctrlr->arena;
+	struct nvme__extent *e;
+	size_t dirty = 0;
+	void *at = NULL;
+
+	if (size == 0 || size > a->window) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "%zu bytes of DMA memory were asked for: ask for 1 to %zu, or set a larger dma_window in the options",
+		              size, a->window);
+		return NULL;
+	}
+	size = (size_t)nvme__round_up(size, a->page);
+	nvme__dma_lock(ctrlr);
+	e = nvme__extent_get(ctrlr, size);
+	if (e != NULL) {
+		e->use = use;
+		at = a->base + e->offset;
+		nvme__arena_set_left(a, e, use == NVME__EXTENT_BUFFER);
+		dirty = a->dirty > e->offset ? a->dirty - e->offset : 0;
+		if (a->dirty < e->offset + size)
+			a->dirty = e->offset + size;
+	}
+	nvme__dma_unlock(ctrlr);
+	if (at != NULL) /* what is new is zero, and not touched before it is needed */
+		memset(at, 0, dirty < size ? dirty : size);
+	return at;
+}
+
+/* Joins a free extent with the next one while that is free too. */
+static void nvme__extent_merge(struct nvme__extent *e)
+{
+	struct nvme__extent *next;
+
+	while (e != NULL && e->use == NVME__EXTENT_FREE && e->next != NULL &&
+	       e->next->use == NVME__EXTENT_FREE) {
+		next = e->next;
+		e->len += next->len;
+		e->next = next->next;
+		NVME_FREE(next);
+	}
+}
+
+/* The lock is held. false: nothing that was taken for this use begins there. */
+static bool nvme__extent_put(struct nvme__arena *a, const void *at, enum nvme__extent_use use)
+{
+	struct nvme__extent *e, *before = NULL;
+
+	for (e = a->extents; e != NULL && a->base + e->offset != (const uint8_t *)at; e = e->next)
+		before = e;
+	if (e == NULL || e->use != use)
+		return false;
+	e->use = NVME__EXTENT_FREE;
+	nvme__arena_set_left(a, e, false);
+	nvme__extent_merge(e);
+	nvme__extent_merge(before);
+	return true;
+}
+
+static void nvme__dma_give_back(struct nvme_ctrlr *ctrlr, void *at, enum nvme__extent_use use)
+{
+	bool found;
+
+	if (at == NULL)
+		return;
+	nvme__dma_lock(ctrlr);
+	found = nvme__extent_put(&ctrlr->arena, at, use);
+	nvme__dma_unlock(ctrlr);
+	if (!found)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "%p is not a buffer of nvme_dma_alloc(), or was freed before: free each buffer once",
+		              at);
+}
+
+NVMEDEF void *nvme_dma_alloc(struct nvme_ctrlr *ctrlr, size_t size)
+{
+	return nvme__dma_take(ctrlr, size, NVME__EXTENT_BUFFER);
+}
+
+NVMEDEF void nvme_dma_free(struct nvme_ctrlr *ctrlr, void *buf)
+{
+	nvme__dma_give_back(ctrlr, buf, NVME__EXTENT_BUFFER);
+}
+
+/* ---- memory of the caller's own ---- */
+
+/* Is any of these bytes in the arena's window or registered already? */
+static bool nvme__dma_overlaps(const struct nvme_ctrlr *ctrlr, const uint8_t *at, size_t len)
+{
+	const struct nvme__arena *a = &ctrlr->arena;
+	uint32_t i;
+
+	for (i = 0; i < ctrlr->num_regions; i++) {
+		const struct nvme__region *r = &ctrlr->regions[i];
+
+		if (nvme__region_used(r) && at < r->vaddr + r->len && r->vaddr < at + len)
+			return true;
+	}
+	return at < a->base + a->window && a->base < at + len;
+}
+
+/* The lowest slot that is empty. NULL: there is none. */
+static struct nvme__region *nvme__region_slot(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t i;
+
+	for (i = 0; i < NVME__MAX_REGIONS; i++) {
+		if (!nvme__region_used(&ctrlr->regions[i]))
+			return &ctrlr->regions[i];
+	}
+	return NULL;
+}
+
+/* The lock is held. Maps the memory, then lets the threads that submit commands see it. */
+static int nvme__region_add(struct nvme_ctrlr *ctrlr, uint8_t *at, size_t len)
+{
+	struct nvme__region *r = nvme__region_slot(ctrlr);
+	uint64_t iova;
+	int rc;
+
+	if (ctrlr->cut_off)
+		return -ESHUTDOWN;
+	if (nvme__dma_overlaps(ctrlr, at, len))
+		return -EINVAL;
+	if (r == NULL || nvme__iova_alloc(ctrlr, len, &iova) != 0)
+		return -ENOSPC;
+	rc = nvme__dma_map(&ctrlr->dev, at, len, iova);
+	if (rc != 0)
+		return rc;
+	nvme__region_write(r, at, len, iova);
+	if ((uint32_t)(r - ctrlr->regions) >= ctrlr->num_regions)
+		__atomic_store_n(&ctrlr->num_regions, (uint32_t)(r - ctrlr->regions) + 1,
+		                 __ATOMIC_RELEASE);
+	return 0;
+}
+
+NVMEDEF int nvme_dma_register(struct nvme_ctrlr *ctrlr, void *vaddr, size_t len)
+{
+	size_t mask = ctrlr->dev.page_size - 1;
+	int rc;
+
+	if (vaddr == NULL || len == 0 || ((uintptr_t)vaddr & mask) != 0 || (len & mask) != 0) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "%zu bytes at %p are not whole pages: align address and length to %zu",
+		              len, vaddr, mask + 1);
+		return -EINVAL;
+	}
+	nvme__dma_lock(ctrlr);
+	rc = nvme__region_add(ctrlr, (uint8_t *)vaddr, len);
+	nvme__dma_unlock(ctrlr);
+	if (rc == -EINVAL)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "%zu bytes at %p are DMA memory already: register memory once", len,
+		              vaddr);
+	else if (rc == -ENOSPC)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "no room for another region (%d are possible): unregister some, or register fewer and larger ones",
+		              NVME__MAX_REGIONS);
+	else if (rc == -ESHUTDOWN)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the controller is being detached: callbacks that run then cannot register memory");
+	return rc;
+}
+
+/* The lock is held. */
+static int nvme__region_remove(struct nvme_ctrlr *ctrlr, const uint8_t *at)
+{
+	uint32_t i;
+	int rc = 0;
+
+	for (i = 0; i < ctrlr->num_regions; i++) {
+		struct nvme__region *r = &ctrlr->regions[i];
+
+		if (!nvme__region_used(r) || r->vaddr != at)
+			continue;
+		if (!ctrlr->cut_off)
+			rc = nvme__dma_unmap(&ctrlr->dev, r->iova, r->len);
+		if (rc == 0)
+			__atomic_store_n(&r->version, r->version + 1, __ATOMIC_RELEASE);
+		return rc;
+	}
+	return -ENOENT;
+}
+
+NVMEDEF int nvme_dma_unregister(struct nvme_ctrlr *ctrlr, void *vaddr)
+{
+	int rc;
+
+	nvme__dma_lock(ctrlr);
+	rc = nvme__region_remove(ctrlr, (const uint8_t *)vaddr);
+	nvme__dma_unlock(ctrlr);
+	if (rc != -ENOENT)
+		return rc;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "%p is not the start of a registered region: give the address that was registered",
+	              vaddr);
+	return -EINVAL;
+}
+
+/* The slow half of nvme__dma_iova(): the few regions of the caller's own. 0, where nothing is ever
+ * mapped, for what is in none of them. */
+NVME__COLD uint64_t nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len)
+{
+	uint32_t i, count = __atomic_load_n(&ctrlr->num_regions, __ATOMIC_ACQUIRE);
+	struct nvme__region r;
+
+	for (i = 0; i < count; i++) {
+		size_t offset;
+
+		if (!nvme__region_read(&ctrlr->regions[i], &r))
+			continue;
+		offset = (size_t)((uintptr_t)vaddr - (uintptr_t)r.vaddr);
+		if (offset < r.len && len <= r.len - offset)
+			return r.iova + offset;
+	}
+	return 0;
+}
+
+NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                          uint64_t *iova)
+{
+	if (len > SIZE_MAX / 2) /* the sum in the check must not wrap */
+		return -EFAULT;
+	return nvme__dma_iova(ctrlr, vaddr, len > 0 ? len : 1, iova);
+}
+
+/* ============================================================================================
+ * >>unusual
+ *
+ * What hangs on the one word that is tested in submit and reap, and how commands end that the
+ * controller does not complete.
+ * ============================================================================================ */
+
+static void nvme__print_submission(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
+                                   uint32_t len);
+
+/* The doorbell of the commands that were put into the ring since it was last rung. */
+static void nvme__ring_delayed(struct nvme_qpair *qp)
+{
+	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
+		nvme__trace_doorbell(qp, 0,
+		                     (qp->sq_tail + qp->entries - qp->delayed) % qp->entries);
+	qp->delayed = 0;
+	if (!nvme__ctrlr_is_gone(qp->ctrlr)) /* it may have gone since they were submitted */
+		nvme_ring_sq_doorbell(qp);
+}
+
+/* A command that is printed, recorded, or announced later; buf is its data, built as PRPs. */
+NVME__COLD void nvme__submit_unusual(struct nvme_qpair *qp, struct nvme_tracker *tr,
+                                     const void *buf, uint32_t len)
+{
+	qp->delayed++;
+	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
+		nvme__print_submission(qp, tr, buf, len);
+	if ((qp->unusual & NVME__UNUSUAL_DELAY) == 0 || qp->delayed >= qp->entries / 2)
+		nvme__ring_delayed(qp);
+}
+
+NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp)
+{
+	if (qp->delayed != 0)
+		nvme__ring_delayed(qp);
+}
+
+/* What the controller has completed, of a queue that it does not look at any more: no doorbell. */
+static void nvme__qpair_drain(struct nvme_qpair *qp)
+{
+	struct nvme_cpl cpl;
+	uint32_t count;
+
+	for (count = 0; count < qp->entries && nvme__qpair_read_cqe(qp, &cpl); count++) {
+		nvme__qpair_next_slot(qp);
+		if (cpl.cid < qp->num_trackers && qp->trackers[cpl.cid].outstanding &&
+		    cpl.sqid == qp->id)
+			nvme_complete_request(qp, &qp->trackers[cpl.cid], &cpl);
+	}
+}
+
+/* Ends what the controller will not end. It must not be able to reach the data any more. */
+static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data)
+{
+	struct nvme_cpl cpl;
+	uint32_t i;
+
+	qp->refuse = -ESHUTDOWN;
+	for (i = 0; i < qp->num_trackers; i++) {
+		struct nvme_tracker *tr = &qp->trackers[i];
+
+		if (!tr->outstanding || (!with_data && tr->cmd.dptr.prp.prp1 != 0))
+			continue;
+		if (tr->cb == nvme__sync_late) { /* told already, by -ETIMEDOUT */
+			nvme__tracker_put(qp, tr);
+			nvme__sync_late(tr->cb_arg, NULL);
+			continue;
+		}
+		memset(&cpl, 0, sizeof(cpl));
+		cpl.sqid = qp->id;
+		cpl.cid = tr->cid;
+		cpl.status = (uint16_t)(NVME_SC_ABORTED_SQ_DELETION << 1);
+		NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "aborting outstanding command");
+		nvme_complete_request(qp, tr, &cpl);
+	}
+}
+
+/*
+ * What a blocking call hands out when no completion came: "aborted by host" (3/71h), which no
+ * controller sends and which does not read as success [Base 2.1 §4.2.3, Fig. 100: Status Field].
+ */
+static void nvme__cpl_set_none(struct nvme_cpl *cpl, uint16_t qid)
+{
+	memset(cpl, 0, sizeof(*cpl));
+	cpl->sqid = qid;
+	cpl->cid = UINT16_MAX;
+	cpl->status = (uint16_t)((uint16_t)NVME_SET(NVME_SCT_PATH, NVME_CPL_SCT) |
+	                         (uint16_t)NVME_SET(NVME_SC_ABORTED_BY_HOST, NVME_CPL_SC));
+}
+
+/* What needs the admin queue cannot be done while its callbacks run, or while all ends. */
+static int nvme__ctrlr_refuse_call(struct nvme_ctrlr *ctrlr, const char *what)
+{
+	if (ctrlr->adminq->polling != 0)
+		return nvme__explain_in_callback(ctrlr->adminq, what, NVME__HERE);
+	if (!ctrlr->closing)
+		return 0;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "%s was called while the controller is being detached: callbacks that run then can start nothing new",
+	              what);
+	return -EBUSY;
+}
+
+/* ============================================================================================
+ * >>raw
+ *
+ * Any command, as the caller wrote it. What the driver itself lives on is looked at.
+ * ============================================================================================ */
+
+/* Nothing that could not be sent, or whose data the driver could not describe. */
+static int nvme__check_raw(const struct nvme_qpair *qp, const struct nvme_cmd *cmd, const void *buf,
+                           uint32_t len, bool has_cb)
+{
+	const char *why =
+		cmd == NULL   ? "cmd is NULL"
+		: !has_cb     ? "it has no callback"
+		: len == 0    ? NULL
+		: buf == NULL ? "buf is NULL, but len is not 0"
+		: NVME_GET(cmd->flags, NVME_CMD_PSDT) != 0
+			? "the driver builds PRPs for buf, not SGLs: clear PSDT, or give len 0"
+			: NULL;
+
+	if (why != NULL) {
+		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+		              "a command for queue %u is refused (%s): see >>api in nvme.h", qp->id,
+		              why);
+		return -EINVAL;
+	}
+	if (len <= qp->max_xfer_size)
+		return 0;
+	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+	              "%" PRIu32
+	              " bytes are too many for one command on queue %u: send at most %" PRIu32
+	              ", see max_xfer_size",
+	              len, qp->id, qp->max_xfer_size);
+	return -EMSGSIZE;
+}
+
+/* None, or not one of this controller's. */
+NVME__COLD int nvme__refuse_qpair(const struct nvme_ctrlr *ctrlr, const struct nvme_qpair *qp)
+{
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "a command is refused (%s): create one with nvme_ctrlr_alloc_io_qpair()",
+	              qp == NULL ? "it has no queue pair"
+	                         : "the queue pair is another controller's");
+	return -EINVAL;
+}
+
+/* What the caller gave, after what keeps every command away. */
+static int nvme__submit_checked(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
+                                uint32_t len, nvme_cmd_cb cb, void *arg)
+{
+	int rc = 0;
+
+	if (qp->refuse == 0 && !nvme__ctrlr_is_gone(qp->ctrlr))
+		rc = nvme__check_raw(qp, cmd, buf, len, cb != NULL);
+	return rc != 0 ? rc : nvme__submit_raw(qp, cmd, buf, len, cb, arg);
+}
+
+static int nvme__submit_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                           const struct nvme_cmd *cmd, void *buf, uint32_t len, nvme_cmd_cb cb,
+                           void *arg)
+{
+	if (qp == NULL || qp->ctrlr != ctrlr)
+		return nvme__refuse_qpair(ctrlr, qp);
+	return nvme__submit_checked(qp, cmd, buf, len, cb, arg);
+}
+
+NVMEDEF int nvme_ctrlr_cmd_io_raw(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                                  const struct nvme_cmd *cmd, void *buf, uint32_t len,
+                                  nvme_cmd_cb cb, void *arg)
+{
+	return nvme__submit_io(ctrlr, qp, cmd, buf, len, cb, arg);
+}
+
+/* Format NVM and namespace management change what reads and writes go by. */
+static bool nvme__cmd_changes_ns(const struct nvme_cmd *cmd)
+{
+	return cmd->opc == NVME_OPC_FORMAT_NVM || cmd->opc == NVME_OPC_NS_MANAGEMENT ||
+	       cmd->opc == NVME_OPC_NS_ATTACHMENT || cmd->opc == NVME_OPC_CAPACITY_MANAGEMENT;
+}
+
+/*
+ * From the submission of a command that changes namespaces until they were identified again, I/O to
+ * them is refused: it would go by sizes that hold no longer.
+ */
+static void nvme__ctrlr_expect_ns_change(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd)
+{
+	bool all = cmd->nsid == NVME_NSID_ALL || cmd->opc == NVME_OPC_CAPACITY_MANAGEMENT ||
+	           (cmd->opc == NVME_OPC_FORMAT_NVM &&
+	            (ctrlr->data.fna & (NVME_FNA_FORMAT_ALL | NVME_FNA_ERASE_ALL)) != 0);
+	uint32_t i;
+
+	if (!nvme__cmd_changes_ns(cmd))
+		return;
+	ctrlr->ns_changing = true;
+	for (i = 0; i < ctrlr->num_ns; i++) {
+		if (ctrlr->ns[i]->refuse != 0 || (!all && ctrlr->ns[i]->id != cmd->nsid))
+			continue;
+		nvme__ns_set_refuse(ctrlr->ns[i], -EBUSY);
+	}
+}
+
+/* Is such a command still on its way? */
+static bool nvme__ctrlr_ns_change_pending(const struct nvme_ctrlr *ctrlr)
+{
+	const struct nvme_qpair *qp = ctrlr->adminq;
+	uint32_t i;
+
+	for (i = 0; i < qp->num_trackers; i++) {
+		if (qp->trackers[i].outstanding && nvme__cmd_changes_ns(&qp->trackers[i].cmd))
+			return true;
+	}
+	return false;
+}
+
+/* It was not submitted after all. */
+static void nvme__ctrlr_forget_ns_change(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t i;
+
+	if (!ctrlr->ns_changing || nvme__ctrlr_ns_change_pending(ctrlr))
+		return;
+	ctrlr->ns_changing = false;
+	for (i = 0; i < ctrlr->num_ns; i++) {
+		if (ctrlr->ns[i]->refuse == -EBUSY)
+			nvme__ns_set_refuse(ctrlr->ns[i], 0);
+	}
+}
+
+/*
+ * What an admin command of the caller's means for the driver. It may not delete a queue that the
+ * driver uses, and what it does to namespaces makes what is known of them old.
+ */
+static int nvme__ctrlr_admin_check(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd)
+{
+	if (ctrlr->closing)
+		return -ESHUTDOWN;
+	if (cmd == NULL)
+		return nvme__check_raw(ctrlr->adminq, cmd, NULL, 0, true);
+	if ((cmd->opc == NVME_OPC_DELETE_IO_SQ || cmd->opc == NVME_OPC_DELETE_IO_CQ) &&
+	    nvme__ctrlr_owns_qid(ctrlr, NVME_GET(cmd->cdw10, NVME_DELETE_IO_Q_QID))) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "queue %" PRIu32
+		              " belongs to a queue pair of this driver: delete it with nvme_ctrlr_free_io_qpair()",
+		              NVME_GET(cmd->cdw10, NVME_DELETE_IO_Q_QID));
+		return -EINVAL;
+	}
+	nvme__ctrlr_expect_ns_change(ctrlr, cmd);
+	return 0;
+}
+
+NVMEDEF int nvme_ctrlr_cmd_admin_raw(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd,
+                                     void *buf, uint32_t len, nvme_cmd_cb cb, void *arg)
+{
+	int rc = nvme__ctrlr_admin_check(ctrlr, cmd);
+
+	if (rc == 0)
+		rc = nvme__submit_checked(ctrlr->adminq, cmd, buf, len, cb, arg);
+	if (rc != 0)
+		nvme__ctrlr_forget_ns_change(ctrlr);
+	return rc;
+}
+
+/* ============================================================================================
+ * >>changes
+ *
+ * Namespaces: their names in the world, lists that are too long, and what a command of the caller's
+ * does to them.
+ * ============================================================================================ */
+
+/* The driver keeps as many namespaces as a page of the list names. Is there another page? */
+static int nvme__ctrlr_list_more_ns(struct nvme_ctrlr *ctrlr, uint32_t last)
+{
+	struct nvme_ns_list more;
+	int rc;
+
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_ACTIVE_NS_LIST, last, &more);
+	if (rc != 0)
+		return rc;
+	if (more.nsid[0] != 0)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+		              "the list of active namespaces is cut after %u entries: NSID %" PRIu32
+		              " is one too many for this driver",
+		              NVME__MAX_NS, more.nsid[0]);
+	return (int)NVME__MAX_NS;
+}
+
+/* The structure of a namespace, known or new. NULL: no memory. They stay until the detach. */
+static struct nvme_ns *nvme__ctrlr_ns_slot(struct nvme_ctrlr *ctrlr, uint32_t nsid)
+{
+	uint32_t at = ctrlr->num_ns, i;
+	struct nvme_ns *ns;
+
+	while (at > 0 && ctrlr->ns[at - 1]->id >= nsid)
+		at--;
+	if (at < ctrlr->num_ns && ctrlr->ns[at]->id == nsid)
+		return ctrlr->ns[at];
+	if (ctrlr->num_ns == NVME__MAX_NS)
+		return NULL;
+	ns = (struct nvme_ns *)NVME_CALLOC(1, sizeof(*ns));
+	if (ns == NULL)
+		return NULL;
+	ns->ctrlr = ctrlr;
+	ns->id = nsid;
+	ns->refuse = -ENOENT;
+	for (i = ctrlr->num_ns++; i > at; i--)
+		ctrlr->ns[i] = ctrlr->ns[i - 1];
+	ctrlr->ns[at] = ns;
+	return ns;
+}
+
+/* Those that the list does not name any more. Both are ascending. */
+static void nvme__ctrlr_remove_ns(struct nvme_ctrlr *ctrlr, const uint32_t *nsids, int found)
+{
+	uint32_t i;
+	int at = 0;
+
+	for (i = 0; i < ctrlr->num_ns; i++) {
+		struct nvme_ns *ns = ctrlr->ns[i];
+
+		while (at < found && nsids[at] < ns->id)
+			at++;
+		if (ns->refuse == -ENOENT || (at < found && nsids[at] == ns->id))
+			continue;
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Namespace %" PRIu32 " was removed",
+		              ns->id);
+		nvme__ns_set_refuse(ns, -ENOENT);
+	}
+}
+
+/* Worldwide names of a namespace [Base 2.1, Namespace Identification Descriptor list]. */
+static void nvme__ns_parse_id_descs(struct nvme_ns *ns, const uint8_t *list)
+{
+	struct nvme_ns_id_desc desc;
+	size_t at = 0;
+
+	while (at + sizeof(desc) <= 4096) {
+		memcpy(&desc, list + at, sizeof(desc));
+		at += sizeof(desc);
+		if (desc.nidl == 0 || desc.nidl > 4096 - at)
+			return;
+		if (desc.nidt == NVME_NIDT_EUI64 && desc.nidl == sizeof(ns->eui64))
+			memcpy(ns->eui64, list + at, sizeof(ns->eui64));
+		else if (desc.nidt == NVME_NIDT_NGUID && desc.nidl == sizeof(ns->nguid))
+			memcpy(ns->nguid, list + at, sizeof(ns->nguid));
+		else if (desc.nidt == NVME_NIDT_UUID && desc.nidl == sizeof(ns->uuid))
+			memcpy(ns->uuid, list + at, sizeof(ns->uuid));
+		at += desc.nidl;
+	}
+}
+
+/* Its names, from Identify Namespace and, from NVMe 1.3 on, from a list of its own. */
+static int nvme__ns_identify_names(struct nvme_ns *ns)
+{
+	struct nvme_ctrlr *ctrlr = ns->ctrlr;
+	uint8_t descs[4096];
+
+	memcpy(ns->nguid, ns->data.nguid, sizeof(ns->nguid));
+	memcpy(ns->eui64, ns->data.eui64, sizeof(ns->eui64));
+	memset(ns->uuid, 0, sizeof(ns->uuid));
+	if (ctrlr->vs < NVME_VS_SET(1, 3, 0))
+		return 0;
+	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_ID_DESCS);
+	if (nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS_ID_DESC, ns->id, descs) == 0)
+		nvme__ns_parse_id_descs(ns, descs);
+	return ctrlr->adminq->failed; /* the names are a courtesy: else no failure */
+}
+
+/* A command that changes namespaces is complete, well or not: what holds for them now? */
+NVME__COLD int nvme__ctrlr_settle_namespaces(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	if (ctrlr->closing || nvme__ctrlr_ns_change_pending(ctrlr))
+		return 0;
+	ctrlr->ns_changing = false;
+	rc = nvme_ctrlr_identify_active_ns(ctrlr);
+	if (rc != 0)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the namespaces could not be identified again (%s): reads and writes of those that changed are refused; detach the controller and attach it again",
+		              strerror(-rc));
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READY, NVME__NO_TIMEOUT);
+	return rc;
+}
+
+NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr)
+{
+	int rc = nvme_qpair_process_completions(ctrlr->adminq, 0);
+
+	if (nvme__unlikely(ctrlr->ns_changing) && rc >= 0)
+		(void)nvme__ctrlr_settle_namespaces(ctrlr);
+	return rc;
+}
+
+/* ============================================================================================
+ * >>blocking
+ *
+ * Calls that wait, with data in any memory: what is not DMA memory goes through a bounce buffer.
+ * ============================================================================================ */
+
+/* A buffer of this queue pair's own of at least len bytes. NULL: *rc says why not. */
+static struct nvme__bounce *nvme__bounce_get(struct nvme_qpair *qp, uint32_t len, int *rc)
+{
+	struct nvme__bounce *b = NULL;
+	int i;
+
+	for (i = 0; i < NVME__BOUNCES && (b == NULL || b->len < len); i++) {
+		if (!qp->bounce[i].lent)
+			b = &qp->bounce[i];
+	}
+	*rc = b == NULL ? -EBUSY : 0;
+	if (b == NULL)
+		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+		              "%d commands of queue pair %u timed out and may still use its bounce buffers: detach the controller, which resets it, or use DMA memory",
+		              NVME__BOUNCES, qp->id);
+	if (b == NULL || b->len >= len)
+		return b;
+	nvme_dma_free(qp->ctrlr, b->buf);
+	b->buf = (uint8_t *)nvme_dma_alloc(qp->ctrlr, len);
+	b->len = b->buf != NULL ? len : 0;
+	*rc = b->buf != NULL ? 0 : -ENOMEM;
+	return b->buf != NULL ? b : NULL;
+}
+
+static void nvme__bounce_free(struct nvme_qpair *qp)
+{
+	int i;
+
+	for (i = 0; i < NVME__BOUNCES; i++)
+		nvme_dma_free(qp->ctrlr, qp->bounce[i].buf);
+}
+
+/*
+ * Can the controller reach this memory as it is (1), or does it take a copy (0)? What begins in a
+ * DMA buffer and leaves it is neither: the copy would run over rings and other buffers.
+ */
+static int nvme__is_dma_memory(const struct nvme_ctrlr *ctrlr, const void *buf, uint32_t len)
+{
+	const struct nvme__arena *a = &ctrlr->arena;
+	const uint8_t *at = (const uint8_t *)buf;
+	uint64_t iova;
+
+	if (nvme_dma_iova(ctrlr, buf, len, &iova) == 0)
+		return ((uintptr_t)buf & 3) == 0;
+	return at < a->base + a->window && a->base < at + len ? -EFAULT : 0;
+}
+
+/*
+ * Any command, with data in any memory: what is not DMA memory goes through a bounce buffer. The
+ * lowest bits of an opcode tell which way the data flows [Base 2.1 §4.1.1, Fig. 91: data transfer].
+ */
+static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
+                                  uint32_t len, struct nvme_cpl *cpl)
+{
+	struct nvme__bounce *bounce;
+	struct nvme_cpl local;
+	int rc, direct;
+
+	if (cpl == NULL)
+		cpl = &local;
+	nvme__cpl_set_none(cpl, qp->id);
+	if (qp->polling != 0)
+		return nvme__explain_in_callback(qp, "a blocking function", NVME__HERE);
+	if (qp->refuse != 0)
+		return qp->refuse;
+	rc = nvme__check_raw(qp, cmd, buf, len, true);
+	if (rc != 0)
+		return rc;
+	direct = len == 0 ? 1 : nvme__is_dma_memory(qp->ctrlr, buf, len);
+	if (direct < 0)
+		return nvme__explain_buffer(qp, buf, len, direct, NVME__HERE);
+	if (direct)
+		return nvme__submit_and_wait(qp, cmd, buf, len, NULL, cpl);
+	bounce = nvme__bounce_get(qp, len, &rc);
+	if (bounce == NULL)
+		return rc;
+	if ((cmd->opc & 1) != 0)
+		memcpy(bounce->buf, buf, len);
+	else
+		memset(bounce->buf, 0, len); /* of what the last call left nothing may come back */
+	rc = nvme__submit_and_wait(qp, cmd, bounce->buf, len, &bounce->lent, cpl);
+	if (rc == 0 && (cmd->opc & 2) != 0)
+		memcpy(buf, bounce->buf, len);
+	return rc;
+}
+
+/* The queue pair of the helpers: two entries are enough for one command at a time. */
+static int nvme__ctrlr_sync_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair **qp)
+{
+	struct nvme_io_qpair_opts opts;
+
+	if (*qp != NULL)
+		return (*qp)->ctrlr == ctrlr ? 0 : nvme__refuse_qpair(ctrlr, *qp);
+	if (ctrlr->sync_qp == NULL) {
+		int rc;
+
+		memset(&opts, 0, sizeof(opts));
+		opts.entries = 2;
+		rc = nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &ctrlr->sync_qp);
+		if (rc != 0)
+			return rc;
+	}
+	*qp = ctrlr->sync_qp;
+	return 0;
+}
+
+/* Why no read or write of these blocks is possible, whatever the queue. 0: it is. */
+static int nvme__refuse_blocks(const struct nvme_ns *ns, uint64_t slba, uint64_t nlb)
+{
+	int rc = __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
+	const char *why = NULL;
+
+	if (rc == -ENOENT) {
+		why = "it is not there any more: get it again with nvme_ctrlr_get_ns()";
+	} else if (rc != 0) {
+		why = "it is being formatted or changed: try again when that is complete";
+	} else if (nlb == 0) {
+		rc = -EINVAL;
+		why = "no blocks were asked for: nlb is 1 for one block";
+	} else if (slba >= ns->nsze || nlb > ns->nsze - slba) {
+		rc = -ERANGE;
+		why = "the namespace ends before: see nvme_ns_get_num_sectors()";
+	} else if (ns->separate_metadata) {
+		rc = -ENOTSUP;
+		why = "its metadata is separate from the data, which only raw commands can serve (MPTR): format it with metadata at the end of each block, or without any";
+	}
+	if (rc != 0)
+		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+		              "%" PRIu64 " blocks at %" PRIu64 " of namespace %" PRIu32
+		              " are refused: %s",
+		              nlb, slba, ns->id, why);
+	return rc;
+}
+
+/* Why a read or write is refused. */
+NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
+                               uint32_t nlb, uint32_t io_flags, nvme_cmd_cb cb)
+{
+	int rc;
+
+	if (qp->refuse != 0)
+		return qp->refuse;
+	if (nvme__ctrlr_is_gone(qp->ctrlr))
+		return -ENODEV;
+	if (cb == NULL || (io_flags & ~NVME__IO_FLAGS) != 0 || qp->ctrlr != ns->ctrlr) {
+		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+		              "a read or write is refused (%s): see >>api in nvme.h",
+		              cb == NULL               ? "it has no callback"
+		              : qp->ctrlr != ns->ctrlr ? "the queue pair is another controller's"
+		                                       : "a flag is unknown");
+		return -EINVAL;
+	}
+	rc = nvme__refuse_blocks(ns, slba, nlb);
+	if (rc != 0)
+		return rc;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "%" PRIu32
+	              " blocks are too many for one command on queue pair %u: send at most %" PRIu32
+	              ", see nvme_ns_get_max_nlb()",
+	              nlb, qp->id, nvme_ns_get_max_nlb(ns, qp));
+	return -EMSGSIZE;
+}
+
+NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
+                                    uint64_t n)
+{
+	uint64_t piece = n < max_nlb ? n : max_nlb;
+
+	/* a command that crosses a boundary of NOIOB blocks costs the controller two accesses */
+	if (ns->noiob != 0 && piece > ns->noiob - slba % ns->noiob)
+		piece = ns->noiob - slba % ns->noiob;
+	return (uint32_t)piece;
+}
+
+static int nvme__ns_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, void *buf,
+                       uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl)
+{
+	uint8_t *at = (uint8_t *)buf;
+	struct nvme_cmd cmd;
+	uint32_t piece;
+	int rc;
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	rc = nvme__refuse_blocks(ns, slba, nlb);
+	if (rc == 0)
+		rc = nvme__ctrlr_sync_qpair(ns->ctrlr, &qp);
+	while (rc == 0 && nlb != 0) {
+		piece = nvme_ns_next_piece(ns, nvme_ns_get_max_nlb(ns, qp), slba, nlb);
+		if (piece == 0) {
+			NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+			              "queue pair %u cannot carry a block of %" PRIu32
+			              " bytes: create it with a larger max_xfer_size",
+			              qp->id, ns->extended_sector_size);
+			return -EMSGSIZE;
+		}
+		nvme__cmd_init(&cmd, opc, ns->id);
+		cmd.cdw10 = (uint32_t)slba;
+		cmd.cdw11 = (uint32_t)(slba >> 32);
+		cmd.cdw12 = piece - 1;
+		rc = nvme__command_and_wait(qp, &cmd, at, piece * ns->extended_sector_size, cpl);
+		if (rc != 0)
+			break;
+		at += (size_t)piece * ns->extended_sector_size;
+		slba += piece;
+		nlb -= piece;
+	}
+	return rc;
+}
+
+NVMEDEF int nvme_ns_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                         uint64_t nlb, struct nvme_cpl *cpl)
+{
+	return nvme__ns_rw(ns, qp, NVME_OPC_READ, buf, slba, nlb, cpl);
+}
+
+NVMEDEF int nvme_ns_write(struct nvme_ns *ns, struct nvme_qpair *qp, const void *buf, uint64_t slba,
+                          uint64_t nlb, struct nvme_cpl *cpl)
+{
+	return nvme__ns_rw(ns, qp, NVME_OPC_WRITE, (void *)(uintptr_t)buf, slba, nlb, cpl);
+}
+
+NVMEDEF int nvme_ns_flush(struct nvme_ns *ns, struct nvme_qpair *qp, struct nvme_cpl *cpl)
+{
+	struct nvme_cmd cmd;
+
+	nvme__cmd_init(&cmd, NVME_OPC_FLUSH, ns->id);
+	return nvme_ctrlr_io(ns->ctrlr, qp, &cmd, NULL, 0, cpl);
+}
+
+NVMEDEF int nvme_ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd, void *buf,
+                             uint32_t len, struct nvme_cpl *cpl)
+{
+	int rc = nvme__ctrlr_admin_check(ctrlr, cmd);
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, 0);
+	if (rc == 0)
+		rc = nvme__command_and_wait(ctrlr->adminq, cmd, buf, len, cpl);
+	if (ctrlr->ns_changing && ctrlr->adminq->polling == 0)
+		(void)nvme__ctrlr_settle_namespaces(ctrlr);
+	return rc;
+}
+
+NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                          const struct nvme_cmd *cmd, void *buf, uint32_t len, struct nvme_cpl *cpl)
+{
+	int rc;
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	rc = nvme__ctrlr_sync_qpair(ctrlr, &qp);
+	return rc != 0 ? rc : nvme__command_and_wait(qp, cmd, buf, len, cpl);
+}
+
+/* ============================================================================================
+ * >>format
+ *
+ * Format NVM: erases, and with it changes the size of blocks [Base 2.1: Format NVM command].
+ * ============================================================================================ */
+
+#define NVME__FORMAT_MS 600000u
+
+/* Refuses what the controller would refuse, before anything is erased. */
+static int nvme__ctrlr_check_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
+                                    const struct nvme_format *format)
+{
+	const struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, nsid);
+
+	if ((ctrlr->data.oacs & NVME_OACS_FORMAT) == 0) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the controller has no Format NVM command (OACS bit 1): overwrite the blocks instead");
+		return -ENOTSUP;
+	}
+	if (nsid == 0 || format->lbaf > 63 || format->mset > 1 || format->pi > 3 ||
+	    format->pil > 1 || format->ses > 2 ||
+	    (ns != NULL && format->lbaf > ns->data.nlbaf + ns->data.nulbaf)) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "a format of namespace %" PRIu32
+		              " with lbaf %u, mset %u, pi %u, pil %u, ses %u was asked for: see nvme_ns_get_data()->lbaf for the formats, and struct nvme_format for the rest",
+		              nsid, format->lbaf, format->mset, format->pi, format->pil,
+		              format->ses);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* How far it is, from the one field of Identify Namespace that is for this. */
+static void nvme__ctrlr_log_format_progress(struct nvme_ctrlr *ctrlr, uint32_t nsid)
+{
+	const struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, nsid);
+	struct nvme_id_ns data;
+
+	if (ns == NULL || NVME_GET(ns->data.fpi, NVME_FPI_SUPPORTED) == 0 ||
+	    ctrlr->adminq->num_free == 0)
+		return;
+	if (nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, nsid, &data) == 0)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
+		              "Format NVM of namespace %" PRIu32 ": %u %% remain", nsid,
+		              NVME_GET(data.fpi, NVME_FPI_REMAINING));
+}
+
+/* Waits as nvme_wait_for_completion() does, and says once a second how far the format is. */
+static int nvme__ctrlr_wait_for_format(struct nvme_ctrlr *ctrlr, struct nvme__sync *sync,
+                                       uint32_t nsid, uint32_t timeout_ms)
+{
+	uint64_t start = nvme__now_ms(ctrlr), next = start + 1000;
+	int late = 0;
+
+	while (!sync->done && late == 0) {
+		late = nvme__wait_a_little(ctrlr->adminq, start + timeout_ms);
+		if (!sync->done && late == 0 && nvme__now_ms(ctrlr) >= next) {
+			nvme__ctrlr_log_format_progress(ctrlr, nsid);
+			next = nvme__now_ms(ctrlr) + 1000;
+		}
+	}
+	if (sync->done)
+		return nvme_cpl_is_error(&sync->cpl) ? -EIO : 0;
+	nvme__sync_abandon(ctrlr->adminq, sync);
+	return late < 0 ? late : nvme__explain_timeout(ctrlr->adminq, timeout_ms, NVME__HERE);
+}
+
+NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
+                              const struct nvme_format *format, struct nvme_cpl *cpl)
+{
+	uint32_t timeout = format->timeout_ms != 0 ? format->timeout_ms : NVME__FORMAT_MS;
+	struct nvme__sync sync;
+	struct nvme_cmd cmd;
+	int rc, settled;
+
+	memset(&sync, 0, sizeof(sync));
+	nvme__cpl_set_none(&sync.cpl, 0);
+	rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_ctrlr_format()");
+	if (rc == 0)
+		rc = nvme__ctrlr_check_format(ctrlr, nsid, format);
+	if (rc == 0) {
+		nvme__cmd_init(&cmd, NVME_OPC_FORMAT_NVM, nsid);
+		cmd.cdw10 = NVME_SET(format->lbaf & 15u, NVME_FORMAT_LBAFL) |
+		            NVME_SET(format->lbaf >> 4, NVME_FORMAT_LBAFU) |
+		            NVME_SET(format->mset, NVME_FORMAT_MSET) |
+		            NVME_SET(format->pi, NVME_FORMAT_PI) |
+		            NVME_SET(format->pil, NVME_FORMAT_PIL) |
+		            NVME_SET(format->ses, NVME_FORMAT_SES);
+		nvme__ctrlr_expect_ns_change(ctrlr, &cmd);
+		rc = nvme__submit_sync(ctrlr->adminq, &cmd, NULL, 0, &sync,
+		                       nvme__now_ms(ctrlr) + timeout);
+		if (rc != 0)
+			nvme__ctrlr_forget_ns_change(ctrlr);
+		else
+			rc = nvme__ctrlr_wait_for_format(ctrlr, &sync, nsid, timeout);
+	}
+	if (cpl != NULL)
+		*cpl = sync.cpl;
+	settled = ctrlr->ns_changing ? nvme__ctrlr_settle_namespaces(ctrlr) : 0;
+	return rc != 0 ? rc : settled;
+}
+
+/* ============================================================================================
+ * >>getters
+ *
+ * What is known of a controller, a queue pair and a namespace.
+ * ============================================================================================ */
+
+NVMEDEF uint32_t nvme_ctrlr_get_reg_4(struct nvme_ctrlr *ctrlr, uint32_t offset)
+{
+	if (offset % 4 != 0 || offset > ctrlr->dev.bar0_size - 4)
+		return UINT32_MAX;
+	return nvme_mmio_read_4(&ctrlr->dev, offset);
+}
+
+NVMEDEF uint64_t nvme_ctrlr_get_reg_8(struct nvme_ctrlr *ctrlr, uint32_t offset)
+{
+	if (offset % 4 != 0 || offset > ctrlr->dev.bar0_size - 8)
+		return UINT64_MAX;
+	return nvme_mmio_read_8(&ctrlr->dev, offset);
+}
+
+NVMEDEF const struct nvme_dev *nvme_ctrlr_get_dev(const struct nvme_ctrlr *ctrlr)
+{
+	return &ctrlr->dev;
+}
+
+NVMEDEF const struct nvme_id_ctrlr *nvme_ctrlr_get_data(const struct nvme_ctrlr *ctrlr)
+{
+	return &ctrlr->data;
+}
+
+NVMEDEF uint32_t nvme_ctrlr_get_max_xfer_size(const struct nvme_ctrlr *ctrlr)
+{
+	return ctrlr->max_xfer_size;
+}
+
+NVMEDEF uint32_t nvme_ctrlr_get_num_io_queues(const struct nvme_ctrlr *ctrlr)
+{
+	return ctrlr->num_io_queues;
+}
+
+NVMEDEF uint32_t nvme_ctrlr_get_first_active_ns(const struct nvme_ctrlr *ctrlr)
+{
+	return nvme_ctrlr_get_next_active_ns(ctrlr, 0);
+}
+
+NVMEDEF uint32_t nvme_ctrlr_get_next_active_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid)
+{
+	uint32_t i;
+
+	for (i = 0; i < ctrlr->num_ns; i++) { /* ascending */
+		if (ctrlr->ns[i]->id > nsid && ctrlr->ns[i]->refuse != -ENOENT)
+			return ctrlr->ns[i]->id;
+	}
+	return 0;
+}
+
+NVMEDEF struct nvme_ns *nvme_ctrlr_get_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid)
+{
+	uint32_t i;
+
+	for (i = 0; i < ctrlr->num_ns; i++) {
+		if (ctrlr->ns[i]->id == nsid && ctrlr->ns[i]->refuse != -ENOENT)
+			return ctrlr->ns[i];
+	}
+	return NULL;
+}
+
+NVMEDEF uint16_t nvme_qpair_get_id(const struct nvme_qpair *qp)
+{
+	return qp->id;
+}
+
+NVMEDEF uint32_t nvme_qpair_get_entries(const struct nvme_qpair *qp)
+{
+	return qp->entries;
+}
+
+NVMEDEF uint32_t nvme_qpair_get_num_outstanding(const struct nvme_qpair *qp)
+{
+	return qp->num_trackers - qp->num_free;
+}
+
+NVMEDEF uint32_t nvme_ns_get_id(const struct nvme_ns *ns)
+{
+	return ns->id;
+}
+
+NVMEDEF struct nvme_ctrlr *nvme_ns_get_ctrlr(const struct nvme_ns *ns)
+{
+	return ns->ctrlr;
+}
+
+NVMEDEF uint64_t nvme_ns_get_num_sectors(const struct nvme_ns *ns)
+{
+	return ns->nsze;
+}
+
+NVMEDEF uint32_t nvme_ns_get_sector_size(const struct nvme_ns *ns)
+{
+	return ns->sector_size;
+}
+
+NVMEDEF uint32_t nvme_ns_get_extended_sector_size(const struct nvme_ns *ns)
+{
+	return ns->extended_sector_size;
+}
+
+NVMEDEF uint32_t nvme_ns_get_max_nlb(const struct nvme_ns *ns, const struct nvme_qpair *qp)
+{
+	return nvme__ns_max_nlb(ns, qp != NULL ? qp->max_xfer_size : ns->ctrlr->max_xfer_size);
+}
+
+NVMEDEF const struct nvme_id_ns *nvme_ns_get_data(const struct nvme_ns *ns)
+{
+	return &ns->data;
+}
+
+/* NULL for a name that is all zeros, which means that there is none. */
+static const uint8_t *nvme__name_or_null(const uint8_t *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		if (name[i] != 0)
+			return name;
+	}
+	return NULL;
+}
+
+NVMEDEF const uint8_t *nvme_ns_get_eui64(const struct nvme_ns *ns)
+{
+	return nvme__name_or_null(ns->eui64, sizeof(ns->eui64));
+}
+
+NVMEDEF const uint8_t *nvme_ns_get_nguid(const struct nvme_ns *ns)
+{
+	return nvme__name_or_null(ns->nguid, sizeof(ns->nguid));
+}
+
+NVMEDEF const uint8_t *nvme_ns_get_uuid(const struct nvme_ns *ns)
+{
+	return nvme__name_or_null(ns->uuid, sizeof(ns->uuid));
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* NVME__BOOK2 */
+/* ############################################################################################
+ * BOOK 3: REFERENCE AND PLUMBING
+ *
+ * A reader may skip it; tools live on it. With NVME_TEXT_ONLY only what needs no driver is there.
+ *	>>text      names of codes; commands, completions and registers as text
+ *	>>trace     the flight recorder: everything that happens, in a file
+ *	   the implementation:
+ *	>>names     the names of codes, a table for each list
+ *	>>words     commands, completions and PRPs in the words of SPDK
+ *	>>fields    the fields of registers and commands
+ *	>>log       the debug log
+ *	>>recorder  the file of the flight recorder, and writing to it
+ *	>>records   what the path of a command leaves in record and log
+ *	>>explain   why a step has failed, and what to do about it
+ *	>>platform  the host's memory
+ * ############################################################################################ */
+
+#ifndef NVME_H_REFERENCE
+#define NVME_H_REFERENCE
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ============================================================================================
+ * >>text
+ *
+ * Names of codes, and the one formatter for commands, completions and registers, so that every log
+ * and every tool says the same of the same thing. Everything here takes any input: codes come from
+ * a device that may lie.
+ * ============================================================================================ */
 
 /*
  * Names are never NULL, whatever the code: an unknown one has the name of its list's last row,
@@ -2097,128 +7085,191 @@ NVMEDEF const struct nvme_cmd_field *nvme_cmd_fields(uint16_t qid, uint8_t opc);
 /* The value of a field as it is stored: an NLB of 0 is one block. */
 NVMEDEF uint64_t nvme_cmd_field_get(const struct nvme_cmd_field *field, const struct nvme_cmd *cmd);
 
+/* ============================================================================================
+ * >>trace
+ *
+ * The flight recorder keeps what the driver does in a file, in fixed slots of 128 bytes: each
+ * command and completion, PRP lists, doorbells, register accesses, DMA mappings, states and log
+ * lines. The file is memory that is mapped, so what was recorded is there when the program is
+ * killed. When it is full the oldest slots are overwritten. NVME_TRACE=FILE in the environment
+ * records every controller of the program, in 65536 slots or as many as NVME_TRACE_SLOTS says; %p
+ * in FILE becomes the process id. A recorder of one's own goes into the options.
+ * docs/trace-format.md describes the file, build/nvtrace prints it.
+ *
+ * Where the recorder cannot record, it says so once, and the program goes on without. All room is
+ * taken at the start, and the file is locked against other recorders. What would need a signal
+ * handler is not caught: when somebody cuts the file off while it is mapped, or its disk fails, or
+ * a file system that writes to a new place each time is full, the next event raises SIGBUS.
+ *
+ * A child of fork() records on into the file of its parent, whatever %p is. When the parent had no
+ * recorder yet, each child opens its own, and only with %p are these different files.
+ * ============================================================================================ */
+#define NVME_TRACE_MAGIC      "NVMEHTRC"
+#define NVME_TRACE_VERSION    1u
+#define NVME_TRACE_BYTE_ORDER 0x01020304u
+#define NVME_TRACE_PAYLOAD    92
+
+/* What happened, and what the payload holds. */
+enum nvme_trace_kind {
+	/* struct nvme_trace_attach */
+	NVME_TRACE_ATTACH = 1,
+	/* nothing */
+	NVME_TRACE_DETACH = 2,
+	/* struct nvme_trace_reg; only when it reads as another value */
+	NVME_TRACE_REG_READ = 3,
+	/* struct nvme_trace_reg */
+	NVME_TRACE_REG_WRITE = 4,
+	/* struct nvme_cmd, just before the doorbell */
+	NVME_TRACE_SQE = 5,
+	/* struct nvme_cmd, once more, before an error completion */
+	NVME_TRACE_SQE_ERROR = 6,
+	/* struct nvme_cpl */
+	NVME_TRACE_CQE = 7,
+	/* struct nvme_trace_doorbell */
+	NVME_TRACE_DOORBELL = 8,
+	/* struct nvme_trace_prp, before its SQE */
+	NVME_TRACE_PRP = 9,
+	/* struct nvme_trace_prp_list: a part of the list, after its PRP */
+	NVME_TRACE_PRP_LIST = 10,
+	/* struct nvme_trace_dma */
+	NVME_TRACE_DMA_MAP = 11,
+	/* struct nvme_trace_dma; vaddr is 0 */
+	NVME_TRACE_DMA_UNMAP = 12,
+	/* level (1 byte), file, 0, function, 0, text; goes on in LOG_MORE */
+	NVME_TRACE_LOG = 13,
+	/* more text of the same thread's LOG, until a part is not full */
+	NVME_TRACE_LOG_MORE = 14,
+	/* struct nvme_cmd: a software controller has fetched it */
+	NVME_TRACE_DEV_FETCH = 32,
+	/* struct nvme_trace_data: it has moved data */
+	NVME_TRACE_DEV_DATA = 33,
+	/* struct nvme_cpl: it has posted it */
+	NVME_TRACE_DEV_CQE = 34,
+};
+
+struct nvme_trace_header {   /* the first slot */
+	char magic[8];       /* NVME_TRACE_MAGIC */
+	uint32_t version;    /* NVME_TRACE_VERSION */
+	uint32_t byte_order; /* NVME_TRACE_BYTE_ORDER as the recording machine stores it */
+	uint32_t slot_size;  /* 128 */
+	uint32_t pid;
+	uint64_t slots; /* behind the header */
+	/* number of the next slot to be written, from 1: next - 1 were begun, and all but the
+	 * last `slots` of them are overwritten; aligned, and atomic, on i386 too */
+	uint64_t next __attribute__((aligned(8)));
+	uint64_t start_ns; /* time of slot times: nanoseconds since 1970, UTC, advancing monotonically */
+	uint32_t ctrlrs; /* controllers attached so far */
+	uint32_t reserved;
+	char program[64];
+};
+
+struct nvme_trace_slot {
+	/* 1, 2, 3, ...: slot (seq - 1) % slots; 0: never written. Stored last */
+	uint64_t seq __attribute__((aligned(8)));
+	uint64_t time_ns; /* nanoseconds since 1970, UTC */
+	uint32_t tid;     /* the thread, as the kernel numbers them */
+	uint16_t kind;    /* enum nvme_trace_kind */
+	uint16_t line;    /* of nvme.h */
+	uint16_t qid;
+	uint8_t ctrlr; /* which controller of this file, from 0 */
+	uint8_t len;   /* bytes of the payload that are used */
+	uint8_t payload[NVME_TRACE_PAYLOAD];
+	uint64_t check; /* ~seq; another value: the slot is damaged or was being overwritten */
+};
+
+struct nvme_trace_attach {
+	uint64_t cap;
+	uint32_t vs;
+	uint16_t vendor_id, device_id;
+	char name[24], access[8]; /* "0000:01:00.0", "vfio" */
+};
+
+struct nvme_trace_reg {
+	uint32_t offset, size; /* in BAR0; 4 or 8 bytes */
+	uint64_t value;
+};
+
+struct nvme_trace_doorbell {
+	uint32_t offset;
+	uint16_t cq; /* 0: SQ tail, 1: CQ head */
+	uint16_t reserved;
+	uint32_t old_value, new_value;
+};
+
+struct nvme_trace_prp {
+	uint64_t virt_addr, prp1, prp2;
+	uint32_t len;  /* bytes */
+	uint32_t nprp; /* entries: PRP1, PRP2 or those of the list */
+	uint16_t cid, reserved[3];
+};
+
+struct nvme_trace_prp_list {
+	uint16_t cid;
+	uint16_t count; /* entries in this part */
+	uint32_t first; /* index of the first of them: 0 is the second page of the buffer */
+	uint64_t entry[10];
+};
+
+struct nvme_trace_dma {
+	uint64_t vaddr, iova, len;
+};
+
+struct nvme_trace_data {
+	uint64_t iova;
+	uint32_t len;
+	uint16_t cid;
+	uint16_t to_host; /* 1: the controller wrote to memory, 0: it read */
+};
+
+NVME__SIZE(struct nvme_trace_header, 120);
+NVME__SIZE(struct nvme_trace_slot, 128);
+NVME__AT(struct nvme_trace_slot, payload, 28);
+
+#ifndef NVME_TEXT_ONLY
+
+struct nvme_trace; /* a recorder; several controllers and threads may use it at once */
+
+/*
+ * Creates FILE, or empties it if it is a trace, for a recorder of so many slots (0: 65536) of 128
+ * bytes. The name is taken as it is. -EINVAL too many slots, -EBUSY another recorder writes to
+ * FILE, -EEXIST it is no trace, -EFBIG beyond RLIMIT_FSIZE, -ENOSPC no room for all slots,
+ * otherwise what open(), flock(), posix_fallocate() or mmap() say; the reason goes to standard
+ * error, and an older trace stays as it was.
+ */
+NVMEDEF int nvme_trace_open(const char *file, uint64_t slots, struct nvme_trace **trace);
+/* All controllers that use it must be detached. NULL is allowed. */
+NVMEDEF void nvme_trace_close(struct nvme_trace *trace);
+/* Adds an event of one's own, for a device behind the access table. Nothing happens untraced. */
+NVMEDEF void nvme_trace_event(const struct nvme_dev *dev, enum nvme_trace_kind kind, uint16_t qid,
+                              const void *payload, size_t len);
+
+#endif /* NVME_TEXT_ONLY */
+
 #ifdef __cplusplus
 }
 #endif
 
-#endif /* NVME_H */
+#endif /* NVME_H_REFERENCE */
+/* ############################################################################################
+ * BOOK 3, THE IMPLEMENTATION.
+ * ############################################################################################ */
+#if defined(NVME_IMPLEMENTATION) && !defined(NVME__BOOK3) && \
+	(defined(NVME__IMPLEMENTED) || defined(NVME_TEXT_ONLY))
+#define NVME__BOOK3
 
-/* ============================================================================================
- * The implementation. From here on: how it works.
- * ============================================================================================ */
-#if defined(NVME_IMPLEMENTATION) && !defined(NVME__IMPLEMENTATION)
-#define NVME__IMPLEMENTATION /* once, even if another header includes this one again */
-
-#ifndef __wasi__
-#include <sys/mman.h>
-#endif
-#include <time.h>
-
-#if defined(__wasi__) && !(defined(NVME_NO_VFIO) && defined(NVME_NO_TRACE))
-#error "nvme.h: WASI has neither PCI nor files to map: compile with -DNVME_NO_VFIO -DNVME_NO_TRACE"
-#elif !defined(CLOCK_MONOTONIC) || (!defined(MAP_ANONYMOUS) && !defined(__wasi__))
-#error "nvme.h: include nvme.h before any other header where NVME_IMPLEMENTATION is defined, or compile with -D_GNU_SOURCE"
-#else /* without what follows, which would only add errors to this one */
-
-#define NVME__IMPLEMENTED
-
-#include <assert.h>
-#include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#ifndef __wasi__
-#include <sys/file.h>
-#include <sys/resource.h>
-#endif
-#if !defined(__wasi__) || defined(_REENTRANT)
-#define NVME__THREADS
-#include <pthread.h>
-#endif
-#ifdef __linux__
-#include <sys/syscall.h>
-#endif
-#ifndef NVME_NO_VFIO
-#include <dirent.h>
-#include <linux/vfio.h>
-#include <setjmp.h>
-#include <sys/ioctl.h>
-#endif
+#include <time.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-#ifndef NVME_NO_VFIO
-#include <pci/pci.h>
-#endif
-
-NVME_STATIC_ASSERT(sizeof(off_t) >= 8, "nvme.h: compile with -D_FILE_OFFSET_BITS=64");
-
-#ifndef ESHUTDOWN /* it is not in POSIX: the number that Linux has */
-#define ESHUTDOWN 108
-#endif
-#ifndef NVME_ASSERT
-#define NVME_ASSERT(x) assert(x)
-#endif
-#ifndef NVME_CALLOC
-#define NVME_CALLOC(n, size) calloc((n), (size))
-#define NVME_FREE(p)         free(p)
-#endif
-#ifndef NVME_LOG
-#define NVME_LOG(level, line) ((void)(level), (void)fprintf(stderr, "%s\n", (line)))
-#endif
-
-/* Where there are no threads, nobody has to wait for another. */
-#ifdef NVME__THREADS
-typedef pthread_mutex_t nvme__mutex;
-#define nvme__mutex_init(m)    ((void)pthread_mutex_init((m), NULL))
-#define nvme__mutex_destroy(m) ((void)pthread_mutex_destroy(m))
-#define nvme__mutex_lock(m)    ((void)pthread_mutex_lock(m))
-#define nvme__mutex_unlock(m)  ((void)pthread_mutex_unlock(m))
-#else
-typedef char nvme__mutex;
-#define nvme__mutex_init(m)    ((void)(m))
-#define nvme__mutex_destroy(m) ((void)(m))
-#define nvme__mutex_lock(m)    ((void)(m))
-#define nvme__mutex_unlock(m)  ((void)(m))
-#endif
-
-#define nvme__likely(x)   __builtin_expect(!!(x), 1)
-#define nvme__unlikely(x) __builtin_expect(!!(x), 0)
-
-/*
- * For the functions that every command passes through: one piece of code in an optimised build,
- * real functions for a debugger to stop at in a build without optimisation.
- */
-#ifdef __OPTIMIZE__
-#define NVME__HOT static inline __attribute__((always_inline))
-#else
-#define NVME__HOT static __attribute__((unused))
-#endif
-#define NVME__COLD static __attribute__((noinline))
-/* Cold, but on the way to the device: the test of the barriers looks into it. */
-#ifndef NVME__ASIDE
-#define NVME__ASIDE NVME__COLD
-#endif
-
-/* Bytes of a page of the host's memory: 4, 16 or 64 KiB. Tests put another number here. */
-#ifndef NVME__HOST_PAGE_SIZE
-#define NVME__HOST_PAGE_SIZE ((size_t)sysconf(_SC_PAGESIZE))
-#endif
 
 /* ============================================================================================
- * >>text
+ * >>names
  *
- * Names of codes, and the one formatter for commands, completions and registers, so that every log
- * and every tool says the same of the same thing. Everything here takes any input: codes come from
- * a device that may lie.
+ * The names of codes. They are the words that SPDK prints; those that it has no word for follow.
  * ============================================================================================ */
 
 /*
@@ -2807,6 +7858,12 @@ NVMEDEF const char *nvme_status_full_name(uint8_t sct, uint8_t sc, uint8_t opc)
 
 /* ---- commands and completions, in the words of SPDK v23.05 ---------------------------------- */
 
+/* ============================================================================================
+ * >>words
+ *
+ * Commands, completions and PRPs in the words of SPDK v23.05.
+ * ============================================================================================ */
+
 #define NVME__DPTR_TEXT 96 /* the longest, a keyed SGL, has 82 characters */
 
 /*
@@ -2929,6 +7986,24 @@ NVMEDEF int nvme_format_version(char *buf, size_t size, uint32_t vs)
 }
 
 /* ---- registers ------------------------------------------------------------------------------ */
+
+/* The line for entry i of nprp, in the words of SPDK's debug log; i == nprp: the one on PRP2. */
+static __attribute__((unused)) int nvme__format_prp_line(char *buf, size_t size, uint32_t nprp,
+                                                         uint32_t i, uint64_t prp)
+{
+	if (i == 0)
+		return snprintf(buf, size, "prp1 = 0x%" PRIx64, prp);
+	if (i == nprp)
+		return snprintf(buf, size, "prp2 = 0x%" PRIx64 "%s", prp,
+		                nprp > 2 ? " (PRP list)" : "");
+	return snprintf(buf, size, "prp[%u] = 0x%" PRIx64, i - 1, prp);
+}
+
+/* ============================================================================================
+ * >>fields
+ *
+ * The fields of registers, and those of commands.
+ * ============================================================================================ */
 
 /* How a number in a field turns into something a reader can use. */
 enum nvme__unit {
@@ -3321,9 +8396,10 @@ NVMEDEF int nvme_format_field(char *buf, size_t size, const struct nvme_field *f
 	                (unsigned)field->lo, field->name, value ? "0x" : "", value,
 	                len > 0 ? " " : "", text);
 }
+
 /*
- * The fields of CDW10 to CDW15, command by command. Where >>spec has a name for the place of a field
- * the row is made of it.
+ * The fields of CDW10 to CDW15, command by command. Where >>spec has a name for the place of a
+ * field the row is made of it.
  */
 #define NVME__CMD_FIELD_END         \
 	{                           \
@@ -3716,27 +8792,14 @@ NVMEDEF uint64_t nvme_cmd_field_get(const struct nvme_cmd_field *field, const st
 }
 
 /* ============================================================================================
- * >>trace
+ * >>log
  *
- * The flight recorder. A slot is reserved by counting up, filled, and made valid by storing its
- * number last, so that several threads write without a lock and a reader of the file knows which
- * slots are whole. Where nothing is recorded all of it costs a branch that is never taken.
+ * A line looks like SPDK's, so that what is written about those logs holds for these:
+ *	[2026-01-31 12:00:00.123456] nvme.h:1234:nvme_ring_sq_doorbell: *DEBUG*: text
+ * Lines about a controller begin their text with its address in brackets.
  * ============================================================================================ */
 
-struct nvme_log {
-	enum nvme_log_level level;
-	nvme_log_fn fn;
-	void *arg;
-	bool verbose;             /* commands are printed or recorded: one test for both */
-	uint8_t ctrlr;            /* number of the controller in the recorder's file */
-	struct nvme_trace *trace; /* NULL: nothing is recorded */
-};
-
-#define NVME__LOG_LINE_MAX    1024
-#define NVME__TRACE_SLOTS     65536
-
-/* 512 GiB, or with 32 bits 1 GiB: what can be mapped, and what an off_t can say. */
-#define NVME__TRACE_MAX_SLOTS (UINT64_C(1) << (sizeof(size_t) > 4 ? 32 : 23))
+#define NVME__LOG_LINE_MAX 1024
 
 /* Where a line comes from. */
 struct nvme__log_place {
@@ -3745,6 +8808,146 @@ struct nvme__log_place {
 	const char *func;
 };
 
+/* The whole line, from what is known of it. The decoder of recorded lines calls this as well. */
+static __attribute__((unused)) int nvme__format_log_line(char *buf, size_t size, uint64_t time_ns,
+                                                         const struct nvme__log_place *place,
+                                                         enum nvme_log_level level,
+                                                         const char *text)
+{
+	static const char *const names[] = {"", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"};
+	time_t seconds = (time_t)(time_ns / 1000000000u);
+	struct tm tm;
+	char date[64];
+
+	localtime_r(&seconds, &tm);
+	strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+	return snprintf(buf, size, "[%s.%06" PRIu64 "] %.32s:%4d:%.63s: *%s*: %s", date,
+	                time_ns / 1000 % 1000000, place->file, place->line, place->func,
+	                names[level], text);
+}
+
+#ifndef NVME_TEXT_ONLY
+
+#ifdef __cplusplus
+}
+#endif
+#include <ctype.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#ifndef __wasi__
+#include <sys/file.h>
+#include <sys/resource.h>
+#endif
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
+#ifndef NVME_NO_VFIO
+#include <dirent.h>
+#endif
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef NVME_LOG_LINE
+#define NVME_LOG_LINE(level, line) ((void)(level), (void)fprintf(stderr, "%s\n", (line)))
+#endif
+
+static uint64_t nvme__log_now(const struct nvme_log *log);
+static void nvme__trace_log(const struct nvme_log *log, uint64_t now,
+                            const struct nvme__log_place *place, enum nvme_log_level level,
+                            const char *text);
+
+/* A device table can be used without this driver: then nobody has set dev->log. */
+static const struct nvme_log *nvme__log_of(const struct nvme_dev *dev)
+{
+	static const struct nvme_log standard_error = {NVME_LOG_NOTICE, NULL, NULL, false, 0, NULL};
+
+	return dev->log != NULL ? dev->log : &standard_error;
+}
+
+static enum nvme_log_level nvme__log_level_from_env(void)
+{
+	static const char *const names[] = {"error", "warning", "notice", "info", "debug"};
+	const char *env = getenv("NVME_LOG");
+	int i;
+
+	if (env == NULL || *env == '\0')
+		return NVME_LOG_NOTICE;
+	for (i = 0; i < 5; i++) {
+		if (strcmp(env, names[i]) == 0)
+			return (enum nvme_log_level)(i + 1);
+	}
+	fprintf(stderr,
+	        "nvme.h: NVME_LOG=%.32s is not a log level: use error, warning, notice, info or debug\n",
+	        env);
+	return NVME_LOG_NOTICE;
+}
+
+static void nvme__log_print(const struct nvme_log *log, uint64_t time_ns,
+                            const struct nvme__log_place *place, enum nvme_log_level level,
+                            const char *text)
+{
+	char whole[NVME__LOG_LINE_MAX];
+
+	nvme__format_log_line(whole, sizeof(whole), time_ns, place, level, text);
+	if (log->fn != NULL)
+		log->fn(log->arg, level, whole);
+	else
+		NVME_LOG_LINE(level, whole);
+}
+
+static void __attribute__((format(printf, 7, 0)))
+nvme__log_vwrite(const struct nvme_log *log, enum nvme_log_level level, const char *file, int line,
+                 const char *func, const char *ctx, const char *fmt, va_list ap)
+{
+	const struct nvme__log_place place = {file, line, func};
+	uint64_t now = nvme__log_now(log);
+	char text[NVME__LOG_LINE_MAX - 192]; /* so that the prefix fits before it */
+	size_t n = 0;
+
+	if (ctx != NULL)
+		n = (size_t)snprintf(text, sizeof(text), "[%.32s] ", ctx);
+	vsnprintf(text + n, sizeof(text) - n, fmt, ap);
+	if (NVME__TRACING(log))
+		nvme__trace_log(log, now, &place, level, text);
+	if (log->level >= level)
+		nvme__log_print(log, now, &place, level, text);
+}
+
+static void __attribute__((format(printf, 7, 8)))
+nvme__log_write(const struct nvme_log *log, enum nvme_log_level level, const char *file, int line,
+                const char *func, const char *ctx, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	nvme__log_vwrite(log, level, file, line, func, ctx, fmt, ap);
+	va_end(ap);
+}
+
+/* In a function that speaks for another: the line and func that it was given. */
+#define NVME__SAY(dev, lvl, ...)                                                           \
+	do {                                                                               \
+		const struct nvme_log *nvme__l = nvme__log_of(dev);                        \
+		if (nvme__unlikely(nvme__l->level >= (lvl) || NVME__TRACING(nvme__l)))     \
+			nvme__log_write(nvme__l, (lvl), "nvme.h", line, func, (dev)->name, \
+			                __VA_ARGS__);                                      \
+	} while (0)
+
+/* ============================================================================================
+ * >>recorder
+ *
+ * The flight recorder. A slot is reserved by counting up, filled, and made valid by storing its
+ * number last, so that several threads write without a lock and a reader of the file knows which
+ * slots are whole. Where nothing is recorded all of it costs a branch that is never taken.
+ * ============================================================================================ */
+
+#define NVME__TRACE_SLOTS 65536
+
+/* 512 GiB, or with 32 bits 1 GiB: what can be mapped, and what an off_t can say. */
+#define NVME__TRACE_MAX_SLOTS (UINT64_C(1) << (sizeof(size_t) > 4 ? 32 : 23))
+
 static uint64_t nvme__clock_ns(clockid_t clock)
 {
 	struct timespec ts;
@@ -3752,16 +8955,6 @@ static uint64_t nvme__clock_ns(clockid_t clock)
 	clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
-
-#ifdef NVME_NO_TRACE
-#define NVME__TRACING(log) false
-#else
-#define NVME__TRACING(log) ((log)->trace != NULL)
-#endif
-
-NVME__SIZE(struct nvme_trace_header, 120);
-NVME__SIZE(struct nvme_trace_slot, 128);
-NVME__AT(struct nvme_trace_slot, payload, 28);
 
 struct nvme_trace {
 	struct nvme_trace_header *header;
@@ -3908,8 +9101,8 @@ NVMEDEF int nvme_trace_open(const char *file, uint64_t slots, struct nvme_trace 
 {
 	(void)file, (void)slots;
 	*trace = NULL;
-	fprintf(stderr, "nvme.h: this program was compiled without the flight recorder: compile it "
-	                "without NVME_NO_TRACE\n");
+	fprintf(stderr,
+	        "nvme.h: this program was compiled without the flight recorder: compile it without NVME_NO_TRACE\n");
 	return -ENOTSUP;
 }
 
@@ -4008,8 +9201,7 @@ static int nvme__trace_lock(const char *file, int fd)
 		return 0;
 	if (errno == EWOULDBLOCK)
 		return nvme__trace_fail(file, -EBUSY,
-		                        "(another recorder writes to it): give each program its "
-		                        "own, as NVME_TRACE=trace.%%p.nvt does");
+		                        "(another recorder writes to it): give each program its own, as NVME_TRACE=trace.%%p.nvt does");
 	return nvme__trace_fail(file, -errno, "(flock: %s): name a file on a local file system",
 	                        strerror(errno));
 }
@@ -4021,14 +9213,12 @@ static int nvme__trace_claim(const char *file)
 
 	if (fd < 0)
 		return nvme__trace_fail(file, -errno,
-		                        "(open: %s): name a file in a directory that you may "
-		                        "write to",
+		                        "(open: %s): name a file in a directory that you may write to",
 		                        strerror(errno));
 	rc = nvme__trace_lock(file, fd);
 	if (rc == 0 && !nvme__trace_may_replace(fd))
 		rc = nvme__trace_fail(file, -EEXIST,
-		                      "(it is there and is no trace): name another file, or remove "
-		                      "this one if nobody needs it");
+		                      "(it is there and is no trace): name another file, or remove this one if nobody needs it");
 	if (rc == 0)
 		return fd;
 	close(fd);
@@ -4057,9 +9247,7 @@ static int nvme__trace_reserve(int fd, const char *file, size_t size)
 
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < size)
 		return nvme__trace_fail(file, -EFBIG,
-		                        "(its %zu KiB are more than the limit of %zu KiB for a "
-		                        "file): raise that with 'ulimit -f unlimited', or set "
-		                        "NVME_TRACE_SLOTS to fewer slots of 128 bytes",
+		                        "(its %zu KiB are more than the limit of %zu KiB for a file): raise that with 'ulimit -f unlimited', or set NVME_TRACE_SLOTS to fewer slots of 128 bytes",
 		                        (size + 1023) >> 10, (size_t)limit.rlim_cur >> 10);
 	if (fstat(fd, &st) != 0)
 		return nvme__trace_fail(file, -errno, "(fstat: %s): name another file",
@@ -4074,9 +9262,7 @@ static int nvme__trace_reserve(int fd, const char *file, size_t size)
 	if (ftruncate(fd, st.st_size) != 0) /* what was taken is given back */
 		rc = -errno;
 	return nvme__trace_fail(file, rc,
-	                        "(no room for its %zu KiB: %s): make room there, name a file on "
-	                        "another file system, or set NVME_TRACE_SLOTS to fewer slots of "
-	                        "128 bytes",
+	                        "(no room for its %zu KiB: %s): make room there, name a file on another file system, or set NVME_TRACE_SLOTS to fewer slots of 128 bytes",
 	                        (size + 1023) >> 10, strerror(-rc));
 }
 
@@ -4090,9 +9276,7 @@ static int nvme__trace_map(struct nvme_trace *t, const char *file, int fd, uint6
 	base = mmap(NULL, t->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (base == MAP_FAILED)
 		return nvme__trace_fail(file, -errno,
-		                        "(mmap of %zu KiB: %s): set NVME_TRACE_SLOTS to fewer "
-		                        "slots of 128 bytes, or name a file on another file "
-		                        "system",
+		                        "(mmap of %zu KiB: %s): set NVME_TRACE_SLOTS to fewer slots of 128 bytes, or name a file on another file system",
 		                        (t->size + 1023) >> 10, strerror(errno));
 	rc = nvme__trace_reserve(fd, file, t->size);
 	if (rc != 0) {
@@ -4177,8 +9361,8 @@ static int nvme__trace_slots_from_env(uint64_t *slots)
 	    *slots <= NVME__TRACE_MAX_SLOTS)
 		return 0;
 	fprintf(stderr,
-	        "nvme.h: nothing is recorded, because NVME_TRACE_SLOTS=%.32s is no number of "
-	        "slots: use 1 to %" PRIu64 ", or unset it for %d\n",
+	        "nvme.h: nothing is recorded, because NVME_TRACE_SLOTS=%.32s is no number of slots: use 1 to %" PRIu64
+	        ", or unset it for %d\n",
 	        env, NVME__TRACE_MAX_SLOTS, NVME__TRACE_SLOTS);
 	return -EINVAL;
 }
@@ -4232,1197 +9416,99 @@ NVMEDEF void nvme_trace_event(const struct nvme_dev *dev, enum nvme_trace_kind k
 }
 
 /* ============================================================================================
- * >>log
+ * >>records
  *
- * A line looks like SPDK's, so that what is written about those logs holds for these:
- *	[2026-01-31 12:00:00.123456] nvme.h:1234:nvme_ring_sq_doorbell: *DEBUG*: text
- * Lines about a controller begin their text with its address in brackets.
+ * What the path of a command leaves in the record and, with the debug log on, in the log. Called
+ * where Book 1 says so in one line.
  * ============================================================================================ */
 
-/* The arguments are evaluated only when the line will be printed or recorded. */
-#define NVME__LOG(log, lvl, ...)                                                          \
-	do {                                                                              \
-		if (nvme__unlikely((log)->level >= (lvl) || NVME__TRACING(log)))          \
-			nvme__log_write((log), (lvl), "nvme.h", __LINE__, __func__, NULL, \
-			                __VA_ARGS__);                                     \
-	} while (0)
+/* ---- the controller ---- */
 
-#define NVME__DEV_LOG(dev, lvl, ...)                                                               \
-	do {                                                                                       \
-		const struct nvme_log *nvme__l = nvme__log_of(dev);                                \
-		if (nvme__unlikely(nvme__l->level >= (lvl) || NVME__TRACING(nvme__l)))             \
-			nvme__log_write(nvme__l, (lvl), "nvme.h", __LINE__, __func__, (dev)->name, \
-			                __VA_ARGS__);                                              \
-	} while (0)
-
-/* A device table can be used without this driver: then nobody has set dev->log. */
-static const struct nvme_log *nvme__log_of(const struct nvme_dev *dev)
+/* Into the record: which controller, by its two registers. */
+static void nvme__trace_attach(const struct nvme_ctrlr *ctrlr)
 {
-	static const struct nvme_log standard_error = {NVME_LOG_NOTICE, NULL, NULL, false, 0, NULL};
+	struct nvme_trace_attach a;
 
-	return dev->log != NULL ? dev->log : &standard_error;
+	memset(&a, 0, sizeof(a));
+	a.cap = ctrlr->cap;
+	a.vs = ctrlr->vs;
+	a.vendor_id = ctrlr->dev.vendor_id;
+	a.device_id = ctrlr->dev.device_id;
+	snprintf(a.name, sizeof(a.name), "%.23s", ctrlr->dev.name);
+	snprintf(a.access, sizeof(a.access), "%.7s", ctrlr->dev.ops->name);
+	nvme_trace_event(&ctrlr->dev, NVME_TRACE_ATTACH, 0, &a, sizeof(a));
 }
 
-static enum nvme_log_level nvme__log_level_from_env(void)
+static void nvme__trace_detach(const struct nvme_ctrlr *ctrlr)
 {
-	static const char *const names[] = {"error", "warning", "notice", "info", "debug"};
-	const char *env = getenv("NVME_LOG");
-	int i;
-
-	if (env == NULL || *env == '\0')
-		return NVME_LOG_NOTICE;
-	for (i = 0; i < 5; i++) {
-		if (strcmp(env, names[i]) == 0)
-			return (enum nvme_log_level)(i + 1);
-	}
-	fprintf(stderr,
-	        "nvme.h: NVME_LOG=%.32s is not a log level: use error, warning, notice, info or "
-	        "debug\n",
-	        env);
-	return NVME_LOG_NOTICE;
+	nvme_trace_event(&ctrlr->dev, NVME_TRACE_DETACH, 0, "", 0);
 }
 
-/* The whole line, from what is known of it. The decoder of recorded lines calls this as well. */
-static int nvme__format_log_line(char *buf, size_t size, uint64_t time_ns,
-                                 const struct nvme__log_place *place, enum nvme_log_level level,
-                                 const char *text)
+static const char *nvme__ctrlr_state_name(enum nvme_ctrlr_state state)
 {
-	static const char *const names[] = {"", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"};
-	time_t seconds = (time_t)(time_ns / 1000000000u);
-	struct tm tm;
-	char date[64];
+	static const char *const names[] = {
+		"delay init",
+		"read vs",
+		"read cap",
+		"check en",
+		"disable and wait for CSTS.RDY = 1",
+		"set CC.EN = 0",
+		"disable and wait for CSTS.RDY = 0",
+		"controller is disabled",
+		"connect adminq",
+		"enable controller by writing CC.EN = 1",
+		"wait for CSTS.RDY = 1",
+		"reset admin queue",
+		"identify controller",
+		"wait for identify controller",
+		"set number of queues",
+		"wait for set number of queues",
+		"identify active ns",
+		"wait for identify active ns",
+		"identify ns",
+		"wait for identify ns",
+		"identify namespace id descriptors",
+		"wait for identify namespace id descriptors",
+		"ready",
+		"error",
+	};
 
-	localtime_r(&seconds, &tm);
-	strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-	return snprintf(buf, size, "[%s.%06" PRIu64 "] %.32s:%4d:%.63s: *%s*: %s", date,
-	                time_ns / 1000 % 1000000, place->file, place->line, place->func,
-	                names[level], text);
+	return names[state];
 }
 
-static void nvme__log_print(const struct nvme_log *log, uint64_t time_ns,
-                            const struct nvme__log_place *place, enum nvme_log_level level,
-                            const char *text)
+static void nvme__log_state(struct nvme_ctrlr *ctrlr, uint64_t timeout_ms, int line,
+                            const char *func)
 {
-	char whole[NVME__LOG_LINE_MAX];
+	const char *name = nvme__ctrlr_state_name(ctrlr->state);
 
-	nvme__format_log_line(whole, sizeof(whole), time_ns, place, level, text);
-	if (log->fn != NULL)
-		log->fn(log->arg, level, whole);
+	if (timeout_ms == NVME__NO_TIMEOUT)
+		NVME__SAY(&ctrlr->dev, NVME_LOG_DEBUG, "setting state to %s (no timeout)", name);
 	else
-		NVME_LOG(level, whole);
+		NVME__SAY(&ctrlr->dev, NVME_LOG_DEBUG,
+		          "setting state to %s (timeout %" PRIu64 " ms)", name, timeout_ms);
 }
 
-static void __attribute__((format(printf, 7, 0)))
-nvme__log_vwrite(const struct nvme_log *log, enum nvme_log_level level, const char *file, int line,
-                 const char *func, const char *ctx, const char *fmt, va_list ap)
+/* Register accesses as events; doorbells have their own. What reads as before is no news. */
+NVME__COLD void nvme__trace_reg(const struct nvme_dev *dev, bool write, uint32_t offset,
+                                uint32_t val)
 {
-	const struct nvme__log_place place = {file, line, func};
-	uint64_t now = nvme__log_now(log);
-	char text[NVME__LOG_LINE_MAX - 192]; /* so that the prefix fits before it */
-	size_t n = 0;
+	const uint16_t kind = write ? NVME_TRACE_REG_WRITE : NVME_TRACE_REG_READ;
+	static __thread const struct nvme_dev *last_dev;
+	static __thread uint32_t last_offset, last_val;
+	struct nvme_trace_reg reg;
 
-	if (ctx != NULL)
-		n = (size_t)snprintf(text, sizeof(text), "[%.32s] ", ctx);
-	vsnprintf(text + n, sizeof(text) - n, fmt, ap);
-	if (NVME__TRACING(log))
-		nvme__trace_log(log, now, &place, level, text);
-	if (log->level >= level)
-		nvme__log_print(log, now, &place, level, text);
-}
-
-static void __attribute__((format(printf, 7, 8)))
-nvme__log_write(const struct nvme_log *log, enum nvme_log_level level, const char *file, int line,
-                const char *func, const char *ctx, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	nvme__log_vwrite(log, level, file, line, func, ctx, fmt, ap);
-	va_end(ap);
-}
-
-/* ============================================================================================
- * >>pci
- *
- * An NVMe controller is a PCI function whose class code reads 01h (mass storage), 08h (non-volatile
- * memory), 02h (NVM Express) [PCIe 1.1 §3.8.1: PCI header]. libpci walks the bus; which kernel
- * driver holds a function and which IOMMU group it is in are links in sysfs.
- * ============================================================================================ */
-#define NVME__PCI_CLASS 0x010802u
-
-#ifndef NVME_NO_VFIO
-
-/* libpci reports a fatal error by a call that must not return. */
-static __thread jmp_buf nvme__pci_failed;
-
-static void nvme__pci_error(char *msg, ...) __attribute__((noreturn));
-static void nvme__pci_error(char *msg, ...)
-{
-	(void)msg;
-	longjmp(nvme__pci_failed, 1);
-}
-
-static void nvme__pci_quiet(char *msg, ...)
-{
-	(void)msg;
-}
-
-/* The last part of where a symbolic link of a PCI function points, "" when there is none. */
-static void nvme__pci_link(const char *addr, const char *link, char *out, size_t size)
-{
-	char path[128], target[512];
-	const char *base;
-	ssize_t n;
-
-	out[0] = '\0';
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%.23s/%.32s", addr, link);
-	n = readlink(path, target, sizeof(target) - 1);
-	if (n <= 0)
+	if (!NVME__TRACING(dev->log) || offset >= NVME_REG_DOORBELLS)
 		return;
-	target[n] = '\0';
-	base = strrchr(target, '/');
-	snprintf(out, size, "%.*s", (int)size - 1, base != NULL ? base + 1 : target);
-}
-
-/* The address alone: libpci knows it from the scan. */
-static void nvme__pci_begin(struct nvme_pci_info *info, const struct pci_dev *dev)
-{
-	memset(info, 0, sizeof(*info));
-	snprintf(info->addr, sizeof(info->addr), "%04x:%02x:%02x.%x", (unsigned int)dev->domain,
-	         (unsigned int)dev->bus, (unsigned int)dev->dev, (unsigned int)dev->func);
-}
-
-/* The rest is read from the function, which wakes it where it sleeps without power. */
-static void nvme__pci_fill(struct nvme_pci_info *info, struct pci_dev *dev)
-{
-	char group[32];
-
-	pci_fill_info(dev, PCI_FILL_IDENT | PCI_FILL_CLASS | PCI_FILL_NUMA_NODE);
-	info->vendor_id = dev->vendor_id;
-	info->device_id = dev->device_id;
-	info->subsystem_vendor_id = pci_read_word(dev, PCI_SUBSYSTEM_VENDOR_ID);
-	info->subsystem_device_id = pci_read_word(dev, PCI_SUBSYSTEM_ID);
-	info->revision_id = pci_read_byte(dev, PCI_REVISION_ID);
-	info->class_code =
-		((uint32_t)dev->device_class << 8) | (uint32_t)pci_read_byte(dev, PCI_CLASS_PROG);
-	info->numa_node = dev->numa_node;
-	nvme__pci_link(info->addr, "driver", info->driver, sizeof(info->driver));
-	nvme__pci_link(info->addr, "iommu_group", group, sizeof(group));
-	info->iommu_group = group[0] != '\0' ? atoi(group) : -1;
-}
-
-/* Every NVMe function on the bus; with addr, only the one there, of any class. */
-static int nvme__pci_scan(const char *addr, struct nvme_pci_info *list, int max)
-{
-	struct pci_access *volatile access = pci_alloc();
-	struct nvme_pci_info info;
-	struct pci_dev *dev;
-	volatile int found = 0; /* volatile, as access, because of setjmp() */
-
-	access->error = nvme__pci_error;
-	access->warning = nvme__pci_quiet;
-	if (setjmp(nvme__pci_failed) != 0) /* no PCI bus here, or no way to look at it */
-		return errno == EMFILE ? -EMFILE : -ENODEV; /* libpci is half-way */
-	pci_init(access);
-	pci_scan_bus(access);
-	for (dev = access->devices; dev != NULL; dev = dev->next) {
-		nvme__pci_begin(&info, dev);
-		if (addr != NULL && strcmp(info.addr, addr) != 0)
-			continue;
-		nvme__pci_fill(&info, dev);
-		if (addr == NULL && info.class_code != NVME__PCI_CLASS)
-			continue;
-		if (found < max)
-			list[found] = info;
-		found = found + 1;
-	}
-	pci_cleanup(access);
-	return found;
-}
-
-NVMEDEF int nvme_pci_enumerate(struct nvme_pci_info *list, int max)
-{
-	if (max < 0 || (list == NULL && max > 0))
-		return -EINVAL;
-	return nvme__pci_scan(NULL, list, max);
-}
-
-/* Up to max hexadecimal digits that are followed by end, which is passed over too. */
-static bool nvme__pci_parse_hex(const char **text, int max, char end, unsigned int *value)
-{
-	const char *at = *text;
-	char *stop;
-
-	if (!isxdigit((unsigned char)*at) || (at[0] == '0' && (at[1] | 0x20) == 'x'))
-		return false; /* strtoul() would take blanks, signs and 0x */
-	*value = (unsigned int)strtoul(at, &stop, 16);
-	*text = stop + 1;
-	return stop - at <= max && *stop == end;
-}
-
-/* "01:00.0" or "0000:01:00.0" to the full form that sysfs uses. */
-static int nvme__pci_parse_addr(const char *text, char *addr, size_t size)
-{
-	unsigned int domain = 0, bus, dev, func;
-	const char *colon = strchr(text, ':');
-
-	if (colon != NULL && strchr(colon + 1, ':') != NULL &&
-	    !nvme__pci_parse_hex(&text, 8, ':', &domain))
-		return -EINVAL;
-	if (!nvme__pci_parse_hex(&text, 2, ':', &bus) ||
-	    !nvme__pci_parse_hex(&text, 2, '.', &dev) ||
-	    !nvme__pci_parse_hex(&text, 1, '\0', &func) || dev > 0x1f || func > 7)
-		return -EINVAL;
-	snprintf(addr, size, "%04x:%02x:%02x.%x", domain, bus, dev, func);
-	return 0;
-}
-
-#endif /* NVME_NO_VFIO */
-
-/* ============================================================================================
- * >>vfio
- *
- * VFIO is how Linux lets a process own a PCI function. Three files are involved:
- *	container  /dev/vfio/vfio   an IOMMU address space: what is mapped here, the device can reach
- *	group      /dev/vfio/<n>    the functions that the IOMMU cannot tell apart; all or none
- *	device     from the group   config space, BARs and interrupts of one function
- * They are opened in this order and closed in the reverse. The IOMMU is what makes this safe: the
- * controller can read and write the memory that was mapped for it, and nothing else.
- * ============================================================================================ */
-
-#ifdef NVME_NO_VFIO
-
-static int nvme__vfio_open(struct nvme_dev *dev, const char *addr)
-{
-	(void)addr;
-	NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-	              "this program was compiled without VFIO: compile it without NVME_NO_VFIO, or "
-	              "give it a device table in dev_ops of the options");
-	return -ENOTSUP;
-}
-
-static const struct nvme_dev_ops nvme__vfio_ops = {
-	"none", nvme__vfio_open, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-};
-
-#else
-
-struct nvme__vfio {
-	int container, group, device; /* file descriptors, -1: not open */
-	int group_id;
-	bool iommu_set;
-	struct vfio_region_info bar0, config;
-	void *bar0_map;
-	size_t bar0_map_len;
-};
-
-static struct nvme__vfio *nvme__vfio_of(const struct nvme_dev *dev)
-{
-	return (struct nvme__vfio *)dev->priv;
-}
-
-static int nvme__vfio_explain_no_group(struct nvme_dev *dev)
-{
-	NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-	              "the device is in no IOMMU group: switch on VT-d or AMD-Vi in the firmware "
-	              "and boot Linux with intel_iommu=on (Intel; AMD needs no option)");
-	return -ENODEV;
-}
-
-/* Raising the soft limit takes no privilege, unless the hard limit is in the way. */
-static int nvme__vfio_explain_files(struct nvme_dev *dev)
-{
-	struct rlimit limit;
-	unsigned long now, enough;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-		limit.rlim_cur = limit.rlim_max = 0;
-	now = (unsigned long)limit.rlim_cur;
-	enough = now + 64; /* attaching takes a handful */
-	NVME__DEV_LOG(
-		dev, NVME_LOG_ERROR,
-		"all %lu files that this process may have open are in use: close some of them, or "
-		"run '%s%lu%s' in the shell that starts the program",
-		now, enough > limit.rlim_max ? "sudo prlimit --nofile=" : "ulimit -S -n ", enough,
-		enough > limit.rlim_max ? " --pid $$" : "");
-	return -EMFILE;
-}
-
-/* Refuses, with the step that helps, a device that vfio-pci does not hold. */
-static int nvme__vfio_check_driver(struct nvme_dev *dev, const struct nvme_pci_info *info)
-{
-	if (strcmp(info->driver, "vfio-pci") == 0)
-		return 0;
-	if (info->iommu_group < 0) {
-		return nvme__vfio_explain_no_group(dev);
-	}
-	if (info->driver[0] == '\0') {
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"no driver is bound to the device: run 'tools/nvme-bind bind %s' as root",
-			dev->name);
-		return -ENODEV;
-	}
-	NVME__DEV_LOG(
-		dev, NVME_LOG_ERROR,
-		"the device is still bound to the kernel's %s driver: unmount what is on it, then "
-		"run 'tools/nvme-bind bind %s' as root",
-		info->driver, dev->name);
-	return -EBUSY;
-}
-
-/* Is there a device at this address, is it an NVMe controller, and may we have it? */
-static int nvme__vfio_find_device(struct nvme_dev *dev, const char *addr)
-{
-	struct nvme_pci_info info;
-	int found;
-
-	if (nvme__pci_parse_addr(addr, dev->name, sizeof(dev->name)) != 0) {
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"'%.64s' is not a PCI address: write it like 0000:01:00.0 (list the NVMe "
-			"controllers with 'tools/nvme-bind status')",
-			addr);
-		return -EINVAL;
-	}
-	found = nvme__pci_scan(dev->name, &info, 1);
-	if (found == -EMFILE)
-		return nvme__vfio_explain_files(dev);
-	if (found != 1) {
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"there is no PCI device at this address: list the NVMe controllers with "
-			"'tools/nvme-bind status'");
-		return -ENODEV;
-	}
-	dev->vendor_id = info.vendor_id;
-	dev->device_id = info.device_id;
-	dev->subsystem_vendor_id = info.subsystem_vendor_id;
-	dev->subsystem_device_id = info.subsystem_device_id;
-	dev->revision_id = info.revision_id;
-	dev->class_code = info.class_code;
-	if (info.class_code != NVME__PCI_CLASS) {
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"the device is not an NVMe controller (its class is %06" PRIx32
-			"h, not 010802h): list the NVMe controllers with 'tools/nvme-bind status'",
-			info.class_code);
-		return -ENOTSUP;
-	}
-	nvme__vfio_of(dev)->group_id = info.iommu_group;
-	return nvme__vfio_check_driver(dev, &info);
-}
-
-static int nvme__vfio_open_container(struct nvme_dev *dev)
-{
-	struct nvme__vfio *v = nvme__vfio_of(dev);
-
-	if (v->group_id < 0) {
-		return nvme__vfio_explain_no_group(dev);
-	}
-	v->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-	if (v->container < 0) {
-		int rc = -errno;
-
-		if (rc == -EMFILE)
-			return nvme__vfio_explain_files(dev);
-		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-		              "cannot open /dev/vfio/vfio (%s): run '%s' as root", strerror(-rc),
-		              rc == -EACCES ? "chmod 0666 /dev/vfio/vfio"
-		                            : "modprobe vfio vfio_pci");
-		return rc;
-	}
-	if (ioctl(v->container, VFIO_GET_API_VERSION) != VFIO_API_VERSION) {
-		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-		              "the kernel speaks another version of the VFIO interface: use a "
-		              "kernel that "
-		              "offers version %d",
-		              VFIO_API_VERSION);
-		return -ENOTSUP;
-	}
-	if (ioctl(v->container, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) <= 0) {
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"VFIO has no type1 IOMMU backend: run 'modprobe vfio_iommu_type1' as root");
-		return -ENOTSUP;
-	}
-	return 0;
-}
-
-/* The process that has path open, "" when /proc does not tell. */
-static void nvme__find_opener(const char *path, char *out, size_t size)
-{
-	char dir[64], fd[384], target[128], comm[64];
-	struct dirent *p, *f;
-	DIR *proc, *fds;
-	FILE *file;
-	ssize_t n;
-
-	out[0] = '\0';
-	proc = opendir("/proc");
-	while (proc != NULL && out[0] == '\0' && (p = readdir(proc)) != NULL) {
-		if (!isdigit((unsigned char)p->d_name[0]))
-			continue;
-		snprintf(dir, sizeof(dir), "/proc/%.16s/fd", p->d_name);
-		fds = opendir(dir);
-		while (fds != NULL && out[0] == '\0' && (f = readdir(fds)) != NULL) {
-			snprintf(fd, sizeof(fd), "%s/%s", dir, f->d_name);
-			n = readlink(fd, target, sizeof(target) - 1);
-			if (n <= 0 || (size_t)n != strlen(path) ||
-			    memcmp(target, path, (size_t)n) != 0)
-				continue;
-			comm[0] = '\0';
-			snprintf(fd, sizeof(fd), "/proc/%.16s/comm", p->d_name);
-			file = fopen(fd, "r");
-			if (file != NULL) {
-				if (fscanf(file, "%63[^\n]", comm) != 1)
-					comm[0] = '\0';
-				fclose(file);
-			}
-			snprintf(out, size, "process %.16s (%s)", p->d_name, comm);
-		}
-		if (fds != NULL)
-			closedir(fds);
-	}
-	if (proc != NULL)
-		closedir(proc);
-}
-
-static int nvme__vfio_explain_group(struct nvme_dev *dev, const char *path, int rc)
-{
-	char opener[128];
-
-	switch (rc) {
-	case -EACCES:
-	case -EPERM:
-		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-		              "no permission to open %s: run as root, or run 'chown %u %s' as root",
-		              path, (unsigned int)getuid(), path);
-		break;
-	case -EBUSY:
-		nvme__find_opener(path, opener, sizeof(opener));
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"IOMMU group %d is in use by %s: end that program first ('fuser -v %s' as "
-			"root names it)",
-			nvme__vfio_of(dev)->group_id,
-			opener[0] != '\0' ? opener : "another process", path);
-		break;
-	case -EMFILE:
-		return nvme__vfio_explain_files(dev);
-	default:
-		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-		              "cannot open %s (%s): run 'tools/nvme-bind reset %s' and then "
-		              "'tools/nvme-bind bind %s' as root",
-		              path, strerror(-rc), dev->name, dev->name);
-		break;
-	}
-	return rc;
-}
-
-/* Names the devices that keep a group from being ours: all but those of VFIO, bridges and idle ones. */
-static void nvme__vfio_list_group(int group_id, char *out, size_t size)
-{
-	char path[64], driver[32];
-	struct dirent *d;
-	size_t n = 0;
-	DIR *dir;
-
-	out[0] = '\0';
-	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", group_id);
-	dir = opendir(path);
-	while (dir != NULL && (d = readdir(dir)) != NULL) {
-		if (d->d_name[0] == '.')
-			continue;
-		nvme__pci_link(d->d_name, "driver", driver, sizeof(driver));
-		if (driver[0] == '\0' || strcmp(driver, "vfio-pci") == 0 ||
-		    strcmp(driver, "pci-stub") == 0 || strcmp(driver, "pcieport") == 0)
-			continue;
-		if (n < size)
-			n += (size_t)snprintf(out + n, size - n, "%s%.20s (%s)", n > 0 ? ", " : "",
-			                      d->d_name, driver);
-	}
-	if (dir != NULL)
-		closedir(dir);
-}
-
-static int nvme__vfio_open_group(struct nvme_dev *dev)
-{
-	struct nvme__vfio *v = nvme__vfio_of(dev);
-	struct vfio_group_status status;
-	char path[64], others[256];
-
-	snprintf(path, sizeof(path), "/dev/vfio/%d", v->group_id);
-	v->group = open(path, O_RDWR | O_CLOEXEC);
-	if (v->group < 0)
-		return nvme__vfio_explain_group(dev, path, -errno);
-
-	memset(&status, 0, sizeof(status));
-	status.argsz = sizeof(status);
-	if (ioctl(v->group, VFIO_GROUP_GET_STATUS, &status) != 0)
-		return nvme__vfio_explain_group(dev, path, -errno);
-	if ((status.flags & VFIO_GROUP_FLAGS_VIABLE) == 0) {
-		nvme__vfio_list_group(v->group_id, others, sizeof(others));
-		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-		              "IOMMU group %d is not viable because of %s: bind every device of "
-		              "the group "
-		              "to vfio-pci ('tools/nvme-bind bind ADDRESS' for NVMe), or move the "
-		              "disk to "
-		              "another slot",
-		              v->group_id, others[0] != '\0' ? others : "another device's driver");
-		return -EBUSY;
-	}
-	if (ioctl(v->group, VFIO_GROUP_SET_CONTAINER, &v->container) != 0)
-		return nvme__vfio_explain_group(dev, path, -errno);
-	return 0;
-}
-
-/* type1v2 is the plain kind: whole ranges are mapped and unmapped, all memory is pinned. */
-static int nvme__vfio_set_iommu(struct nvme_dev *dev)
-{
-	struct nvme__vfio *v = nvme__vfio_of(dev);
-	int rc;
-
-	if (ioctl(v->container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) == 0) {
-		v->iommu_set = true;
-		return 0;
-	}
-	rc = -errno;
-	if (rc == -EPERM)
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"the IOMMU cannot remap interrupts: switch on interrupt remapping (x2APIC) "
-			"in the firmware, or accept the risk with 'echo 1 > "
-			"/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts'");
-	else
-		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-		              "the type1 IOMMU backend does not take the group (%s): run 'modprobe "
-		              "vfio_iommu_type1' as root",
-		              strerror(-rc));
-	return rc;
-}
-
-/* Without the kernel's list: 39 bits, the least an IOMMU has, around x86's interrupt window. */
-static void nvme__vfio_default_ranges(struct nvme_dev *dev)
-{
-	dev->iova[0].start = 0;
-	dev->iova[0].last = 0xfedfffff;
-	dev->iova[1].start = 0xfef00000;
-	dev->iova[1].last = 0x7fffffffff;
-	dev->num_iova = 2;
-}
-
-static void nvme__vfio_parse_ranges(struct nvme_dev *dev, const uint8_t *info, uint32_t size,
-                                    uint32_t cap_offset)
-{
-	struct vfio_iommu_type1_info_cap_iova_range cap;
-	struct vfio_info_cap_header header;
-	uint32_t i, at;
-
-	for (at = cap_offset; at != 0 && at <= size - sizeof(header); at = header.next) {
-		memcpy(&header, info + at, sizeof(header));
-		if (header.id != VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE || at > size - sizeof(cap))
-			continue;
-		memcpy(&cap, info + at, sizeof(cap));
-		at += (uint32_t)sizeof(cap);
-		for (i = 0; i < cap.nr_iovas && dev->num_iova < NVME_MAX_IOVA_RANGES; i++) {
-			if (at + sizeof(struct vfio_iova_range) > size)
-				return;
-			memcpy(&dev->iova[dev->num_iova++], info + at,
-			       sizeof(struct vfio_iova_range));
-			at += (uint32_t)sizeof(struct vfio_iova_range);
-		}
+	if (!write && dev == last_dev && offset == last_offset && val == last_val)
 		return;
-	}
+	last_dev = dev;
+	last_offset = offset;
+	last_val = val;
+	reg.offset = offset;
+	reg.size = 4;
+	reg.value = val;
+	nvme__trace_put(dev->log, nvme__log_now(dev->log), kind, __LINE__, 0, &reg, sizeof(reg));
 }
-
-/* Which addresses the device may be given: an IOMMU has a width, and windows that it keeps. */
-static int nvme__vfio_get_iova_ranges(struct nvme_dev *dev)
-{
-	struct vfio_iommu_type1_info head;
-	uint8_t *info;
-	uint32_t size;
-
-	memset(&head, 0, sizeof(head));
-	head.argsz = sizeof(head);
-	dev->page_size = NVME__HOST_PAGE_SIZE;
-	if (ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_GET_INFO, &head) != 0)
-		return -errno;
-	size = head.argsz; /* how much the kernel has to say */
-	info = (uint8_t *)NVME_CALLOC(1, size);
-	if (info == NULL)
-		return -ENOMEM;
-	memcpy(info, &size, sizeof(size));
-	if (ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_GET_INFO, info) == 0) {
-		memcpy(&head, info, size < sizeof(head) ? size : sizeof(head));
-		if ((head.flags & VFIO_IOMMU_INFO_PGSIZES) != 0 && head.iova_pgsizes != 0) {
-			size_t smallest = (size_t)(head.iova_pgsizes & (~head.iova_pgsizes + 1));
-
-			if (smallest > dev->page_size)
-				dev->page_size = smallest;
-		}
-		if ((head.flags & VFIO_IOMMU_INFO_CAPS) != 0)
-			nvme__vfio_parse_ranges(dev, info, size, head.cap_offset);
-	}
-	NVME_FREE(info);
-	if (dev->num_iova == 0)
-		nvme__vfio_default_ranges(dev);
-	return 0;
-}
-
-static int nvme__vfio_open_device(struct nvme_dev *dev)
-{
-	struct nvme__vfio *v = nvme__vfio_of(dev);
-	int rc;
-
-	v->device = ioctl(v->group, VFIO_GROUP_GET_DEVICE_FD, dev->name);
-	if (v->device >= 0)
-		return 0;
-	rc = -errno;
-	if (rc == -EMFILE)
-		return nvme__vfio_explain_files(dev);
-	NVME__DEV_LOG(
-		dev, NVME_LOG_ERROR,
-		"VFIO does not hand out the device (%s): run 'tools/nvme-bind reset %s' and then "
-		"'tools/nvme-bind bind %s' as root",
-		strerror(-rc), dev->name, dev->name);
-	return rc;
-}
-
-static int nvme__vfio_get_region(struct nvme_dev *dev, uint32_t index,
-                                 struct vfio_region_info *region)
-{
-	memset(region, 0, sizeof(*region));
-	region->argsz = sizeof(*region);
-	region->index = index;
-	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_GET_REGION_INFO, region) == 0)
-		return 0;
-	NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-	              "VFIO does not describe region %" PRIu32
-	              " of the device (%s): update the kernel",
-	              index, strerror(errno));
-	return -EIO;
-}
-
-/*
- * How many bytes from the start of BAR0 may be mapped. A kernel that guards the MSI-X table lists
- * the parts that may; the registers are in the first of them.
- */
-static size_t nvme__vfio_mappable(struct nvme_dev *dev, const struct vfio_region_info *bar0)
-{
-	struct vfio_region_info_cap_sparse_mmap sparse;
-	struct vfio_region_sparse_mmap_area area;
-	struct vfio_info_cap_header header;
-	size_t len = (size_t)bar0->size;
-	uint32_t at, next;
-	uint8_t *info;
-
-	if ((bar0->flags & VFIO_REGION_INFO_FLAG_MMAP) == 0)
-		return 0;
-	if ((bar0->flags & VFIO_REGION_INFO_FLAG_CAPS) == 0 || bar0->argsz <= sizeof(*bar0))
-		return len;
-	info = (uint8_t *)NVME_CALLOC(1, bar0->argsz);
-	if (info == NULL)
-		return 0;
-	memcpy(info, bar0, sizeof(*bar0));
-	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_GET_REGION_INFO, info) == 0) {
-		for (at = bar0->cap_offset; at != 0 && at <= bar0->argsz - sizeof(header);
-		     at = next) {
-			memcpy(&header, info + at, sizeof(header));
-			next = header.next;
-			if (header.id != VFIO_REGION_INFO_CAP_SPARSE_MMAP ||
-			    at + sizeof(sparse) + sizeof(area) > bar0->argsz)
-				continue;
-			memcpy(&sparse, info + at, sizeof(sparse));
-			memcpy(&area, info + at + sizeof(sparse), sizeof(area));
-			len = sparse.nr_areas > 0 && area.offset == 0 ? (size_t)area.size : 0;
-		}
-	}
-	NVME_FREE(info);
-	return len < bar0->size ? len : (size_t)bar0->size;
-}
-
-/*
- * The same in whole pages. A BAR that is smaller than a page and stands alone on it can be mapped
- * too: VFIO sets the flag then, and hands out the whole page. A part of a BAR is rounded down.
- */
-static size_t nvme__vfio_map_len(struct nvme_dev *dev, const struct vfio_region_info *bar0)
-{
-	size_t len = nvme__vfio_mappable(dev, bar0), mask = NVME__HOST_PAGE_SIZE - 1;
-
-	return (len == bar0->size ? len + mask : len) & ~mask;
-}
-
-/* BAR0 (with BAR1 its upper half) holds the registers and, from 1000h on, the doorbells. */
-static int nvme__vfio_map_bar0(struct nvme_dev *dev)
-{
-	struct nvme__vfio *v = nvme__vfio_of(dev);
-	int rc;
-
-	rc = nvme__vfio_get_region(dev, VFIO_PCI_BAR0_REGION_INDEX, &v->bar0);
-	if (rc != 0)
-		return rc;
-	if (v->bar0.size < NVME_REG_DOORBELLS + 8 || v->bar0.size > (1u << 30)) {
-		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-		              "BAR0 is %" PRIu64
-		              " bytes, which cannot hold NVMe registers: rescan the device "
-		              "with 'echo 1 > /sys/bus/pci/devices/%s/remove; echo 1 > "
-		              "/sys/bus/pci/rescan'",
-		              (uint64_t)v->bar0.size, dev->name);
-		return -ENODEV;
-	}
-	dev->bar0_size = (size_t)v->bar0.size;
-	v->bar0_map_len = nvme__vfio_map_len(dev, &v->bar0);
-	if (v->bar0_map_len == 0) {
-		NVME__DEV_LOG(
-			dev, NVME_LOG_WARNING,
-			"BAR0 of %zu bytes cannot be mapped with pages of %zu bytes%s: every "
-			"doorbell is a system call; use a kernel with smaller pages for speed",
-			dev->bar0_size, NVME__HOST_PAGE_SIZE,
-			dev->bar0_size < NVME__HOST_PAGE_SIZE
-				? ", since something else may be on its page"
-				: ", says VFIO");
-		return 0; /* every access goes through pread() and pwrite() */
-	}
-	v->bar0_map = mmap(NULL, v->bar0_map_len, PROT_READ | PROT_WRITE, MAP_SHARED, v->device,
-	                   (off_t)v->bar0.offset);
-	if (v->bar0_map == MAP_FAILED) {
-		v->bar0_map = NULL;
-		NVME__DEV_LOG(
-			dev, NVME_LOG_WARNING,
-			"cannot map BAR0 (%s): registers go through pread() and pwrite(), slowly",
-			strerror(errno));
-		return 0;
-	}
-	dev->bar0 = (volatile uint8_t *)v->bar0_map;
-	dev->bar0_mapped = v->bar0_map_len < dev->bar0_size ? v->bar0_map_len : dev->bar0_size;
-	return 0;
-}
-
-/* A function may start DMA only while Bus Master Enable is set in its PCI command register. */
-static int nvme__vfio_enable_bus_master(struct nvme_dev *dev)
-{
-	struct nvme__vfio *v = nvme__vfio_of(dev);
-	uint16_t command;
-	off_t at;
-	int rc;
-
-	rc = nvme__vfio_get_region(dev, VFIO_PCI_CONFIG_REGION_INDEX, &v->config);
-	if (rc != 0)
-		return rc;
-	at = (off_t)v->config.offset + PCI_COMMAND;
-	if (pread(v->device, &command, sizeof(command), at) == sizeof(command)) {
-		command = (uint16_t)(command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER |
-		                     PCI_COMMAND_DISABLE_INTx);
-		if (pwrite(v->device, &command, sizeof(command), at) == sizeof(command))
-			return 0;
-	}
-	NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-	              "the device's PCI configuration space does not answer (%s): check that it is "
-	              "still there with 'lspci -s %s'",
-	              strerror(errno), dev->name);
-	return -ENODEV;
-}
-
-static void nvme__vfio_close(struct nvme_dev *dev)
-{
-	struct nvme__vfio *v = nvme__vfio_of(dev);
-
-	if (v == NULL)
-		return;
-	if (v->bar0_map != NULL)
-		munmap(v->bar0_map, v->bar0_map_len);
-	if (v->device >= 0)
-		close(v->device); /* the kernel switches bus mastering off and resets the function */
-	if (v->iommu_set)
-		ioctl(v->group, VFIO_GROUP_UNSET_CONTAINER);
-	if (v->group >= 0)
-		close(v->group);
-	if (v->container >= 0)
-		close(v->container);
-	NVME_FREE(v);
-	dev->priv = NULL;
-	dev->bar0 = NULL;
-	dev->bar0_mapped = 0;
-}
-
-static int nvme__vfio_open(struct nvme_dev *dev, const char *addr)
-{
-	struct nvme__vfio *v = (struct nvme__vfio *)NVME_CALLOC(1, sizeof(*v));
-	int rc;
-
-	if (v == NULL)
-		return -ENOMEM;
-	v->container = v->group = v->device = -1;
-	dev->priv = v;
-	if ((rc = nvme__vfio_find_device(dev, addr)) !=
-	            0 ||                                  /* exists, is NVMe, is held by vfio-pci */
-	    (rc = nvme__vfio_open_container(dev)) != 0 || /* an empty address space */
-	    (rc = nvme__vfio_open_group(dev)) != 0 ||     /* all its devices are free: it joins */
-	    (rc = nvme__vfio_set_iommu(dev)) != 0 ||      /* the IOMMU now translates for it */
-	    (rc = nvme__vfio_get_iova_ranges(dev)) != 0 || /* with these addresses */
-	    (rc = nvme__vfio_open_device(dev)) != 0 ||     /* the function itself */
-	    (rc = nvme__vfio_map_bar0(dev)) != 0 ||        /* its registers */
-	    (rc = nvme__vfio_enable_bus_master(dev)) != 0) /* and it may start DMA */
-		nvme__vfio_close(dev);
-	return rc;
-}
-
-/* KiB of this process that count against its limit of locked memory. */
-static unsigned long nvme__locked_kib(void)
-{
-	unsigned long kib = 0;
-	char line[128];
-	FILE *file;
-
-	file = fopen("/proc/self/status", "r");
-	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-		if (sscanf(line, "VmLck: %lu", &kib) == 1)
-			break;
-	}
-	if (file != NULL)
-		fclose(file);
-	return kib;
-}
-
-/*
- * False if the limit is not what keeps len bytes from being mapped. The limit that is asked for
- * holds all that nvme_dma_alloc() can come to need, so that nobody has to raise it step by step.
- */
-static bool nvme__vfio_explain_memlock(struct nvme_dev *dev, size_t len)
-{
-	unsigned long locked_kib = nvme__locked_kib(), enough_kib;
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
-	    ((uint64_t)locked_kib << 10) + len <= limit.rlim_cur)
-		return false;
-	enough_kib = locked_kib + (unsigned long)((len + dev->dma_window) >> 10);
-	NVME__DEV_LOG(
-		dev, NVME_LOG_ERROR,
-		"cannot lock %zu KiB of memory for DMA, for the limit is %lu KiB and %lu KiB are "
-		"locked already: run 'sudo prlimit --memlock=%" PRIu64
-		" --pid $$' in the shell that "
-		"starts the program, which is enough for the whole dma_window, or put the line "
-		"'* - memlock %lu' into /etc/security/limits.conf and log in again",
-		len >> 10, (unsigned long)(limit.rlim_cur >> 10), locked_kib,
-		(uint64_t)enough_kib << 10, enough_kib);
-	return true;
-}
-
-static int nvme__vfio_dma_map(struct nvme_dev *dev, void *vaddr, size_t len, uint64_t iova)
-{
-	struct vfio_iommu_type1_dma_map map;
-	int rc;
-
-	memset(&map, 0, sizeof(map));
-	map.argsz = sizeof(map);
-	map.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
-	map.vaddr = (uint64_t)(uintptr_t)vaddr;
-	map.iova = iova;
-	map.size = len;
-	if (ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_MAP_DMA, &map) == 0)
-		return 0;
-	rc = -errno;
-	if (rc != -ENOMEM || !nvme__vfio_explain_memlock(dev, len))
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"cannot map %zu bytes at %p for DMA (%s): only ordinary memory of this "
-			"process, in whole pages and mapped once, can be used",
-			len, vaddr, strerror(-rc));
-	return rc;
-}
-
-static int nvme__vfio_dma_unmap(struct nvme_dev *dev, uint64_t iova, size_t len)
-{
-	struct vfio_iommu_type1_dma_unmap unmap;
-
-	memset(&unmap, 0, sizeof(unmap));
-	unmap.argsz = sizeof(unmap);
-	unmap.iova = iova;
-	unmap.size = len;
-	return ioctl(nvme__vfio_of(dev)->container, VFIO_IOMMU_UNMAP_DMA, &unmap) == 0 ? 0 : -errno;
-}
-
-/* Registers that could not be mapped. A device that does not answer reads as all ones. */
-static uint32_t nvme__vfio_read_4(struct nvme_dev *dev, uint32_t offset)
-{
-	struct nvme__vfio *v = nvme__vfio_of(dev);
-	uint32_t value;
-
-	if (pread(v->device, &value, sizeof(value), (off_t)v->bar0.offset + (off_t)offset) !=
-	    (ssize_t)sizeof(value))
-		return UINT32_MAX;
-	return value;
-}
-
-static void nvme__vfio_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t value)
-{
-	struct nvme__vfio *v = nvme__vfio_of(dev);
-
-	if (pwrite(v->device, &value, sizeof(value), (off_t)v->bar0.offset + (off_t)offset) !=
-	    (ssize_t)sizeof(value))
-		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-		              "cannot write register %" PRIx32
-		              "h (%s): check that the device is still "
-		              "there with 'lspci -s %s'",
-		              offset, strerror(errno), dev->name);
-}
-
-static int nvme__vfio_reset(struct nvme_dev *dev)
-{
-	struct vfio_device_info info;
-
-	memset(&info, 0, sizeof(info));
-	info.argsz = sizeof(info);
-	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_GET_INFO, &info) != 0)
-		return -errno;
-	if ((info.flags & VFIO_DEVICE_FLAGS_RESET) == 0)
-		return -ENOTSUP;
-	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_RESET) != 0)
-		return -errno;
-	return nvme__vfio_enable_bus_master(dev);
-}
-
-static const struct nvme_dev_ops nvme__vfio_ops = {
-	"vfio",
-	nvme__vfio_open,
-	nvme__vfio_close,
-	nvme__vfio_dma_map,
-	nvme__vfio_dma_unmap,
-	nvme__vfio_read_4,
-	nvme__vfio_write_4,
-	nvme__vfio_reset,
-	NULL, /* CLOCK_MONOTONIC */
-};
-
-#endif /* NVME_NO_VFIO */
-
-/* ============================================================================================
- * >>state
- *
- * What the driver remembers. Everything that lives here is private to the process; what the
- * controller reads and writes (rings, PRP lists, buffers) is in DMA memory and only pointed to.
- * ============================================================================================ */
-
-/* Who has a piece of the DMA arena: nobody, the driver for rings and PRP lists, or data. */
-enum nvme__extent_use { NVME__EXTENT_FREE, NVME__EXTENT_RING, NVME__EXTENT_BUFFER };
-
-/* A piece of the DMA arena. The list is in the order of addresses. */
-struct nvme__extent {
-	struct nvme__extent *next;
-	size_t offset, len;
-	enum nvme__extent_use use;
-};
-
-/*
- * The DMA arena: a window of addresses reserved once, in this process and in the IOMMU, and backed
- * with memory step by step. The IOVA of a byte is its offset in the window plus a constant.
- *
- * left[] tells for each page how many bytes of the same buffer there are from its start on; 0: no
- * data may go there, since the page is free or holds a ring or PRP lists. A transfer is checked
- * against it without a lock; everything else here is changed under ctrlr->dma_lock.
- */
-struct nvme__arena {
-	uint8_t *base;
-	uint64_t iova;
-	size_t window;    /* bytes reserved */
-	size_t mapped;    /* bytes that are memory and mapped for the device, from the start */
-	size_t dirty;     /* of these, bytes that were handed out once: the rest is still zero */
-	size_t page;      /* every piece starts and ends at a multiple of this, a power of two */
-	size_t page_mask; /* page - 1 */
-	unsigned int page_shift;
-	size_t *left;
-	struct nvme__extent *extents;
-};
-
-/*
- * Memory of the caller's, registered for DMA. A slot never moves. Its version is odd while it
- * holds a region: other threads look for theirs meanwhile, without a lock.
- */
-struct nvme__region {
-	uint32_t version;
-	uint8_t *vaddr;
-	size_t len;
-	uint64_t iova __attribute__((aligned(8))); /* for atomic access on 32-bit machines, too */
-};
-
-#define NVME__MAX_REGIONS 64
-
-/* One command on its way: who waits for it, and a copy of it for the log. */
-struct nvme_tracker {
-	struct nvme_cmd cmd;
-	uint64_t prp_list_iova;
-	uint64_t *prp_list; /* this tracker's own, in DMA memory */
-	struct nvme_tracker *next_free;
-	nvme_cmd_cb cb;
-	void *cb_arg;
-	uint16_t cid;
-	bool outstanding;
-	uint8_t unused[53 - 4 * sizeof(void *)]; /* of 128 bytes: its address is a shift */
-};
-NVME__SIZE(struct nvme_tracker, 128);
-
-/*
- * Where the data of a blocking call is, when the caller's memory is no DMA memory. After a timeout
- * it stays lent until the late completion, or until the controller is off.
- */
-struct nvme__bounce {
-	uint8_t *buf;
-	size_t len;
-	bool lent;
-};
-
-#define NVME__BOUNCES 4 /* for one queue pair, each of at most its max_xfer_size bytes */
-
-#define NVME__UNUSUAL_VERBOSE 1u /* commands are printed or recorded */
-#define NVME__UNUSUAL_DELAY   2u /* the doorbell waits for the next poll */
-
-struct nvme_qpair {
-	/* the submission queue: the driver writes at the tail, the controller reads at its head */
-	struct nvme_cmd *sq;
-	uint32_t sq_tail;
-	uint32_t sq_tdbl;               /* byte offset of the SQ tail doorbell in BAR0 ... */
-	volatile uint32_t *sq_doorbell; /* ... and where it is mapped, or NULL */
-
-	/* the completion queue: the controller writes, the driver reads at the head */
-	struct nvme_cpl *cq;
-	uint32_t cq_head;
-	uint32_t cq_hdbl; /* byte offset of the CQ head doorbell, and where it is */
-	volatile uint32_t *cq_doorbell;
-	uint32_t phase; /* what the phase bit of a new CQE looks like in this lap: 1 or 0 */
-
-	/* the commands: the CID of one is the index of its tracker */
-	uint16_t id;
-	uint32_t entries; /* of each ring */
-	uint32_t num_trackers;
-	uint32_t num_free;
-	struct nvme_tracker *free; /* a list: the CID that was free last is used first */
-	struct nvme_tracker *trackers;
-
-	uint32_t max_xfer_size;
-	uint32_t list_pages;   /* PRP list pages of one tracker */
-	uint32_t list_entries; /* entries in the first of them */
-	uint32_t idle_polls;
-	uint32_t bad_cqes;
-	uint32_t cqes_seen; /* there when the recorder looked at the clock, and not yet taken */
-	uint32_t unusual;   /* NVME__UNUSUAL_*: what submissions do besides the usual; 0: nothing */
-	uint32_t delayed;   /* commands in the ring that the controller has not heard of */
-	int polling;        /* not 0: callbacks of this queue pair are running */
-	int refuse;         /* 0, or the negative errno that submissions get */
-	int failed;         /* 0, or the negative errno that polls get: the queue is given up */
-	struct nvme_ctrlr *ctrlr;
-	struct nvme_qpair *next;
-	uint64_t sq_iova, cq_iova;
-	uint8_t *lists; /* DMA memory of all PRP lists */
-	uint32_t qprio;
-	struct nvme__bounce bounce[NVME__BOUNCES];
-};
-
-struct nvme_ns {
-	struct nvme_ctrlr *ctrlr;
-	uint32_t id;
-	uint32_t sector_size;
-	uint32_t extended_sector_size;
-	uint32_t noiob;         /* preferred boundary in blocks, 0: none */
-	uint32_t max_nlb;       /* of one command; 0 while plain reads and writes are refused */
-	uint32_t limit;         /* what max_nlb is otherwise */
-	bool separate_metadata; /* needs MPTR: plain reads and writes cannot serve it */
-	int refuse;             /* 0, -EBUSY: it is being changed, -ENOENT: it was there once */
-	uint64_t nsze;          /* blocks */
-	struct nvme_id_ns data;
-	uint8_t eui64[8], nguid[16], uuid[16];
-};
-
-#define NVME__MAX_NS 1024u /* namespaces kept of what a device reports */
-
-/* The stations of bring-up, with the names that SPDK logs for them. */
-enum nvme_ctrlr_state {
-	NVME_CTRLR_STATE_INIT_DELAY,
-	NVME_CTRLR_STATE_READ_VS,
-	NVME_CTRLR_STATE_READ_CAP,
-	NVME_CTRLR_STATE_CHECK_EN,
-	NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_1,
-	NVME_CTRLR_STATE_SET_EN_0,
-	NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_0,
-	NVME_CTRLR_STATE_DISABLED,
-	NVME_CTRLR_STATE_CONNECT_ADMINQ,
-	NVME_CTRLR_STATE_ENABLE,
-	NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1,
-	NVME_CTRLR_STATE_RESET_ADMIN_QUEUE,
-	NVME_CTRLR_STATE_IDENTIFY,
-	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY,
-	NVME_CTRLR_STATE_SET_NUM_QUEUES,
-	NVME_CTRLR_STATE_WAIT_FOR_SET_NUM_QUEUES,
-	NVME_CTRLR_STATE_IDENTIFY_ACTIVE_NS,
-	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ACTIVE_NS,
-	NVME_CTRLR_STATE_IDENTIFY_NS,
-	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_NS,
-	NVME_CTRLR_STATE_IDENTIFY_ID_DESCS,
-	NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ID_DESCS,
-	NVME_CTRLR_STATE_READY,
-	NVME_CTRLR_STATE_ERROR
-};
-
-struct nvme_ctrlr {
-	struct nvme_dev dev;
-	struct nvme_log log;
-	struct nvme_ctrlr_opts opts;
-	enum nvme_ctrlr_state state;
-	int gone;     /* 1: registers read as all ones, nothing is written any more */
-	bool closing; /* nvme_detach() is at work: callbacks can start nothing new */
-	bool cut_off; /* no memory is mapped for the device any more */
-
-	uint64_t cap;
-	uint32_t vs;
-	uint32_t page_size; /* what CC.MPS says, in bytes: 1 << page_shift */
-	unsigned int page_shift;
-	uint32_t ready_timeout; /* CAP.TO or CRTO.CRWMT, ms */
-	uint32_t max_xfer_size;
-	uint32_t num_io_queues;
-	struct nvme_id_ctrlr data;
-
-	struct nvme_qpair *adminq;
-	struct nvme_qpair *io_qpairs; /* a list, in no order */
-	struct nvme_qpair *zombies;   /* those that end when the controller is off */
-	struct nvme_qpair *sync_qp;   /* of the blocking helpers */
-
-	struct nvme_ns *ns[NVME__MAX_NS]; /* ascending, with those that were there once */
-	uint32_t num_ns;
-	bool ns_changing; /* a command that changes namespaces was sent: identify them after it */
-
-	nvme__mutex dma_lock;
-	struct nvme__arena arena;
-	struct nvme__region regions[NVME__MAX_REGIONS];
-	uint32_t num_regions; /* slots that were ever in use */
-};
-
-static uint64_t nvme__now_ms(struct nvme_ctrlr *ctrlr)
-{
-	struct timespec ts;
-
-	if (ctrlr->dev.ops->now_ns != NULL)
-		return ctrlr->dev.ops->now_ns(&ctrlr->dev) / 1000000u;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
-}
-
-/* ============================================================================================
- * >>dma
- *
- * The controller does not know this process's addresses. It reads and writes IOVAs, which the
- * IOMMU turns into physical pages for those ranges that were mapped with the device's consent.
- * Rings, PRP lists and buffers come from the arena in whole pages, so that no two of them share a
- * page and a device that strays from one does not fall into another.
- * ============================================================================================ */
-/* The default: 1 GiB. Where addresses have 32 bits, a part of what there is: 128 MiB. WebAssembly
- * cannot reserve addresses without memory: 16 MiB. */
-#ifdef __wasm__
-#define NVME__DMA_WINDOW ((size_t)16 << 20)
-#else
-#define NVME__DMA_WINDOW ((size_t)1 << (sizeof(void *) > 4 ? 30 : 27))
-#endif
-#define NVME__DMA_STEP ((size_t)256 << 10)
 
 /* Into the record: what the device may reach from now on, or no longer (vaddr NULL). */
 static void nvme__trace_dma(const struct nvme_dev *dev, const void *vaddr, uint64_t iova,
@@ -5436,896 +9522,6 @@ static void nvme__trace_dma(const struct nvme_dev *dev, const void *vaddr, uint6
 	nvme_trace_event(dev, vaddr != NULL ? NVME_TRACE_DMA_MAP : NVME_TRACE_DMA_UNMAP, 0, &dma,
 	                 sizeof(dma));
 }
-
-/* The two places where memory is mapped for the device and unmapped again. */
-static int nvme__dma_map(struct nvme_dev *dev, void *vaddr, size_t len, uint64_t iova)
-{
-	int rc = dev->ops->dma_map(dev, vaddr, len, iova);
-
-	if (rc == 0)
-		nvme__trace_dma(dev, vaddr, iova, len);
-	return rc;
-}
-
-static int nvme__dma_unmap(struct nvme_dev *dev, uint64_t iova, size_t len)
-{
-	int rc = dev->ops->dma_unmap(dev, iova, len);
-
-	if (rc == 0)
-		nvme__trace_dma(dev, NULL, iova, len);
-	return rc;
-}
-
-static uint64_t nvme__round_up(uint64_t n, uint64_t multiple)
-{
-	return (n + multiple - 1) / multiple * multiple;
-}
-
-/* ---- what other threads may look at ---- */
-
-static void nvme__dma_lock(struct nvme_ctrlr *ctrlr)
-{
-	nvme__mutex_lock(&ctrlr->dma_lock);
-}
-
-static void nvme__dma_unlock(struct nvme_ctrlr *ctrlr)
-{
-	nvme__mutex_unlock(&ctrlr->dma_lock);
-}
-
-/* A slot that holds a region has an odd version. */
-static bool nvme__region_used(const struct nvme__region *r)
-{
-	return r->version % 2 == 1;
-}
-
-/*
- * Copies a slot without the lock. false: it is empty or was changing, so it is not the region of
- * somebody who has a command to submit. Each load is an acquire: the version is read last, too.
- */
-static bool nvme__region_read(const struct nvme__region *r, struct nvme__region *copy)
-{
-	copy->version = __atomic_load_n(&r->version, __ATOMIC_ACQUIRE);
-	copy->vaddr = __atomic_load_n(&r->vaddr, __ATOMIC_ACQUIRE);
-	copy->len = __atomic_load_n(&r->len, __ATOMIC_ACQUIRE);
-	copy->iova = __atomic_load_n(&r->iova, __ATOMIC_ACQUIRE);
-	return nvme__region_used(copy) &&
-	       copy->version == __atomic_load_n(&r->version, __ATOMIC_RELAXED);
-}
-
-/* Fills a slot, with the lock held. Who sees a new field also sees that the version was even. */
-static void nvme__region_write(struct nvme__region *r, uint8_t *vaddr, size_t len, uint64_t iova)
-{
-	__atomic_store_n(&r->vaddr, vaddr, __ATOMIC_RELEASE);
-	__atomic_store_n(&r->len, len, __ATOMIC_RELEASE);
-	__atomic_store_n(&r->iova, iova, __ATOMIC_RELEASE);
-	__atomic_store_n(&r->version, r->version + 1, __ATOMIC_RELEASE);
-}
-
-/* For each page of an extent: the bytes to the end of its buffer, or 0 if it is none. */
-static void nvme__arena_set_left(struct nvme__arena *a, const struct nvme__extent *e, bool buffer)
-{
-	size_t at;
-
-	for (at = 0; at < e->len; at += a->page)
-		__atomic_store_n(&a->left[(e->offset + at) >> a->page_shift],
-		                 buffer ? e->len - at : 0, __ATOMIC_RELAXED);
-}
-
-/* ---- addresses ---- */
-
-/* The end of what is mapped across [iova, iova + len), or 0 when that is free. */
-static uint64_t nvme__iova_conflict(const struct nvme_ctrlr *ctrlr, uint64_t iova, uint64_t len)
-{
-	const struct nvme__arena *a = &ctrlr->arena;
-	uint32_t i;
-
-	if (a->window != 0 && iova < a->iova + a->window && a->iova < iova + len)
-		return a->iova + a->window;
-	for (i = 0; i < ctrlr->num_regions; i++) {
-		const struct nvme__region *r = &ctrlr->regions[i];
-
-		if (nvme__region_used(r) && iova < r->iova + r->len && r->iova < iova + len)
-			return r->iova + r->len;
-	}
-	return 0;
-}
-
-/*
- * Finds len free bytes of IOVA space inside the ranges that the IOMMU can translate. Some hardware
- * has 39 address bits only, and x86 keeps FEE00000h..FEEFFFFFh for interrupts: a write there would
- * raise one. Address 0 is not used: a zero in PRP2 means that there is none.
- */
-static int nvme__iova_alloc(const struct nvme_ctrlr *ctrlr, uint64_t len, uint64_t *iova)
-{
-	const uint64_t align = (uint64_t)2 << 20;
-	uint64_t at, end, last;
-	unsigned int i;
-
-	for (i = 0; i < ctrlr->dev.num_iova; i++) {
-		const struct nvme_iova_range *r = &ctrlr->dev.iova[i];
-
-		last = r->last < UINT64_MAX - 2 * align ? r->last : UINT64_MAX - 2 * align;
-		if (r->start > last)
-			continue;
-		at = nvme__round_up(r->start > 0 ? r->start : align, align);
-		while (at <= last && len - 1 <= last - at) {
-			end = nvme__iova_conflict(ctrlr, at, len);
-			if (end == 0) {
-				*iova = at;
-				return 0;
-			}
-			at = nvme__round_up(end, align);
-		}
-	}
-	return -ENOSPC;
-}
-
-/* ---- the host's memory ---- */
-
-#ifndef __wasm__
-
-/*
- * Whole pages of addresses without memory behind them. It comes, zeroed, when one of them is
- * touched: usable ones can be at once, others after nvme__back(). NULL: there are not so many.
- */
-static void *nvme__reserve(size_t size, bool usable)
-{
-	void *at = mmap(NULL, size, usable ? PROT_READ | PROT_WRITE : PROT_NONE,
-	                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return at != MAP_FAILED ? at : NULL;
-}
-
-static void nvme__unreserve(void *at, size_t size)
-{
-	munmap(at, size);
-}
-
-/* Makes whole pages of them usable, or not so again. 0 or a negative errno. */
-static int nvme__back(void *at, size_t size, bool usable)
-{
-	return mprotect(at, size, usable ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 ? 0 : -errno;
-}
-
-#else
-
-/*
- * WebAssembly has one memory, all of it usable. What is added to its end is zero, and no memory of
- * the machine before it is touched: only what malloc() had already is cleared.
- */
-static void *nvme__reserve(size_t size, bool usable)
-{
-	const size_t page = 65536;
-	uint64_t end = (uint64_t)__builtin_wasm_memory_size(0) * page;
-	void *at = NULL;
-
-	(void)usable;
-#ifdef _REENTRANT /* between now and then another thread may use and free what is added */
-	end = UINT64_MAX;
-#endif
-	if (size <= SIZE_MAX - page)
-		at = aligned_alloc(page, (size + page - 1) / page * page);
-	else
-		errno = ENOMEM;
-	if (at != NULL && (uintptr_t)at < end)
-		memset(at, 0, end - (uintptr_t)at < size ? (size_t)(end - (uintptr_t)at) : size);
-	return at;
-}
-
-static void nvme__unreserve(void *at, size_t size)
-{
-	(void)size;
-	free(at);
-}
-
-static int nvme__back(void *at, size_t size, bool usable)
-{
-	(void)at, (void)size, (void)usable;
-	return 0;
-}
-
-#endif
-
-/* ---- the arena ---- */
-
-static void *nvme__arena_reserve(struct nvme_ctrlr *ctrlr, size_t size, bool usable)
-{
-	void *at = nvme__reserve(size, usable);
-
-	if (at != NULL)
-		return at;
-	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-	              "cannot reserve %zu bytes of address space (%s): raise 'ulimit -v' or set a "
-	              "smaller dma_window in the options",
-	              size, strerror(errno));
-	return NULL;
-}
-
-/* Reserves the addresses. Memory comes later, in nvme__arena_grow(). */
-static int nvme__arena_init(struct nvme_ctrlr *ctrlr)
-{
-	struct nvme__arena *a = &ctrlr->arena;
-	size_t window = ctrlr->opts.dma_window, pages;
-	int rc;
-
-	a->page = ctrlr->dev.page_size > ctrlr->page_size ? ctrlr->dev.page_size : ctrlr->page_size;
-	a->page_mask = a->page - 1;
-	a->page_shift = (unsigned int)__builtin_ctzll(a->page);
-	window = (size_t)nvme__round_up(window, a->page);
-	pages = window >> a->page_shift;
-	rc = nvme__iova_alloc(ctrlr, window, &a->iova);
-	if (rc != 0) {
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_ERROR,
-			"the IOMMU has no %zu free bytes of addresses in one piece: set a smaller "
-			"dma_window in the options",
-			window);
-		return rc;
-	}
-	a->base = (uint8_t *)nvme__arena_reserve(ctrlr, window, false);
-	if (a->base == NULL)
-		return -ENOMEM;
-	a->window = window;
-#ifdef MADV_DONTFORK /* a fork would make pages copy-on-write, and parent and device part ways */
-	madvise(a->base, window, MADV_DONTFORK);
-#endif
-	a->left = (size_t *)nvme__arena_reserve(ctrlr, pages * sizeof(*a->left), true);
-	return a->left != NULL ? 0 : -ENOMEM;
-}
-
-/* Nothing of it is mapped for the device any more. */
-static void nvme__arena_fini(struct nvme_ctrlr *ctrlr)
-{
-	struct nvme__arena *a = &ctrlr->arena;
-	struct nvme__extent *e, *next;
-
-	for (e = a->extents; e != NULL; e = next) {
-		next = e->next;
-		NVME_FREE(e);
-	}
-	if (a->left != NULL)
-		nvme__unreserve(a->left, (a->window >> a->page_shift) * sizeof(*a->left));
-	if (a->base != NULL)
-		nvme__unreserve(a->base, a->window);
-	memset(a, 0, sizeof(*a));
-}
-
-/*
- * From here on the device reaches no memory of ours, whatever it does. What it was told to do with
- * the memory ends here at the latest.
- */
-static void nvme__dma_cut_off(struct nvme_ctrlr *ctrlr)
-{
-	uint32_t i;
-
-	nvme__dma_lock(ctrlr);
-	for (i = 0; i < ctrlr->num_regions; i++) {
-		if (nvme__region_used(&ctrlr->regions[i]))
-			(void)nvme__dma_unmap(&ctrlr->dev, ctrlr->regions[i].iova,
-			                      ctrlr->regions[i].len);
-	}
-	if (ctrlr->arena.mapped !=
-	    0) /* one mapping for each step of growth, unmapped by one call */
-		(void)nvme__dma_unmap(&ctrlr->dev, ctrlr->arena.iova, ctrlr->arena.mapped);
-	ctrlr->cut_off = true;
-	nvme__dma_unlock(ctrlr);
-}
-
-NVME__COLD int nvme__arena_explain(struct nvme_ctrlr *ctrlr, size_t len, int rc)
-{
-	NVME__DEV_LOG(
-		&ctrlr->dev, NVME_LOG_ERROR,
-		"the kernel gives no %zu bytes of memory for DMA (%s): end other programs, or "
-		"raise 'ulimit -v'",
-		len, strerror(-rc));
-	return rc;
-}
-
-/* Backs the next bytes of the window with memory and maps them for the device. */
-static int nvme__arena_grow(struct nvme_ctrlr *ctrlr, size_t need)
-{
-	struct nvme__arena *a = &ctrlr->arena;
-	size_t step = need > NVME__DMA_STEP ? need : NVME__DMA_STEP;
-	uint8_t *at = a->base + a->mapped;
-	int rc;
-
-	if (step > a->window - a->mapped)
-		step = a->window - a->mapped;
-	if (step < need) {
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_ERROR,
-			"the DMA window of %zu bytes is used up: free buffers or set a larger "
-			"dma_window in the options",
-			a->window);
-		return -ENOMEM;
-	}
-	rc = nvme__back(at, step, true);
-	if (rc != 0)
-		return nvme__arena_explain(ctrlr, step, rc);
-	rc = nvme__dma_map(&ctrlr->dev, at, step, a->iova + a->mapped);
-	if (rc != 0) {
-		(void)nvme__back(at, step, false);
-		return rc;
-	}
-	a->mapped += step;
-	return 0;
-}
-
-/* The first free extent that is large enough, with the rest of it split off. */
-static struct nvme__extent *nvme__extent_take(struct nvme__arena *a, size_t len)
-{
-	struct nvme__extent *e, *rest;
-
-	for (e = a->extents; e != NULL && (e->use != NVME__EXTENT_FREE || e->len < len);
-	     e = e->next)
-		;
-	if (e == NULL || e->len == len)
-		return e;
-	rest = (struct nvme__extent *)NVME_CALLOC(1, sizeof(*rest));
-	if (rest == NULL)
-		return NULL;
-	rest->next = e->next;
-	rest->offset = e->offset + len;
-	rest->len = e->len - len;
-	e->next = rest;
-	e->len = len;
-	return e;
-}
-
-/* Adds newly mapped memory to the end of the list, to the last extent where that is free. */
-static int nvme__extent_append(struct nvme__arena *a, size_t offset, size_t len)
-{
-	struct nvme__extent **link = &a->extents, *last = NULL, *e;
-
-	for (; *link != NULL; link = &(*link)->next)
-		last = *link;
-	if (last != NULL && last->use == NVME__EXTENT_FREE) {
-		last->len += len;
-		return 0;
-	}
-	e = (struct nvme__extent *)NVME_CALLOC(1, sizeof(*e));
-	if (e == NULL)
-		return -ENOMEM;
-	e->offset = offset;
-	e->len = len;
-	*link = e;
-	return 0;
-}
-
-/* How much must be added at the end so that a piece of len bytes fits there. */
-static size_t nvme__arena_missing(const struct nvme__arena *a, size_t len)
-{
-	const struct nvme__extent *e = a->extents;
-
-	while (e != NULL && e->next != NULL)
-		e = e->next;
-	if (e == NULL || e->use != NVME__EXTENT_FREE)
-		return len;
-	return e->len < len ? len - e->len : 0;
-}
-
-/* len bytes, whole pages, from what is there or from what can be added. */
-static struct nvme__extent *nvme__extent_get(struct nvme_ctrlr *ctrlr, size_t len)
-{
-	struct nvme__arena *a = &ctrlr->arena;
-	struct nvme__extent *e = nvme__extent_take(a, len);
-	size_t missing, mapped = a->mapped;
-
-	if (e != NULL || ctrlr->cut_off)
-		return e;
-	missing = nvme__arena_missing(a, len);
-	if (missing == 0) /* there is room, but no memory to split an extent */
-		return NULL;
-	if (nvme__arena_grow(ctrlr, missing) != 0 ||
-	    nvme__extent_append(a, mapped, a->mapped - mapped) != 0)
-		return NULL;
-	return nvme__extent_take(a, len);
-}
-
-static void *nvme__dma_take(struct nvme_ctrlr *ctrlr, size_t size, enum nvme__extent_use use)
-{
-	struct nvme__arena *a = &ctrlr->arena;
-	struct nvme__extent *e;
-	size_t dirty = 0;
-	void *at = NULL;
-
-	if (size == 0 || size > a->window) {
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_ERROR,
-			"%zu bytes of DMA memory were asked for: ask for 1 to %zu, or set a larger "
-			"dma_window in the options",
-			size, a->window);
-		return NULL;
-	}
-	size = (size_t)nvme__round_up(size, a->page);
-	nvme__dma_lock(ctrlr);
-	e = nvme__extent_get(ctrlr, size);
-	if (e != NULL) {
-		e->use = use;
-		at = a->base + e->offset;
-		nvme__arena_set_left(a, e, use == NVME__EXTENT_BUFFER);
-		dirty = a->dirty > e->offset ? a->dirty - e->offset : 0;
-		if (a->dirty < e->offset + size)
-			a->dirty = e->offset + size;
-	}
-	nvme__dma_unlock(ctrlr);
-	if (at != NULL) /* what is new is zero, and not touched before it is needed */
-		memset(at, 0, dirty < size ? dirty : size);
-	return at;
-}
-
-/* Joins a free extent with the next one while that is free too. */
-static void nvme__extent_merge(struct nvme__extent *e)
-{
-	struct nvme__extent *next;
-
-	while (e != NULL && e->use == NVME__EXTENT_FREE && e->next != NULL &&
-	       e->next->use == NVME__EXTENT_FREE) {
-		next = e->next;
-		e->len += next->len;
-		e->next = next->next;
-		NVME_FREE(next);
-	}
-}
-
-/* The lock is held. false: nothing that was taken for this use begins there. */
-static bool nvme__extent_put(struct nvme__arena *a, const void *at, enum nvme__extent_use use)
-{
-	struct nvme__extent *e, *before = NULL;
-
-	for (e = a->extents; e != NULL && a->base + e->offset != (const uint8_t *)at; e = e->next)
-		before = e;
-	if (e == NULL || e->use != use)
-		return false;
-	e->use = NVME__EXTENT_FREE;
-	nvme__arena_set_left(a, e, false);
-	nvme__extent_merge(e);
-	nvme__extent_merge(before);
-	return true;
-}
-
-static void nvme__dma_give_back(struct nvme_ctrlr *ctrlr, void *at, enum nvme__extent_use use)
-{
-	bool found;
-
-	if (at == NULL)
-		return;
-	nvme__dma_lock(ctrlr);
-	found = nvme__extent_put(&ctrlr->arena, at, use);
-	nvme__dma_unlock(ctrlr);
-	if (!found)
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_ERROR,
-			"%p is not a buffer of nvme_dma_alloc(), or was freed before: free each "
-			"buffer once",
-			at);
-}
-
-NVMEDEF void *nvme_dma_alloc(struct nvme_ctrlr *ctrlr, size_t size)
-{
-	return nvme__dma_take(ctrlr, size, NVME__EXTENT_BUFFER);
-}
-
-NVMEDEF void nvme_dma_free(struct nvme_ctrlr *ctrlr, void *buf)
-{
-	nvme__dma_give_back(ctrlr, buf, NVME__EXTENT_BUFFER);
-}
-
-/* ---- memory of the caller's own ---- */
-
-/* Is any of these bytes in the arena's window or registered already? */
-static bool nvme__dma_overlaps(const struct nvme_ctrlr *ctrlr, const uint8_t *at, size_t len)
-{
-	const struct nvme__arena *a = &ctrlr->arena;
-	uint32_t i;
-
-	for (i = 0; i < ctrlr->num_regions; i++) {
-		const struct nvme__region *r = &ctrlr->regions[i];
-
-		if (nvme__region_used(r) && at < r->vaddr + r->len && r->vaddr < at + len)
-			return true;
-	}
-	return at < a->base + a->window && a->base < at + len;
-}
-
-/* The lowest slot that is empty. NULL: there is none. */
-static struct nvme__region *nvme__region_slot(struct nvme_ctrlr *ctrlr)
-{
-	uint32_t i;
-
-	for (i = 0; i < NVME__MAX_REGIONS; i++) {
-		if (!nvme__region_used(&ctrlr->regions[i]))
-			return &ctrlr->regions[i];
-	}
-	return NULL;
-}
-
-/* The lock is held. Maps the memory, then lets the threads that submit commands see it. */
-static int nvme__region_add(struct nvme_ctrlr *ctrlr, uint8_t *at, size_t len)
-{
-	struct nvme__region *r = nvme__region_slot(ctrlr);
-	uint64_t iova;
-	int rc;
-
-	if (ctrlr->cut_off)
-		return -ESHUTDOWN;
-	if (nvme__dma_overlaps(ctrlr, at, len))
-		return -EINVAL;
-	if (r == NULL || nvme__iova_alloc(ctrlr, len, &iova) != 0)
-		return -ENOSPC;
-	rc = nvme__dma_map(&ctrlr->dev, at, len, iova);
-	if (rc != 0)
-		return rc;
-	nvme__region_write(r, at, len, iova);
-	if ((uint32_t)(r - ctrlr->regions) >= ctrlr->num_regions)
-		__atomic_store_n(&ctrlr->num_regions, (uint32_t)(r - ctrlr->regions) + 1,
-		                 __ATOMIC_RELEASE);
-	return 0;
-}
-
-NVMEDEF int nvme_dma_register(struct nvme_ctrlr *ctrlr, void *vaddr, size_t len)
-{
-	size_t mask = ctrlr->dev.page_size - 1;
-	int rc;
-
-	if (vaddr == NULL || len == 0 || ((uintptr_t)vaddr & mask) != 0 || (len & mask) != 0) {
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_ERROR,
-			"%zu bytes at %p are not whole pages: align address and length to %zu", len,
-			vaddr, mask + 1);
-		return -EINVAL;
-	}
-	nvme__dma_lock(ctrlr);
-	rc = nvme__region_add(ctrlr, (uint8_t *)vaddr, len);
-	nvme__dma_unlock(ctrlr);
-	if (rc == -EINVAL)
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "%zu bytes at %p are DMA memory already: register memory once", len,
-		              vaddr);
-	else if (rc == -ENOSPC)
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "no room for another region (%d are possible): unregister some, or "
-		              "register fewer and larger ones",
-		              NVME__MAX_REGIONS);
-	else if (rc == -ESHUTDOWN)
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "the controller is being detached: callbacks that run then cannot "
-		              "register memory");
-	return rc;
-}
-
-/* The lock is held. */
-static int nvme__region_remove(struct nvme_ctrlr *ctrlr, const uint8_t *at)
-{
-	uint32_t i;
-	int rc = 0;
-
-	for (i = 0; i < ctrlr->num_regions; i++) {
-		struct nvme__region *r = &ctrlr->regions[i];
-
-		if (!nvme__region_used(r) || r->vaddr != at)
-			continue;
-		if (!ctrlr->cut_off)
-			rc = nvme__dma_unmap(&ctrlr->dev, r->iova, r->len);
-		if (rc == 0)
-			__atomic_store_n(&r->version, r->version + 1, __ATOMIC_RELEASE);
-		return rc;
-	}
-	return -ENOENT;
-}
-
-NVMEDEF int nvme_dma_unregister(struct nvme_ctrlr *ctrlr, void *vaddr)
-{
-	int rc;
-
-	nvme__dma_lock(ctrlr);
-	rc = nvme__region_remove(ctrlr, (const uint8_t *)vaddr);
-	nvme__dma_unlock(ctrlr);
-	if (rc != -ENOENT)
-		return rc;
-	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-	              "%p is not the start of a registered region: give the address that was "
-	              "registered",
-	              vaddr);
-	return -EINVAL;
-}
-
-/* ---- translation, in any thread and without a lock ---- */
-
-/* The slow half of nvme__dma_iova(): the few regions of the caller's own. 0, where nothing is ever
- * mapped, for what is in none of them. */
-NVME__COLD uint64_t nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len)
-{
-	uint32_t i, count = __atomic_load_n(&ctrlr->num_regions, __ATOMIC_ACQUIRE);
-	struct nvme__region r;
-
-	for (i = 0; i < count; i++) {
-		size_t offset;
-
-		if (!nvme__region_read(&ctrlr->regions[i], &r))
-			continue;
-		offset = (size_t)((uintptr_t)vaddr - (uintptr_t)r.vaddr);
-		if (offset < r.len && len <= r.len - offset)
-			return r.iova + offset;
-	}
-	return 0;
-}
-
-/*
- * Translation is a subtraction: below the window the difference wraps and fails the same test. What
- * would leave the buffer that it starts in is refused: behind it there are rings, or other buffers.
- * len is at most SIZE_MAX / 2.
- */
-NVME__HOT int nvme__dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
-                             uint64_t *iova)
-{
-	const struct nvme__arena *a = &ctrlr->arena;
-	size_t offset = (size_t)((uintptr_t)vaddr - (uintptr_t)a->base), room;
-
-	if (nvme__unlikely(offset >= a->window)) {
-		uint64_t at = nvme__region_iova(ctrlr, vaddr, len);
-
-		if (at == 0)
-			return -EFAULT;
-		*iova = at;
-		return 0;
-	}
-	room = __atomic_load_n(&a->left[offset >> a->page_shift], __ATOMIC_RELAXED);
-	if (nvme__unlikely((offset & a->page_mask) + len > room))
-		return -EFAULT;
-	*iova = a->iova + offset;
-	return 0;
-}
-
-NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
-                          uint64_t *iova)
-{
-	if (len > SIZE_MAX / 2) /* the sum in the check must not wrap */
-		return -EFAULT;
-	return nvme__dma_iova(ctrlr, vaddr, len > 0 ? len : 1, iova);
-}
-
-/* Of memory of the driver's own, which has no room for data. */
-static uint64_t nvme__ring_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr)
-{
-	return ctrlr->arena.iova + (uint64_t)((const uint8_t *)vaddr - ctrlr->arena.base);
-}
-
-/* ============================================================================================
- * >>regs
- *
- * All register access of the driver goes through these functions. `volatile` keeps the compiler
- * from leaving out, joining or repeating an access. 64-bit registers are read and written in two
- * halves, low half first, which every platform can do [Base 2.1 §3.1.4: Controller properties].
- * ============================================================================================ */
-
-/*
- * What the host wrote to memory must be there before the device hears of it by the next store, that
- * of a doorbell. The barriers of C11 and __sync_synchronize() order memory among processors; a
- * store to a device is another kind of store on some of them:
- *	x86      keeps the order of all stores: it is enough to stop the compiler
- *	aarch64  dmb oshst: stores before stores, as seen from the outer shareable domain, where
- *	         devices are; C11 uses ish, that of the processors
- *	armv7    dsb st: older than the rule that all observers see one order of stores, so this
- *	         waits until the stores are complete
- *	riscv    fence ow,ow: w is memory, o is output to a device; C11 uses rw,rw, without o
- *	ppc64    sync: neither lwsync nor eieio orders memory against device
- */
-static inline void nvme__wmb(void)
-{
-#if defined(NVME_WMB)
-	NVME_WMB();
-#elif defined(__x86_64__) || defined(__i386__)
-	__asm__ volatile("" ::: "memory");
-#elif defined(__aarch64__)
-	__asm__ volatile("dmb oshst" ::: "memory");
-#elif defined(__ARM_ARCH) && __ARM_ARCH >= 7
-	__asm__ volatile("dsb st" ::: "memory");
-#elif defined(__riscv)
-	__asm__ volatile("fence ow, ow" ::: "memory");
-#elif defined(__powerpc__)
-	__asm__ volatile("sync" ::: "memory");
-#else
-	__sync_synchronize(); /* the strongest that the compiler knows */
-#endif
-}
-
-/*
- * What the host reads next is not older than what it read before, both from memory that the device
- * writes: the phase first, then the rest. x86 reads in order; aarch64: dmb oshld, loads before all
- * that follows; armv7 has no such kind and uses dmb osh, for all; riscv: fence r,rw; ppc64: lwsync,
- * since both are memory.
- */
-static inline void nvme__rmb(void)
-{
-#if defined(NVME_RMB)
-	NVME_RMB();
-#elif defined(__x86_64__) || defined(__i386__)
-	__asm__ volatile("" ::: "memory");
-#elif defined(__aarch64__)
-	__asm__ volatile("dmb oshld" ::: "memory");
-#elif defined(__ARM_ARCH) && __ARM_ARCH >= 7
-	__asm__ volatile("dmb osh" ::: "memory");
-#elif defined(__riscv)
-	__asm__ volatile("fence r, rw" ::: "memory");
-#elif defined(__powerpc__)
-	__asm__ volatile("lwsync" ::: "memory");
-#else
-	__sync_synchronize();
-#endif
-}
-
-/* How the phase is read before nvme__rmb(): ThreadSanitizer sees no barrier, but it sees acquire. */
-#define NVME__PHASE_ORDER __ATOMIC_RELAXED
-#if defined(__SANITIZE_THREAD__)
-#undef NVME__PHASE_ORDER
-#define NVME__PHASE_ORDER __ATOMIC_ACQUIRE
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#undef NVME__PHASE_ORDER
-#define NVME__PHASE_ORDER __ATOMIC_ACQUIRE
-#endif
-#endif
-
-/* Register accesses as events; doorbells have their own. What reads as before is no news. */
-NVME__COLD void nvme__trace_reg(const struct nvme_dev *dev, enum nvme_trace_kind kind,
-                                uint32_t offset, uint32_t val)
-{
-	static __thread const struct nvme_dev *last_dev;
-	static __thread uint32_t last_offset, last_val;
-	struct nvme_trace_reg reg;
-
-	if (!NVME__TRACING(dev->log) || offset >= NVME_REG_DOORBELLS)
-		return;
-	if (kind == NVME_TRACE_REG_READ && dev == last_dev && offset == last_offset &&
-	    val == last_val)
-		return;
-	last_dev = dev;
-	last_offset = offset;
-	last_val = val;
-	reg.offset = offset;
-	reg.size = 4;
-	reg.value = val;
-	nvme__trace_put(dev->log, nvme__log_now(dev->log), (uint16_t)kind, __LINE__, 0, &reg,
-	                sizeof(reg));
-}
-
-NVME__HOT void nvme_mmio_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t val)
-{
-	if (nvme__likely(offset < dev->bar0_mapped))
-		*(volatile uint32_t *)(volatile void *)(dev->bar0 + offset) = val;
-	else
-		dev->ops->write_4(dev, offset, val);
-}
-
-NVME__HOT uint32_t nvme_mmio_read_4(struct nvme_dev *dev, uint32_t offset)
-{
-	uint32_t val;
-
-	if (nvme__likely(offset < dev->bar0_mapped))
-		val = *(volatile uint32_t *)(volatile void *)(dev->bar0 + offset);
-	else
-		val = dev->ops->read_4(dev, offset);
-	if (nvme__unlikely(dev->log->verbose))
-		nvme__trace_reg(dev, NVME_TRACE_REG_READ, offset, val);
-	return val;
-}
-
-/* Where a doorbell is mapped into this process, or NULL. */
-static volatile uint32_t *nvme__doorbell(const struct nvme_dev *dev, uint32_t offset)
-{
-	return offset < dev->bar0_mapped
-	               ? (volatile uint32_t *)(volatile void *)(dev->bar0 + offset)
-	               : NULL;
-}
-
-NVME__ASIDE void nvme__doorbell_unmapped(struct nvme_dev *dev, uint32_t offset, uint32_t val)
-{
-	nvme_mmio_write_4(dev, offset, val);
-}
-
-/* A doorbell is a plain store where it is mapped. It is not recorded here: the rings know more. */
-NVME__HOT void nvme__doorbell_write(struct nvme_dev *dev, volatile uint32_t *doorbell,
-                                    uint32_t offset, uint32_t val)
-{
-	if (nvme__likely(doorbell != NULL))
-		*doorbell = val;
-	else
-		nvme__doorbell_unmapped(dev, offset, val);
-}
-
-/* A register that is no doorbell: what is written to it goes into the record. */
-static void nvme_reg_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t val)
-{
-	if (dev->log->verbose)
-		nvme__trace_reg(dev, NVME_TRACE_REG_WRITE, offset, val);
-	nvme_mmio_write_4(dev, offset, val);
-}
-
-static void nvme_reg_write_8(struct nvme_dev *dev, uint32_t offset, uint64_t val)
-{
-	nvme_reg_write_4(dev, offset, (uint32_t)val);
-	nvme_reg_write_4(dev, offset + 4, (uint32_t)(val >> 32));
-}
-
-static uint64_t nvme_mmio_read_8(struct nvme_dev *dev, uint32_t offset)
-{
-	uint64_t low = nvme_mmio_read_4(dev, offset);
-
-	return low | (uint64_t)nvme_mmio_read_4(dev, offset + 4) << 32;
-}
-
-NVMEDEF uint32_t nvme_ctrlr_get_reg_4(struct nvme_ctrlr *ctrlr, uint32_t offset)
-{
-	if (offset % 4 != 0 || offset > ctrlr->dev.bar0_size - 4)
-		return UINT32_MAX;
-	return nvme_mmio_read_4(&ctrlr->dev, offset);
-}
-
-NVMEDEF uint64_t nvme_ctrlr_get_reg_8(struct nvme_ctrlr *ctrlr, uint32_t offset)
-{
-	if (offset % 4 != 0 || offset > ctrlr->dev.bar0_size - 8)
-		return UINT64_MAX;
-	return nvme_mmio_read_8(&ctrlr->dev, offset);
-}
-
-/* Any queue's thread may find out that the device is gone. */
-static int nvme__ctrlr_is_gone(const struct nvme_ctrlr *ctrlr)
-{
-	return __atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED);
-}
-
-/* A register has read as all ones. What happens to the device after that is no news any more. */
-NVME__COLD int nvme__ctrlr_set_gone(struct nvme_ctrlr *ctrlr)
-{
-	if (!__atomic_exchange_n(&ctrlr->gone, 1, __ATOMIC_RELAXED))
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "the device is gone (its registers read FFFFFFFFh): check that it is "
-		              "still there with 'lspci -s %s'",
-		              ctrlr->dev.name);
-	return -ENODEV;
-}
-
-/*
- * CSTS with its two bad omens. A device that was pulled out, or whose link is down, reads as all
- * ones; CSTS.CFS says that the controller has given up [Base 2.1 §3.1.4.6, Fig. 42: Controller
- * Status]. Either ends every wait at once.
- */
-static int nvme__ctrlr_check_csts(struct nvme_ctrlr *ctrlr, uint32_t *csts)
-{
-	*csts = nvme__ctrlr_is_gone(ctrlr) ? UINT32_MAX
-	                                   : nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CSTS);
-	if (*csts == UINT32_MAX)
-		return nvme__ctrlr_set_gone(ctrlr);
-	return NVME_GET(*csts, NVME_CSTS_CFS) != 0 ? -EIO : 0;
-}
-
-/* CC, before it is changed: all ones must not be written back. */
-static int nvme__ctrlr_read_cc(struct nvme_ctrlr *ctrlr, uint32_t *cc)
-{
-	if (nvme__ctrlr_is_gone(ctrlr))
-		return -ENODEV;
-	*cc = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CC);
-	return *cc == UINT32_MAX ? nvme__ctrlr_set_gone(ctrlr) : 0;
-}
-
-/* ============================================================================================
- * >>queue
- *
- * A queue is a ring of slots in host memory [Base 2.1: Memory-based Transport Queue Model (PCIe)].
- * The producer owns the tail, the consumer the head; head == tail means empty, so one slot always
- * stays free.
- *
- *	SQ: the driver writes a 64-byte command at the tail and announces the new tail with the SQ
- *	    tail doorbell; the controller tells how far it has read in the SQHD field of each CQE.
- *	CQ: the controller writes a 16-byte completion at its tail and inverts the phase bit with
- *	    every lap; the driver takes entries as long as the phase is the expected one and hands
- *	    the slots back with the CQ head doorbell. No register needs to be read for that.
- *
- * This driver keeps fewer commands outstanding than the ring has slots. The controller fetches in
- * order, so a free CID implies a free slot, and SQHD need not be believed.
- * ============================================================================================ */
 
 /* The SQ doorbell follows its command at once: one look at the clock is enough for both. */
 NVME__COLD void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t old_value)
@@ -6354,343 +9550,7 @@ NVME__COLD void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_
 	nvme__trace_end(slot, seq);
 }
 
-/* Puts the tail on the wire. The SQE must be in memory before the controller hears of it. */
-NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
-{
-	nvme__wmb();
-	nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
-}
-
-/*
- * Hands the slots before the head back to the controller: count of them since it last was told. No
- * barrier: the host has written nothing that the controller is to read, and what was read from the
- * slots has decided branches on the way here.
- */
-NVME__HOT void nvme_ring_cq_doorbell(struct nvme_qpair *qp, uint32_t count)
-{
-	if (nvme__unlikely(qp->unusual != 0))
-		nvme__trace_doorbell(qp, 1, (qp->cq_head + qp->entries - count) % qp->entries);
-	if (nvme__likely(!nvme__ctrlr_is_gone(qp->ctrlr)))
-		nvme__doorbell_write(&qp->ctrlr->dev, qp->cq_doorbell, qp->cq_hdbl, qp->cq_head);
-}
-
-/* Bytes of one tracker's PRP list: a power of two inside a page, or whole pages with a link each. */
-static uint32_t nvme__prp_list_bytes(uint32_t max_xfer_size, uint32_t page_size, uint32_t *pages)
-{
-	uint32_t entries =
-		max_xfer_size / page_size + 1; /* one more when it starts inside a page */
-	uint32_t per_page = page_size / 8;
-	uint32_t bytes = 64;
-
-	*pages = 1;
-	if (entries > per_page)
-		*pages = (entries - 2) / (per_page - 1) + 1;
-	if (*pages > 1)
-		return *pages * page_size;
-	while (bytes < entries * 8)
-		bytes *= 2;
-	return bytes;
-}
-
-/* Back to the state after creation: empty rings, all CIDs free, phase 1 for the first lap. */
-static void nvme__qpair_reset(struct nvme_qpair *qp)
-{
-	uint32_t i;
-
-	memset(qp->sq, 0, qp->entries * sizeof(*qp->sq));
-	memset(qp->cq, 0, qp->entries * sizeof(*qp->cq));
-	qp->sq_tail = qp->cq_head = qp->delayed = 0;
-	qp->bad_cqes = qp->idle_polls = 0;
-	qp->phase = 1;
-	qp->refuse = qp->failed = 0;
-	qp->num_free = qp->num_trackers;
-	qp->free = NULL;
-	for (i = qp->num_trackers; i-- > 0;) { /* CID 0 comes first */
-		qp->trackers[i].cid = (uint16_t)i;
-		qp->trackers[i].outstanding = false;
-		qp->trackers[i].next_free = qp->free;
-		qp->free = &qp->trackers[i];
-	}
-}
-
-/* All that the controller could reach. It must have let go of the queues. */
-static void nvme__qpair_free_memory(struct nvme_qpair *qp)
-{
-	uint32_t i;
-
-	for (i = 0; i < NVME__BOUNCES; i++)
-		nvme_dma_free(qp->ctrlr, qp->bounce[i].buf);
-	nvme__dma_give_back(qp->ctrlr, qp->lists, NVME__EXTENT_RING);
-	nvme__dma_give_back(qp->ctrlr, qp->cq, NVME__EXTENT_RING);
-	nvme__dma_give_back(qp->ctrlr, qp->sq, NVME__EXTENT_RING);
-}
-
-static void nvme__qpair_destroy(struct nvme_qpair *qp)
-{
-	nvme__qpair_free_memory(qp);
-	NVME_FREE(qp->trackers);
-	NVME_FREE(qp);
-}
-
-/* Rings and PRP lists: whole pages that no data may be read into. */
-static void *nvme__ring_alloc(struct nvme_ctrlr *ctrlr, size_t size)
-{
-	return nvme__dma_take(ctrlr, size, NVME__EXTENT_RING);
-}
-
-static int nvme__qpair_alloc_memory(struct nvme_qpair *qp)
-{
-	struct nvme_ctrlr *ctrlr = qp->ctrlr;
-	uint32_t i, bytes;
-
-	bytes = nvme__prp_list_bytes(qp->max_xfer_size, ctrlr->page_size, &qp->list_pages);
-	qp->trackers = (struct nvme_tracker *)NVME_CALLOC(qp->num_trackers, sizeof(*qp->trackers));
-	qp->list_entries = (bytes < ctrlr->page_size ? bytes : ctrlr->page_size) / 8;
-	if (qp->trackers == NULL)
-		return -ENOMEM;
-	/* one after the other: why there is no memory need be said once only */
-	qp->sq = (struct nvme_cmd *)nvme__ring_alloc(ctrlr, qp->entries * sizeof(*qp->sq));
-	if (qp->sq != NULL)
-		qp->cq = (struct nvme_cpl *)nvme__ring_alloc(ctrlr, qp->entries * sizeof(*qp->cq));
-	if (qp->cq != NULL)
-		qp->lists = (uint8_t *)nvme__ring_alloc(ctrlr, (size_t)qp->num_trackers * bytes);
-	if (qp->lists == NULL)
-		return -ENOMEM;
-	qp->sq_iova = nvme__ring_iova(ctrlr, qp->sq);
-	qp->cq_iova = nvme__ring_iova(ctrlr, qp->cq);
-	for (i = 0; i < qp->num_trackers; i++) {
-		uint8_t *list = qp->lists + (size_t)i * bytes;
-
-		qp->trackers[i].prp_list = (uint64_t *)(void *)list;
-		qp->trackers[i].prp_list_iova = nvme__ring_iova(ctrlr, list);
-	}
-	return 0;
-}
-
-/* Builds the host's side of a queue pair: rings, trackers, PRP lists, doorbell addresses. */
-static int nvme_qpair_construct(struct nvme_ctrlr *ctrlr, uint16_t id, uint32_t entries,
-                                uint32_t max_xfer_size, struct nvme_qpair **out)
-{
-	struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
-	uint32_t dstrd = NVME_GET(ctrlr->cap, NVME_CAP_DSTRD);
-	int rc;
-
-	if (qp == NULL)
-		return -ENOMEM;
-	qp->ctrlr = ctrlr;
-	qp->id = id;
-	qp->entries = entries;
-	qp->num_trackers = entries - 1;
-	qp->max_xfer_size = max_xfer_size;
-	qp->sq_tdbl = NVME_SQ_TDBL(id, dstrd);
-	qp->cq_hdbl = NVME_CQ_HDBL(id, dstrd);
-	qp->sq_doorbell = nvme__doorbell(&ctrlr->dev, qp->sq_tdbl);
-	qp->cq_doorbell = nvme__doorbell(&ctrlr->dev, qp->cq_hdbl);
-	qp->unusual = ctrlr->log.verbose ? NVME__UNUSUAL_VERBOSE : 0;
-	rc = nvme__qpair_alloc_memory(qp);
-	if (rc != 0) {
-		nvme__qpair_destroy(qp);
-		return rc;
-	}
-	nvme__qpair_reset(qp);
-	NVME__LOG(&ctrlr->log, NVME_LOG_INFO, "qid:%u entries = %u num_trackers = %u", id, entries,
-	          qp->num_trackers);
-	*out = qp;
-	return 0;
-}
-
-/* Takes a free CID. NULL: as many commands are outstanding as the queue has room for. */
-NVME__HOT struct nvme_tracker *nvme__tracker_get(struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg)
-{
-	struct nvme_tracker *tr;
-
-	tr = qp->free;
-	if (nvme__unlikely(tr == NULL))
-		return NULL;
-	qp->free = tr->next_free;
-	qp->num_free--;
-	tr->outstanding = true;
-	tr->cb = cb;
-	tr->cb_arg = arg;
-	return tr;
-}
-
-NVME__HOT void nvme__tracker_put(struct nvme_qpair *qp, struct nvme_tracker *tr)
-{
-	tr->outstanding = false;
-	tr->next_free = qp->free;
-	qp->free = tr;
-	qp->num_free++;
-}
-
-/* ============================================================================================
- * >>prp
- *
- * A PRP entry is the address of one memory page. Only the first may point inside its page; the
- * transfer then goes on at the start of the page that the next entry names [Base 2.1 §4.3.1: PRP
- * entry and list]. A command has room for two:
- *
- *	1 page     PRP1 = the buffer                    PRP2 = 0
- *	2 pages    PRP1 = the buffer                    PRP2 = the second page
- *	3 or more  PRP1 = the buffer                    PRP2 = the PRP list: second, third, ... page
- *
- * A list that does not fit into its page goes on in another one: the last entry of a full page is
- * then a link, the address of the next list page.
- * ============================================================================================ */
-
-/* A list in the making. The pieces of a buffer are appended to it one by one. */
-struct nvme_prp {
-	uint32_t page_size;  /* CC.MPS in bytes: a power of two */
-	uint32_t prp_index;  /* entries so far: a count, which SPDK's log calls an index */
-	uint64_t prp1, prp2; /* for the command's data pointer */
-	uint32_t last_end;   /* offset in its page where the last piece ended; 0: at its end */
-	uint32_t list_pages; /* list pages available */
-	uint32_t list_used;  /* list pages begun */
-	uint64_t *list_base; /* where the list starts, as this process sees it, and ... */
-	uint64_t list_iova;  /* ... as the controller does: qword aligned */
-	size_t list_stride;  /* from one list page to the next, in bytes */
-	uint64_t *list;      /* the next free entry of the current list page */
-	uint64_t *list_end;  /* the last entry that fits into it */
-};
-
-/* list_iova may lie inside a page; list page k starts k strides after the page that it is in. */
-NVME__HOT void nvme_prp_init(struct nvme_prp *prp, uint32_t page_size, uint64_t *list,
-                             uint64_t list_iova, uint32_t list_pages, size_t list_stride)
-{
-	prp->page_size = page_size;
-	prp->prp_index = 0;
-	prp->prp1 = prp->prp2 = 0;
-	prp->last_end = 0;
-	prp->list_pages = list_pages;
-	prp->list_used = 0;
-	prp->list_base = list;
-	prp->list_iova = list_iova;
-	prp->list_stride = list_stride;
-}
-
-/* More than two pages, so a list after all: the second page becomes its first entry. */
-static int nvme__prp_begin_list(struct nvme_prp *prp)
-{
-	uint64_t in_page = prp->list_iova & (prp->page_size - 1);
-
-	if (prp->list_pages == 0)
-		return -EMSGSIZE;
-	prp->list_used = 1;
-	prp->list = prp->list_base;
-	prp->list_end = prp->list + (prp->page_size - in_page) / 8 - 1;
-	*prp->list++ = prp->prp2;
-	prp->prp2 = prp->list_iova;
-	return 0;
-}
-
-/* The list page is full and one more entry is coming: the last one moves on, a link replaces it. */
-static int nvme__prp_next_list_page(struct nvme_prp *prp)
-{
-	uint64_t in_page = prp->list_iova & (prp->page_size - 1);
-	size_t offset = prp->list_used * prp->list_stride - (size_t)in_page;
-	uint64_t *page = (uint64_t *)(void *)((uint8_t *)prp->list_base + offset);
-
-	if (prp->list_used >= prp->list_pages)
-		return -EMSGSIZE;
-	page[0] = *prp->list_end;
-	*prp->list_end = prp->list_iova + offset;
-	prp->list = page + 1;
-	prp->list_end = page + prp->page_size / 8 - 1;
-	prp->list_used++;
-	return 0;
-}
-
-/*
- * Entries for count pages that follow each other. One at a time the loop would cost more than the
- * stores: so first what does not make up four, then four a turn.
- */
-NVME__HOT void nvme__prp_fill(uint64_t *list, uint64_t addr, uint64_t count, uint64_t page)
-{
-	uint64_t *end = list + count;
-
-	if ((count & 1) != 0) {
-		*list++ = addr;
-		addr += page;
-	}
-	if ((count & 2) != 0) {
-		list[0] = addr;
-		list[1] = addr + page;
-		list += 2;
-		addr += 2 * page;
-	}
-	for (; list != end; list += 4, addr += 4 * page) {
-		list[0] = addr;
-		list[1] = addr + page;
-		list[2] = addr + 2 * page;
-		list[3] = addr + 3 * page;
-	}
-}
-
-/* Pages of a piece that go into the list, count of them from addr on: one list page at a time. */
-static int nvme__prp_append_to_list(struct nvme_prp *prp, uint64_t addr, uint64_t count)
-{
-	uint64_t page = prp->page_size, run;
-	int rc;
-
-	while (count != 0) {
-		if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
-			return rc;
-		if (prp->list > prp->list_end && (rc = nvme__prp_next_list_page(prp)) != 0)
-			return rc;
-		run = (uint64_t)(prp->list_end + 1 - prp->list);
-		run = count < run ? count : run;
-		nvme__prp_fill(prp->list, addr, run, page);
-		addr += run * page;
-		prp->list += run;
-		prp->prp_index += (uint32_t)run;
-		count -= run;
-	}
-	return 0;
-}
-
-/* Can these bytes follow what is there already? */
-NVME__HOT int nvme__prp_check(const struct nvme_prp *prp, uint64_t iova, uint32_t len)
-{
-	if (nvme__unlikely(len == 0))
-		return -EINVAL;
-	if (nvme__unlikely((iova & 3) != 0 || len - 1 > UINT64_MAX - iova))
-		return -EFAULT;
-	if (nvme__unlikely(prp->prp_index != 0 &&
-	                   (prp->last_end != 0 || (iova & (prp->page_size - 1)) != 0)))
-		return -EOPNOTSUPP;
-	return 0;
-}
-
-/*
- * Appends len bytes at iova. All pieces but the first must start at a page boundary and all but
- * the last must end at one, or PRPs cannot describe the buffer. -EINVAL len is 0, -EFAULT not
- * dword aligned or past the end of the address space, -EOPNOTSUPP a hole inside a page,
- * -EMSGSIZE the list is full. After an error the list must be begun again.
- */
-NVME__HOT int nvme_prp_list_append(struct nvme_prp *prp, uint64_t iova, uint32_t len)
-{
-	uint64_t page_size = prp->page_size, mask = page_size - 1;
-	uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
-	int rc;
-
-	rc = nvme__prp_check(prp, iova, len);
-	if (nvme__unlikely(rc != 0))
-		return rc;
-	prp->last_end = (uint32_t)((iova + len) & mask);
-	if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
-		prp->prp1 = iova;
-		prp->prp_index = 1;
-		iova = (iova & ~mask) + page_size;
-		pages--;
-	}
-	if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
-		prp->prp2 = iova;
-		prp->prp_index = 2;
-		iova += page_size;
-		pages--;
-	}
-	return pages != 0 ? nvme__prp_append_to_list(prp, iova, pages) : 0;
-}
+/* ---- PRPs ---- */
 
 /* A walk over the entries of a list, without the links between its pages. */
 struct nvme__prp_walk {
@@ -6725,17 +9585,6 @@ static const uint64_t *nvme__prp_walk_next(struct nvme__prp_walk *walk, const st
 	walk->room -= *count;
 	walk->entry += *count;
 	return walk->entry - *count;
-}
-
-/* The line for entry i of nprp, in the words of SPDK's debug log; i == nprp: the one on PRP2. */
-static int nvme__format_prp_line(char *buf, size_t size, uint32_t nprp, uint32_t i, uint64_t prp)
-{
-	if (i == 0)
-		return snprintf(buf, size, "prp1 = 0x%" PRIx64, prp);
-	if (i == nprp)
-		return snprintf(buf, size, "prp2 = 0x%" PRIx64 "%s", prp,
-		                nprp > 2 ? " (PRP list)" : "");
-	return snprintf(buf, size, "prp[%u] = 0x%" PRIx64, i - 1, prp);
 }
 
 #define NVME__PRP_PART 10u /* entries of a list in one event */
@@ -6840,8 +9689,9 @@ NVME__COLD void nvme__log_prp(const struct nvme_log *log, uint64_t now,
 }
 
 /* What was built: into the record, and with the debug log on also to be read at once. */
-NVME__COLD void nvme_prp_list_print(const struct nvme_log *log, uint16_t qid, uint16_t cid,
-                                    const struct nvme_prp *prp, const void *virt_addr, uint32_t len)
+NVME__COLD void nvme__prp_list_print(const struct nvme_log *log, uint16_t qid, uint16_t cid,
+                                     const struct nvme_prp *prp, const void *virt_addr,
+                                     uint32_t len)
 {
 	static const struct nvme__log_place place = {"nvme.h", __LINE__, __func__};
 	uint64_t now = nvme__log_now(log);
@@ -6852,12 +9702,7 @@ NVME__COLD void nvme_prp_list_print(const struct nvme_log *log, uint16_t qid, ui
 		nvme__log_prp(log, now, &place, prp, virt_addr, len);
 }
 
-/* ============================================================================================
- * >>submit
- *
- * The way of a command: a tracker (and with it a CID), its PRPs, the SQE into the ring, the
- * doorbell. No lock, no allocation and no system call from here to the controller.
- * ============================================================================================ */
+/* ---- commands and completions ---- */
 
 /* The lines of the log, apart from what is recorded, for that has no time for their buffers. */
 NVME__COLD void nvme__log_command(const struct nvme_qpair *qp, uint64_t now,
@@ -6949,22 +9794,6 @@ NVME__COLD void nvme_qpair_print_completion(struct nvme_qpair *qp, const struct 
 		nvme__log_completion(qp, now, &place, cpl);
 }
 
-static void nvme__cmd_init(struct nvme_cmd *cmd, uint8_t opc, uint32_t nsid)
-{
-	memset(cmd, 0, sizeof(*cmd));
-	cmd->opc = opc;
-	cmd->nsid = nsid;
-}
-
-/* More than two pages: PRP2 names a list, which is this tracker's own. */
-static int nvme__build_prp_list(struct nvme_qpair *qp, struct nvme_tracker *tr, uint64_t iova,
-                                uint32_t len, struct nvme_prp *prp)
-{
-	nvme_prp_init(prp, qp->ctrlr->page_size, tr->prp_list, tr->prp_list_iova, qp->list_pages,
-	              qp->ctrlr->page_size);
-	return nvme_prp_list_append(prp, iova, len);
-}
-
 /* What was built goes into the record and the log: for them the PRPs are built once more. */
 static void nvme__print_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
                              uint32_t len)
@@ -6972,347 +9801,21 @@ static void nvme__print_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, con
 	struct nvme_prp prp;
 
 	if (nvme__build_prp_list(qp, tr, tr->cmd.dptr.prp.prp1, len, &prp) == 0)
-		nvme_prp_list_print(&qp->ctrlr->log, qp->id, tr->cid, &prp, buf, len);
+		nvme__prp_list_print(&qp->ctrlr->log, qp->id, tr->cid, &prp, buf, len);
+}
+
+static void nvme__print_submission(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
+                                   uint32_t len)
+{
+	if (len != 0)
+		nvme__print_prps(qp, tr, buf, len);
+	nvme_qpair_print_command(qp, &tr->cmd, false);
 }
 
 /*
- * The 64 bytes of a caller's SQE, from the tracker to the slot at the tail of the ring. A function of
- * its own because published sessions with gdb stop at it.
+ * An error is worth a line at level notice, with the command; the rest goes to record and debug
+ * log.
  */
-NVME__HOT void nvme_copy_command(struct nvme_cmd *dst, const struct nvme_cmd *src)
-{
-	*dst = *src;
-}
-
-/* The doorbell of the commands that were put into the ring since it was last rung. */
-static void nvme__ring_delayed(struct nvme_qpair *qp)
-{
-	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
-		nvme__trace_doorbell(qp, 0,
-		                     (qp->sq_tail + qp->entries - qp->delayed) % qp->entries);
-	qp->delayed = 0;
-	if (!nvme__ctrlr_is_gone(qp->ctrlr)) /* it may have gone since they were submitted */
-		nvme_ring_sq_doorbell(qp);
-}
-
-/* A command that is printed, recorded, or announced later; buf is its data, built as PRPs. */
-NVME__COLD void nvme__submit_unusual(struct nvme_qpair *qp, struct nvme_tracker *tr,
-                                     const void *buf, uint32_t len)
-{
-	qp->delayed++;
-	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0) {
-		if (len != 0)
-			nvme__print_prps(qp, tr, buf, len);
-		nvme_qpair_print_command(qp, &tr->cmd, false);
-	}
-	if ((qp->unusual & NVME__UNUSUAL_DELAY) == 0 || qp->delayed >= qp->entries / 2)
-		nvme__ring_delayed(qp);
-}
-
-/* The SQE is in the slot at the tail: the tail moves on, and the controller hears of it. */
-NVME__HOT void nvme_qpair_submit_request(struct nvme_qpair *qp, struct nvme_tracker *tr,
-                                         const void *buf, uint32_t len)
-{
-	if (++qp->sq_tail == qp->entries)
-		qp->sq_tail = 0;
-	if (nvme__unlikely(qp->unusual != 0))
-		nvme__submit_unusual(qp, tr, buf, len);
-	else
-		nvme_ring_sq_doorbell(qp);
-}
-
-NVME__COLD int nvme__refuse_buffer(const struct nvme_qpair *qp, const void *buf, uint32_t len,
-                                   int rc)
-{
-	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
-	              "%" PRIu32 " bytes at %p cannot be transferred (%s): use %s", len, buf,
-	              rc == -EMSGSIZE ? "too long for one PRP list"
-	                              : "not DMA memory of one buffer, or not dword aligned",
-	              rc == -EMSGSIZE
-	                      ? "a larger max_xfer_size for the queue pair"
-	                      : "nvme_dma_alloc() or nvme_dma_register(), with room for all");
-	return rc;
-}
-
-/* A list that does not fit into its first page. Returns PRP2, or 0 if it does not fit at all. */
-NVME__COLD uint64_t nvme__build_prp_chain(struct nvme_qpair *qp, struct nvme_tracker *tr,
-                                          uint64_t iova, uint32_t len)
-{
-	struct nvme_prp prp;
-
-	return nvme__build_prp_list(qp, tr, iova, len, &prp) == 0 ? prp.prp2 : 0;
-}
-
-/*
- * The data pointer of a command: buf, which is one piece of DMA memory, as PRPs. One or two pages
- * fit into the command [Base 2.1 §4.3.1: PRP entry and list]; more take a list.
- */
-NVME__HOT int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
-                               uint32_t len, struct nvme_prp_pair *prps)
-{
-	uint32_t page_size = qp->ctrlr->page_size, in_page, entries;
-	uint64_t iova;
-
-	if (nvme__unlikely(((uintptr_t)buf & 3) != 0 ||
-	                   nvme__dma_iova(qp->ctrlr, buf, len, &iova) != 0))
-		return nvme__refuse_buffer(qp, buf, len, -EFAULT);
-	in_page = (uint32_t)iova & (page_size - 1);
-	prps->prp1 = iova;
-	prps->prp2 = 0;
-	if (nvme__likely(in_page + len <= page_size))
-		return 0;
-	prps->prp2 = iova - in_page + page_size;
-	if (in_page + len <= 2 * page_size)
-		return 0;
-	entries = (in_page + len - 1) >> qp->ctrlr->page_shift;
-	if (nvme__likely(entries <= qp->list_entries)) {
-		nvme__prp_fill(tr->prp_list, prps->prp2, entries, page_size);
-		prps->prp2 = tr->prp_list_iova;
-		return 0;
-	}
-	prps->prp2 = nvme__build_prp_chain(qp, tr, iova, len);
-	return nvme__likely(prps->prp2 != 0) ? 0 : nvme__refuse_buffer(qp, buf, len, -EMSGSIZE);
-}
-
-/* Nothing that could not be sent, or whose data the driver could not describe. */
-static int nvme__check_raw(const struct nvme_qpair *qp, const struct nvme_cmd *cmd, const void *buf,
-                           uint32_t len, bool has_cb)
-{
-	const char *why = cmd == NULL   ? "cmd is NULL"
-	                  : !has_cb     ? "it has no callback"
-	                  : len == 0    ? NULL
-	                  : buf == NULL ? "buf is NULL, but len is not 0"
-	                  : NVME_GET(cmd->flags, NVME_CMD_PSDT) != 0
-	                          ? "the driver builds PRPs for buf, "
-	                            "not SGLs: clear PSDT, or give len 0"
-	                          : NULL;
-
-	if (why != NULL) {
-		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
-		              "a command for queue %u is refused (%s): see >>api in nvme.h", qp->id,
-		              why);
-		return -EINVAL;
-	}
-	if (len <= qp->max_xfer_size)
-		return 0;
-	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
-	              "%" PRIu32 " bytes are too many for one command on queue %u: send at most "
-	              "%" PRIu32 ", see max_xfer_size",
-	              len, qp->id, qp->max_xfer_size);
-	return -EMSGSIZE;
-}
-
-/* None, or not one of this controller's. */
-NVME__COLD int nvme__refuse_qpair(const struct nvme_ctrlr *ctrlr, const struct nvme_qpair *qp)
-{
-	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-	              "a command is refused (%s): create one with nvme_ctrlr_alloc_io_qpair()",
-	              qp == NULL ? "it has no queue pair"
-	                         : "the queue pair is another controller's");
-	return -EINVAL;
-}
-
-/* Any command, as the caller wrote it, with the CID and the PRPs filled in. */
-static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
-                            uint32_t len, nvme_cmd_cb cb, void *arg)
-{
-	struct nvme_tracker *tr;
-	int rc;
-
-	if (qp->refuse != 0)
-		return qp->refuse;
-	if (nvme__ctrlr_is_gone(qp->ctrlr))
-		return -ENODEV;
-	rc = nvme__check_raw(qp, cmd, buf, len, cb != NULL);
-	if (rc != 0)
-		return rc;
-	tr = nvme__tracker_get(qp, cb, arg);
-	if (tr == NULL)
-		return -EAGAIN;
-	tr->cmd = *cmd;
-	tr->cmd.cid = tr->cid;
-	if (len != 0) {
-		rc = nvme__build_prps(qp, tr, buf, len, &tr->cmd.dptr.prp);
-		if (rc != 0) {
-			nvme__tracker_put(qp, tr);
-			return rc;
-		}
-	}
-	nvme_copy_command(&qp->sq[qp->sq_tail], &tr->cmd);
-	nvme_qpair_submit_request(qp, tr, buf, len);
-	return 0;
-}
-
-/* Format NVM and namespace management change what reads and writes go by. */
-static bool nvme__cmd_changes_ns(const struct nvme_cmd *cmd)
-{
-	return cmd->opc == NVME_OPC_FORMAT_NVM || cmd->opc == NVME_OPC_NS_MANAGEMENT ||
-	       cmd->opc == NVME_OPC_NS_ATTACHMENT || cmd->opc == NVME_OPC_CAPACITY_MANAGEMENT;
-}
-
-/* 0: reads and writes may come. Other threads see it, with what was written before, in their next. */
-static void nvme__ns_set_refuse(struct nvme_ns *ns, int refuse)
-{
-	__atomic_store_n(&ns->refuse, refuse, __ATOMIC_RELEASE);
-	__atomic_store_n(&ns->max_nlb, refuse != 0 ? 0 : ns->limit, __ATOMIC_RELEASE);
-}
-
-/*
- * From the submission of a command that changes namespaces until they were identified again, I/O to
- * them is refused: it would go by sizes that hold no longer.
- */
-static void nvme__ctrlr_expect_ns_change(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd)
-{
-	bool all = cmd->nsid == NVME_NSID_ALL || cmd->opc == NVME_OPC_CAPACITY_MANAGEMENT ||
-	           (cmd->opc == NVME_OPC_FORMAT_NVM &&
-	            (ctrlr->data.fna & (NVME_FNA_FORMAT_ALL | NVME_FNA_ERASE_ALL)) != 0);
-	uint32_t i;
-
-	if (!nvme__cmd_changes_ns(cmd))
-		return;
-	ctrlr->ns_changing = true;
-	for (i = 0; i < ctrlr->num_ns; i++) {
-		if (ctrlr->ns[i]->refuse != 0 || (!all && ctrlr->ns[i]->id != cmd->nsid))
-			continue;
-		nvme__ns_set_refuse(ctrlr->ns[i], -EBUSY);
-	}
-}
-
-/* Is such a command still on its way? */
-static bool nvme__ctrlr_ns_change_pending(const struct nvme_ctrlr *ctrlr)
-{
-	const struct nvme_qpair *qp = ctrlr->adminq;
-	uint32_t i;
-
-	for (i = 0; i < qp->num_trackers; i++) {
-		if (qp->trackers[i].outstanding && nvme__cmd_changes_ns(&qp->trackers[i].cmd))
-			return true;
-	}
-	return false;
-}
-
-/* It was not submitted after all. */
-static void nvme__ctrlr_forget_ns_change(struct nvme_ctrlr *ctrlr)
-{
-	uint32_t i;
-
-	if (!ctrlr->ns_changing || nvme__ctrlr_ns_change_pending(ctrlr))
-		return;
-	ctrlr->ns_changing = false;
-	for (i = 0; i < ctrlr->num_ns; i++) {
-		if (ctrlr->ns[i]->refuse == -EBUSY)
-			nvme__ns_set_refuse(ctrlr->ns[i], 0);
-	}
-}
-
-/* A queue pair of ours with this id, living or not yet let go of. */
-static bool nvme__ctrlr_owns_qid(const struct nvme_ctrlr *ctrlr, uint32_t qid)
-{
-	const struct nvme_qpair *qp;
-
-	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next) {
-		if (qp->id == qid)
-			return true;
-	}
-	for (qp = ctrlr->zombies; qp != NULL; qp = qp->next) {
-		if (qp->id == qid)
-			return true;
-	}
-	return false;
-}
-
-/*
- * What an admin command of the caller's means for the driver. It may not delete a queue that the
- * driver uses, and what it does to namespaces makes what is known of them old.
- */
-static int nvme__ctrlr_admin_check(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd)
-{
-	if (ctrlr->closing)
-		return -ESHUTDOWN;
-	if (cmd == NULL)
-		return nvme__check_raw(ctrlr->adminq, cmd, NULL, 0, true);
-	if ((cmd->opc == NVME_OPC_DELETE_IO_SQ || cmd->opc == NVME_OPC_DELETE_IO_CQ) &&
-	    nvme__ctrlr_owns_qid(ctrlr, NVME_GET(cmd->cdw10, NVME_DELETE_IO_Q_QID))) {
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "queue %" PRIu32 " belongs to a queue pair of this driver: delete it "
-		              "with nvme_ctrlr_free_io_qpair()",
-		              NVME_GET(cmd->cdw10, NVME_DELETE_IO_Q_QID));
-		return -EINVAL;
-	}
-	nvme__ctrlr_expect_ns_change(ctrlr, cmd);
-	return 0;
-}
-
-NVMEDEF int nvme_ctrlr_cmd_admin_raw(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd,
-                                     void *buf, uint32_t len, nvme_cmd_cb cb, void *arg)
-{
-	int rc = nvme__ctrlr_admin_check(ctrlr, cmd);
-
-	if (rc == 0)
-		rc = nvme__submit_raw(ctrlr->adminq, cmd, buf, len, cb, arg);
-	if (rc != 0)
-		nvme__ctrlr_forget_ns_change(ctrlr);
-	return rc;
-}
-
-NVMEDEF int nvme_ctrlr_cmd_io_raw(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
-                                  const struct nvme_cmd *cmd, void *buf, uint32_t len,
-                                  nvme_cmd_cb cb, void *arg)
-{
-	if (qp == NULL || qp->ctrlr != ctrlr)
-		return nvme__refuse_qpair(ctrlr, qp);
-	return nvme__submit_raw(qp, cmd, buf, len, cb, arg);
-}
-
-/* ============================================================================================
- * >>complete
- *
- * The way back. A CQE is new when its phase bit is the expected one [Base 2.1 §4.2.4, Fig. 108:
- * phase tag]. Nothing in it is believed before it was checked: a controller that is broken, or
- * hostile, may cost its caller the queue but not the process.
- * ============================================================================================ */
-
-#define NVME__BAD_CQE_LIMIT       8     /* senseless CQEs before a queue is given up */
-#define NVME__IDLE_POLLS          65536 /* empty polls between two looks at CSTS */
-
-/* A callback called what it must not: it would end in itself, or below the feet of its caller. */
-NVME__COLD int nvme__refuse_in_callback(const struct nvme_qpair *qp, const char *what)
-{
-	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
-	              "%s was called from a callback of queue pair %u: set a flag in the callback "
-	              "and call it from where the queue is polled",
-	              what, qp->id);
-	return -EBUSY;
-}
-
-/* Nothing goes in or comes out any more; what is outstanding ends when the queue is freed. */
-static int nvme__qpair_fail(struct nvme_qpair *qp, int rc)
-{
-	if (qp->failed == 0) {
-		qp->failed = rc;
-		qp->refuse = rc;
-		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
-		              "queue pair %u has failed (%s): free it, or detach the controller "
-		              "and attach "
-		              "it again",
-		              qp->id,
-		              rc == -ENODEV ? "the device is gone"
-		              : rc == -EIO  ? "the controller reports a fatal error, CSTS.CFS"
-		                            : "its completions make no sense");
-	}
-	return qp->failed;
-}
-
-NVME__COLD void nvme__qpair_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl,
-                                    const char *what)
-{
-	NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "%s", what);
-	nvme_qpair_print_completion(qp, cpl);
-	if (++qp->bad_cqes >= NVME__BAD_CQE_LIMIT)
-		nvme__qpair_fail(qp, -ENXIO);
-}
-
-/* An error is worth a line at level notice, with the command; the rest goes to record and debug log. */
 NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker *tr,
                                 const struct nvme_cpl *cpl)
 {
@@ -7322,2079 +9825,657 @@ NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker
 		nvme_qpair_print_completion(qp, cpl);
 }
 
-/* The command is done: log it, free its CID, tell whoever waits (who may reuse the CID at once). */
-NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker *tr,
-                                     const struct nvme_cpl *cpl)
+/* ============================================================================================
+ * >>explain
+ *
+ * Why a step has failed and what to do about it: one sentence each, for the one who runs the
+ * program. line and func are those of the step. What comes back is the errno that the step returns.
+ * ============================================================================================ */
+
+/* ---- commands and queues ---- */
+
+NVME__COLD int nvme__explain_buffer(const struct nvme_qpair *qp, const void *buf, uint32_t len,
+                                    int rc, int line, const char *func)
 {
-	nvme_cmd_cb cb = tr->cb;
-	void *arg = tr->cb_arg;
-
-	if (nvme__unlikely(((cpl->status & 0xfffeu) | qp->unusual) !=
-	                   0)) /* an error, or worth a line */
-		nvme__print_end(qp, tr, cpl);
-	nvme__tracker_put(qp, tr);
-	cb(arg, cpl);
-}
-
-/* Finds the command that a CQE is for, if there is one. */
-NVME__HOT void nvme__qpair_take_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl)
-{
-	uint32_t cid = cpl->cid;
-
-	if (nvme__unlikely(cid >= qp->num_trackers || !qp->trackers[cid].outstanding ||
-	                   cpl->sqid != qp->id)) {
-		nvme__qpair_bad_cqe(qp, cpl, "cpl does not map to outstanding cmd");
-		return;
-	}
-	if (nvme__unlikely(cpl->sqhd >= qp->entries)) /* not used, but a bad sign */
-		nvme__qpair_bad_cqe(qp, cpl, "SQHD is not a slot of the submission queue");
-	nvme_complete_request(qp, &qp->trackers[cid], cpl);
-}
-
-typedef uint32_t __attribute__((may_alias)) nvme__u32_alias;
-
-/*
- * Copies the CQE at the head if it is new. The dword with CID, phase and status is read first, and
- * the rest only after it: read the other way round, the rest could be from the lap before. The copy
- * is what gets checked and used, since the device can go on writing to the original.
- */
-NVME__HOT bool nvme__qpair_read_cqe(struct nvme_qpair *qp, struct nvme_cpl *cpl)
-{
-	const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
-	uint32_t dw3 = __atomic_load_n((const nvme__u32_alias *)&slot->cid, NVME__PHASE_ORDER);
-
-	if ((((dw3 >> 16) ^ qp->phase) & 1) != 0)
-		return false;
-	nvme__rmb();
-	*cpl = *slot;
-	cpl->cid = (uint16_t)dw3;
-	cpl->status = (uint16_t)(dw3 >> 16);
-	return true;
-}
-
-/* The head moves on; with every lap the phase of new entries changes. */
-NVME__HOT void nvme__qpair_next_slot(struct nvme_qpair *qp)
-{
-	if (++qp->cq_head == qp->entries) {
-		qp->cq_head = 0;
-		qp->phase ^= 1;
-	}
-}
-
-/* Nothing came for a long time although something is due: is the controller still alive? */
-NVME__COLD int nvme__qpair_watch(struct nvme_qpair *qp)
-{
-	uint32_t csts;
-	int rc;
-
-	qp->idle_polls = 0;
-	rc = nvme__ctrlr_check_csts(qp->ctrlr, &csts);
-	return rc != 0 ? nvme__qpair_fail(qp, rc) : 0;
-}
-
-/* Takes what is there, in turns with the callbacks, which may submit. */
-NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
-{
-	uint32_t half = qp->entries / 2, unrung = 0, left;
-	struct nvme_cpl cpl;
-
-	if (max - 1 >=
-	    qp->entries) /* 0, too: all, but at most a lap, however the ring is flooded */
-		max = qp->entries;
-	qp->polling++;
-	for (left = max; left != 0 && nvme__qpair_read_cqe(qp, &cpl); left--) {
-		/* One doorbell for the whole batch, or for every half ring of a long one. It is
-		 * for those before this one, so that the record has completions in front of it. */
-		if (unrung >= half) {
-			nvme_ring_cq_doorbell(qp, unrung);
-			unrung = 0;
-		}
-		nvme__qpair_next_slot(qp);
-		unrung++;
-		nvme__qpair_take_cqe(qp, &cpl);
-	}
-	qp->polling--;
-	if (unrung != 0) {
-		nvme_ring_cq_doorbell(qp, unrung);
-		qp->idle_polls = 0;
-	} else if (qp->num_free != qp->num_trackers && ++qp->idle_polls >= NVME__IDLE_POLLS) {
-		return nvme__qpair_watch(qp);
-	}
-	return nvme__unlikely(qp->failed != 0) ? qp->failed : (int)(max - left);
-}
-
-/* A poll in a callback, of a queue that has failed, or with commands that were not announced yet. */
-NVME__COLD int nvme__qpair_poll_unusual(struct nvme_qpair *qp)
-{
-	if (qp->polling != 0)
-		return nvme__refuse_in_callback(qp, "nvme_qpair_process_completions()");
-	if (qp->failed != 0)
-		return qp->failed;
-	nvme__ring_delayed(qp);
-	return 0;
-}
-
-NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max)
-{
-	int rc = 0;
-
-	if (nvme__unlikely((qp->polling | qp->failed | (int)qp->delayed) != 0))
-		rc = nvme__qpair_poll_unusual(qp);
-	return nvme__likely(rc == 0) ? nvme__qpair_reap(qp, max) : rc;
-}
-
-/* What the controller has completed, of a queue that it does not look at any more: no doorbell. */
-static void nvme__qpair_drain(struct nvme_qpair *qp)
-{
-	struct nvme_cpl cpl;
-	uint32_t count;
-
-	for (count = 0; count < qp->entries && nvme__qpair_read_cqe(qp, &cpl); count++) {
-		nvme__qpair_next_slot(qp);
-		if (cpl.cid < qp->num_trackers && qp->trackers[cpl.cid].outstanding &&
-		    cpl.sqid == qp->id)
-			nvme_complete_request(qp, &qp->trackers[cpl.cid], &cpl);
-	}
-}
-
-NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp)
-{
-	if (qp->delayed != 0)
-		nvme__ring_delayed(qp);
-}
-
-NVMEDEF uint16_t nvme_qpair_get_id(const struct nvme_qpair *qp)
-{
-	return qp->id;
-}
-
-NVMEDEF uint32_t nvme_qpair_get_entries(const struct nvme_qpair *qp)
-{
-	return qp->entries;
-}
-
-NVMEDEF uint32_t nvme_qpair_get_num_outstanding(const struct nvme_qpair *qp)
-{
-	return qp->num_trackers - qp->num_free;
-}
-
-/* ---- waiting for one command ---- */
-
-struct nvme__sync {
-	struct nvme_cpl cpl;
-	struct nvme__bounce *bounce; /* where its data is, or NULL */
-	bool done;
-};
-
-static void nvme__sync_done(void *arg, const struct nvme_cpl *cpl)
-{
-	struct nvme__sync *sync = (struct nvme__sync *)arg;
-
-	sync->cpl = *cpl;
-	sync->done = true;
-}
-
-/* Nobody waits for it any more, but the controller has now let go of the bounce buffer. */
-static void nvme__sync_late(void *arg, const struct nvme_cpl *cpl)
-{
-	struct nvme__bounce *bounce = (struct nvme__bounce *)arg;
-
-	(void)cpl;
-	if (bounce != NULL)
-		bounce->lent = false;
-}
-
-/* Ends what the controller will not end. It must not be able to reach the data any more. */
-static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data)
-{
-	struct nvme_cpl cpl;
-	uint32_t i;
-
-	qp->refuse = -ESHUTDOWN;
-	for (i = 0; i < qp->num_trackers; i++) {
-		struct nvme_tracker *tr = &qp->trackers[i];
-
-		if (!tr->outstanding || (!with_data && tr->cmd.dptr.prp.prp1 != 0))
-			continue;
-		if (tr->cb == nvme__sync_late) { /* told already, by -ETIMEDOUT */
-			nvme__tracker_put(qp, tr);
-			nvme__sync_late(tr->cb_arg, NULL);
-			continue;
-		}
-		memset(&cpl, 0, sizeof(cpl));
-		cpl.sqid = qp->id;
-		cpl.cid = tr->cid;
-		cpl.status = (uint16_t)(NVME_SC_ABORTED_SQ_DELETION << 1);
-		NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "aborting outstanding command");
-		nvme_complete_request(qp, tr, &cpl);
-	}
-}
-
-/* Nobody waits any longer: a completion that comes late must not find the waiter's stack. */
-static void nvme__sync_abandon(struct nvme_qpair *qp, struct nvme__sync *sync)
-{
-	uint32_t i;
-
-	for (i = 0; i < qp->num_trackers; i++) {
-		if (qp->trackers[i].outstanding && qp->trackers[i].cb_arg == sync) {
-			qp->trackers[i].cb = nvme__sync_late;
-			qp->trackers[i].cb_arg = sync->bounce;
-			if (sync->bounce != NULL)
-				sync->bounce->lent = true;
-		}
-	}
-}
-
-/*
- * What a blocking call hands out when no completion came: "aborted by host" (3/71h), which no
- * controller sends and which does not read as success [Base 2.1 §4.2.3, Fig. 100: Status Field].
- */
-static void nvme__cpl_set_none(struct nvme_cpl *cpl, uint16_t qid)
-{
-	memset(cpl, 0, sizeof(*cpl));
-	cpl->sqid = qid;
-	cpl->cid = UINT16_MAX;
-	cpl->status = (uint16_t)((uint16_t)NVME_SET(NVME_SCT_PATH, NVME_CPL_SCT) |
-	                         (uint16_t)NVME_SET(NVME_SC_ABORTED_BY_HOST, NVME_CPL_SC));
-}
-
-static uint32_t nvme__qpair_timeout_ms(const struct nvme_qpair *qp)
-{
-	const struct nvme_ctrlr_opts *opts = &qp->ctrlr->opts;
-
-	return qp->id == 0 ? opts->admin_timeout_ms : opts->io_timeout_ms;
-}
-
-/*
- * Polls until something has come, for a while at most. 1: the time was up before that. The clock is
- * read first, so that a completion which is there has the last word, however late one looks.
- */
-static int nvme__wait_a_little(struct nvme_qpair *qp, uint64_t deadline)
-{
-	int late = nvme__now_ms(qp->ctrlr) > deadline, rc = 0, polls;
-
-	for (polls = 0; polls < 256 && rc == 0; polls++)
-		rc = nvme_qpair_process_completions(qp, 0);
-	if (rc == 0 && !late)
-		sched_yield();
-	return rc < 0 ? rc : late;
-}
-
-NVME__COLD int nvme__explain_timeout(const struct nvme_qpair *qp, uint32_t timeout_ms)
-{
-	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
-	              "a command on queue %u did not complete within %" PRIu32
-	              " ms: detach the controller, which resets it, and attach it again",
-	              qp->id, timeout_ms);
-	return -ETIMEDOUT;
-}
-
-/*
- * Polls until the command is complete. -EIO: with an error status. Other errors mean that it is
- * not complete and that the controller may still be using its buffer.
- */
-static int nvme_wait_for_completion(struct nvme_qpair *qp, struct nvme__sync *sync,
-                                    uint64_t deadline)
-{
-	int late = 0;
-
-	while (!sync->done && late == 0)
-		late = nvme__wait_a_little(qp, deadline);
-	if (sync->done)
-		return nvme_cpl_is_error(&sync->cpl) ? -EIO : 0;
-	nvme__sync_abandon(qp, sync);
-	return late < 0 ? late : nvme__explain_timeout(qp, nvme__qpair_timeout_ms(qp));
-}
-
-/* Submits a command; where the queue is full of the caller's own, when one of them is complete. */
-static int nvme__submit_sync(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
-                             uint32_t len, struct nvme__sync *sync, uint64_t deadline)
-{
-	int rc, late = 0;
-
-	for (;;) {
-		rc = nvme__submit_raw(qp, cmd, buf, len, nvme__sync_done, sync);
-		if (rc != -EAGAIN || late != 0)
-			break;
-		late = nvme__wait_a_little(qp, deadline);
-		if (late < 0)
-			return late;
-	}
-	return rc == -EAGAIN ? nvme__explain_timeout(qp, nvme__qpair_timeout_ms(qp)) : rc;
-}
-
-/* Submits a command whose data, if any, is in DMA memory, and waits for it. */
-static int nvme__submit_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
-                                 uint32_t len, struct nvme__bounce *bounce, struct nvme_cpl *cpl)
-{
-	uint64_t deadline = nvme__now_ms(qp->ctrlr) + nvme__qpair_timeout_ms(qp);
-	struct nvme__sync sync;
-	int rc;
-
-	memset(&sync, 0, sizeof(sync));
-	sync.bounce = bounce;
-	rc = nvme__submit_sync(qp, cmd, buf, len, &sync, deadline);
-	if (rc == 0)
-		rc = nvme_wait_for_completion(qp, &sync, deadline);
-	if (sync.done)
-		*cpl = sync.cpl;
-	return rc;
-}
-
-/* A buffer of this queue pair's own of at least len bytes. NULL: *rc says why not. */
-static struct nvme__bounce *nvme__bounce_get(struct nvme_qpair *qp, uint32_t len, int *rc)
-{
-	struct nvme__bounce *b = NULL;
-	int i;
-
-	for (i = 0; i < NVME__BOUNCES && (b == NULL || b->len < len); i++) {
-		if (!qp->bounce[i].lent)
-			b = &qp->bounce[i];
-	}
-	*rc = b == NULL ? -EBUSY : 0;
-	if (b == NULL)
-		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
-		              "%d commands of queue pair %u timed out and may still use its bounce "
-		              "buffers: detach the controller, which resets it, or use DMA memory",
-		              NVME__BOUNCES, qp->id);
-	if (b == NULL || b->len >= len)
-		return b;
-	nvme_dma_free(qp->ctrlr, b->buf);
-	b->buf = (uint8_t *)nvme_dma_alloc(qp->ctrlr, len);
-	b->len = b->buf != NULL ? len : 0;
-	*rc = b->buf != NULL ? 0 : -ENOMEM;
-	return b->buf != NULL ? b : NULL;
-}
-
-/*
- * Can the controller reach this memory as it is (1), or does it take a copy (0)? What begins in a
- * DMA buffer and leaves it is neither: the copy would run over rings and other buffers.
- */
-static int nvme__is_dma_memory(const struct nvme_ctrlr *ctrlr, const void *buf, uint32_t len)
-{
-	const struct nvme__arena *a = &ctrlr->arena;
-	const uint8_t *at = (const uint8_t *)buf;
-	uint64_t iova;
-
-	if (nvme_dma_iova(ctrlr, buf, len, &iova) == 0)
-		return ((uintptr_t)buf & 3) == 0;
-	return at < a->base + a->window && a->base < at + len ? -EFAULT : 0;
-}
-
-/*
- * Any command, with data in any memory: what is not DMA memory goes through a bounce buffer. The
- * lowest bits of an opcode tell which way the data flows [Base 2.1 §4.1.1, Fig. 91: data transfer].
- */
-static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
-                                  uint32_t len, struct nvme_cpl *cpl)
-{
-	struct nvme__bounce *bounce;
-	struct nvme_cpl local;
-	int rc, direct;
-
-	if (cpl == NULL)
-		cpl = &local;
-	nvme__cpl_set_none(cpl, qp->id);
-	if (qp->polling != 0)
-		return nvme__refuse_in_callback(qp, "a blocking function");
-	if (qp->refuse != 0)
-		return qp->refuse;
-	rc = nvme__check_raw(qp, cmd, buf, len, true);
-	if (rc != 0)
-		return rc;
-	direct = len == 0 ? 1 : nvme__is_dma_memory(qp->ctrlr, buf, len);
-	if (direct < 0)
-		return nvme__refuse_buffer(qp, buf, len, direct);
-	if (direct)
-		return nvme__submit_and_wait(qp, cmd, buf, len, NULL, cpl);
-	bounce = nvme__bounce_get(qp, len, &rc);
-	if (bounce == NULL)
-		return rc;
-	if ((cmd->opc & 1) != 0)
-		memcpy(bounce->buf, buf, len);
+	if (rc == -EMSGSIZE)
+		NVME__SAY(&qp->ctrlr->dev, NVME_LOG_ERROR,
+		          "%" PRIu32
+		          " bytes at %p cannot be transferred (too long for one PRP list): use a larger max_xfer_size for the queue pair",
+		          len, buf);
 	else
-		memset(bounce->buf, 0, len); /* of what the last call left nothing may come back */
-	rc = nvme__submit_and_wait(qp, cmd, bounce->buf, len, bounce, cpl);
-	if (rc == 0 && (cmd->opc & 2) != 0)
-		memcpy(buf, bounce->buf, len);
+		NVME__SAY(&qp->ctrlr->dev, NVME_LOG_ERROR,
+		          "%" PRIu32
+		          " bytes at %p cannot be transferred (not DMA memory of one buffer, or not dword aligned): use nvme_dma_alloc() or nvme_dma_register(), with room for all",
+		          len, buf);
 	return rc;
 }
 
-/* What needs the admin queue cannot be done while its callbacks run, or while all ends. */
-static int nvme__ctrlr_refuse_call(struct nvme_ctrlr *ctrlr, const char *what)
+static int nvme__explain_failed(struct nvme_qpair *qp, int line, const char *func)
 {
-	if (ctrlr->adminq->polling != 0)
-		return nvme__refuse_in_callback(ctrlr->adminq, what);
-	if (!ctrlr->closing)
-		return 0;
-	NVME__DEV_LOG(
-		&ctrlr->dev, NVME_LOG_ERROR,
-		"%s was called while the controller is being detached: callbacks that run then "
-		"can start nothing new",
-		what);
+	NVME__SAY(&qp->ctrlr->dev, NVME_LOG_ERROR,
+	          "queue pair %u has failed (%s): free it, or detach the controller and attach it again",
+	          qp->id,
+	          qp->failed == -ENODEV ? "the device is gone"
+	          : qp->failed == -EIO  ? "the controller reports a fatal error, CSTS.CFS"
+	                                : "its completions make no sense");
+	return qp->failed;
+}
+
+static void nvme__explain_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl,
+                                  const char *what, int line, const char *func)
+{
+	nvme__log_write(&qp->ctrlr->log, NVME_LOG_ERROR, "nvme.h", line, func, NULL, "%s", what);
+	nvme_qpair_print_completion(qp, cpl);
+}
+
+/* A callback called what it must not: it would end in itself, or below the feet of its caller. */
+NVME__COLD int nvme__explain_in_callback(const struct nvme_qpair *qp, const char *what, int line,
+                                         const char *func)
+{
+	NVME__SAY(&qp->ctrlr->dev, NVME_LOG_ERROR,
+	          "%s was called from a callback of queue pair %u: set a flag in the callback and call it from where the queue is polled",
+	          what, qp->id);
 	return -EBUSY;
 }
 
-/* The driver's own admin commands: those of the caller's are looked at first. */
-static int nvme__ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd, void *buf,
-                             uint32_t len, struct nvme_cpl *cpl)
+NVME__COLD int nvme__explain_timeout(const struct nvme_qpair *qp, uint32_t timeout_ms, int line,
+                                     const char *func)
 {
-	return nvme__command_and_wait(ctrlr->adminq, cmd, buf, len, cpl);
+	NVME__SAY(&qp->ctrlr->dev, NVME_LOG_ERROR,
+	          "a command on queue %u did not complete within %" PRIu32
+	          " ms: detach the controller, which resets it, and attach it again",
+	          qp->id, timeout_ms);
+	return -ETIMEDOUT;
 }
 
-/* ============================================================================================
- * >>ctrlr
- *
- * From a device that was found to one that takes reads and writes, in the order that the
- * specification lays down [Base 2.1 §3.5.1: Memory-based controller initialization (PCIe)]. The
- * table of contents is nvme_ctrlr_process_init().
- * ============================================================================================ */
-#define NVME__ADMIN_QUEUE_SIZE    32u
-#define NVME__NUM_IO_QUEUES       8u
-#define NVME__IO_QUEUE_SIZE       256u
-#define NVME__TIMEOUT_MS          30000u
-#define NVME__FORMAT_MS           600000u
-#define NVME__SHUTDOWN_MS         10000u
-#define NVME__SHUTDOWN_MAX_MS     60000u
-#define NVME__MAX_PAGE_SIZE       ((uint32_t)1 << 20)
-#define NVME__MAX_XFER_SIZE       ((uint32_t)32 << 20)  /* where MDTS sets no limit: 65536 x 512 */
-#define NVME__IO_MAX_XFER_SIZE    ((uint32_t)2 << 20)   /* default of a queue pair's PRP lists */
-#define NVME__ADMIN_MAX_XFER_SIZE ((uint32_t)128 << 10) /* of an admin command */
-#define NVME__NO_TIMEOUT          UINT64_MAX
-
-static const char *nvme__ctrlr_state_name(enum nvme_ctrlr_state state)
+static int nvme__explain_create(struct nvme_ctrlr *ctrlr, const char *what, int rc,
+                                const struct nvme_cpl *cpl, int line, const char *func)
 {
-	static const char *const names[] = {
-		"delay init",
-		"read vs",
-		"read cap",
-		"check en",
-		"disable and wait for CSTS.RDY = 1",
-		"set CC.EN = 0",
-		"disable and wait for CSTS.RDY = 0",
-		"controller is disabled",
-		"connect adminq",
-		"enable controller by writing CC.EN = 1",
-		"wait for CSTS.RDY = 1",
-		"reset admin queue",
-		"identify controller",
-		"wait for identify controller",
-		"set number of queues",
-		"wait for set number of queues",
-		"identify active ns",
-		"wait for identify active ns",
-		"identify ns",
-		"wait for identify ns",
-		"identify namespace id descriptors",
-		"wait for identify namespace id descriptors",
-		"ready",
-		"error",
-	};
+	const char *why = strerror(-rc);
 
-	return names[state];
+	if (rc == -EIO)
+		why = nvme_status_name((uint8_t)NVME_GET(cpl->status, NVME_CPL_SCT),
+		                       (uint8_t)NVME_GET(cpl->status, NVME_CPL_SC));
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the controller did not create the %s (%s): ask for fewer or smaller queues",
+	          what, why);
+	return rc;
 }
 
-static void nvme_ctrlr_set_state(struct nvme_ctrlr *ctrlr, enum nvme_ctrlr_state state,
-                                 uint64_t timeout_ms)
+static int nvme__explain_no_qpair(struct nvme_ctrlr *ctrlr, int line, const char *func)
 {
-	ctrlr->state = state;
-	if (timeout_ms == NVME__NO_TIMEOUT)
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "setting state to %s (no timeout)",
-		              nvme__ctrlr_state_name(state));
-	else
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG,
-		              "setting state to %s (timeout %" PRIu64 " ms)",
-		              nvme__ctrlr_state_name(state), timeout_ms);
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "all %" PRIu32
+	          " I/O queue pairs of the controller are in use: free one, or attach with a larger num_io_queues",
+	          ctrlr->num_io_queues);
+	return -ENOSPC;
 }
 
-/* ---- limits ---- */
-
-/* The version decides which commands may be sent [Base 2.1 §3.1.4.2, Fig. 37: Version]. */
-static int nvme_ctrlr_read_vs(struct nvme_ctrlr *ctrlr)
+static void nvme__explain_buried(struct nvme_qpair *qp, int rc, int line, const char *func)
 {
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READ_VS, NVME__NO_TIMEOUT);
-	ctrlr->vs = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_VS);
-	if (ctrlr->vs == UINT32_MAX) { /* nothing answers, or something that is no controller */
-		uint32_t csts;
-
-		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
-			return -ENODEV;
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_ERROR,
-			"the controller has no version (VS reads FFFFFFFFh): reset the device with "
-			"'echo 1 > /sys/bus/pci/devices/%s/reset' or switch its power off and on",
-			ctrlr->dev.name);
-		return -EIO;
-	}
-	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO, "NVMe version %u.%u.%u",
-	              NVME_GET(ctrlr->vs, NVME_VS_MJR), NVME_GET(ctrlr->vs, NVME_VS_MNR),
-	              NVME_GET(ctrlr->vs, NVME_VS_TER));
-	return 0;
+	NVME__SAY(&qp->ctrlr->dev, NVME_LOG_WARNING,
+	          "the controller did not let go of queue pair %u (%s): its memory and %" PRIu32
+	          " callbacks are kept until nvme_detach()",
+	          qp->id, strerror(-rc), nvme_qpair_get_num_outstanding(qp));
 }
 
-/* Into the record: which controller, by its two registers. */
-static void nvme__trace_attach(const struct nvme_ctrlr *ctrlr)
-{
-	struct nvme_trace_attach a;
+/* ---- memory ---- */
 
-	memset(&a, 0, sizeof(a));
-	a.cap = ctrlr->cap;
-	a.vs = ctrlr->vs;
-	a.vendor_id = ctrlr->dev.vendor_id;
-	a.device_id = ctrlr->dev.device_id;
-	snprintf(a.name, sizeof(a.name), "%.23s", ctrlr->dev.name);
-	snprintf(a.access, sizeof(a.access), "%.7s", ctrlr->dev.ops->name);
-	nvme_trace_event(&ctrlr->dev, NVME_TRACE_ATTACH, 0, &a, sizeof(a));
+static void nvme__explain_reserve(struct nvme_ctrlr *ctrlr, size_t size, int line, const char *func)
+{
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "cannot reserve %zu bytes of address space (%s): raise 'ulimit -v' or set a smaller dma_window in the options",
+	          size, strerror(errno));
 }
 
-/*
- * How long CSTS.RDY may take, in ms. CAP.TO and CRTO.CRWMT count 500 ms; 0 is taken as one unit. It
- * is the larger of the two, as there are controllers whose CRWMT says less than CAP.TO.
- */
-static uint32_t nvme__ctrlr_ready_timeout(struct nvme_ctrlr *ctrlr)
+static int nvme__explain_no_iova(struct nvme_ctrlr *ctrlr, size_t window, int rc, int line,
+                                 const char *func)
 {
-	uint32_t units = NVME_GET(ctrlr->cap, NVME_CAP_TO), crwmt = 0;
-
-	if ((NVME_GET(ctrlr->cap, NVME_CAP_CRMS) & NVME_CAP_CRMS_CRWMS) != 0)
-		crwmt = NVME_GET(nvme_mmio_read_4(&ctrlr->dev, NVME_REG_CRTO), NVME_CRTO_CRWMT);
-	units = crwmt > units ? crwmt : units;
-	return (units > 0 ? units : 1) * 500;
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the IOMMU has no %zu free bytes of addresses in one piece: set a smaller dma_window in the options",
+	          window);
+	return rc;
 }
 
-/*
- * What the controller can do: queue size, page size, doorbell stride, how long RDY may take [Base
- * 2.1 §3.1.4.1, Fig. 36: Controller Capabilities], [Base 2.1: Controller Ready Timeouts].
- */
-static int nvme_ctrlr_read_cap(struct nvme_ctrlr *ctrlr)
+static int nvme__explain_window_full(struct nvme_ctrlr *ctrlr, int line, const char *func)
 {
-	struct nvme_dev *dev = &ctrlr->dev;
-
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READ_CAP, NVME__NO_TIMEOUT);
-	ctrlr->cap = nvme_mmio_read_8(dev, NVME_REG_CAP);
-	if ((uint32_t)ctrlr->cap == UINT32_MAX || ctrlr->cap >> 32 == UINT32_MAX) {
-		uint32_t csts; /* a device that went since VS was read, or just a wrong CAP? */
-
-		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
-			return -ENODEV;
-	}
-	nvme__trace_attach(ctrlr);
-	ctrlr->ready_timeout = nvme__ctrlr_ready_timeout(ctrlr);
-	if ((4096u << NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN)) > NVME__MAX_PAGE_SIZE) {
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"the controller's smallest memory page is %u KiB (CAP.MPSMIN): this driver "
-			"goes up to %u KiB; use another controller",
-			4u << NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN), NVME__MAX_PAGE_SIZE >> 10);
-		return -ENOTSUP;
-	}
-	ctrlr->page_shift = 12 + NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN);
-	ctrlr->page_size = 1u << ctrlr->page_shift;
-	if (NVME_GET(ctrlr->cap, NVME_CAP_MQES) == 0 ||
-	    dev->bar0_size < NVME_CQ_HDBL(1, NVME_GET(ctrlr->cap, NVME_CAP_DSTRD)) + 4u) {
-		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-		              "CAP = %016" PRIx64
-		              "h makes no sense (CAP.MQES %u, CAP.DSTRD %u, BAR0 of %zu "
-		              "bytes): power-cycle the device",
-		              ctrlr->cap, NVME_GET(ctrlr->cap, NVME_CAP_MQES),
-		              NVME_GET(ctrlr->cap, NVME_CAP_DSTRD), dev->bar0_size);
-		return -ENOTSUP;
-	}
-	if (ctrlr->opts.arb_mechanism == NVME_CC_AMS_WRR &&
-	    (NVME_GET(ctrlr->cap, NVME_CAP_AMS) & NVME_CAP_AMS_WRR) == 0) {
-		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-		              "the controller has no weighted round robin (CAP.AMS): leave "
-		              "arb_mechanism 0");
-		return -ENOTSUP;
-	}
-	return nvme__arena_init(ctrlr);
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the DMA window of %zu bytes is used up: free buffers or set a larger dma_window in the options",
+	          ctrlr->arena.window);
+	return -ENOMEM;
 }
 
-/* ---- reset and enable ---- */
-
-/* Polls CSTS until RDY is as wanted. A fatal status ends the wait unless we are on the way down. */
-static int nvme__ctrlr_wait_ready(struct nvme_ctrlr *ctrlr, uint32_t rdy, bool mind_cfs)
+static int nvme__explain_no_memory(struct nvme_ctrlr *ctrlr, size_t len, int rc, int line,
+                                   const char *func)
 {
-	uint64_t deadline = nvme__now_ms(ctrlr) + ctrlr->ready_timeout;
-	uint32_t csts;
-	int rc;
-
-	for (;;) {
-		bool late = nvme__now_ms(ctrlr) >
-		            deadline; /* looked at before CSTS, so RDY has the last word */
-
-		rc = nvme__ctrlr_check_csts(ctrlr, &csts);
-		if (rc == -ENODEV || (rc != 0 && mind_cfs))
-			return rc;
-		if (NVME_GET(csts, NVME_CSTS_RDY) == rdy)
-			return 0;
-		if (late)
-			return -ETIMEDOUT;
-		sched_yield();
-	}
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the kernel gives no %zu bytes of memory for DMA (%s): end other programs, or raise 'ulimit -v'",
+	          len, strerror(-rc));
+	return rc;
 }
 
-NVME__COLD int nvme__ctrlr_explain_ready(struct nvme_ctrlr *ctrlr, int rc)
+/* ---- the controller ---- */
+
+static int nvme__explain_gone(struct nvme_ctrlr *ctrlr, int line, const char *func)
 {
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the device is gone (its registers read FFFFFFFFh): check that it is still there with 'lspci -s %s'",
+	          ctrlr->dev.name);
+	return -ENODEV;
+}
+
+static int nvme__explain_no_version(struct nvme_ctrlr *ctrlr, int line, const char *func)
+{
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the controller has no version (VS reads FFFFFFFFh): reset the device with 'echo 1 > /sys/bus/pci/devices/%s/reset' or switch its power off and on",
+	          ctrlr->dev.name);
+	return -EIO;
+}
+
+static int nvme__explain_page_size(struct nvme_ctrlr *ctrlr, int line, const char *func)
+{
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the controller's smallest memory page is %u KiB (CAP.MPSMIN): this driver goes up to %u KiB; use another controller",
+	          4u << NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN), NVME__MAX_PAGE_SIZE >> 10);
+	return -ENOTSUP;
+}
+
+static int nvme__explain_cap(struct nvme_ctrlr *ctrlr, int line, const char *func)
+{
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "CAP = %016" PRIx64
+	          "h makes no sense (CAP.MQES %u, CAP.DSTRD %u, BAR0 of %zu bytes): power-cycle the device",
+	          ctrlr->cap, NVME_GET(ctrlr->cap, NVME_CAP_MQES),
+	          NVME_GET(ctrlr->cap, NVME_CAP_DSTRD), ctrlr->dev.bar0_size);
+	return -ENOTSUP;
+}
+
+static int nvme__explain_no_wrr(struct nvme_ctrlr *ctrlr, int line, const char *func)
+{
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the controller has no weighted round robin (CAP.AMS): leave arb_mechanism 0");
+	return -ENOTSUP;
+}
+
+static int nvme__explain_ready(struct nvme_ctrlr *ctrlr, int rc, int line, const char *func)
+{
+	const char *state = nvme__ctrlr_state_name(ctrlr->state);
 	uint32_t csts;
 
 	(void)nvme__ctrlr_check_csts(ctrlr, &csts);
 	if (rc == -ETIMEDOUT)
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "Initialization timed out in state %d (%s): CSTS is %08" PRIx32
-		              "h after %" PRIu32
-		              " ms (CAP.TO, CRTO); reset the device with 'echo 1 > "
-		              "/sys/bus/pci/devices/%s/reset' or switch its power off and on",
-		              (int)ctrlr->state, nvme__ctrlr_state_name(ctrlr->state), csts,
-		              ctrlr->ready_timeout, ctrlr->dev.name);
+		NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+		          "Initialization timed out in state %d (%s): CSTS is %08" PRIx32
+		          "h after %" PRIu32
+		          " ms (CAP.TO, CRTO); reset the device with 'echo 1 > /sys/bus/pci/devices/%s/reset' or switch its power off and on",
+		          (int)ctrlr->state, state, csts, ctrlr->ready_timeout, ctrlr->dev.name);
 	else if (rc == -EIO)
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "the controller reports a fatal error (CSTS.CFS, CSTS is %08" PRIx32
-		              "h) in state %d (%s): reset the device with 'echo 1 > "
-		              "/sys/bus/pci/devices/%s/reset' or switch its power off and on",
-		              csts, (int)ctrlr->state, nvme__ctrlr_state_name(ctrlr->state),
-		              ctrlr->dev.name);
+		NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+		          "the controller reports a fatal error (CSTS.CFS, CSTS is %08" PRIx32
+		          "h) in state %d (%s): reset the device with 'echo 1 > /sys/bus/pci/devices/%s/reset' or switch its power off and on",
+		          csts, (int)ctrlr->state, state, ctrlr->dev.name);
 	return rc;
 }
 
-static void nvme_ctrlr_clear_en(struct nvme_ctrlr *ctrlr, uint32_t cc)
+static int nvme__explain_shutdown(struct nvme_ctrlr *ctrlr, uint64_t timeout, int line,
+                                  const char *func)
 {
-	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Setting CC.EN = 0");
-	nvme_reg_write_4(&ctrlr->dev, NVME_REG_CC, cc & ~NVME_SET(1, NVME_CC_EN));
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the controller did not finish its shutdown within %" PRIu64
+	          " ms: it is disabled anyway; check its health before you trust it",
+	          timeout);
+	return -ETIMEDOUT;
 }
 
-/*
- * Brings the controller down whatever its last owner left behind. CC.EN may change only when
- * CSTS.RDY has followed it, so each of the four combinations has its own way to EN = 0, RDY = 0
- * [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration].
- */
-static int nvme_ctrlr_disable(struct nvme_ctrlr *ctrlr)
+static int nvme__explain_no_identify(struct nvme_ctrlr *ctrlr, int rc, int line, const char *func)
 {
-	uint64_t timeout = ctrlr->ready_timeout;
-	uint32_t cc, csts;
-	int rc;
-
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_CHECK_EN, NVME__NO_TIMEOUT);
-	rc = nvme__ctrlr_check_csts(ctrlr, &csts);
-	if (rc == -ENODEV)
-		return rc;
-	if (nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
-		return -ENODEV;
-	if (NVME_GET(cc, NVME_CC_EN) != 0) {
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "CC.EN = 1");
-		if (NVME_GET(csts, NVME_CSTS_RDY) == 0 && rc == 0) { /* still on its way up */
-			nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_1,
-			                     timeout);
-			rc = nvme__ctrlr_wait_ready(ctrlr, 1, true);
-			if (rc == -ENODEV)
-				return rc; /* anything else: clear EN all the same */
-		}
-		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_SET_EN_0, timeout);
-		nvme_ctrlr_clear_en(ctrlr, cc);
-	}
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_DISABLE_WAIT_FOR_READY_0, timeout);
-	rc = nvme__ctrlr_wait_ready(ctrlr, 0, false);
-	if (rc != 0)
-		return nvme__ctrlr_explain_ready(ctrlr, rc);
-	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "CC.EN = 0 && CSTS.RDY = 0");
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_DISABLED, timeout);
-	return 0;
-}
-
-/* The admin queue pair exists from the start: its place goes into registers, not into a command. */
-static int nvme_ctrlr_construct_admin_qpair(struct nvme_ctrlr *ctrlr)
-{
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_CONNECT_ADMINQ, NVME__NO_TIMEOUT);
-	if (ctrlr->adminq != NULL) {
-		nvme__qpair_reset(ctrlr->adminq);
-		return 0;
-	}
-	return nvme_qpair_construct(ctrlr, 0, ctrlr->opts.admin_queue_size,
-	                            NVME__ADMIN_MAX_XFER_SIZE, &ctrlr->adminq);
-}
-
-/* Which command sets to switch on: NVM alone, all of them, or none but admin. */
-static uint32_t nvme__ctrlr_choose_css(const struct nvme_ctrlr *ctrlr)
-{
-	uint32_t css = NVME_GET(ctrlr->cap, NVME_CAP_CSS);
-
-	if ((css & NVME_CAP_CSS_NVM) != 0)
-		return NVME_CC_CSS_NVM;
-	if ((css & NVME_CAP_CSS_IOCS) != 0)
-		return NVME_CC_CSS_IOCS;
-	return (css & NVME_CAP_CSS_ADMIN) != 0 ? NVME_CC_CSS_ADMIN : NVME_CC_CSS_NVM;
-}
-
-/*
- * Where the admin queues are, how large the entries of I/O queues are (2^6 and 2^4 bytes), and
- * go. AQA holds both sizes 0-based [Base 2.1 §3.1.4.8, Fig. 44: Admin Queue Attributes].
- */
-static int nvme_ctrlr_enable(struct nvme_ctrlr *ctrlr)
-{
-	struct nvme_dev *dev = &ctrlr->dev;
-	uint32_t size = ctrlr->adminq->entries - 1;
-	uint32_t cc;
-	int rc;
-
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE, ctrlr->ready_timeout);
-	nvme_reg_write_8(dev, NVME_REG_ASQ, ctrlr->adminq->sq_iova);
-	nvme_reg_write_8(dev, NVME_REG_ACQ, ctrlr->adminq->cq_iova);
-	nvme_reg_write_4(dev, NVME_REG_AQA,
-	                 NVME_SET(size, NVME_AQA_ASQS) | NVME_SET(size, NVME_AQA_ACQS));
-
-	cc = NVME_SET(nvme__ctrlr_choose_css(ctrlr), NVME_CC_CSS) |
-	     NVME_SET(NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN), NVME_CC_MPS) |
-	     NVME_SET(ctrlr->opts.arb_mechanism, NVME_CC_AMS) |
-	     NVME_SET(NVME_CC_SHN_NONE, NVME_CC_SHN) | NVME_SET(6, NVME_CC_IOSQES) |
-	     NVME_SET(4, NVME_CC_IOCQES);
-	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "Setting CC.EN = 1");
-	nvme_reg_write_4(dev, NVME_REG_CC, cc | NVME_SET(1, NVME_CC_EN));
-
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ENABLE_WAIT_FOR_READY_1, ctrlr->ready_timeout);
-	rc = nvme__ctrlr_wait_ready(ctrlr, 1, true);
-	if (rc != 0)
-		return nvme__ctrlr_explain_ready(ctrlr, rc);
-	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "CC.EN = 1 && CSTS.RDY = 1 - controller is ready");
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_RESET_ADMIN_QUEUE,
-	                     ctrlr->opts.admin_timeout_ms);
-	return 0;
-}
-
-/* Leaves the controller with CC.EN = 0, so that it touches our memory no more. */
-static int nvme__ctrlr_turn_off(struct nvme_ctrlr *ctrlr)
-{
-	uint32_t cc, csts;
-
-	if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
-		return -ENODEV;
-	if (NVME_GET(cc, NVME_CC_EN) != 0)
-		nvme_ctrlr_clear_en(ctrlr, cc);
-	return nvme__ctrlr_wait_ready(ctrlr, 0, false);
-}
-
-/* Down, then up. A controller that answers with a fatal status gets a reset and a second chance. */
-static int nvme_ctrlr_start(struct nvme_ctrlr *ctrlr)
-{
-	int attempt, rc = -EIO;
-
-	for (attempt = 0; attempt < 2 && rc == -EIO; attempt++) {
-		if (attempt > 0) {
-			NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
-			              "resetting the controller to try once more");
-			if (nvme__ctrlr_turn_off(ctrlr) == -ENODEV)
-				return -ENODEV;
-			if (ctrlr->dev.ops->reset != NULL)
-				(void)ctrlr->dev.ops->reset(&ctrlr->dev);
-		}
-		if ((rc = nvme_ctrlr_disable(ctrlr)) == 0 &&
-		    (rc = nvme_ctrlr_construct_admin_qpair(ctrlr)) == 0)
-			rc = nvme_ctrlr_enable(ctrlr);
-	}
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the controller does not identify itself (%s): power-cycle the device",
+	          strerror(-rc));
 	return rc;
 }
 
-/* ---- identify ---- */
-
-/* One Identify command for 4096 bytes [Base 2.1 §5.1.13, Fig. 310: Identify, CNS values]. */
-static int nvme_ctrlr_cmd_identify(struct nvme_ctrlr *ctrlr, uint32_t cns, uint32_t nsid,
-                                   void *data)
+static int nvme__explain_entry_size(struct nvme_ctrlr *ctrlr, int line, const char *func)
 {
-	struct nvme_cmd cmd;
-
-	memset(&cmd, 0, sizeof(cmd));
-	cmd.opc = NVME_OPC_IDENTIFY;
-	cmd.nsid = nsid;
-	cmd.cdw10 = NVME_SET(cns, NVME_IDENTIFY_CNS);
-	return nvme__ctrlr_admin(ctrlr, &cmd, data, 4096, NULL);
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the controller wants larger queue entries (SQES %02xh, CQES %02xh) than 64 and 16 bytes: use another controller",
+	          ctrlr->data.sqes, ctrlr->data.cqes);
+	return -ENOTSUP;
 }
 
-/*
- * MDTS is a power of two in pages of CAP.MPSMIN, 0 means no limit [Base 2.1 §5.1.13.2.1, Fig. 312:
- * Identify Controller data structure]. The shift is bounded before it is made.
- */
-static uint32_t nvme__max_xfer_from_mdts(uint8_t mdts, uint32_t mpsmin)
+static int nvme__explain_no_io_queues(struct nvme_ctrlr *ctrlr, int line, const char *func)
 {
-	if (mdts == 0 || mdts + 12 + mpsmin >= 25)
-		return NVME__MAX_XFER_SIZE;
-	return 4096u << mpsmin << mdts;
-}
-
-static int nvme_ctrlr_identify(struct nvme_ctrlr *ctrlr)
-{
-	struct nvme_dev *dev = &ctrlr->dev;
-	struct nvme_id_ctrlr *data = &ctrlr->data;
-	int rc;
-
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY, ctrlr->opts.admin_timeout_ms);
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY,
-	                     ctrlr->opts.admin_timeout_ms);
-	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_CTRLR, 0, data);
-	if (rc != 0) {
-		NVME__DEV_LOG(
-			dev, NVME_LOG_ERROR,
-			"the controller does not identify itself (%s): power-cycle the device",
-			strerror(-rc));
-		return rc;
-	}
-	ctrlr->max_xfer_size =
-		nvme__max_xfer_from_mdts(data->mdts, NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN));
-	if (ctrlr->adminq->max_xfer_size > ctrlr->max_xfer_size)
-		ctrlr->adminq->max_xfer_size = ctrlr->max_xfer_size;
-	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "transport max_xfer_size %u", NVME__MAX_XFER_SIZE);
-	if (data->mdts > 0)
-		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "MDTS max_xfer_size %" PRIu32,
-		              ctrlr->max_xfer_size);
-	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "CNTLID 0x%04x", data->cntlid);
-	if (NVME_GET(data->sqes, NVME_ID_QES_MIN) > 6 ||
-	    NVME_GET(data->cqes, NVME_ID_QES_MIN) > 4) {
-		NVME__DEV_LOG(dev, NVME_LOG_ERROR,
-		              "the controller wants larger queue entries (SQES %02xh, CQES %02xh) "
-		              "than 64 and "
-		              "16 bytes: use another controller",
-		              data->sqes, data->cqes);
-		return -ENOTSUP;
-	}
+	NVME__SAY(&ctrlr->dev, NVME_LOG_WARNING,
+	          "the controller grants no I/O queues: only admin commands will work");
 	return 0;
 }
 
-/*
- * Asks for I/O queues. Both numbers are 0-based, in the request and in the answer, and the answer
- * may be smaller or larger than the request [Base 2.1, Number of Queues feature].
- */
-static int nvme_ctrlr_set_num_queues(struct nvme_ctrlr *ctrlr)
+/* n: what is kept of the list. */
+static int nvme__explain_ns_list(struct nvme_ctrlr *ctrlr, uint32_t n, uint32_t nsid, int line,
+                                 const char *func)
 {
-	uint32_t want = ctrlr->opts.num_io_queues, sqs, cqs;
-	struct nvme_cmd cmd;
-	struct nvme_cpl cpl;
-	int rc;
-
-	if (nvme__ctrlr_choose_css(ctrlr) == NVME_CC_CSS_ADMIN)
-		return 0; /* no I/O command set, so no I/O queues */
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_SET_NUM_QUEUES, ctrlr->opts.admin_timeout_ms);
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_SET_NUM_QUEUES,
-	                     ctrlr->opts.admin_timeout_ms);
-	memset(&cmd, 0, sizeof(cmd));
-	cmd.opc = NVME_OPC_SET_FEATURES;
-	cmd.cdw10 = NVME_FEAT_NUMBER_OF_QUEUES;
-	cmd.cdw11 =
-		NVME_SET(want - 1, NVME_NUM_QUEUES_NSQ) | NVME_SET(want - 1, NVME_NUM_QUEUES_NCQ);
-	rc = nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
-	if (rc == -EIO && nvme_cpl_is_error(&cpl)) {
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
-		              "the controller grants no I/O queues: only admin commands will work");
-		return 0;
-	}
-	if (rc != 0)
-		return rc;
-	sqs = NVME_GET(cpl.cdw0, NVME_NUM_QUEUES_NSQ) + 1;
-	cqs = NVME_GET(cpl.cdw0, NVME_NUM_QUEUES_NCQ) + 1;
-	ctrlr->num_io_queues = sqs < cqs ? sqs : cqs;
-	if (ctrlr->num_io_queues > want)
-		ctrlr->num_io_queues = want;
-	return 0;
-}
-
-/* ---- namespaces ---- */
-
-/* The NSIDs 1, 2, 3, ... of a controller from before the active namespace list existed. */
-static int nvme__ctrlr_guess_active_ns(struct nvme_ctrlr *ctrlr, uint32_t *nsids)
-{
-	uint32_t n;
-
-	for (n = 0; n < ctrlr->data.nn && n < NVME__MAX_NS; n++)
-		nsids[n] = n + 1;
+	NVME__SAY(&ctrlr->dev, NVME_LOG_WARNING,
+	          "the list of active namespaces is cut after %" PRIu32 " entries: NSID %" PRIu32
+	          " %s",
+	          n, nsid,
+	          n == NVME__MAX_NS ? "is one too many for this driver"
+	                            : "is out of order or larger than NN");
 	return (int)n;
 }
 
-/*
- * The list comes in pages of 1024 NSIDs, ascending, ended by a zero [Base 2.1: Namespace List].
- * An NSID that breaks the rules ends the list. Returns how many were found.
- */
-static int nvme__ctrlr_list_active_ns(struct nvme_ctrlr *ctrlr, uint32_t *nsids)
-{
-	struct nvme_ns_list list;
-	uint32_t n = 0, i, last = 0;
-	int rc;
-
-	do {
-		rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_ACTIVE_NS_LIST, last, &list);
-		if (rc != 0)
-			return rc;
-		for (i = 0; i < 1024 && list.nsid[i] != 0; i++) {
-			if (list.nsid[i] <= last || list.nsid[i] > ctrlr->data.nn ||
-			    list.nsid[i] == NVME_NSID_ALL || n == NVME__MAX_NS) {
-				NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
-				              "the list of active namespaces is cut after %" PRIu32
-				              " entries: NSID %" PRIu32 " %s",
-				              n, list.nsid[i],
-				              n == NVME__MAX_NS
-				                      ? "is one too many for this driver"
-				                      : "is out of order or larger than NN");
-				return (int)n;
-			}
-			last = nsids[n++] = list.nsid[i];
-		}
-	} while (i == 1024);
-	return (int)n;
-}
-
-/* Worldwide names of a namespace [Base 2.1, Namespace Identification Descriptor list]. */
-static void nvme__ns_parse_id_descs(struct nvme_ns *ns, const uint8_t *list)
-{
-	struct nvme_ns_id_desc desc;
-	size_t at = 0;
-
-	while (at + sizeof(desc) <= 4096) {
-		memcpy(&desc, list + at, sizeof(desc));
-		at += sizeof(desc);
-		if (desc.nidl == 0 || desc.nidl > 4096 - at)
-			return;
-		if (desc.nidt == NVME_NIDT_EUI64 && desc.nidl == sizeof(ns->eui64))
-			memcpy(ns->eui64, list + at, sizeof(ns->eui64));
-		else if (desc.nidt == NVME_NIDT_NGUID && desc.nidl == sizeof(ns->nguid))
-			memcpy(ns->nguid, list + at, sizeof(ns->nguid));
-		else if (desc.nidt == NVME_NIDT_UUID && desc.nidl == sizeof(ns->uuid))
-			memcpy(ns->uuid, list + at, sizeof(ns->uuid));
-		at += desc.nidl;
-	}
-}
-
-/*
- * Takes from Identify Namespace what reads and writes need, and refuses a namespace whose format
- * makes no sense: the index must be one of the formats listed, and a block 2^9 to 2^16 bytes [NVM
- * 1.1 §4.1.5.1, Fig. 114: Identify Namespace data structure, Fig. 116: LBA format].
- */
-static int nvme__ns_parse(struct nvme_ns *ns)
+static int nvme__explain_ns_format(const struct nvme_ns *ns, int line, const char *func)
 {
 	const struct nvme_id_ns *data = &ns->data;
-	const struct nvme_lbaf *lbaf;
-	uint32_t last = (uint32_t)data->nlbaf + data->nulbaf; /* of the formats */
-	uint32_t index = NVME_FLBAS_INDEX(data->flbas);
 
-	if (last < 16)
-		index &= 15; /* the upper bits of the index are defined with more formats only */
-	if (index > last || index >= 64)
-		return -EINVAL;
-	lbaf = &data->lbaf[index];
-	if (lbaf->lbads < 9 || lbaf->lbads > 16)
-		return -EINVAL;
-	ns->nsze = data->nsze;
-	ns->sector_size = 1u << lbaf->lbads;
-	ns->extended_sector_size = ns->sector_size;
-	if (NVME_GET(data->flbas, NVME_FLBAS_EXT) != 0)
-		ns->extended_sector_size += lbaf->ms;
-	else
-		ns->separate_metadata = lbaf->ms != 0;
-	ns->noiob = data->noiob;
-	if (ns->extended_sector_size > ns->ctrlr->max_xfer_size)
-		return -EINVAL;
-	ns->limit = ns->separate_metadata ? 0 : nvme_ns_get_max_nlb(ns, NULL);
-	if (ns->limit > ns->nsze)
-		ns->limit = (uint32_t)ns->nsze;
-	return 0;
+	NVME__SAY(&ns->ctrlr->dev, NVME_LOG_WARNING,
+	          "namespace %" PRIu32
+	          " is left out: its format (FLBAS %02xh, NLBAF %u, NULBAF %u, LBADS %u) cannot be used",
+	          ns->id, data->flbas, data->nlbaf, data->nulbaf,
+	          data->lbaf[NVME_FLBAS_INDEX(data->flbas) & 63].lbads);
+	return -ENOENT;
 }
 
-/*
- * Identify Namespace, which makes what is known of it true again; -ENOENT for an NSID that is not
- * active or cannot be used. Reads and writes are refused until all of it is known.
- */
-static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns)
-{
-	uint32_t timeout = ctrlr->opts.admin_timeout_ms, nsid = ns->id;
-	uint8_t descs[4096];
-	int rc;
+#ifndef NVME_NO_VFIO
 
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_NS, timeout);
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_NS, timeout);
-	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, nsid, &ns->data);
-	if (rc != 0)
-		return rc == -EIO && ctrlr->adminq->failed == 0 ? -ENOENT : rc;
-	if (ns->data.nsze == 0)
-		return -ENOENT;
-	if (nvme__ns_parse(ns) != 0) {
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_WARNING,
-			"namespace %" PRIu32
-			" is left out: its format (FLBAS %02xh, NLBAF %u, NULBAF %u, LBADS %u) "
-			"cannot be used",
-			nsid, ns->data.flbas, ns->data.nlbaf, ns->data.nulbaf,
-			ns->data.lbaf[NVME_FLBAS_INDEX(ns->data.flbas) & 63].lbads);
-		return -ENOENT;
+/* ---- getting at a device ---- */
+
+static int nvme__explain_no_group(struct nvme_dev *dev, int line, const char *func)
+{
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "the device is in no IOMMU group: switch on VT-d or AMD-Vi in the firmware and boot Linux with intel_iommu=on (Intel; AMD needs no option)");
+	return -ENODEV;
+}
+
+/* Raising the soft limit takes no privilege, unless the hard limit is in the way. */
+static int nvme__explain_files(struct nvme_dev *dev, int line, const char *func)
+{
+	struct rlimit limit;
+	unsigned long now, enough;
+	bool hard;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		limit.rlim_cur = limit.rlim_max = 0;
+	now = (unsigned long)limit.rlim_cur;
+	enough = now + 64; /* attaching takes a handful */
+	hard = enough > limit.rlim_max;
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "all %lu files that this process may have open are in use: close some of them, or run '%s%lu%s' in the shell that starts the program",
+	          now, hard ? "sudo prlimit --nofile=" : "ulimit -S -n ", enough,
+	          hard ? " --pid $$" : "");
+	return -EMFILE;
+}
+
+static int nvme__explain_driver(struct nvme_dev *dev, const char *driver, int line,
+                                const char *func)
+{
+	if (driver[0] == '\0') {
+		NVME__SAY(dev, NVME_LOG_ERROR,
+		          "no driver is bound to the device: run 'tools/nvme-bind bind %s' as root",
+		          dev->name);
+		return -ENODEV;
 	}
-	memcpy(ns->nguid, ns->data.nguid, sizeof(ns->nguid));
-	memcpy(ns->eui64, ns->data.eui64, sizeof(ns->eui64));
-	memset(ns->uuid, 0, sizeof(ns->uuid));
-	if (ctrlr->vs >= NVME_VS_SET(1, 3, 0)) {
-		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_ID_DESCS, timeout);
-		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ID_DESCS, timeout);
-		rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS_ID_DESC, nsid, descs);
-		if (rc == 0)
-			nvme__ns_parse_id_descs(ns, descs);
-		if (ctrlr->adminq->failed != 0) /* the names are a courtesy: else no failure */
-			return ctrlr->adminq->failed;
-	}
-	nvme__ns_set_refuse(ns, 0);
-	return 0;
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "the device is still bound to the kernel's %s driver: unmount what is on it, then run 'tools/nvme-bind bind %s' as root",
+	          driver, dev->name);
+	return -EBUSY;
 }
 
-/* The structure of a namespace, known or new. NULL: no memory. They stay until the detach. */
-static struct nvme_ns *nvme__ctrlr_ns_slot(struct nvme_ctrlr *ctrlr, uint32_t nsid)
+static int nvme__explain_address(struct nvme_dev *dev, const char *addr, int line, const char *func)
 {
-	uint32_t at = ctrlr->num_ns, i;
-	struct nvme_ns *ns;
-
-	while (at > 0 && ctrlr->ns[at - 1]->id >= nsid)
-		at--;
-	if (at < ctrlr->num_ns && ctrlr->ns[at]->id == nsid)
-		return ctrlr->ns[at];
-	if (ctrlr->num_ns == NVME__MAX_NS)
-		return NULL;
-	ns = (struct nvme_ns *)NVME_CALLOC(1, sizeof(*ns));
-	if (ns == NULL)
-		return NULL;
-	ns->ctrlr = ctrlr;
-	ns->id = nsid;
-	ns->refuse = -ENOENT;
-	for (i = ctrlr->num_ns++; i > at; i--)
-		ctrlr->ns[i] = ctrlr->ns[i - 1];
-	ctrlr->ns[at] = ns;
-	return ns;
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "'%.64s' is not a PCI address: write it like 0000:01:00.0 (list the NVMe controllers with 'tools/nvme-bind status')",
+	          addr);
+	return -EINVAL;
 }
 
-/* One namespace of the list: identified, unless it is known well enough. */
-static int nvme__ctrlr_add_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid)
+static int nvme__explain_no_device(struct nvme_dev *dev, int line, const char *func)
 {
-	struct nvme_ns *ns = nvme__ctrlr_ns_slot(ctrlr, nsid);
-	int rc;
-
-	if (ns == NULL)
-		return -ENOMEM;
-	if (ns->refuse == 0)
-		return 0;
-	rc = nvme_ctrlr_identify_ns(ctrlr, ns);
-	if (rc == -ENOENT)
-		nvme__ns_set_refuse(ns, -ENOENT);
-	if (rc == 0)
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Namespace %" PRIu32 " was added", nsid);
-	return rc == -ENOENT ? 0 : rc;
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "there is no PCI device at this address: list the NVMe controllers with 'tools/nvme-bind status'");
+	return -ENODEV;
 }
 
-/* Those that the list does not name any more. Both are ascending. */
-static void nvme__ctrlr_remove_ns(struct nvme_ctrlr *ctrlr, const uint32_t *nsids, int found)
+static int nvme__explain_class(struct nvme_dev *dev, int line, const char *func)
 {
-	uint32_t i;
-	int at = 0;
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "the device is not an NVMe controller (its class is %06" PRIx32
+	          "h, not 010802h): list the NVMe controllers with 'tools/nvme-bind status'",
+	          dev->class_code);
+	return -ENOTSUP;
+}
 
-	for (i = 0; i < ctrlr->num_ns; i++) {
-		struct nvme_ns *ns = ctrlr->ns[i];
+static int nvme__explain_container(struct nvme_dev *dev, int rc, int line, const char *func)
+{
+	if (rc == -EMFILE)
+		return nvme__explain_files(dev, line, func);
+	NVME__SAY(dev, NVME_LOG_ERROR, "cannot open /dev/vfio/vfio (%s): run '%s' as root",
+	          strerror(-rc),
+	          rc == -EACCES ? "chmod 0666 /dev/vfio/vfio" : "modprobe vfio vfio_pci");
+	return rc;
+}
 
-		while (at < found && nsids[at] < ns->id)
-			at++;
-		if (ns->refuse == -ENOENT || (at < found && nsids[at] == ns->id))
+static int nvme__explain_vfio_version(struct nvme_dev *dev, int version, int line, const char *func)
+{
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "the kernel speaks another version of the VFIO interface: use a kernel that offers version %d",
+	          version);
+	return -ENOTSUP;
+}
+
+static int nvme__explain_no_type1(struct nvme_dev *dev, int line, const char *func)
+{
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "VFIO has no type1 IOMMU backend: run 'modprobe vfio_iommu_type1' as root");
+	return -ENOTSUP;
+}
+
+/* The process that has path open, "" when /proc does not tell. */
+static void nvme__find_opener(const char *path, char *out, size_t size)
+{
+	char dir[64], fd[384], target[128], comm[64];
+	struct dirent *p, *f;
+	DIR *proc, *fds;
+	FILE *file;
+	ssize_t n;
+
+	out[0] = '\0';
+	proc = opendir("/proc");
+	while (proc != NULL && out[0] == '\0' && (p = readdir(proc)) != NULL) {
+		if (!isdigit((unsigned char)p->d_name[0]))
 			continue;
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Namespace %" PRIu32 " was removed",
-		              ns->id);
-		nvme__ns_set_refuse(ns, -ENOENT);
-	}
-}
-
-static int nvme_ctrlr_identify_active_ns(struct nvme_ctrlr *ctrlr)
-{
-	uint32_t nsids[NVME__MAX_NS];
-	int i, found, rc = 0;
-
-	if (ctrlr->num_io_queues == 0)
-		return 0;
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_ACTIVE_NS,
-	                     ctrlr->opts.admin_timeout_ms);
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_WAIT_FOR_IDENTIFY_ACTIVE_NS,
-	                     ctrlr->opts.admin_timeout_ms);
-	found = ctrlr->vs >= NVME_VS_SET(1, 1, 0) ? nvme__ctrlr_list_active_ns(ctrlr, nsids) : -EIO;
-	if (found == -EIO && ctrlr->adminq->failed == 0)
-		found = nvme__ctrlr_guess_active_ns(ctrlr, nsids);
-	if (found < 0)
-		return found;
-	nvme__ctrlr_remove_ns(ctrlr, nsids, found);
-	for (i = 0; i < found && rc == 0; i++)
-		rc = nvme__ctrlr_add_ns(ctrlr, nsids[i]);
-	return rc;
-}
-
-/* ---- namespaces that change ---- */
-
-/* A command that changes namespaces is complete, well or not: what holds for them now? */
-NVME__COLD int nvme__ctrlr_settle_namespaces(struct nvme_ctrlr *ctrlr)
-{
-	int rc;
-
-	if (ctrlr->closing || nvme__ctrlr_ns_change_pending(ctrlr))
-		return 0;
-	ctrlr->ns_changing = false;
-	rc = nvme_ctrlr_identify_active_ns(ctrlr);
-	if (rc != 0)
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_ERROR,
-			"the namespaces could not be identified again (%s): reads and writes of "
-			"those that changed are refused; detach the controller and attach it "
-			"again",
-			strerror(-rc));
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READY, NVME__NO_TIMEOUT);
-	return rc;
-}
-
-NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr)
-{
-	int rc = nvme_qpair_process_completions(ctrlr->adminq, 0);
-
-	if (nvme__unlikely(ctrlr->ns_changing) && rc >= 0)
-		(void)nvme__ctrlr_settle_namespaces(ctrlr);
-	return rc;
-}
-
-/* Refuses what the controller would refuse, before anything is erased. */
-static int nvme__ctrlr_check_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
-                                    const struct nvme_format *format)
-{
-	const struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, nsid);
-
-	if ((ctrlr->data.oacs & NVME_OACS_FORMAT) == 0) {
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_ERROR,
-			"the controller has no Format NVM command (OACS bit 1): overwrite the "
-			"blocks instead");
-		return -ENOTSUP;
-	}
-	if (nsid == 0 || format->lbaf > 63 || format->mset > 1 || format->pi > 3 ||
-	    format->pil > 1 || format->ses > 2 ||
-	    (ns != NULL && format->lbaf > ns->data.nlbaf + ns->data.nulbaf)) {
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_ERROR,
-			"a format of namespace %" PRIu32 " with lbaf %u, mset %u, pi %u, pil %u, "
-			"ses %u was asked for: see nvme_ns_get_data()->lbaf for the formats, and "
-			"struct nvme_format for the rest",
-			nsid, format->lbaf, format->mset, format->pi, format->pil, format->ses);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-/* How far it is, from the one field of Identify Namespace that is for this. */
-static void nvme__ctrlr_log_format_progress(struct nvme_ctrlr *ctrlr, uint32_t nsid)
-{
-	const struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, nsid);
-	struct nvme_id_ns data;
-
-	if (ns == NULL || NVME_GET(ns->data.fpi, NVME_FPI_SUPPORTED) == 0 ||
-	    ctrlr->adminq->num_free == 0)
-		return;
-	if (nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, nsid, &data) == 0)
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
-		              "Format NVM of namespace %" PRIu32 ": %u %% remain", nsid,
-		              NVME_GET(data.fpi, NVME_FPI_REMAINING));
-}
-
-/* Waits as nvme_wait_for_completion() does, and says once a second how far the format is. */
-static int nvme__ctrlr_wait_for_format(struct nvme_ctrlr *ctrlr, struct nvme__sync *sync,
-                                       uint32_t nsid, uint32_t timeout_ms)
-{
-	uint64_t start = nvme__now_ms(ctrlr), next = start + 1000;
-	int late = 0;
-
-	while (!sync->done && late == 0) {
-		late = nvme__wait_a_little(ctrlr->adminq, start + timeout_ms);
-		if (!sync->done && late == 0 && nvme__now_ms(ctrlr) >= next) {
-			nvme__ctrlr_log_format_progress(ctrlr, nsid);
-			next = nvme__now_ms(ctrlr) + 1000;
+		snprintf(dir, sizeof(dir), "/proc/%.16s/fd", p->d_name);
+		fds = opendir(dir);
+		while (fds != NULL && out[0] == '\0' && (f = readdir(fds)) != NULL) {
+			snprintf(fd, sizeof(fd), "%s/%s", dir, f->d_name);
+			n = readlink(fd, target, sizeof(target) - 1);
+			if (n <= 0 || (size_t)n != strlen(path) ||
+			    memcmp(target, path, (size_t)n) != 0)
+				continue;
+			comm[0] = '\0';
+			snprintf(fd, sizeof(fd), "/proc/%.16s/comm", p->d_name);
+			file = fopen(fd, "r");
+			if (file != NULL) {
+				if (fscanf(file, "%63[^\n]", comm) != 1)
+					comm[0] = '\0';
+				fclose(file);
+			}
+			snprintf(out, size, "process %.16s (%s)", p->d_name, comm);
 		}
+		if (fds != NULL)
+			closedir(fds);
 	}
-	if (sync->done)
-		return nvme_cpl_is_error(&sync->cpl) ? -EIO : 0;
-	nvme__sync_abandon(ctrlr->adminq, sync);
-	return late < 0 ? late : nvme__explain_timeout(ctrlr->adminq, timeout_ms);
+	if (proc != NULL)
+		closedir(proc);
 }
 
-NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
-                              const struct nvme_format *format, struct nvme_cpl *cpl)
+static int nvme__explain_group(struct nvme_dev *dev, int group_id, const char *path, int rc,
+                               int line, const char *func)
 {
-	uint32_t timeout = format->timeout_ms != 0 ? format->timeout_ms : NVME__FORMAT_MS;
-	struct nvme__sync sync;
-	struct nvme_cmd cmd;
-	int rc, settled;
+	char opener[128];
 
-	memset(&sync, 0, sizeof(sync));
-	nvme__cpl_set_none(&sync.cpl, 0);
-	rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_ctrlr_format()");
-	if (rc == 0)
-		rc = nvme__ctrlr_check_format(ctrlr, nsid, format);
-	if (rc == 0) {
-		nvme__cmd_init(&cmd, NVME_OPC_FORMAT_NVM, nsid);
-		cmd.cdw10 = NVME_SET(format->lbaf & 15u, NVME_FORMAT_LBAFL) |
-		            NVME_SET(format->lbaf >> 4, NVME_FORMAT_LBAFU) |
-		            NVME_SET(format->mset, NVME_FORMAT_MSET) |
-		            NVME_SET(format->pi, NVME_FORMAT_PI) |
-		            NVME_SET(format->pil, NVME_FORMAT_PIL) |
-		            NVME_SET(format->ses, NVME_FORMAT_SES);
-		nvme__ctrlr_expect_ns_change(ctrlr, &cmd);
-		rc = nvme__submit_sync(ctrlr->adminq, &cmd, NULL, 0, &sync,
-		                       nvme__now_ms(ctrlr) + timeout);
-		if (rc != 0)
-			nvme__ctrlr_forget_ns_change(ctrlr);
-		else
-			rc = nvme__ctrlr_wait_for_format(ctrlr, &sync, nsid, timeout);
+	switch (rc) {
+	case -EACCES:
+	case -EPERM:
+		NVME__SAY(dev, NVME_LOG_ERROR,
+		          "no permission to open %s: run as root, or run 'chown %u %s' as root",
+		          path, (unsigned int)getuid(), path);
+		break;
+	case -EBUSY:
+		nvme__find_opener(path, opener, sizeof(opener));
+		NVME__SAY(dev, NVME_LOG_ERROR,
+		          "IOMMU group %d is in use by %s: end that program first ('fuser -v %s' as root names it)",
+		          group_id, opener[0] != '\0' ? opener : "another process", path);
+		break;
+	case -EMFILE:
+		return nvme__explain_files(dev, line, func);
+	default:
+		NVME__SAY(dev, NVME_LOG_ERROR,
+		          "cannot open %s (%s): run 'tools/nvme-bind reset %s' and then 'tools/nvme-bind bind %s' as root",
+		          path, strerror(-rc), dev->name, dev->name);
+		break;
 	}
-	if (cpl != NULL)
-		*cpl = sync.cpl;
-	settled = ctrlr->ns_changing ? nvme__ctrlr_settle_namespaces(ctrlr) : 0;
-	return rc != 0 ? rc : settled;
+	return rc;
 }
 
-/* ---- the whole bring-up ---- */
-
-static int nvme_ctrlr_process_init(struct nvme_ctrlr *ctrlr)
+/*
+ * Names the devices that keep a group from being ours: all but those of VFIO, bridges and idle
+ * ones.
+ */
+static void nvme__vfio_list_group(int group_id, char *out, size_t size)
 {
-	int rc;
+	char path[64], driver[32];
+	struct dirent *d;
+	size_t n = 0;
+	DIR *dir;
 
-	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_INIT_DELAY, NVME__NO_TIMEOUT);
-	if ((rc = nvme_ctrlr_read_vs(ctrlr)) != 0 ||        /* which NVMe is it? */
-	    (rc = nvme_ctrlr_read_cap(ctrlr)) != 0 ||       /* what can it do? DMA arena to match */
-	    (rc = nvme_ctrlr_start(ctrlr)) != 0 ||          /* EN = 0, admin queues, EN = 1, RDY */
-	    (rc = nvme_ctrlr_identify(ctrlr)) != 0 ||       /* who is it? MDTS */
-	    (rc = nvme_ctrlr_set_num_queues(ctrlr)) != 0 || /* how many I/O queues may we have? */
-	    (rc = nvme_ctrlr_identify_active_ns(ctrlr)) !=
-	            0) /* which namespaces, in what format? */
-		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ERROR, NVME__NO_TIMEOUT);
+	out[0] = '\0';
+	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", group_id);
+	dir = opendir(path);
+	while (dir != NULL && (d = readdir(dir)) != NULL) {
+		if (d->d_name[0] == '.')
+			continue;
+		nvme__pci_link(d->d_name, "driver", driver, sizeof(driver));
+		if (driver[0] == '\0' || strcmp(driver, "vfio-pci") == 0 ||
+		    strcmp(driver, "pci-stub") == 0 || strcmp(driver, "pcieport") == 0)
+			continue;
+		if (n < size)
+			n += (size_t)snprintf(out + n, size - n, "%s%.20s (%s)", n > 0 ? ", " : "",
+			                      d->d_name, driver);
+	}
+	if (dir != NULL)
+		closedir(dir);
+}
+
+static int nvme__explain_not_viable(struct nvme_dev *dev, int group_id, int line, const char *func)
+{
+	char others[256];
+
+	nvme__vfio_list_group(group_id, others, sizeof(others));
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "IOMMU group %d is not viable because of %s: bind every device of the group to vfio-pci ('tools/nvme-bind bind ADDRESS' for NVMe), or move the disk to another slot",
+	          group_id, others[0] != '\0' ? others : "another device's driver");
+	return -EBUSY;
+}
+
+static int nvme__explain_iommu(struct nvme_dev *dev, int rc, int line, const char *func)
+{
+	if (rc == -EPERM)
+		NVME__SAY(dev, NVME_LOG_ERROR,
+		          "the IOMMU cannot remap interrupts: switch on interrupt remapping (x2APIC) in the firmware, or accept the risk with 'echo 1 > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts'");
 	else
-		nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READY, NVME__NO_TIMEOUT);
+		NVME__SAY(dev, NVME_LOG_ERROR,
+		          "the type1 IOMMU backend does not take the group (%s): run 'modprobe vfio_iommu_type1' as root",
+		          strerror(-rc));
 	return rc;
 }
 
-/* ---- I/O queue pairs ---- */
-
-/*
- * The completion queue comes first, since the submission queue names it. PC = 1: the ring is one
- * contiguous piece; IEN = 0: this driver polls [Base 2.1 §5.2.1, Fig. 474 and 475: Create I/O
- * Completion Queue].
- */
-static int nvme_ctrlr_cmd_create_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
-                                       struct nvme_cpl *cpl)
+static int nvme__explain_device(struct nvme_dev *dev, int rc, int line, const char *func)
 {
-	struct nvme_cmd cmd;
-
-	memset(&cmd, 0, sizeof(cmd));
-	cmd.opc = NVME_OPC_CREATE_IO_CQ;
-	cmd.dptr.prp.prp1 = qp->cq_iova;
-	cmd.cdw10 = NVME_SET(qp->id, NVME_CREATE_IO_Q_QID) |
-	            NVME_SET(qp->entries - 1, NVME_CREATE_IO_Q_QSIZE);
-	cmd.cdw11 = NVME_SET(1, NVME_CREATE_IO_CQ_PC);
-	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
-}
-
-/* [Base 2.1 §5.2.2, Fig. 478 and 479: Create I/O Submission Queue] */
-static int nvme_ctrlr_cmd_create_io_sq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
-                                       struct nvme_cpl *cpl)
-{
-	struct nvme_cmd cmd;
-
-	memset(&cmd, 0, sizeof(cmd));
-	cmd.opc = NVME_OPC_CREATE_IO_SQ;
-	cmd.dptr.prp.prp1 = qp->sq_iova;
-	cmd.cdw10 = NVME_SET(qp->id, NVME_CREATE_IO_Q_QID) |
-	            NVME_SET(qp->entries - 1, NVME_CREATE_IO_Q_QSIZE);
-	cmd.cdw11 = NVME_SET(1, NVME_CREATE_IO_SQ_PC) |
-	            NVME_SET(qp->qprio, NVME_CREATE_IO_SQ_QPRIO) |
-	            NVME_SET(qp->id, NVME_CREATE_IO_SQ_CQID);
-	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
-}
-
-static int nvme__ctrlr_cmd_delete_queue(struct nvme_ctrlr *ctrlr, uint8_t opc, uint16_t qid)
-{
-	struct nvme_cmd cmd;
-
-	memset(&cmd, 0, sizeof(cmd));
-	cmd.opc = opc;
-	cmd.cdw10 = NVME_SET(qid, NVME_DELETE_IO_Q_QID);
-	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, NULL);
-}
-
-static int nvme_ctrlr_cmd_delete_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
-{
-	return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_CQ, qp->id);
-}
-
-static int nvme_ctrlr_cmd_delete_io_sq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
-{
-	return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
-}
-
-/* The lowest queue id that is free. 0: the controller granted no more. */
-static uint16_t nvme__ctrlr_free_qid(const struct nvme_ctrlr *ctrlr)
-{
-	uint32_t qid;
-
-	for (qid = 1; qid <= ctrlr->num_io_queues; qid++) {
-		if (!nvme__ctrlr_owns_qid(ctrlr, qid))
-			return (uint16_t)qid;
-	}
-	return 0;
-}
-
-/*
- * The controller may still use it (rc): rings, data and callbacks wait until the controller is off.
- * Or nvme_detach() deleted it: callbacks that it runs later must find a queue pair that refuses.
- */
-static void nvme__qpair_bury(struct nvme_qpair *qp, int rc)
-{
-	qp->refuse = -ESHUTDOWN;
-	qp->next = qp->ctrlr->zombies;
-	qp->ctrlr->zombies = qp;
-	if (rc != 0)
-		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_WARNING,
-		              "the controller did not let go of queue pair %u (%s): its memory and "
-		              "%" PRIu32 " callbacks are kept until nvme_detach()",
-		              qp->id, strerror(-rc), nvme_qpair_get_num_outstanding(qp));
-}
-
-/* Fills in defaults and refuses what cannot be. */
-static int nvme__ctrlr_check_qpair_opts(struct nvme_ctrlr *ctrlr, struct nvme_io_qpair_opts *opts)
-{
-	uint32_t most = NVME_GET(ctrlr->cap, NVME_CAP_MQES) + 1;
-
-	if (opts->entries == 0)
-		opts->entries = NVME__IO_QUEUE_SIZE;
-	if (opts->entries < 2 || opts->entries > 65536 || opts->qprio > 3) {
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "a queue of %" PRIu32 " entries with priority %" PRIu32
-		              " was asked for: use 2 to 65536 entries and priorities 0 to 3",
-		              opts->entries, opts->qprio);
-		return -EINVAL;
-	}
-	if (opts->qprio != 0 && ctrlr->opts.arb_mechanism != NVME_CC_AMS_WRR) {
-		NVME__DEV_LOG(
-			&ctrlr->dev, NVME_LOG_ERROR,
-			"queue priorities mean nothing with round robin: attach with arb_mechanism "
-			"NVME_CC_AMS_WRR, or leave qprio 0");
-		return -EINVAL;
-	}
-	if (opts->entries > most) {
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
-		              "a queue of %" PRIu32 " entries becomes one of %" PRIu32
-		              ", all that the controller supports (CAP.MQES)",
-		              opts->entries, most);
-		opts->entries = most;
-	}
-	if (opts->max_xfer_size == 0)
-		opts->max_xfer_size = NVME__IO_MAX_XFER_SIZE;
-	if (opts->max_xfer_size > ctrlr->max_xfer_size)
-		opts->max_xfer_size = ctrlr->max_xfer_size;
-	return 0;
-}
-
-static int nvme__ctrlr_explain_create(struct nvme_ctrlr *ctrlr, const char *what, int rc,
-                                      const struct nvme_cpl *cpl)
-{
-	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-	              "the controller did not create the %s (%s): ask for fewer or smaller queues",
-	              what,
-	              rc == -EIO ? nvme_status_name((uint8_t)NVME_GET(cpl->status, NVME_CPL_SCT),
-	                                            (uint8_t)NVME_GET(cpl->status, NVME_CPL_SC))
-	                         : strerror(-rc));
+	if (rc == -EMFILE)
+		return nvme__explain_files(dev, line, func);
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "VFIO does not hand out the device (%s): run 'tools/nvme-bind reset %s' and then 'tools/nvme-bind bind %s' as root",
+	          strerror(-rc), dev->name, dev->name);
 	return rc;
 }
 
-/* Tells the controller about the rings. What was created is deleted again if the rest fails. */
-static int nvme__ctrlr_connect_io_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
+static int nvme__explain_region(struct nvme_dev *dev, uint32_t index, int line, const char *func)
 {
-	struct nvme_cpl cpl;
-	int rc, rc2;
-
-	rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
-	if (rc != 0)
-		return nvme__ctrlr_explain_create(ctrlr, "completion queue", rc, &cpl);
-	rc = nvme_ctrlr_cmd_create_io_sq(ctrlr, qp, &cpl);
-	if (rc == 0)
-		return 0;
-	nvme__ctrlr_explain_create(ctrlr, "submission queue", rc, &cpl);
-	rc2 = nvme_ctrlr_cmd_delete_io_cq(ctrlr, qp);
-	return rc2 == 0 ? rc : -ETIMEDOUT; /* the controller may still know the ring */
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "VFIO does not describe region %" PRIu32 " of the device (%s): update the kernel",
+	          index, strerror(errno));
+	return -EIO;
 }
 
-NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
-                                      const struct nvme_io_qpair_opts *user_opts,
-                                      struct nvme_qpair **out)
+static int nvme__explain_bar0_size(struct nvme_dev *dev, uint64_t size, int line, const char *func)
 {
-	struct nvme_io_qpair_opts opts;
-	struct nvme_qpair *qp;
-	uint16_t qid;
-	int rc;
-
-	*out = NULL;
-	memset(&opts, 0, sizeof(opts));
-	if (user_opts != NULL)
-		opts = *user_opts;
-	rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_ctrlr_alloc_io_qpair()");
-	if (rc == 0)
-		rc = nvme__ctrlr_check_qpair_opts(ctrlr, &opts);
-	if (rc != 0)
-		return rc;
-	qid = nvme__ctrlr_free_qid(ctrlr);
-	if (qid == 0 ||
-	    NVME_CQ_HDBL(qid, NVME_GET(ctrlr->cap, NVME_CAP_DSTRD)) + 4u > ctrlr->dev.bar0_size) {
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "all %" PRIu32
-		              " I/O queue pairs of the controller are in use: free one, or "
-		              "attach with a larger num_io_queues",
-		              ctrlr->num_io_queues);
-		return -ENOSPC;
-	}
-	rc = nvme_qpair_construct(ctrlr, qid, opts.entries, opts.max_xfer_size, &qp);
-	if (rc != 0)
-		return rc;
-	qp->qprio = opts.qprio;
-	if (opts.delay_cmd_submit)
-		qp->unusual |= NVME__UNUSUAL_DELAY;
-	rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
-	if (rc == -EIO && ctrlr->adminq->failed == 0) { /* refused: the rings are not in use */
-		nvme__qpair_destroy(qp);
-		return rc;
-	}
-	if (rc != 0) {
-		nvme__qpair_bury(qp, rc);
-		return rc;
-	}
-	qp->next = ctrlr->io_qpairs;
-	ctrlr->io_qpairs = qp;
-	*out = qp;
-	return 0;
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "BAR0 is %" PRIu64
+	          " bytes, which cannot hold NVMe registers: rescan the device with 'echo 1 > /sys/bus/pci/devices/%s/remove; echo 1 > /sys/bus/pci/rescan'",
+	          size, dev->name);
+	return -ENODEV;
 }
 
-/*
- * Deletes the submission queue, then the completion queue. When the first is deleted the controller
- * is done with all commands and their data [Base 2.1: Delete I/O Submission Queue command], so that
- * their callbacks may run. One that is not deleted is buried: it ends when the controller is off.
- */
-static int nvme__qpair_delete(struct nvme_qpair *qp)
+/* error: of mmap(), or 0 where VFIO does not let it be mapped. It works all the same. */
+static int nvme__explain_bar0_unmapped(struct nvme_dev *dev, int error, int line, const char *func)
 {
-	struct nvme_ctrlr *ctrlr = qp->ctrlr;
-	struct nvme_qpair **link;
-	int rc;
-
-	qp->refuse = -ESHUTDOWN;
-	qp->polling++; /* callbacks run from here on, and they may not free it once more */
-	nvme_qpair_ring(qp);
-	rc = nvme_ctrlr_cmd_delete_io_sq(ctrlr, qp);
-	if (rc == 0) {
-		if (qp->failed == 0)
-			(void)nvme__qpair_reap(qp, 0); /* what came before the queue was gone */
-		rc = nvme_ctrlr_cmd_delete_io_cq(ctrlr, qp);
-		nvme__qpair_abort_outstanding(qp, true);
-	}
-	for (link = &ctrlr->io_qpairs; *link != qp; link = &(*link)->next)
-		;
-	*link = qp->next;
-	if (ctrlr->sync_qp == qp)
-		ctrlr->sync_qp = NULL;
-	if (rc == 0 && !ctrlr->closing)
-		nvme__qpair_destroy(qp);
+	if (error != 0)
+		NVME__SAY(dev, NVME_LOG_WARNING,
+		          "cannot map BAR0 (%s): registers go through pread() and pwrite(), slowly",
+		          strerror(error));
 	else
-		nvme__qpair_bury(qp, rc);
-	return rc;
-}
-
-NVMEDEF int nvme_ctrlr_free_io_qpair(struct nvme_qpair *qp)
-{
-	int rc;
-
-	if (qp == NULL)
-		return 0;
-	if (qp->polling != 0)
-		return nvme__refuse_in_callback(qp, "nvme_ctrlr_free_io_qpair()");
-	rc = nvme__ctrlr_refuse_call(qp->ctrlr, "nvme_ctrlr_free_io_qpair()");
-	return rc != 0 ? rc : nvme__qpair_delete(qp);
-}
-
-/* ---- shutdown ---- */
-
-/*
- * Tells the controller that power may go, waits until it has saved what it held (CSTS.SHST), then
- * disables it. It may take as long as RTD3E says [Base 2.1 §3.1.4.5, §3.1.4.6: CC.SHN, CSTS.SHST].
- */
-static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
-{
-	struct nvme_dev *dev = &ctrlr->dev;
-	uint64_t start, timeout = NVME__SHUTDOWN_MS;
-	uint32_t cc, csts;
-	int rc = 0;
-
-	rc = nvme__ctrlr_check_csts(ctrlr, &csts);
-	if (rc == -ENODEV)
-		return rc;
-	if (rc != 0) { /* CSTS.CFS: it will save nothing any more */
-		(void)nvme__ctrlr_turn_off(ctrlr);
-		return rc;
-	}
-	if (nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
-		return -ENODEV;
-	if (NVME_GET(cc, NVME_CC_EN) == 0)
-		return nvme__ctrlr_turn_off(ctrlr);
-	cc = (cc & ~NVME_SET(3, NVME_CC_SHN)) | NVME_SET(NVME_CC_SHN_NORMAL, NVME_CC_SHN);
-	nvme_reg_write_4(dev, NVME_REG_CC, cc);
-	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
-	if (ctrlr->data.rtd3e / 1000 + 1 > timeout)
-		timeout = ctrlr->data.rtd3e / 1000 + 1;
-	if (timeout > NVME__SHUTDOWN_MAX_MS) /* the field goes up to 71 minutes */
-		timeout = NVME__SHUTDOWN_MAX_MS;
-	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "shutdown timeout = %" PRIu64 " ms", timeout);
-
-	start = nvme__now_ms(ctrlr);
-	for (;;) {
-		bool late = nvme__now_ms(ctrlr) > start + timeout;
-
-		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV)
-			return -ENODEV;
-		if (NVME_GET(csts, NVME_CSTS_SHST) == NVME_CSTS_SHST_COMPLETE)
-			break;
-		if (late) {
-			NVME__DEV_LOG(
-				dev, NVME_LOG_ERROR,
-				"the controller did not finish its shutdown within %" PRIu64
-				" ms: it is disabled anyway; check its health before you trust it",
-				timeout);
-			rc = -ETIMEDOUT;
-			break;
-		}
-		sched_yield();
-	}
-	if (rc == 0)
-		NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "shutdown complete in %" PRIu64 " milliseconds",
-		              nvme__now_ms(ctrlr) - start);
-	return nvme__ctrlr_turn_off(ctrlr) == 0 ? rc : -ETIMEDOUT;
-}
-
-/* ---- what is known of a controller ---- */
-
-NVMEDEF const struct nvme_dev *nvme_ctrlr_get_dev(const struct nvme_ctrlr *ctrlr)
-{
-	return &ctrlr->dev;
-}
-
-NVMEDEF const struct nvme_id_ctrlr *nvme_ctrlr_get_data(const struct nvme_ctrlr *ctrlr)
-{
-	return &ctrlr->data;
-}
-
-NVMEDEF uint32_t nvme_ctrlr_get_max_xfer_size(const struct nvme_ctrlr *ctrlr)
-{
-	return ctrlr->max_xfer_size;
-}
-
-NVMEDEF uint32_t nvme_ctrlr_get_num_io_queues(const struct nvme_ctrlr *ctrlr)
-{
-	return ctrlr->num_io_queues;
-}
-
-NVMEDEF uint32_t nvme_ctrlr_get_first_active_ns(const struct nvme_ctrlr *ctrlr)
-{
-	return nvme_ctrlr_get_next_active_ns(ctrlr, 0);
-}
-
-NVMEDEF uint32_t nvme_ctrlr_get_next_active_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid)
-{
-	uint32_t i;
-
-	for (i = 0; i < ctrlr->num_ns; i++) { /* ascending */
-		if (ctrlr->ns[i]->id > nsid && ctrlr->ns[i]->refuse != -ENOENT)
-			return ctrlr->ns[i]->id;
-	}
+		NVME__SAY(dev, NVME_LOG_WARNING,
+		          "BAR0 of %zu bytes cannot be mapped with pages of %zu bytes%s: every doorbell is a system call; use a kernel with smaller pages for speed",
+		          dev->bar0_size, NVME__HOST_PAGE_SIZE,
+		          dev->bar0_size < NVME__HOST_PAGE_SIZE
+		                  ? ", since something else may be on its page"
+		                  : ", says VFIO");
 	return 0;
 }
 
-NVMEDEF struct nvme_ns *nvme_ctrlr_get_ns(const struct nvme_ctrlr *ctrlr, uint32_t nsid)
+static int nvme__explain_config(struct nvme_dev *dev, int line, const char *func)
 {
-	uint32_t i;
-
-	for (i = 0; i < ctrlr->num_ns; i++) {
-		if (ctrlr->ns[i]->id == nsid && ctrlr->ns[i]->refuse != -ENOENT)
-			return ctrlr->ns[i];
-	}
-	return NULL;
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "the device's PCI configuration space does not answer (%s): check that it is still there with 'lspci -s %s'",
+	          strerror(errno), dev->name);
+	return -ENODEV;
 }
+
+static void nvme__explain_write(struct nvme_dev *dev, uint32_t offset, int line, const char *func)
+{
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "cannot write register %" PRIx32
+	          "h (%s): check that the device is still there with 'lspci -s %s'",
+	          offset, strerror(errno), dev->name);
+}
+
+/* KiB of this process that count against its limit of locked memory. */
+static unsigned long nvme__locked_kib(void)
+{
+	unsigned long kib = 0;
+	char line[128];
+	FILE *file;
+
+	file = fopen("/proc/self/status", "r");
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+		if (sscanf(line, "VmLck: %lu", &kib) == 1)
+			break;
+	}
+	if (file != NULL)
+		fclose(file);
+	return kib;
+}
+
+/*
+ * False if the limit is not what keeps len bytes from being mapped. The limit that is asked for
+ * holds all that nvme_dma_alloc() can come to need, so that nobody has to raise it step by step.
+ */
+static bool nvme__explain_memlock(struct nvme_dev *dev, size_t len, int line, const char *func)
+{
+	unsigned long locked_kib = nvme__locked_kib(), enough_kib;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+	    ((uint64_t)locked_kib << 10) + len <= limit.rlim_cur)
+		return false;
+	enough_kib = locked_kib + (unsigned long)((len + dev->dma_window) >> 10);
+	NVME__SAY(dev, NVME_LOG_ERROR,
+	          "cannot lock %zu KiB of memory for DMA, for the limit is %lu KiB and %lu KiB are locked already: run 'sudo prlimit --memlock=%" PRIu64
+	          " --pid $$' in the shell that starts the program, which is enough for the whole dma_window, or put the line '* - memlock %lu' into /etc/security/limits.conf and log in again",
+	          len >> 10, (unsigned long)(limit.rlim_cur >> 10), locked_kib,
+	          (uint64_t)enough_kib << 10, enough_kib);
+	return true;
+}
+
+static int nvme__explain_dma_map(struct nvme_dev *dev, const void *vaddr, size_t len, int rc,
+                                 int line, const char *func)
+{
+	if (rc != -ENOMEM || !nvme__explain_memlock(dev, len, line, func))
+		NVME__SAY(dev, NVME_LOG_ERROR,
+		          "cannot map %zu bytes at %p for DMA (%s): only ordinary memory of this process, in whole pages and mapped once, can be used",
+		          len, vaddr, strerror(-rc));
+	return rc;
+}
+
+#endif /* NVME_NO_VFIO */
 
 /* ============================================================================================
- * >>attach
- * ============================================================================================ */
-
-/* Copies the caller's options and fills in the defaults. */
-static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrlr_opts *user)
-{
-	struct nvme_ctrlr_opts *opts = &ctrlr->opts;
-
-	if (user != NULL)
-		*opts = *user;
-	ctrlr->log.level =
-		opts->log_level != NVME_LOG_DEFAULT ? opts->log_level : nvme__log_level_from_env();
-	ctrlr->log.trace = opts->trace != NULL ? opts->trace : nvme__trace_from_env();
-	if (ctrlr->log.trace != NULL)
-		ctrlr->log.ctrlr = nvme__trace_next_ctrlr(ctrlr->log.trace);
-	ctrlr->log.verbose = ctrlr->log.level >= NVME_LOG_DEBUG || NVME__TRACING(&ctrlr->log);
-	ctrlr->log.fn = opts->log;
-	ctrlr->log.arg = opts->log_arg;
-	ctrlr->dev.log = &ctrlr->log;
-	ctrlr->dev.ops = opts->dev_ops != NULL ? opts->dev_ops : &nvme__vfio_ops;
-
-	if (opts->admin_queue_size == 0)
-		opts->admin_queue_size = NVME__ADMIN_QUEUE_SIZE;
-	if (opts->num_io_queues == 0)
-		opts->num_io_queues = NVME__NUM_IO_QUEUES;
-	if (opts->admin_timeout_ms == 0)
-		opts->admin_timeout_ms = NVME__TIMEOUT_MS;
-	if (opts->io_timeout_ms == 0)
-		opts->io_timeout_ms = NVME__TIMEOUT_MS;
-	if (opts->dma_window == 0)
-		opts->dma_window = NVME__DMA_WINDOW;
-	ctrlr->dev.dma_window = opts->dma_window;
-	if (opts->admin_queue_size < 2 || opts->admin_queue_size > NVME_AQ_MAX_ENTRIES ||
-	    opts->num_io_queues > 65534 || opts->arb_mechanism > NVME_CC_AMS_WRR) {
-		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "options out of range: admin_queue_size is 2 to %u, num_io_queues 1 "
-		              "to 65534, "
-		              "arb_mechanism 0 or 1",
-		              NVME_AQ_MAX_ENTRIES);
-		return -EINVAL;
-	}
-	return 0;
-}
-
-/* A queue pair's last hour: what was completed, then what never will be. */
-static void nvme__qpair_end(struct nvme_qpair *qp)
-{
-	qp->polling++; /* callbacks run here */
-	nvme__qpair_drain(qp);
-	nvme__qpair_abort_outstanding(qp, true);
-}
-
-/* Releases everything, in the reverse order of its coming. The controller is off, or gone. */
-static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
-{
-	struct nvme_qpair *qp;
-
-	ctrlr->closing = true;
-	nvme__dma_cut_off(ctrlr); /* before the callbacks: their buffers are the caller's again */
-	for (qp = ctrlr->zombies; qp != NULL; qp = qp->next)
-		nvme__qpair_end(qp);
-	if (ctrlr->adminq != NULL)
-		nvme__qpair_end(ctrlr->adminq);
-	while ((qp = ctrlr->zombies) != NULL) { /* no callback can come that asks for one of them */
-		ctrlr->zombies = qp->next;
-		nvme__qpair_destroy(qp);
-	}
-	if (ctrlr->adminq != NULL)
-		nvme__qpair_destroy(ctrlr->adminq);
-	while (ctrlr->num_ns > 0)
-		NVME_FREE(ctrlr->ns[--ctrlr->num_ns]);
-	nvme__arena_fini(ctrlr);
-	nvme_trace_event(&ctrlr->dev, NVME_TRACE_DETACH, 0, "", 0);
-	ctrlr->dev.ops->close(&ctrlr->dev);
-	nvme__mutex_destroy(&ctrlr->dma_lock);
-	NVME_FREE(ctrlr);
-}
-
-NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
-                        struct nvme_ctrlr **out)
-{
-	struct nvme_ctrlr *ctrlr;
-	int rc;
-
-	*out = NULL;
-	if (addr == NULL)
-		addr = ""; /* no device has this address, and the log will say so */
-	ctrlr = (struct nvme_ctrlr *)NVME_CALLOC(1, sizeof(*ctrlr));
-	if (ctrlr == NULL)
-		return -ENOMEM;
-	snprintf(ctrlr->dev.name, sizeof(ctrlr->dev.name), "%s", addr);
-	nvme__mutex_init(&ctrlr->dma_lock);
-	if ((rc = nvme__ctrlr_set_opts(ctrlr, opts)) != 0 ||
-	    (rc = ctrlr->dev.ops->open(&ctrlr->dev, addr)) != 0) {
-		nvme__mutex_destroy(&ctrlr->dma_lock);
-		NVME_FREE(ctrlr);
-		return rc;
-	}
-	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
-	              "attaching through %s: %04x:%04x, BAR0 of %zu bytes", ctrlr->dev.ops->name,
-	              ctrlr->dev.vendor_id, ctrlr->dev.device_id, ctrlr->dev.bar0_size);
-	rc = nvme_ctrlr_process_init(ctrlr);
-	if (rc != 0) {
-		(void)nvme__ctrlr_turn_off(ctrlr);
-		nvme__ctrlr_destroy(ctrlr);
-		return rc;
-	}
-	*out = ctrlr;
-	return 0;
-}
-
-/*
- * Callbacks with data wait until the controller cannot reach the data any more: each queue's until
- * it is deleted, the rest until the controller is disabled and its DMA memory unmapped. Commands
- * without data, such as Asynchronous Event Requests, end before the shutdown.
- */
-NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
-{
-	struct nvme_qpair *qp;
-	int rc;
-
-	if (ctrlr == NULL)
-		return 0;
-	rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_detach()");
-	for (qp = ctrlr->io_qpairs; qp != NULL && rc == 0; qp = qp->next) {
-		if (qp->polling != 0)
-			rc = nvme__refuse_in_callback(qp, "nvme_detach()");
-	}
-	if (rc != 0)
-		return rc;
-	ctrlr->closing = true;
-	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next)
-		qp->refuse = -ESHUTDOWN;
-	while (ctrlr->io_qpairs != NULL)
-		(void)nvme__qpair_delete(ctrlr->io_qpairs);
-	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Prepare to destruct SSD");
-	ctrlr->adminq->polling++; /* its callbacks run from here on */
-	nvme__qpair_abort_outstanding(ctrlr->adminq, false);
-	rc = nvme_ctrlr_shutdown(ctrlr);
-	nvme__ctrlr_destroy(ctrlr);
-	return rc;
-}
-
-/* ============================================================================================
- * >>io
+ * >>platform
  *
- * Reads and writes. SLBA goes into CDW10 and CDW11, NLB, 0-based, into the low half of CDW12
- * [NVM 1.1 §3.3.4: Read command, §3.3.6: Write command].
+ * The host's memory: addresses that are reserved, and memory that comes to them.
  * ============================================================================================ */
 
-#define NVME__IO_FLAGS (NVME_IO_FLAGS_FUA | NVME_IO_FLAGS_LIMITED_RETRY)
+#ifndef __wasm__
 
-/* Why no read or write of these blocks is possible, whatever the queue. 0: it is. */
-static int nvme__refuse_blocks(const struct nvme_ns *ns, uint64_t slba, uint64_t nlb)
+/*
+ * Whole pages of addresses without memory behind them. It comes, zeroed, when one of them is
+ * touched: usable ones can be at once, others after nvme__back(). NULL: there are not so many.
+ */
+static void *nvme__reserve(size_t size, bool usable)
 {
-	int rc = __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
-	const char *why = NULL;
+	void *at = mmap(NULL, size, usable ? PROT_READ | PROT_WRITE : PROT_NONE,
+	                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	if (rc == -ENOENT) {
-		why = "it is not there any more: get it again with nvme_ctrlr_get_ns()";
-	} else if (rc != 0) {
-		why = "it is being formatted or changed: try again when that is complete";
-	} else if (nlb == 0) {
-		rc = -EINVAL;
-		why = "no blocks were asked for: nlb is 1 for one block";
-	} else if (slba >= ns->nsze || nlb > ns->nsze - slba) {
-		rc = -ERANGE;
-		why = "the namespace ends before: see nvme_ns_get_num_sectors()";
-	} else if (ns->separate_metadata) {
-		rc = -ENOTSUP;
-		why = "its metadata is separate from the data, which only raw commands can serve "
-		      "(MPTR): format it with metadata at the end of each block, or without any";
-	}
-	if (rc != 0)
-		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
-		              "%" PRIu64 " blocks at %" PRIu64 " of namespace %" PRIu32
-		              " are refused: %s",
-		              nlb, slba, ns->id, why);
-	return rc;
+	return at != MAP_FAILED ? at : NULL;
 }
 
-/* Why a read or write is refused. */
-NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
-                               uint32_t nlb, uint32_t io_flags, nvme_cmd_cb cb)
+static void nvme__unreserve(void *at, size_t size)
 {
-	int rc;
-
-	if (qp->refuse != 0)
-		return qp->refuse;
-	if (nvme__ctrlr_is_gone(qp->ctrlr))
-		return -ENODEV;
-	if (cb == NULL || (io_flags & ~NVME__IO_FLAGS) != 0 || qp->ctrlr != ns->ctrlr) {
-		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
-		              "a read or write is refused (%s): see >>api in nvme.h",
-		              cb == NULL               ? "it has no callback"
-		              : qp->ctrlr != ns->ctrlr ? "the queue pair is another controller's"
-		                                       : "a flag is unknown");
-		return -EINVAL;
-	}
-	rc = nvme__refuse_blocks(ns, slba, nlb);
-	if (rc != 0)
-		return rc;
-	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
-	              "%" PRIu32 " blocks are too many for one command on queue pair %u: send at "
-	              "most %" PRIu32 ", see nvme_ns_get_max_nlb()",
-	              nlb, qp->id, nvme_ns_get_max_nlb(ns, qp));
-	return -EMSGSIZE;
+	munmap(at, size);
 }
 
-/* Nothing that the namespace cannot hold or one command cannot carry. max_nlb is at most nsze. */
-NVME__HOT bool nvme__check_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
-                              uint32_t nlb, uint64_t *len, uint32_t io_flags, nvme_cmd_cb cb)
+/* Makes whole pages of them usable, or not so again. 0 or a negative errno. */
+static int nvme__back(void *at, size_t size, bool usable)
 {
-	/* acquire: sizes are read after it, so they are those that it came with */
-	uint32_t max_nlb = __atomic_load_n(&ns->max_nlb, __ATOMIC_ACQUIRE);
-
-	*len = (uint64_t)nlb * ns->extended_sector_size;
-	return nvme__likely((qp->refuse | nvme__ctrlr_is_gone(qp->ctrlr)) == 0 &&
-	                    qp->ctrlr == ns->ctrlr && nlb - 1 < max_nlb && slba <= ns->nsze - nlb &&
-	                    *len <= qp->max_xfer_size && (io_flags & ~NVME__IO_FLAGS) == 0 &&
-	                    cb != NULL);
+	return mprotect(at, size, usable ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 ? 0 : -errno;
 }
 
-/* The SQE of a read or write, all 64 bytes of it. */
-NVME__HOT void nvme__fill_rw(struct nvme_cmd *sqe, uint8_t opc, uint16_t cid, uint32_t nsid,
-                             const struct nvme_prp_pair *prps, uint64_t slba, uint32_t cdw12)
+#else
+
+/*
+ * WebAssembly has one memory, all of it usable. What is added to its end is zero, and no memory of
+ * the machine before it is touched: only what malloc() had already is cleared.
+ */
+static void *nvme__reserve(size_t size, bool usable)
 {
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->opc = opc;
-	sqe->cid = cid;
-	sqe->nsid = nsid;
-	sqe->dptr.prp = *prps;
-	sqe->cdw10 = (uint32_t)slba;
-	sqe->cdw11 = (uint32_t)(slba >> 32);
-	sqe->cdw12 = cdw12;
+	const size_t page = 65536;
+	uint64_t end = (uint64_t)__builtin_wasm_memory_size(0) * page;
+	void *at = NULL;
+
+	(void)usable;
+#ifdef _REENTRANT /* between now and then another thread may use and free what is added */
+	end = UINT64_MAX;
+#endif
+	if (size <= SIZE_MAX - page)
+		at = aligned_alloc(page, (size + page - 1) / page * page);
+	else
+		errno = ENOMEM;
+	if (at != NULL && (uintptr_t)at < end)
+		memset(at, 0, end - (uintptr_t)at < size ? (size_t)(end - (uintptr_t)at) : size);
+	return at;
 }
 
-NVME__HOT int nvme__ns_cmd_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, void *buf,
-                              uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
-                              uint32_t io_flags)
+static void nvme__unreserve(void *at, size_t size)
 {
-	struct nvme_prp_pair prps;
-	struct nvme_tracker *tr;
-	uint64_t len;
-	uint32_t nsid;
-	uint16_t cid;
-	int rc;
+	(void)size;
+	free(at);
+}
 
-	if (!nvme__check_rw(ns, qp, slba, nlb, &len, io_flags, cb))
-		return nvme__refuse_rw(ns, qp, slba, nlb, io_flags, cb);
-	tr = nvme__tracker_get(qp, cb, arg);
-	if (nvme__unlikely(tr == NULL))
-		return -EAGAIN;
-	rc = nvme__build_prps(qp, tr, buf, (uint32_t)len, &prps);
-	if (nvme__unlikely(rc != 0)) {
-		nvme__tracker_put(qp, tr);
-		return rc;
-	}
-	/* Written twice from registers: to read back 64 bytes that were just written in small
-	 * pieces, as a copy would, a processor has to wait for them. */
-	nsid = ns->id;
-	cid = tr->cid;
-	nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
-	nvme__fill_rw(&tr->cmd, opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
-	nvme_qpair_submit_request(qp, tr, buf, (uint32_t)len);
+static int nvme__back(void *at, size_t size, bool usable)
+{
+	(void)at, (void)size, (void)usable;
 	return 0;
 }
 
-NVMEDEF int nvme_ns_cmd_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
-                             uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags)
-{
-	return nvme__ns_cmd_rw(ns, qp, NVME_OPC_READ, buf, slba, nlb, cb, arg, io_flags);
-}
+#endif
 
-NVMEDEF int nvme_ns_cmd_write(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
-                              uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags)
-{
-	return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
-}
-
-/* What the controller holds in a volatile cache goes to the medium [Base 2.1 §7.2: Flush]. */
-NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg)
-{
-	struct nvme_cmd cmd;
-
-	nvme__cmd_init(&cmd, NVME_OPC_FLUSH, ns->id);
-	return nvme_ctrlr_cmd_io_raw(ns->ctrlr, qp, &cmd, NULL, 0, cb, arg);
-}
-
-/* ---- blocking helpers ---- */
-
-/* The queue pair of the helpers: two entries are enough for one command at a time. */
-static int nvme__ctrlr_sync_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair **qp)
-{
-	struct nvme_io_qpair_opts opts;
-
-	if (*qp != NULL)
-		return (*qp)->ctrlr == ctrlr ? 0 : nvme__refuse_qpair(ctrlr, *qp);
-	if (ctrlr->sync_qp == NULL) {
-		int rc;
-
-		memset(&opts, 0, sizeof(opts));
-		opts.entries = 2;
-		rc = nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &ctrlr->sync_qp);
-		if (rc != 0)
-			return rc;
-	}
-	*qp = ctrlr->sync_qp;
-	return 0;
-}
-
-NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
-                                    uint64_t n)
-{
-	uint64_t piece = n < max_nlb ? n : max_nlb;
-
-	/* a command that crosses a boundary of NOIOB blocks costs the controller two accesses */
-	if (ns->noiob != 0 && piece > ns->noiob - slba % ns->noiob)
-		piece = ns->noiob - slba % ns->noiob;
-	return (uint32_t)piece;
-}
-
-static int nvme__ns_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, void *buf,
-                       uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl)
-{
-	uint8_t *at = (uint8_t *)buf;
-	struct nvme_cmd cmd;
-	uint32_t piece;
-	int rc;
-
-	if (cpl != NULL)
-		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
-	rc = nvme__refuse_blocks(ns, slba, nlb);
-	if (rc == 0)
-		rc = nvme__ctrlr_sync_qpair(ns->ctrlr, &qp);
-	while (rc == 0 && nlb != 0) {
-		piece = nvme_ns_next_piece(ns, nvme_ns_get_max_nlb(ns, qp), slba, nlb);
-		if (piece == 0) {
-			NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
-			              "queue pair %u cannot carry a block of %" PRIu32
-			              " bytes: create it with a larger max_xfer_size",
-			              qp->id, ns->extended_sector_size);
-			return -EMSGSIZE;
-		}
-		nvme__cmd_init(&cmd, opc, ns->id);
-		cmd.cdw10 = (uint32_t)slba;
-		cmd.cdw11 = (uint32_t)(slba >> 32);
-		cmd.cdw12 = piece - 1;
-		rc = nvme__command_and_wait(qp, &cmd, at, piece * ns->extended_sector_size, cpl);
-		if (rc != 0)
-			break;
-		at += (size_t)piece * ns->extended_sector_size;
-		slba += piece;
-		nlb -= piece;
-	}
-	return rc;
-}
-
-NVMEDEF int nvme_ns_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
-                         uint64_t nlb, struct nvme_cpl *cpl)
-{
-	return nvme__ns_rw(ns, qp, NVME_OPC_READ, buf, slba, nlb, cpl);
-}
-
-NVMEDEF int nvme_ns_write(struct nvme_ns *ns, struct nvme_qpair *qp, const void *buf, uint64_t slba,
-                          uint64_t nlb, struct nvme_cpl *cpl)
-{
-	return nvme__ns_rw(ns, qp, NVME_OPC_WRITE, (void *)(uintptr_t)buf, slba, nlb, cpl);
-}
-
-NVMEDEF int nvme_ns_flush(struct nvme_ns *ns, struct nvme_qpair *qp, struct nvme_cpl *cpl)
-{
-	struct nvme_cmd cmd;
-
-	nvme__cmd_init(&cmd, NVME_OPC_FLUSH, ns->id);
-	return nvme_ctrlr_io(ns->ctrlr, qp, &cmd, NULL, 0, cpl);
-}
-
-NVMEDEF int nvme_ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd, void *buf,
-                             uint32_t len, struct nvme_cpl *cpl)
-{
-	int rc = nvme__ctrlr_admin_check(ctrlr, cmd);
-
-	if (cpl != NULL)
-		nvme__cpl_set_none(cpl, 0);
-	if (rc == 0)
-		rc = nvme__ctrlr_admin(ctrlr, cmd, buf, len, cpl);
-	if (ctrlr->ns_changing && ctrlr->adminq->polling == 0)
-		(void)nvme__ctrlr_settle_namespaces(ctrlr);
-	return rc;
-}
-
-NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
-                          const struct nvme_cmd *cmd, void *buf, uint32_t len, struct nvme_cpl *cpl)
-{
-	int rc;
-
-	if (cpl != NULL)
-		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
-	rc = nvme__ctrlr_sync_qpair(ctrlr, &qp);
-	return rc != 0 ? rc : nvme__command_and_wait(qp, cmd, buf, len, cpl);
-}
-
-/* ---- what is known of a namespace ---- */
-
-NVMEDEF uint32_t nvme_ns_get_id(const struct nvme_ns *ns)
-{
-	return ns->id;
-}
-
-NVMEDEF struct nvme_ctrlr *nvme_ns_get_ctrlr(const struct nvme_ns *ns)
-{
-	return ns->ctrlr;
-}
-
-NVMEDEF uint64_t nvme_ns_get_num_sectors(const struct nvme_ns *ns)
-{
-	return ns->nsze;
-}
-
-NVMEDEF uint32_t nvme_ns_get_sector_size(const struct nvme_ns *ns)
-{
-	return ns->sector_size;
-}
-
-NVMEDEF uint32_t nvme_ns_get_extended_sector_size(const struct nvme_ns *ns)
-{
-	return ns->extended_sector_size;
-}
-
-NVMEDEF uint32_t nvme_ns_get_max_nlb(const struct nvme_ns *ns, const struct nvme_qpair *qp)
-{
-	uint32_t bytes = qp != NULL ? qp->max_xfer_size : ns->ctrlr->max_xfer_size;
-	uint32_t nlb = bytes / ns->extended_sector_size;
-
-	return nlb < 65536 ? nlb : 65536;
-}
-
-NVMEDEF const struct nvme_id_ns *nvme_ns_get_data(const struct nvme_ns *ns)
-{
-	return &ns->data;
-}
-
-/* NULL for a name that is all zeros, which means that there is none. */
-static const uint8_t *nvme__name_or_null(const uint8_t *name, size_t len)
-{
-	size_t i;
-
-	for (i = 0; i < len; i++) {
-		if (name[i] != 0)
-			return name;
-	}
-	return NULL;
-}
-
-NVMEDEF const uint8_t *nvme_ns_get_eui64(const struct nvme_ns *ns)
-{
-	return nvme__name_or_null(ns->eui64, sizeof(ns->eui64));
-}
-
-NVMEDEF const uint8_t *nvme_ns_get_nguid(const struct nvme_ns *ns)
-{
-	return nvme__name_or_null(ns->nguid, sizeof(ns->nguid));
-}
-
-NVMEDEF const uint8_t *nvme_ns_get_uuid(const struct nvme_ns *ns)
-{
-	return nvme__name_or_null(ns->uuid, sizeof(ns->uuid));
-}
+#endif /* NVME_TEXT_ONLY */
 
 #ifdef __cplusplus
 }
 #endif
 
-#endif /* the order of the includes */
-#endif /* NVME_IMPLEMENTATION */
+#endif /* NVME__BOOK3 */
 
 /* ============================================================================================
  * >>licence

@@ -447,8 +447,9 @@ static inline void fake_write_cc(struct fake *f, uint32_t cc)
 
 	if (NVME_GET(cc, NVME_CC_EN) != 0 && NVME_GET(f->cc, NVME_CC_EN) == 0) {
 		assert_false(f->rdy);
-		assert_int_equal(
-			(f->asq | f->acq) & ((UINT64_C(4096) << NVME_GET(cc, NVME_CC_MPS)) - 1), 0);
+		assert_int_equal((f->asq | f->acq) &
+		                         ((UINT64_C(4096) << NVME_GET(cc, NVME_CC_MPS)) - 1),
+		                 0);
 		assert_true(NVME_GET(cc, NVME_CC_MPS) >= NVME_GET(f->cap, NVME_CAP_MPSMIN));
 		memset(f->sq, 0, sizeof(f->sq));
 		memset(f->cq, 0, sizeof(f->cq));

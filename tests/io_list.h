@@ -13,10 +13,9 @@ static const struct io_test {
 	const char *qemu; /* options of tools/vm */
 	const char *soft; /* options of the software controller: the same device */
 	const char *command;
-	int number; /* argument of the command, a seed for those that write */
-	long size;  /* of the disk image, MiB */
-	uint32_t
-		block; /* bytes; not 0: the image must hold the pattern afterwards, seed number + 1 */
+	int number;     /* argument of the command, a seed for those that write */
+	long size;      /* of the disk image, MiB */
+	uint32_t block; /* bytes; not 0: the image must hold the pattern afterwards, seed number + 1 */
 	const char *expect[2];
 } io_tests[] = {
 	{"pattern", "", "", "pattern", 10, 16, 512, {"pattern: 18 checks passed"}},

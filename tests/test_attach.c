@@ -1186,9 +1186,9 @@ static void test_identify_is_a_copy(void **state)
 	fake_init(&fake);
 	ctrlr = fake_attach(&fake);
 	assert_int_equal(nvme_dma_iova(ctrlr, nvme_ctrlr_get_data(ctrlr), 1, &iova), -EFAULT);
-	assert_int_equal(
-		nvme_dma_iova(ctrlr, nvme_ns_get_data(nvme_ctrlr_get_ns(ctrlr, 1)), 1, &iova),
-		-EFAULT);
+	assert_int_equal(nvme_dma_iova(ctrlr, nvme_ns_get_data(nvme_ctrlr_get_ns(ctrlr, 1)), 1,
+	                               &iova),
+	                 -EFAULT);
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 

@@ -22,7 +22,7 @@ struct arch {
 
 /*
  * What a barrier must be: x86 keeps the order of stores, and of loads. aarch64 and armv7: for the
- * outer shareable domain or the whole system. riscv: w before o, r before r. ppc64: see nvme__wmb().
+ * outer shareable domain or the whole system. riscv: w before o, r before r. ppc64: see NVME_WMB().
  */
 static const struct arch archs[] = {
 	{"x86-64", "x86_64-linux-gnu", NULL, NULL, "^(mov|set)[^,]*[ ,].*\\)$",
@@ -422,8 +422,8 @@ static void expect_caught(const char *sed, const char *func, const char *names)
 static void test_removed(void **state)
 {
 	(void)state;
-	expect_caught("s/^\tnvme__wmb\\(\\);//", "submit", WEAK);
-	expect_caught("s/^\tnvme__rmb\\(\\);//", "reap", WEAK);
+	expect_caught("s/^\tNVME_WMB\\(\\);//", "submit", WEAK);
+	expect_caught("s/^\tNVME_RMB\\(\\);//", "reap", WEAK);
 }
 
 static void test_weakened(void **state)
@@ -448,15 +448,15 @@ static void test_moved(void **state)
 	              "/^NVME__HOT void nvme_qpair_submit_request/,/^}/"
 	              "s/^\t\tnvme_ring_sq_doorbell\\(qp\\);/\t\t;/",
 	              "submit", "x86-64 " WEAK);
-	expect_caught("/^NVME__HOT void nvme_ring_sq_doorbell/,/^}/{s/^\tnvme__wmb\\(\\);//; "
-	              "s/^}/\tnvme__wmb();\\n}/}",
+	expect_caught("/^NVME__HOT void nvme_ring_sq_doorbell/,/^}/{s/^\tNVME_WMB\\(\\);//; "
+	              "s/^}/\tNVME_WMB();\\n}/}",
 	              "submit", WEAK);
 	/* the CQE before the phase; the barrier before the phase */
 	expect_caught("/^NVME__HOT bool nvme__qpair_read_cqe/,/^}/{s/^\t\\*cpl = \\*slot;//; "
 	              "s/^(\tuint32_t dw3)/\t*cpl = *slot;\\n\\1/}",
 	              "reap", "x86-64 " WEAK);
-	expect_caught("/^NVME__HOT bool nvme__qpair_read_cqe/,/^}/{s/^\tnvme__rmb\\(\\);//; "
-	              "s/^(\tuint32_t dw3)/\tnvme__rmb();\\n\\1/}",
+	expect_caught("/^NVME__HOT bool nvme__qpair_read_cqe/,/^}/{s/^\tNVME_RMB\\(\\);//; "
+	              "s/^(\tuint32_t dw3)/\tNVME_RMB();\\n\\1/}",
 	              "reap", WEAK);
 }
 

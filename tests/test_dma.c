@@ -597,8 +597,9 @@ static void test_io_in_region(void **state)
 		assert_true(all_bytes(mine, offsets[i], 0xcc));
 		assert_true(all_bytes(mine + offsets[i] + 24 * 512,
 		                      16 * 4096 - offsets[i] - 24 * 512, 0xcc));
-		assert_int_equal(
-			nvme_ns_cmd_write(ns, qp, mine + offsets[i], 100, 24, count, NULL, 0), 0);
+		assert_int_equal(nvme_ns_cmd_write(ns, qp, mine + offsets[i], 100, 24, count, NULL,
+		                                   0),
+		                 0);
 		assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
 		assert_memory_equal(fake.disk + 100 * 512, fake.disk, 24 * 512);
 	}
@@ -686,8 +687,11 @@ static void check_split(const struct split *row)
 		assert_int_equal(nvme_ns_flush(ns, NULL, NULL), 0); /* creates the queue pair */
 
 	for (i = 0; n != 0; i++) { /* the rule alone */
-		uint32_t piece = nvme_ns_next_piece(
-			ns, nvme_ns_get_max_nlb(ns, qp != NULL ? qp : ctrlr->sync_qp), slba, n);
+		uint32_t piece =
+			nvme_ns_next_piece(ns,
+		                           nvme_ns_get_max_nlb(ns,
+		                                               qp != NULL ? qp : ctrlr->sync_qp),
+		                           slba, n);
 
 		if (i == 5 || piece != row->want[i].nlb || slba != row->want[i].slba)
 			fail_msg("%s: piece %zu is (%" PRIu64 ",%" PRIu32 ")", row->id, i, slba,
@@ -850,9 +854,9 @@ static void test_one_command_limit(void **state)
 		assert_int_equal(nvme_ns_cmd_write(ns, qp, buf, 0, 2048, count, NULL, 0),
 		                 -EMSGSIZE);
 		bytes = bytes < 131072 ? bytes : 131072;
-		assert_int_equal(
-			nvme_ctrlr_cmd_io_raw(ctrlr, qp, &cmd, buf, bytes + 4, count, NULL),
-			-EMSGSIZE);
+		assert_int_equal(nvme_ctrlr_cmd_io_raw(ctrlr, qp, &cmd, buf, bytes + 4, count,
+		                                       NULL),
+		                 -EMSGSIZE);
 		assert_int_equal(nvme_ctrlr_io(ctrlr, qp, &cmd, buf, bytes + 4, NULL), -EMSGSIZE);
 		assert_int_equal(fake.cmds, before);
 		/* the worst start: just before the end of a page */

@@ -38,8 +38,9 @@ static void decode(struct result *r, const char *options, uint16_t qid, const st
 /* Each field gets a value that is in no other place of the dword. */
 static void test_bits(void **state)
 {
-	const struct nvme_cmd log_page = {
-		.opc = NVME_OPC_GET_LOG_PAGE, .cdw10 = 0x12349c02, .cdw11 = 0x0005abcd};
+	const struct nvme_cmd log_page = {.opc = NVME_OPC_GET_LOG_PAGE,
+	                                  .cdw10 = 0x12349c02,
+	                                  .cdw11 = 0x0005abcd};
 	const struct {
 		uint32_t cdw11;
 		const char *what[2];

@@ -145,8 +145,9 @@ static void test_checker_sees_lines(void **state)
 		                 0);
 		if (run("cd %s && BUILD=build docs/gdb/run %s 2>&1", dir, name) != spoilt[i].stale)
 			fail_msg("%s after %s: %s", name, spoilt[i].spoil, output);
-		assert_int_equal(
-			run("cd %s && BUILD=build docs/gdb/run --update %s 2>&1", dir, name), 0);
+		assert_int_equal(run("cd %s && BUILD=build docs/gdb/run --update %s 2>&1", dir,
+		                     name),
+		                 0);
 		assert_int_equal(strncmp(output, "updated", 7) == 0, spoilt[i].stale);
 		assert_int_equal(run("cd %s && cmp -s spoilt docs/gdb/%s.gdb", dir, name),
 		                 spoilt[i].stale);

@@ -61,8 +61,10 @@ static void put_unrung(struct trace *t, uint32_t n)
 /* A read of three pages (a list of two entries) or of two, with its data pointer in front. */
 static void put_read_prps(struct trace *t, uint64_t prp2, uint32_t nprp, uint64_t entry)
 {
-	struct nvme_trace_prp prp = {
-		.prp1 = 0x20000, .prp2 = prp2, .len = nprp * 4096, .nprp = nprp};
+	struct nvme_trace_prp prp = {.prp1 = 0x20000,
+	                             .prp2 = prp2,
+	                             .len = nprp * 4096,
+	                             .nprp = nprp};
 	struct nvme_trace_prp_list part = {.count = 2, .entry = {0x21000, entry}};
 	struct nvme_cmd cmd = {.opc = NVME_OPC_READ, .nsid = 1};
 
@@ -694,9 +696,10 @@ static void lint_run(const char *command, const char *number, const char *device
 	expect_lint(command, "run.nvt", NULL);
 }
 
-static const char *const modes[][2] = {
-	{"pattern", "10"}, {"async", "20"}, {"threads", "30"}, {"limits", "0"}, {"depth", "16"},
-	{"depth", "2"},    {"depth", "3"},  {"depth", "64"},   {"soak", "40"},  {"format", "3"}};
+static const char *const modes[][2] = {{"pattern", "10"}, {"async", "20"}, {"threads", "30"},
+                                       {"limits", "0"},   {"depth", "16"}, {"depth", "2"},
+                                       {"depth", "3"},    {"depth", "64"}, {"soak", "40"},
+                                       {"format", "3"}};
 static const int ring_sizes[] = {65536, 200, 61};
 
 /* The first so many modes, in a file that holds all of it or goes round. */

@@ -336,10 +336,9 @@ static void test_stages_end(void **state)
 	(void)state;
 	write_stages();
 	snprintf(start, sizeof(start), "make -s -j3 -C %s long", dir);
-	check_end(
-		"tests/stages run x sh -c 'timeout 1000 sleep 98765 & trap \"\" TERM; sleep 98765; "
-		"sleep 98765'",
-		"INT", "$!");
+	check_end("tests/stages run x sh -c 'timeout 1000 sleep 98765 & trap \"\" TERM; sleep 98765; "
+	          "sleep 98765'",
+	          "INT", "$!");
 	check_end(start, "INT", "-$!");
 	check_end(start, "HUP", "-$!");
 	check_end(start, "TERM", "$!");

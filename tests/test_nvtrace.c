@@ -643,9 +643,9 @@ static void test_input_is_kept(void **state)
 /* What nvtrace has written is replaced; but not for an input that cannot be read. */
 static void test_output_is_replaced(void **state)
 {
-	static const char *const outputs[] = {
-		"-o",        "-v -o",          "-T json -o", "-T csv -o", "-T html -o",
-		"-T svg -o", "-T perfetto -o", "-c -o",      "-w"};
+	static const char *const outputs[] =
+		{"-o",        "-v -o",          "-T json -o", "-T csv -o", "-T html -o",
+	         "-T svg -o", "-T perfetto -o", "-c -o",      "-w"};
 	static const char *const inputs[] = {"kept.nvt", "qemu"};
 	struct result r;
 	size_t i, k;

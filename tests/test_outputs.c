@@ -200,11 +200,10 @@ static void expect_perfetto(const char *json, long commands)
 	              ".[0].ts > .[1].ts)' %s",
 	              json);
 	/* each queue that is used has a name */
-	EXPECT_SILENT(
-		"jq -c '(.traceEvents | map(select(.name == \"thread_name\")) | map(.tid)) as $t "
-		"| .traceEvents[] | select(.ph != \"M\") | .tid as $x | "
-		"select($t | index($x) | not)' %s",
-		json);
+	EXPECT_SILENT("jq -c '(.traceEvents | map(select(.name == \"thread_name\")) | map(.tid)) as $t "
+	              "| .traceEvents[] | select(.ph != \"M\") | .tid as $x | "
+	              "select($t | index($x) | not)' %s",
+	              json);
 }
 
 /* ---- the writer ---- */
@@ -334,21 +333,19 @@ static void test_json(void **state)
 	              dir);
 	EXPECT_NUMBER(0, "LC_ALL=C grep -c '[^ -~]' %s/hello.json || true", dir);
 	/* 64-bit values are strings */
-	EXPECT_SILENT(
-		"jq -c 'select(.event == \"command\") | select((.prp1 | type) != \"string\" or "
-		"(.prp1 | startswith(\"0x\") | not))' %s/hello.json",
-		dir);
+	EXPECT_SILENT("jq -c 'select(.event == \"command\") | select((.prp1 | type) != \"string\" or "
+	              "(.prp1 | startswith(\"0x\") | not))' %s/hello.json",
+	              dir);
 	EXPECT_SILENT("jq -c 'select(.name == \"READ\" and .event == \"command\") | "
 	              "select(.slba != \"0x0\" or .blocks != .nlb + 1 or .nsid != 1 or .qid != 1)' "
 	              "%s/hello.json",
 	              dir);
 	/* every completion has its command */
-	EXPECT_SILENT(
-		"jq -cs '(map(select(.event == \"command\") | {(.number | tostring): .opc}) | "
-		"add) as $c | .[] | select(.event == \"completion\") | "
-		"select($c[.command | tostring] != .opc or .status != \"SUCCESS\" or "
-		".latency_ns <= 0)' %s/hello.json",
-		dir);
+	EXPECT_SILENT("jq -cs '(map(select(.event == \"command\") | {(.number | tostring): .opc}) | "
+	              "add) as $c | .[] | select(.event == \"completion\") | "
+	              "select($c[.command | tostring] != .opc or .status != \"SUCCESS\" or "
+	              ".latency_ns <= 0)' %s/hello.json",
+	              dir);
 	run(&r,
 	    "jq -c 'select(.name == \"CREATE IO SQ\" and .event == \"command\") | "
 	    "[.qid, .cdw10_qid, .cqid]' %s/hello.json",
@@ -476,8 +473,7 @@ static void test_json_absent(void **state)
 /* The beginning of a command is lost: what is printed when it fails is all there is of it. */
 static void test_failed_only(void **state)
 {
-	struct nvme_cmd cmd = {
-		.opc = NVME_OPC_READ, .cid = 9, .nsid = 1, .cdw10 = 4096, .cdw12 = 7};
+	struct nvme_cmd cmd = {.opc = NVME_OPC_READ, .cid = 9, .nsid = 1, .cdw10 = 4096, .cdw12 = 7};
 	const char *path;
 
 	(void)state;
@@ -572,10 +568,9 @@ static void test_perfetto(void **state)
 		EXPECT_NUMBER(3, "%s -T perfetto %s/cut.nvt >%s/cut.json 2>%s/cut.err; echo $?",
 		              nvtrace, dir, dir, dir);
 		EXPECT_NUMBER(1, "jq -s length %s/cut.json", dir);
-		EXPECT_SILENT(
-			"jq -c '[.traceEvents[] | select(.cat == \"nvme\")] | group_by(.id)[] "
-			"| select(map(.ph) != [\"b\", \"e\"])' %s/cut.json",
-			dir);
+		EXPECT_SILENT("jq -c '[.traceEvents[] | select(.cat == \"nvme\")] | group_by(.id)[] "
+		              "| select(map(.ph) != [\"b\", \"e\"])' %s/cut.json",
+		              dir);
 	}
 	EXPECT_SILENT("%s -T perfetto %s >%s/hello.perfetto", nvtrace, record_hello(), dir);
 	EXPECT_NUMBER(1,
@@ -592,11 +587,10 @@ static void expect_same(const char *path, const char *capture)
 {
 	EXPECT_SILENT("%s -T json %s >%s/all.json", nvtrace, path, dir);
 	/* of commands with an LBA, tshark 4.0 takes only reads and writes apart */
-	EXPECT_SILENT(
-		"jq -r 'select(.event == \"command\") | (.qid > 0 and (.opc == 1 or .opc == 2)) "
-		"as $rw | [.qid, .opc, .cid, (if $rw then .slba, .blocks else \"\", \"\" end)] "
-		"| @tsv' %s/all.json >%s/a",
-		dir, dir);
+	EXPECT_SILENT("jq -r 'select(.event == \"command\") | (.qid > 0 and (.opc == 1 or .opc == 2)) "
+	              "as $rw | [.qid, .opc, .cid, (if $rw then .slba, .blocks else \"\", \"\" end)] "
+	              "| @tsv' %s/all.json >%s/a",
+	              dir, dir);
 	EXPECT_SILENT(TSHARK " -r %s -Y 'nvme.cmd.opc && nvme.cmd.cid != 0xffff' -T fields "
 	                     "-e tcp.srcport -e nvme.cmd.opc -e nvme.cmd.cid -e nvme.cmd.slba "
 	                     "-e nvme.cmd.nlb >%s/t",
@@ -614,12 +608,11 @@ static void expect_same(const char *path, const char *capture)
 	                     "-e tcp.dstport -e nvme.cqe.cid -e nvme.cqe.status.sct "
 	                     "-e nvme.cqe.status.sc -e nvme.cmd_latency >%s/t",
 	              capture, dir);
-	EXPECT_SILENT(
-		"while IFS='\t' read -r port cid sct sc ms; do "
-		"printf '%%d\\t%%d\\t%%d\\t%%d\\t' $((port - 50000)) $((cid)) $((sct)) "
-		"$((sc)); [ -n \"$ms\" ] && awk \"BEGIN { printf \\\"%%.0f\\n\\\", $ms * 1e6 }\" "
-		"|| echo; done <%s/t >%s/b; cmp %s/a %s/b",
-		dir, dir, dir, dir);
+	EXPECT_SILENT("while IFS='\t' read -r port cid sct sc ms; do "
+	              "printf '%%d\\t%%d\\t%%d\\t%%d\\t' $((port - 50000)) $((cid)) $((sct)) "
+	              "$((sc)); [ -n \"$ms\" ] && awk \"BEGIN { printf \\\"%%.0f\\n\\\", $ms * 1e6 }\" "
+	              "|| echo; done <%s/t >%s/b; cmp %s/a %s/b",
+	              dir, dir, dir, dir);
 }
 
 static void test_pcapng(void **state)

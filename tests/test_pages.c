@@ -111,9 +111,9 @@ static void use_soft(const char *device)
 	assert_int_equal((uintptr_t)a % test_page, 0);
 	assert_int_equal((uintptr_t)b % test_page, 0);
 	memset(a, 0x5a, 3 * 4096);
-	assert_int_equal(
-		nvme_ns_cmd_write(nvme_ctrlr_get_ns(ctrlr, 1), qp, a, 8, 24, done, &finished, 0),
-		0);
+	assert_int_equal(nvme_ns_cmd_write(nvme_ctrlr_get_ns(ctrlr, 1), qp, a, 8, 24, done,
+	                                   &finished, 0),
+	                 0);
 	while (finished == 0)
 		assert_true(nvme_qpair_process_completions(qp, 0) >= 0);
 	assert_int_equal(finished, 1);

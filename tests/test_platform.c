@@ -147,19 +147,18 @@ static void test_libnvme(void **state)
 	struct result r;
 
 	(void)state;
-	write_text(
-		"ours.c",
-		"#define NVME_IMPLEMENTATION\n#define NVME_STATIC\n#include \"nvme.h\"\n"
-		"#define NVME_SOFT_IMPLEMENTATION\n#include \"nvme_soft.h\"\n"
-		"void theirs(void **read_function);\n"
-		"int main(void) {\n"
-		"struct nvme_ctrlr_opts opts; struct nvme_ctrlr *c; void *lib; uint8_t b[512];\n"
-		"memset(&opts, 0, sizeof(opts)); opts.dev_ops = nvme_soft_dev_ops(\"soft\");\n"
-		"if (nvme_attach(\"soft\", &opts, &c) != 0) return 1;\n"
-		"if (nvme_ns_read(nvme_ctrlr_get_ns(c, 1), NULL, b, 0, 1, NULL) != 0) return 2;\n"
-		"nvme_detach(c);\n"
-		"theirs(&lib);\n"
-		"return lib == NULL || lib == (void *)(uintptr_t)nvme_ns_read ? 3 : 0; }\n");
+	write_text("ours.c",
+	           "#define NVME_IMPLEMENTATION\n#define NVME_STATIC\n#include \"nvme.h\"\n"
+	           "#define NVME_SOFT_IMPLEMENTATION\n#include \"nvme_soft.h\"\n"
+	           "void theirs(void **read_function);\n"
+	           "int main(void) {\n"
+	           "struct nvme_ctrlr_opts opts; struct nvme_ctrlr *c; void *lib; uint8_t b[512];\n"
+	           "memset(&opts, 0, sizeof(opts)); opts.dev_ops = nvme_soft_dev_ops(\"soft\");\n"
+	           "if (nvme_attach(\"soft\", &opts, &c) != 0) return 1;\n"
+	           "if (nvme_ns_read(nvme_ctrlr_get_ns(c, 1), NULL, b, 0, 1, NULL) != 0) return 2;\n"
+	           "nvme_detach(c);\n"
+	           "theirs(&lib);\n"
+	           "return lib == NULL || lib == (void *)(uintptr_t)nvme_ns_read ? 3 : 0; }\n");
 	write_text("theirs.c",
 	           "#include <libnvme.h>\n#include <stdio.h>\nvoid theirs(void **read_function);\n"
 	           "void theirs(void **read_function) {\n"
@@ -283,21 +282,20 @@ static void test_wasm(void **state)
 		expect_in(&r, r.out, rows[i].text);
 		done(&r);
 	}
-	write_text(
-		"again.c",
-		"#define NVME_IMPLEMENTATION\n#include \"nvme.h\"\n#include \"device.h\"\n"
-		"int main(void) {\n"
-		"static uint8_t b[512]; struct nvme_ctrlr *c; struct nvme_ns *ns; int i, j;\n"
-		"for (i = 0; i < 80; i++) {\n"
-		"if (open_device(\"soft:size=48M\", &c) != 0) return 1;\n"
-		"ns = nvme_ctrlr_get_ns(c, 1);\n"
-		"for (j = 0; j < 4; j++) {\n"
-		"if (nvme_ns_read(ns, NULL, b, (uint64_t)j * 32767, 1, NULL) != 0) return 2;\n"
-		"if (b[0] != 0 || b[511] != 0) return 3;\n"
-		"memset(b, 7, sizeof(b));\n"
-		"if (nvme_ns_write(ns, NULL, b, (uint64_t)j * 32767, 1, NULL) != 0) return 4; }\n"
-		"if (nvme_detach(c) != 0) return 5; }\n"
-		"return 0; }\n");
+	write_text("again.c",
+	           "#define NVME_IMPLEMENTATION\n#include \"nvme.h\"\n#include \"device.h\"\n"
+	           "int main(void) {\n"
+	           "static uint8_t b[512]; struct nvme_ctrlr *c; struct nvme_ns *ns; int i, j;\n"
+	           "for (i = 0; i < 80; i++) {\n"
+	           "if (open_device(\"soft:size=48M\", &c) != 0) return 1;\n"
+	           "ns = nvme_ctrlr_get_ns(c, 1);\n"
+	           "for (j = 0; j < 4; j++) {\n"
+	           "if (nvme_ns_read(ns, NULL, b, (uint64_t)j * 32767, 1, NULL) != 0) return 2;\n"
+	           "if (b[0] != 0 || b[511] != 0) return 3;\n"
+	           "memset(b, 7, sizeof(b));\n"
+	           "if (nvme_ns_write(ns, NULL, b, (uint64_t)j * 32767, 1, NULL) != 0) return 4; }\n"
+	           "if (nvme_detach(c) != 0) return 5; }\n"
+	           "return 0; }\n");
 	run(&r, WASM "-DNVME_NO_TRACE -O1 %s/again.c -o %s/again.wasm && " NODE "%s/again.wasm",
 	    dir, dir, dir);
 	expect_status(&r, 0);

@@ -95,8 +95,8 @@ static void check_row(char *line)
 	size = (size_t)4 * 2 * page_size;
 	mem = poisoned(size);
 	want = poisoned(size);
-	nvme_prp_init(&prp, page_size, (uint64_t *)(void *)(mem + at), base, 4,
-	              (size_t)2 * page_size);
+	nvme__prp_init(&prp, page_size, (uint64_t *)(void *)(mem + at), base, 4,
+	               (size_t)2 * page_size);
 	rc = append_segments(&prp, column[3]);
 	if (strcmp(column[5], "reject") == 0) {
 		if (rc != expected_error(column[6]))
@@ -163,12 +163,12 @@ static void test_top_of_address_space(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		memset(list, POISON, sizeof(list));
-		nvme_prp_init(&prp, 4096, list, 0x10000, 1, 4096);
+		nvme__prp_init(&prp, 4096, list, 0x10000, 1, 4096);
 		assert_int_equal(nvme_prp_list_append(&prp, rows[i].iova, rows[i].len), rows[i].rc);
 		if (rows[i].rc == 0)
 			assert_true(prp.prp1 == rows[i].iova);
 	}
-	nvme_prp_init(&prp, 4096, list, 0x10000, 1, 4096);
+	nvme__prp_init(&prp, 4096, list, 0x10000, 1, 4096);
 	assert_int_equal(nvme_prp_list_append(&prp, UINT64_MAX - 3 * 4096 + 1, 3 * 4096), 0);
 	assert_true(list[0] == UINT64_MAX - 2 * 4096 + 1 && list[1] == UINT64_MAX - 4095);
 	print_message("%zu ranges at the top\n", i);
@@ -196,8 +196,8 @@ static void test_list_full(void **state)
 			uint64_t *list = (uint64_t *)(void *)(mem + rows[i].in_page);
 			struct nvme_prp prp;
 
-			nvme_prp_init(&prp, 4096, list, 0x100000 + rows[i].in_page,
-			              rows[i].list_pages, 4096);
+			nvme__prp_init(&prp, 4096, list, 0x100000 + rows[i].in_page,
+			               rows[i].list_pages, 4096);
 			assert_int_equal(nvme_prp_list_append(&prp, 0x8000000,
 			                                      (rows[i].most + extra) * 4096),
 			                 extra == 0 ? 0 : -EMSGSIZE);
@@ -217,13 +217,13 @@ static void test_order_of_pieces(void **state)
 	uint64_t list[512];
 
 	(void)state;
-	nvme_prp_init(&prp, 4096, list, 0x10000, 1, 4096);
+	nvme__prp_init(&prp, 4096, list, 0x10000, 1, 4096);
 	assert_int_equal(nvme_prp_list_append(&prp, 0x4000, 4096), 0);
 	assert_int_equal(nvme_prp_list_append(&prp, 0x9004, 4), -EOPNOTSUPP); /* starts in a page */
-	nvme_prp_init(&prp, 4096, list, 0x10000, 1, 4096);
+	nvme__prp_init(&prp, 4096, list, 0x10000, 1, 4096);
 	assert_int_equal(nvme_prp_list_append(&prp, 0x4000, 4092), 0);
 	assert_int_equal(nvme_prp_list_append(&prp, 0x9000, 4), -EOPNOTSUPP); /* after a hole */
-	nvme_prp_init(&prp, 4096, list, 0x10000, 1, 4096);
+	nvme__prp_init(&prp, 4096, list, 0x10000, 1, 4096);
 	assert_int_equal(nvme_prp_list_append(&prp, 0x4000, 4096), 0);
 	assert_int_equal(nvme_prp_list_append(&prp, 0x9000, 0), -EINVAL);
 	assert_int_equal(nvme_prp_list_append(&prp, 0x9002, 4), -EFAULT);
@@ -320,9 +320,9 @@ static void test_brute_force(void **state)
 							continue;
 						memset(mem, POISON, size);
 						memset(want, POISON, size);
-						nvme_prp_init(&prp, ps,
-						              (uint64_t *)(void *)(mem + lists[l]),
-						              0x10000000 + lists[l], k, ps);
+						nvme__prp_init(&prp, ps,
+						               (uint64_t *)(void *)(mem + lists[l]),
+						               0x10000000 + lists[l], k, ps);
 						rc = nvme_prp_list_append(&prp, iova,
 						                          (uint32_t)len);
 						compare(&prp, rc, split_pages(iova, len, ps, 0),
@@ -359,8 +359,8 @@ static void test_brute_force_pieces(void **state)
 
 		memset(mem, POISON, size);
 		memset(want, POISON, size);
-		nvme_prp_init(&prp, 4096, (uint64_t *)(void *)(mem + in_page), 0x70000000 + in_page,
-		              4, (size_t)2 * 4096);
+		nvme__prp_init(&prp, 4096, (uint64_t *)(void *)(mem + in_page),
+		               0x70000000 + in_page, 4, (size_t)2 * 4096);
 		for (i = 0; i < pieces && rc == 0; i++) {
 			uint64_t iova;
 			uint32_t len;
@@ -400,8 +400,8 @@ static void check_room(uint32_t max_xfer, uint32_t ps, uint32_t offset)
 		uint8_t *mem = lists + (size_t)tracker * bytes;
 
 		memset(lists + bytes, POISON, bytes); /* the neighbour's */
-		nvme_prp_init(&prp, ps, (uint64_t *)(void *)mem,
-		              0x10000000 + (uint64_t)tracker * bytes, pages, ps);
+		nvme__prp_init(&prp, ps, (uint64_t *)(void *)mem,
+		               0x10000000 + (uint64_t)tracker * bytes, pages, ps);
 		assert_int_equal(nvme_prp_list_append(&prp, 0x400000000 + offset, max_xfer), 0);
 		for (i = 0; i < bytes; i += 8)
 			assert_true(lists[bytes + i] == POISON);

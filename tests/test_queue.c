@@ -627,8 +627,9 @@ static void test_free_in_callback(void **state)
 	struct again again = {ctrlr, fake_qpair(ctrlr, 4), 0, 0, 0};
 
 	(void)state;
-	assert_int_equal(
-		nvme_ns_cmd_flush(nvme_ctrlr_get_ns(ctrlr, 1), again.qp, free_queue, &again), 0);
+	assert_int_equal(nvme_ns_cmd_flush(nvme_ctrlr_get_ns(ctrlr, 1), again.qp, free_queue,
+	                                   &again),
+	                 0);
 	assert_int_equal(nvme_qpair_process_completions(again.qp, 0), 1);
 	assert_int_equal(again.calls, 1);
 	assert_int_equal(again.rc, -EBUSY);
@@ -644,8 +645,9 @@ static void test_free_in_abort_callback(void **state)
 
 	(void)state;
 	fake.hook = hold_io;
-	assert_int_equal(
-		nvme_ns_cmd_flush(nvme_ctrlr_get_ns(ctrlr, 1), again.qp, free_queue, &again), 0);
+	assert_int_equal(nvme_ns_cmd_flush(nvme_ctrlr_get_ns(ctrlr, 1), again.qp, free_queue,
+	                                   &again),
+	                 0);
 	assert_int_equal(nvme_ctrlr_free_io_qpair(again.qp), 0);
 	assert_int_equal(again.calls, 1);
 	assert_int_equal(again.rc, -EBUSY);
@@ -1271,9 +1273,9 @@ static void test_no_callback(void **state)
 	(void)state;
 	fake.hook = drop_io;
 	assert_int_equal(nvme_ns_cmd_flush(nvme_ctrlr_get_ns(ctrlr, 1), qp, NULL, NULL), -EINVAL);
-	assert_int_equal(
-		nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, buf, 0, 1, NULL, NULL, 0),
-		-EINVAL);
+	assert_int_equal(nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, buf, 0, 1, NULL, NULL,
+	                                  0),
+	                 -EINVAL);
 	stop(ctrlr);
 }
 

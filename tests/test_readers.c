@@ -664,18 +664,18 @@ static void probes(void **state)
 	                                       {QEMU, "qemu"},
 	                                       {SPDK, "spdk"},
 	                                       {"nvme.h", "none"}};
-	static const char *const texts[][2] = {
-		{"", "none"},
-		{"\n\n\n", "none"},
-		{"Hello world!\n", "none"},
-		{" x-0 [001] 4.9: nvme_sq:  [FAILED TO PARSE] ctrl_id=0 disk=d qid=2", "tracecmd"},
-		{"cpus=2\n x-0 [001] 4.9: sched_switch: a b\n", "tracecmd"},
-		{"# tracer: nop\n#\n", "ftrace"},
-		{"4711@1700000000.123456:pci_nvme_pci_reset PCI\n", "qemu"},
-		{"2026-01-02T03:04:05.678901Z pci_nvme_pci_reset PCI\n", "qemu"},
-		{"READ sqid:1 cid:9 nsid:1 lba:5 len:1 PRP1 0x10\n", "spdk"},
-		{"[2026-11-21 10:26:14.522661] nvme.h:6676:nvme_attach: *INFO*: [soft] x\n",
-	         "spdk"}};
+	static const char *const texts[][2] =
+		{{"", "none"},
+	         {"\n\n\n", "none"},
+	         {"Hello world!\n", "none"},
+	         {" x-0 [001] 4.9: nvme_sq:  [FAILED TO PARSE] ctrl_id=0 disk=d qid=2", "tracecmd"},
+	         {"cpus=2\n x-0 [001] 4.9: sched_switch: a b\n", "tracecmd"},
+	         {"# tracer: nop\n#\n", "ftrace"},
+	         {"4711@1700000000.123456:pci_nvme_pci_reset PCI\n", "qemu"},
+	         {"2026-01-02T03:04:05.678901Z pci_nvme_pci_reset PCI\n", "qemu"},
+	         {"READ sqid:1 cid:9 nsid:1 lba:5 len:1 PRP1 0x10\n", "spdk"},
+	         {"[2026-11-21 10:26:14.522661] nvme.h:6676:nvme_attach: *INFO*: [soft] x\n",
+	          "spdk"}};
 	char junk[4096], *text;
 	size_t i, len;
 

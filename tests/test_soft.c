@@ -961,18 +961,18 @@ static void test_queue_commands(void **state)
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_SQ, 0), SPEC(0x01));
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_SQ, 999), SPEC(0x01));
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_CQ, 0), SPEC(0x01));
-	assert_int_equal(
-		admin(ctrlr, NVME_OPC_SET_FEATURES, 0, NVME_FEAT_NUMBER_OF_QUEUES, 0, NULL, 0),
-		GEN(0x0c)); /* too late: there are queues */
+	assert_int_equal(admin(ctrlr, NVME_OPC_SET_FEATURES, 0, NVME_FEAT_NUMBER_OF_QUEUES, 0, NULL,
+	                       0),
+	                 GEN(0x0c)); /* too late: there are queues */
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_SQ, 1), 0);
 	assert_int_equal(delete_q(ctrlr, NVME_OPC_DELETE_IO_CQ, 1), 0);
 	assert_int_equal(admin(ctrlr, NVME_OPC_SET_FEATURES, 0, NVME_FEAT_NUMBER_OF_QUEUES,
 	                       0x00030063, NULL, 0),
 	                 0);
 	assert_int_equal(cpl.cdw0, 0x00030007); /* fewer than asked for */
-	assert_int_equal(
-		admin(ctrlr, NVME_OPC_SET_FEATURES, 0, NVME_FEAT_NUMBER_OF_QUEUES, 0xffff, NULL, 0),
-		GEN(0x02));
+	assert_int_equal(admin(ctrlr, NVME_OPC_SET_FEATURES, 0, NVME_FEAT_NUMBER_OF_QUEUES, 0xffff,
+	                       NULL, 0),
+	                 GEN(0x02));
 	nvme_dma_free(ctrlr, mem);
 	detach(ctrlr);
 }
@@ -1240,10 +1240,12 @@ static void test_features(void **state)
 	assert_int_equal(cpl.cdw0, 3);
 	assert_int_equal(get_feature(ctrlr, NVME_FEAT_INTERRUPT_VECTOR_CONFIG, 0, 999), GEN(0x02));
 	assert_int_equal(set_feature(ctrlr, NVME_FEAT_INTERRUPT_VECTOR_CONFIG, 0, 999), GEN(0x02));
-	assert_int_equal(
-		admin(ctrlr, NVME_OPC_SET_FEATURES, 0, NVME_FEAT_HOST_IDENTIFIER, 1, data, 16), 0);
-	assert_int_equal(
-		admin(ctrlr, NVME_OPC_GET_FEATURES, 0, NVME_FEAT_HOST_IDENTIFIER, 1, back, 16), 0);
+	assert_int_equal(admin(ctrlr, NVME_OPC_SET_FEATURES, 0, NVME_FEAT_HOST_IDENTIFIER, 1, data,
+	                       16),
+	                 0);
+	assert_int_equal(admin(ctrlr, NVME_OPC_GET_FEATURES, 0, NVME_FEAT_HOST_IDENTIFIER, 1, back,
+	                       16),
+	                 0);
 	assert_memory_equal(back, data, 16);
 	assert_int_equal(admin(ctrlr, NVME_OPC_SET_FEATURES, 0, NVME_FEAT_TIMESTAMP, 0, &stamp, 8),
 	                 0);
@@ -1414,19 +1416,20 @@ static void test_abort(void **state)
 	(void)state;
 	memset(&d, 0, sizeof(d));
 	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp), 0);
-	assert_int_equal(
-		nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, buf, 0, 1, on_done, &d, 0), 0);
+	assert_int_equal(nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, buf, 0, 1, on_done, &d,
+	                                  0),
+	                 0);
 	struct nvme_soft_cmd sent;
 	assert_int_equal(nvme_soft_get_last_cmds(dev_of(ctrlr), &sent, 1), 1);
 	assert_int_equal(sent.cmd.opc, NVME_OPC_READ);
 	assert_int_equal(sent.qid, nvme_qpair_get_id(qp));
 	cid = sent.cmd.cid;
 	assert_int_equal(nvme_qpair_process_completions(qp, 0), 0);
-	assert_int_equal(
-		admin(ctrlr, NVME_OPC_ABORT, 0,
-	              NVME_SET(sent.qid, NVME_ABORT_SQID) | NVME_SET(cid + 1, NVME_ABORT_CID), 0,
-	              NULL, 0),
-		0);
+	assert_int_equal(admin(ctrlr, NVME_OPC_ABORT, 0,
+	                       NVME_SET(sent.qid, NVME_ABORT_SQID) |
+	                               NVME_SET(cid + 1, NVME_ABORT_CID),
+	                       0, NULL, 0),
+	                 0);
 	assert_int_equal(cpl.cdw0, 1); /* no such command */
 	assert_int_equal(admin(ctrlr, NVME_OPC_ABORT, 0,
 	                       NVME_SET(sent.qid, NVME_ABORT_SQID) | NVME_SET(cid, NVME_ABORT_CID),
@@ -1438,9 +1441,9 @@ static void test_abort(void **state)
 
 	submit_admin(ctrlr, NVME_OPC_ASYNC_EVENT_REQUEST, 0, &a);
 	assert_int_equal(nvme_soft_get_last_cmds(dev_of(ctrlr), &sent, 1), 1);
-	assert_int_equal(
-		admin(ctrlr, NVME_OPC_ABORT, 0, NVME_SET(sent.cmd.cid, NVME_ABORT_CID), 0, NULL, 0),
-		0);
+	assert_int_equal(admin(ctrlr, NVME_OPC_ABORT, 0, NVME_SET(sent.cmd.cid, NVME_ABORT_CID), 0,
+	                       NULL, 0),
+	                 0);
 	assert_int_equal(cpl.cdw0, 0);
 	assert_int_equal(code(&a.cpl), GEN(0x07));
 
@@ -1762,8 +1765,9 @@ static void test_fused(void **state)
 		                 0);
 		assert_int_equal(nvme_qpair_process_completions(qp, 0),
 		                 0); /* waits for the other */
-		assert_int_equal(
-			nvme_ctrlr_cmd_io_raw(ctrlr, qp, &second, buf + 4096, 512, on_done, &b), 0);
+		assert_int_equal(nvme_ctrlr_cmd_io_raw(ctrlr, qp, &second, buf + 4096, 512, on_done,
+		                                       &b),
+		                 0);
 		assert_int_equal(nvme_qpair_process_completions(qp, 0), 2);
 		assert_true(a.order < b.order);
 		assert_int_equal(code(&a.cpl), i == 0   ? 0
@@ -2105,9 +2109,10 @@ static void odd_command(struct nvme_cmd *cmd)
 
 static void odd_step(struct bare *b)
 {
-	static const uint32_t regs[] = {
-		NVME_REG_CC,    NVME_REG_AQA,     NVME_REG_ASQ,  NVME_REG_ACQ,
-		NVME_REG_INTMS, NVME_REG_ACQ + 4, NVME_REG_CSTS, 0x2};
+	static const uint32_t regs[] = {NVME_REG_CC,    NVME_REG_AQA,
+	                                NVME_REG_ASQ,   NVME_REG_ACQ,
+	                                NVME_REG_INTMS, NVME_REG_ACQ + 4,
+	                                NVME_REG_CSTS,  0x2};
 	uint32_t qid = rnd(6), i;
 
 	switch (rnd(8)) {

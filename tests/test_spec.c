@@ -236,10 +236,11 @@ static void test_status(void **state)
 	assert_int_equal(NVME_GET(0x3000, NVME_CPL_CRD), 3);
 	assert_int_equal(NVME_GET(0x0e00, NVME_CPL_SCT), 7);
 	assert_int_equal(NVME_GET(0x01fe, NVME_CPL_SC), 0xff);
-	assert_int_equal(
-		(uint16_t)NVME_SET(0x02, NVME_CPL_SC) | (uint16_t)NVME_SET(1, NVME_CPL_SCT) |
-			(uint16_t)NVME_SET(1, NVME_CPL_DNR) | (uint16_t)NVME_SET(1, NVME_CPL_P),
-		0x8205);
+	assert_int_equal((uint16_t)NVME_SET(0x02, NVME_CPL_SC) |
+	                         (uint16_t)NVME_SET(1, NVME_CPL_SCT) |
+	                         (uint16_t)NVME_SET(1, NVME_CPL_DNR) |
+	                         (uint16_t)NVME_SET(1, NVME_CPL_P),
+	                 0x8205);
 
 	memset(&cpl, 0xff, sizeof(cpl));
 	assert_true(nvme_cpl_is_error(&cpl));

@@ -818,8 +818,9 @@ static void test_field_values(void **state)
 /* Any opcode of any queue. Rows are in order, do not overlap and stay in CDW10 to CDW15. */
 static void test_cmd_fields(void **state)
 {
-	static const struct nvme_cmd_field beyond[] = {
-		{15, 63, 0, "BEYOND", ""}, {16, 31, 0, "BEYOND", ""}, {255, 63, 0, "BEYOND", ""}};
+	static const struct nvme_cmd_field beyond[] = {{15, 63, 0, "BEYOND", ""},
+	                                               {16, 31, 0, "BEYOND", ""},
+	                                               {255, 63, 0, "BEYOND", ""}};
 	int fields = 0, commands = 0;
 	struct nvme_cmd cmd;
 
@@ -899,8 +900,9 @@ static void test_registers(void **state)
 					char *part = malloc(cut + 1);
 
 					assert_non_null(part);
-					assert_int_equal(
-						nvme_format_field(part, cut + 1, f, values[i]), n);
+					assert_int_equal(nvme_format_field(part, cut + 1, f,
+					                                   values[i]),
+					                 n);
 					assert_int_equal(strlen(part), cut);
 					free(part);
 				}

@@ -451,8 +451,8 @@ static uint64_t list_memory[LONG_LIST / 511 + 2][512] __attribute__((aligned(409
 
 static void long_list(struct nvme_prp *prp, uint32_t pages)
 {
-	nvme_prp_init(prp, 4096, list_memory[0] + 500, 0x100000 + 500 * 8, LONG_LIST / 511 + 2,
-	              4096);
+	nvme__prp_init(prp, 4096, list_memory[0] + 500, 0x100000 + 500 * 8, LONG_LIST / 511 + 2,
+	               4096);
 	assert_int_equal(nvme_prp_list_append(prp, 0x40000000, pages * 4096), 0);
 }
 
@@ -467,7 +467,7 @@ static unsigned long steps_of_list(const struct nvme_log *log, const struct nvme
 	if (pid == 0) {
 		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0)
 			raise(SIGSTOP);
-		nvme_prp_list_print(log, 1, 2, prp, NULL, prp->prp_index * 4096);
+		nvme__prp_list_print(log, 1, 2, prp, NULL, prp->prp_index * 4096);
 		_exit(0);
 	}
 	while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
@@ -551,7 +551,7 @@ static void test_long_list_printed(void **state)
 	log.fn = expect_list_line;
 	log.arg = &lines;
 	long_list(&prp, LONG_LIST);
-	nvme_prp_list_print(&log, 1, 2, &prp, NULL, LONG_LIST * 4096);
+	nvme__prp_list_print(&log, 1, 2, &prp, NULL, LONG_LIST * 4096);
 	assert_int_equal(lines, LONG_LIST + 2);
 }
 
@@ -879,8 +879,9 @@ static void test_cannot(void **state)
 /* NVME_TRACE_SLOTS is a number of slots or a mistake, and by mistake no file is touched. */
 static void test_bad_slots(void **state)
 {
-	static const char *const bad[] = {
-		"abc", "-1", "0", "+5", " 5", "64k", "0x40", "4294967297", "99999999999999999999"};
+	static const char *const bad[] = {"abc",  "-1",         "0",
+	                                  "+5",   " 5",         "64k",
+	                                  "0x40", "4294967297", "99999999999999999999"};
 	const char *path = image("slots.nvt");
 	struct trace_file t;
 	struct result r;

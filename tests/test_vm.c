@@ -207,12 +207,11 @@ static void expect_prefixes(const struct result *r)
 	regex_t prefix;
 	int lines = 0;
 
-	assert_int_equal(
-		regcomp(&prefix,
-	                "^\\[[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}\\] "
-	                "nvme\\.h:[ 0-9]{4}:[a-z_0-9]+: \\*(DEBUG|INFO|NOTICE)\\*: .",
-	                REG_EXTENDED | REG_NOSUB),
-		0);
+	assert_int_equal(regcomp(&prefix,
+	                         "^\\[[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}\\] "
+	                         "nvme\\.h:[ 0-9]{4}:[a-z_0-9]+: \\*(DEBUG|INFO|NOTICE)\\*: .",
+	                         REG_EXTENDED | REG_NOSUB),
+	                 0);
 	for (line = strtok_r(copy, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
 		if (strncmp(line, "hello_world: ", 13) != 0 &&
 		    regexec(&prefix, line, 0, NULL, 0) != 0)
@@ -1008,10 +1007,7 @@ static void test_bind_user(void **state)
 static void test_attach_failures(void **state)
 {
 	const struct guest_case cases[] = {
-		{"bad address",
-	         "hello_world nonsense",
-	         1,
-	         {"is not a PCI address", "0000:01:00.0"}},
+		{"bad address", "hello_world nonsense", 1, {"is not a PCI address", "0000:01:00.0"}},
 		{"no device", "hello_world 0000:00:1e.0", 1, {"no PCI device at this address"}},
 		{"not NVMe", "hello_world 0000:00:1f.2", 1, {"not an NVMe controller", "010601h"}},
 		{"kernel driver",

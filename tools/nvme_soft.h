@@ -471,8 +471,9 @@ static uint16_t nvme_soft__add_iova(struct nvme_soft *s, const struct nvme_soft_
 		uint8_t *at = nvme_soft__reach(s, iova, &have);
 
 		if (at == NULL)
-			return nvme_soft_report_stray(
-				s, job, iova, len, job->to_host ? "writing data" : "reading data");
+			return nvme_soft_report_stray(s, job, iova, len,
+			                              job->to_host ? "writing data"
+			                                           : "reading data");
 		status = nvme_soft__add_piece(s, at, have);
 		iova += have;
 		len -= have;

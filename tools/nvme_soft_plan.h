@@ -588,9 +588,10 @@ static void nvme_soft__take_status(struct nvme_soft__words *w, struct nvme_soft_
 		else if (nvme_soft__take(w, "more"))
 			f->status |= (uint16_t)NVME_SET(1, NVME_CPL_M);
 		else if (nvme_soft__take(w, "crd"))
-			f->status |= (uint16_t)NVME_SET(
-				nvme_soft__take_number(w, "", 0, 3, "a retry delay from 0 to 3"),
-				NVME_CPL_CRD);
+			f->status |= (uint16_t)
+				NVME_SET(nvme_soft__take_number(w, "", 0, 3,
+			                                        "a retry delay from 0 to 3"),
+			                 NVME_CPL_CRD);
 		else
 			break;
 	}
@@ -823,11 +824,10 @@ static int nvme_soft__parse_plan(const char *text, struct nvme_soft__plan *plan,
 		text += strspn(text, " \t\r");
 		len = strcspn(text, ";\n");
 		if (len >= sizeof(w.text) || plan->num_rules == NVME_SOFT__MAX_RULES)
-			return nvme_soft__wrong(
-				why,
-				"fault plan: '%.40s...' is too much: a statement has at most %zu "
-				"characters, a plan less than %u rules",
-				text, sizeof(w.text) - 1, NVME_SOFT__MAX_RULES);
+			return nvme_soft__wrong(why,
+			                        "fault plan: '%.40s...' is too much: a statement has at most %zu "
+			                        "characters, a plan less than %u rules",
+			                        text, sizeof(w.text) - 1, NVME_SOFT__MAX_RULES);
 		snprintf(w.text, sizeof(w.text), "%.*s", (int)len, text);
 		memcpy(w.original, w.text, sizeof(w.text));
 		w.rest = w.text;

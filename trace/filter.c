@@ -40,9 +40,10 @@ enum field {
 	F_RECORD
 };
 
-static const char *const field_names[] = {
-	"qid", "cid",  "nsid", "opc",   "lba",  "nlb", "len",   "status", "sct",   "sc",
-	"lat", "prp1", "kind", "ctrlr", "time", "dnr", "phase", "sqhd",   "record"};
+static const char *const field_names[] = {"qid", "cid",   "nsid",   "opc",   "lba",
+                                          "nlb", "len",   "status", "sct",   "sc",
+                                          "lat", "prp1",  "kind",   "ctrlr", "time",
+                                          "dnr", "phase", "sqhd",   "record"};
 
 enum op_code { OP_AND, OP_OR, OP_NOT, OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE, OP_IN, OP_SET };
 
@@ -398,12 +399,11 @@ static bool comparison(struct compiler *c)
 		            *c->at == '\0' ? "a comparison is missing at the end"
 		                           : "a field is missing here");
 	if (i == sizeof(field_names) / sizeof(field_names[0]))
-		return fail(
-			c, c->at,
-			"there is no field '%.*s': it must be one of qid cid nsid opc lba nlb len "
-			"status sct sc lat prp1 kind ctrlr time dnr phase "
-			"sqhd record",
-			(int)(n < 32 ? n : 32), c->at);
+		return fail(c, c->at,
+		            "there is no field '%.*s': it must be one of qid cid nsid opc lba nlb len "
+		            "status sct sc lat prp1 kind ctrlr time dnr phase "
+		            "sqhd record",
+		            (int)(n < 32 ? n : 32), c->at);
 	op.field = (enum field)i;
 	c->at += n;
 	if (word(c) == 2 && strncmp(c->at, "in", 2) == 0) {

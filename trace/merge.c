@@ -472,9 +472,8 @@ static void compare_partners(struct merge *m, const struct mcmd *a, const struct
 		differ = true;
 	}
 	if (a->has_status && b->has_status && a->status != b->status) {
-		print_finding(
-			"status: %03xh in %s, %03xh in %s, of the command in %s record %" PRIu64,
-			(unsigned)a->status, la, (unsigned)b->status, lb, la, a->number);
+		print_finding("status: %03xh in %s, %03xh in %s, of the command in %s record %" PRIu64,
+		              (unsigned)a->status, la, (unsigned)b->status, lb, la, a->number);
 		differ = true;
 	}
 	m->agree += !differ;

@@ -6,6 +6,7 @@
  * everything could be decoded; 3 outweighs 1.
  */
 #define NVME_IMPLEMENTATION
+#define NVME_TEXT_ONLY
 #include "nvtrace.h"
 #include <fcntl.h>
 #include <getopt.h>

@@ -690,5 +690,7 @@ static int html_end(struct output *o, struct pairing *pairing)
 	return 0;
 }
 
-const struct output_ops html_output = {
-	.name = "html", .begin = html_begin, .record = html_record, .end = html_end};
+const struct output_ops html_output = {.name = "html",
+                                       .begin = html_begin,
+                                       .record = html_record,
+                                       .end = html_end};

@@ -289,5 +289,4 @@ static int end(struct output *o, struct pairing *p)
 	return ferror(o->out) ? -EIO : 0;
 }
 
-const struct output_ops json_output = {
-	.name = "json", .begin = begin, .record = record, .end = end};
+const struct output_ops json_output = {.name = "json", .begin = begin, .record = record, .end = end};

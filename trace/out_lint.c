@@ -791,5 +791,7 @@ static int lint_end(struct output *o, struct pairing *p)
 	return found ? 1 : 0;
 }
 
-const struct output_ops lint_output = {
-	.name = "lint", .begin = lint_begin, .record = lint_record, .end = lint_end};
+const struct output_ops lint_output = {.name = "lint",
+                                       .begin = lint_begin,
+                                       .record = lint_record,
+                                       .end = lint_end};

@@ -555,5 +555,7 @@ static int end(struct output *o, struct pairing *p)
 	return ferror(o->out) ? -EIO : 0;
 }
 
-const struct output_ops pcapng_output = {
-	.name = "pcapng", .begin = begin, .record = record, .end = end};
+const struct output_ops pcapng_output = {.name = "pcapng",
+                                         .begin = begin,
+                                         .record = record,
+                                         .end = end};

@@ -343,5 +343,7 @@ static int end(struct output *o, struct pairing *p)
 	return ferror(o->out) ? -EIO : 0;
 }
 
-const struct output_ops perfetto_output = {
-	.name = "perfetto", .begin = begin, .record = record, .end = end};
+const struct output_ops perfetto_output = {.name = "perfetto",
+                                           .begin = begin,
+                                           .record = record,
+                                           .end = end};

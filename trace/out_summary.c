@@ -667,5 +667,7 @@ static int summary_end(struct output *o, struct pairing *p)
 	return 0;
 }
 
-const struct output_ops summary_output = {
-	.name = "summary", .begin = summary_begin, .record = summary_record, .end = summary_end};
+const struct output_ops summary_output = {.name = "summary",
+                                          .begin = summary_begin,
+                                          .record = summary_record,
+                                          .end = summary_end};

@@ -337,5 +337,7 @@ static int svg_end(struct output *o, struct pairing *p)
 	return 0;
 }
 
-const struct output_ops svg_output = {
-	.name = "svg", .begin = svg_begin, .record = svg_record, .end = svg_end};
+const struct output_ops svg_output = {.name = "svg",
+                                      .begin = svg_begin,
+                                      .record = svg_record,
+                                      .end = svg_end};

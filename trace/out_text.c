@@ -158,7 +158,7 @@ static void put_message(struct output *o, const struct rec *rec)
 	fputc('\n', o->out);
 }
 
-/* As nvme_prp_list_print() does. A list that is not whole ends where it ends. */
+/* As nvme__prp_list_print() does. A list that is not whole ends where it ends. */
 static void put_prps(struct output *o, const struct rec *rec)
 {
 	const struct nvme_trace_prp *prp = &rec->prp;

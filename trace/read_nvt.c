@@ -720,7 +720,7 @@ static int begin_prp(struct reader *rd, struct nvt *t, struct rec *rec)
 	common_fields(s, &p->rec);
 	p->rec.kind = REC_PRP;
 	p->rec.has |= HAS_QID;
-	set_place(&p->rec, NVME_LOG_DEBUG, "nvme_prp_list_print");
+	set_place(&p->rec, NVME_LOG_DEBUG, "nvme__prp_list_print");
 	memcpy(&p->rec.prp, s->payload, sizeof(p->rec.prp));
 	if (p->rec.prp.nprp <= 2)
 		return finish_pending(rd, p, rec);

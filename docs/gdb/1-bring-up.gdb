@@ -7,7 +7,7 @@
 # read such a write field by field.
 #
 # Read before or after: Base 2.1 §3.5.1 (Memory-based controller initialization), §3.1.4.5 (CC),
-# §3.1.4.6 (CSTS), §3.1.4.8 (AQA), §3.1.4.9 and §3.1.4.10 (ASQ, ACQ). In nvme.h: section >>ctrlr,
+# §3.1.4.6 (CSTS), §3.1.4.8 (AQA), §3.1.4.9 and §3.1.4.10 (ASQ, ACQ). In nvme.h: sections >>enable and >>identify,
 # from nvme_ctrlr_process_init() back to nvme_ctrlr_disable() and nvme_ctrlr_enable().
 #
 # How to use this file: start gdb at the top of the repository and type the lines that do not begin
@@ -74,14 +74,14 @@ nvme decode AQA 2031647
 # written and goes on by itself. The second one stops before the first command is sent.
 
 break nvme_mmio_write_4
-#> Breakpoint 1 at 0xee65: file ./nvme.h, line 5710.
+#> Breakpoint 1 at 0x9734: file ./nvme.h, line 1658.
 commands
 silent
 nvme write
 continue
 end
 tbreak nvme_ring_sq_doorbell
-#> Temporary breakpoint 2 at 0xf457: file ./nvme.h, line 5874.
+#> Temporary breakpoint 2 at 0xa046: file ./nvme.h, line 1959.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -105,8 +105,8 @@ run
 #>   10:7   MPS     0      4096 bytes       Memory Page Size
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      1      enabled          Enable
-#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555a69e0) at ./nvme.h:5874
-#> 5874		nvme__wmb();
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1959
+#> 1959		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 
 # That is all. Six writes, four of them for two 64-bit addresses.
 #
@@ -127,21 +127,23 @@ run
 
 delete
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 3 at 0x555555562e65: file ./nvme.h, line 5710.
+#> Breakpoint 3 at 0x55555555d734: file ./nvme.h, line 1658.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555902b0, offset=20, val=4587521) at ./nvme.h:5710
-#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1658
+#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
 backtrace
-#> #0  nvme_mmio_write_4 (dev=0x5555555902b0, offset=20, val=4587521) at ./nvme.h:5710
-#> #1  0x0000555555563032 in nvme_reg_write_4 (dev=0x5555555902b0, offset=20, val=4587521) at ./nvme.h:5757
-#> #2  0x0000555555568759 in nvme_ctrlr_enable (ctrlr=0x5555555902b0) at ./nvme.h:7560
-#> #3  0x00005555555689f0 in nvme_ctrlr_start (ctrlr=0x5555555902b0) at ./nvme.h:7600
-#> #4  0x000055555556a7de in nvme_ctrlr_process_init (ctrlr=0x5555555902b0) at ./nvme.h:8063
-#> #5  0x000055555556c06a in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:8523
-#> #6  0x000055555557ab81 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
-#> #7  0x000055555557b7da in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
+#> #0  nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1658
+#> #1  0x000055555555d901 in nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1708
+#> #2  0x0000555555560b2a in nvme_ctrlr_enable (ctrlr=0x5555555952b0) at ./nvme.h:3026
+#> #3  0x0000555555560cf7 in nvme__ctrlr_try_start (ctrlr=0x5555555952b0) at ./nvme.h:3059
+#> #4  0x0000555555560d17 in nvme_ctrlr_start (ctrlr=0x5555555952b0) at ./nvme.h:3069
+#> #5  0x0000555555561f2a in nvme__ctrlr_bring_up (ctrlr=0x5555555952b0) at ./nvme.h:3437
+#> #6  0x0000555555561faa in nvme_ctrlr_process_init (ctrlr=0x5555555952b0) at ./nvme.h:3457
+#> #7  0x0000555555562c50 in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:3789
+#> #8  0x000055555557dba9 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
+#> #9  0x000055555557e802 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
 
 # Read it from below: attach, initialize, start, enable. The old backtraces have a few frames more,
 # but the same stations: process_init, then enable, then the write.
@@ -159,10 +161,10 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error       Controller Fatal Status
 #>   0      RDY     0      not ready            Ready
 finish
-#> nvme_reg_write_4 (dev=0x5555555902b0, offset=20, val=4587521) at ./nvme.h:5758
-#> 5758	}
+#> nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1709
+#> 1709	}
 nvme regs
-#> Controller 'soft' (found as 'dev' of frame 0, nvme_reg_write_4())
+#> Controller 'soft' (found as 'dev' of frame 0, nvme__reg_write_4())
 #> Registers: read in the memory of the soft controller, without a call
 #> 0000h  CAP = 00400820140103FFh (decimal 18023332377068543)
 #>   61     NSSES   0      no                     NVM Subsystem Shutdown Enhancements Supported
@@ -216,10 +218,10 @@ nvme regs
 # 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x555555568ac9: file ./nvme.h, line 7633.
+#> Temporary breakpoint 4 at 0x55555556131c: file ./nvme.h, line 3198.
 continue
-#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555902b0) at ./nvme.h:7633
-#> 7633		struct nvme_dev *dev = &ctrlr->dev;
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555952b0) at ./nvme.h:3198
+#> 3198		struct nvme_dev *dev = &ctrlr->dev;
 nvme regs CSTS
 #> CSTS = 00000001h (decimal 1)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -234,7 +236,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 878) killed]
+#> [Inferior 1 (process 17660) killed]
 
 # ---- When the last owner left it on ----------------------------------------------------------
 #
@@ -244,12 +246,12 @@ kill
 delete
 set args 'soft:plan=start en=1 rdy=1'
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 5 at 0x555555562e65: file ./nvme.h, line 5710.
+#> Breakpoint 5 at 0x55555555d734: file ./nvme.h, line 1658.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:plan=start en=1 rdy=1
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555902b0, offset=20, val=4587520) at ./nvme.h:5710
-#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1658
+#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
 nvme regs ASQ CSTS
 #> ASQ = 00000000DEAD0000h (decimal 3735879680)
 #>   63:12  ASQB    DEAD0h 0xdead0000  Admin Submission Queue Base
@@ -271,10 +273,10 @@ nvme write
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      0      disabled         Enable
 backtrace 4
-#> #0  nvme_mmio_write_4 (dev=0x5555555902b0, offset=20, val=4587520) at ./nvme.h:5710
-#> #1  0x0000555555563032 in nvme_reg_write_4 (dev=0x5555555902b0, offset=20, val=4587520) at ./nvme.h:5757
-#> #2  0x00005555555681c4 in nvme_ctrlr_clear_en (ctrlr=0x5555555902b0, cc=4587521) at ./nvme.h:7474
-#> #3  0x0000555555568360 in nvme_ctrlr_disable (ctrlr=0x5555555902b0) at ./nvme.h:7504
+#> #0  nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1658
+#> #1  0x000055555555d901 in nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1708
+#> #2  0x0000555555560573 in nvme__ctrlr_clear_en (ctrlr=0x5555555952b0, cc=4587521) at ./nvme.h:2926
+#> #3  0x0000555555560707 in nvme_ctrlr_disable (ctrlr=0x5555555952b0) at ./nvme.h:2954
 
 # The controller is ready, but for somebody else: ASQ is where the last owner had its ring, in
 # memory that may hold anything by now. So the first write is another one than above. The driver has
@@ -282,8 +284,8 @@ backtrace 4
 # combinations of EN and RDY that it can meet.
 
 finish
-#> nvme_reg_write_4 (dev=0x5555555902b0, offset=20, val=4587520) at ./nvme.h:5758
-#> 5758	}
+#> nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1709
+#> 1709	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -298,13 +300,13 @@ nvme regs CSTS
 # CC with EN set:
 
 continue
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555902b0, offset=20, val=4587521) at ./nvme.h:5710
-#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1658
+#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
 print/x val
 #> $2 = 0x460001
 
 kill
-#> [Inferior 1 (process 879) killed]
+#> [Inferior 1 (process 17661) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

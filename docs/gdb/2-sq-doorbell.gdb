@@ -19,26 +19,26 @@ set args soft
 # ---- The first command of all ----------------------------------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 1 at 0xf457: file ./nvme.h, line 5874.
+#> Breakpoint 1 at 0xa046: file ./nvme.h, line 1959.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a69e0) at ./nvme.h:5874
-#> 5874		nvme__wmb();
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1959
+#> 1959		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555a69e0) at ./nvme.h:5874
-#> #1  0x0000555555565389 in nvme_qpair_submit_request (qp=0x5555555a69e0, tr=0x5555555a6b00, buf=0x7fff77c06000, len=4096) at ./nvme.h:6535
-#> #2  0x0000555555565ab7 in nvme__submit_raw (qp=0x5555555a69e0, cmd=0x7fffffffe240, buf=0x7fff77c06000, len=4096, cb=0x55555556694b <nvme__sync_done>, arg=0x7fffffffe120) at ./nvme.h:6655
-#> #3  0x0000555555566ee8 in nvme__submit_sync (qp=0x5555555a69e0, cmd=0x7fffffffe240, buf=0x7fff77c06000, len=4096, sync=0x7fffffffe120, deadline=30020) at ./nvme.h:7129
-#> #4  0x0000555555566fcf in nvme__submit_and_wait (qp=0x5555555a69e0, cmd=0x7fffffffe240, buf=0x7fff77c06000, len=4096, bounce=0x5555555a6ae0, cpl=0x7fffffffe1b0) at ./nvme.h:7149
-#> #5  0x000055555556746e in nvme__command_and_wait (qp=0x5555555a69e0, cmd=0x7fffffffe240, buf=0x5555555904c0, len=4096, cpl=0x7fffffffe1b0) at ./nvme.h:7230
-#> #6  0x00005555555675c7 in nvme__ctrlr_admin (ctrlr=0x5555555902b0, cmd=0x7fffffffe240, buf=0x5555555904c0, len=4096, cpl=0x0) at ./nvme.h:7255
-#> #7  0x0000555555568a79 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555902b0, cns=1, nsid=0, data=0x5555555904c0) at ./nvme.h:7617
-#> #8  0x0000555555568b36 in nvme_ctrlr_identify (ctrlr=0x5555555902b0) at ./nvme.h:7640
-#> #9  0x000055555556a7f3 in nvme_ctrlr_process_init (ctrlr=0x5555555902b0) at ./nvme.h:8064
-#> #10 0x000055555556c06a in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:8523
-#> #11 0x000055555557ab81 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
-#> #12 0x000055555557b7da in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1959
+#> #1  0x000055555555f2a9 in nvme_qpair_submit_request (qp=0x5555555ab9f0, tr=0x5555555abb10, buf=0x7fff77c06000, len=4096) at ./nvme.h:2420
+#> #2  0x000055555555f413 in nvme__submit_raw (qp=0x5555555ab9f0, cmd=0x7fffffffe210, buf=0x7fff77c06000, len=4096, cb=0x55555555f9d3 <nvme__sync_done>, arg=0x7fffffffe150) at ./nvme.h:2448
+#> #3  0x000055555555fd2f in nvme__submit_sync (qp=0x5555555ab9f0, cmd=0x7fffffffe210, buf=0x7fff77c06000, len=4096, sync=0x7fffffffe150, deadline=30020) at ./nvme.h:2738
+#> #4  0x000055555555fe23 in nvme__submit_and_wait (qp=0x5555555ab9f0, cmd=0x7fffffffe210, buf=0x7fff77c06000, len=4096, lent=0x0, cpl=0x7fffffffe200) at ./nvme.h:2760
+#> #5  0x000055555555fefe in nvme__ctrlr_admin (ctrlr=0x5555555952b0, cmd=0x7fffffffe210, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe200) at ./nvme.h:2778
+#> #6  0x000055555556128a in nvme_ctrlr_cmd_identify (ctrlr=0x5555555952b0, cns=1, nsid=0, data=0x5555555954c0) at ./nvme.h:3173
+#> #7  0x0000555555561360 in nvme_ctrlr_identify (ctrlr=0x5555555952b0) at ./nvme.h:3203
+#> #8  0x0000555555561f44 in nvme__ctrlr_bring_up (ctrlr=0x5555555952b0) at ./nvme.h:3441
+#> #9  0x0000555555561faa in nvme_ctrlr_process_init (ctrlr=0x5555555952b0) at ./nvme.h:3457
+#> #10 0x0000555555562c50 in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:3789
+#> #11 0x000055555557dba9 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
+#> #12 0x000055555557e802 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
 
 # Bring-up wants to know who the controller is, so nvme_ctrlr_identify() sends an Identify command.
 # Frames 6 to 2 are the way of admin commands that the driver waits for. Look at 'buf' in frames 5
@@ -64,10 +64,10 @@ nvme ring
 # Nothing has happened yet. The controller does not watch the memory; it has to be told:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x555555562e65: file ./nvme.h, line 5710.
+#> Temporary breakpoint 2 at 0x55555555d734: file ./nvme.h, line 1658.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555902b0, offset=4096, val=1) at ./nvme.h:5710
-#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555952b0, offset=4096, val=1) at ./nvme.h:1658
+#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1000h  SQ0TDBL  <- 1: the new tail of queue 0 is slot 1
 
@@ -82,8 +82,8 @@ nvme write
 # the value went through nvme__doorbell_unmapped(). Both begin here:
 
 frame function nvme_ring_sq_doorbell
-#> #3  0x0000555555563488 in nvme_ring_sq_doorbell (qp=0x5555555a69e0) at ./nvme.h:5875
-#> 5875		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> #3  0x000055555555e072 in nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1959
+#> 1959		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 print qp->sq_doorbell
 #> $1 = (volatile uint32_t *) 0x0
 print/x qp->sq_tdbl
@@ -94,26 +94,26 @@ print qp->sq_tail
 # ---- The order matters -----------------------------------------------------------------------
 #
 # Look at the source of this function. Its caller has copied the command into the ring. Between that
-# and the doorbell there is a write barrier, nvme__wmb(). Without it, compiler or processor may let
+# and the doorbell there is a write barrier, NVME_WMB(). Without it, compiler or processor may let
 # the doorbell overtake the command, and the controller fetches whatever the slot held before. What
 # a barrier is depends on the processor: that of x86 only stops the compiler, see >>regs.
 
 list nvme_ring_sq_doorbell
-#> 5868		nvme__trace_end(slot, seq);
-#> 5869	}
-#> 5870
-#> 5871	/* Puts the tail on the wire. The SQE must be in memory before the controller hears of it. */
-#> 5872	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
-#> 5873	{
-#> 5874		nvme__wmb();
-#> 5875		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
-#> 5876	}
-#> 5877
+#> 1952	/*
+#> 1953	 * Puts the tail on the wire: the index of the slot after the last command, not a count of commands
+#> 1954	 * [PCIe 1.1 §3.1.2.1: SQyTDBL]. The SQE must be in memory before the controller hears of it.
+#> 1955	 */
+#> 1956	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
+#> 1957	{
+#> 1958		NVME_WMB();
+#> 1959		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> 1960	}
+#> 1961
 frame function nvme_qpair_submit_request
-#> #4  0x0000555555565389 in nvme_qpair_submit_request (qp=0x5555555a69e0, tr=0x5555555a6b00, buf=0x7fff77c06000, len=4096) at ./nvme.h:6535
-#> 6535			nvme_ring_sq_doorbell(qp);
+#> #4  0x000055555555f2a9 in nvme_qpair_submit_request (qp=0x5555555ab9f0, tr=0x5555555abb10, buf=0x7fff77c06000, len=4096) at ./nvme.h:2420
+#> 2420			nvme_ring_sq_doorbell(qp);
 print *tr
-#> $4 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x55555556694b <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
+#> $4 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x55555555f9d3 <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
 
 # ---- The same for a write --------------------------------------------------------------------
 #
@@ -122,26 +122,26 @@ print *tr
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 3 at 0x55555556ca0d: file ./nvme.h, line 8699.
+#> Temporary breakpoint 3 at 0x5555555632a0: file ./nvme.h, line 3933.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555a7f90, qp=0x5555555a8ff0, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557b1be <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:8699
-#> 8699		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557e1e6 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3933
+#> 3933		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555a8ff0) at ./nvme.h:5874
-#> 5874		nvme__wmb();
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555ae000) at ./nvme.h:1959
+#> 1959		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555a8ff0) at ./nvme.h:5874
-#> #1  0x0000555555565389 in nvme_qpair_submit_request (qp=0x5555555a8ff0, tr=0x5555555a9110, buf=0x7fff77c8c000, len=512) at ./nvme.h:6535
-#> #2  0x000055555556c988 in nvme__ns_cmd_rw (ns=0x5555555a7f90, qp=0x5555555a8ff0, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557b1be <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:8686
-#> #3  0x000055555556ca45 in nvme_ns_cmd_write (ns=0x5555555a7f90, qp=0x5555555a8ff0, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557b1be <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:8699
-#> #4  0x000055555557b30c in write_and_read (ns=0x5555555a7f90, qp=0x5555555a8ff0, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe4fa) at examples/hello_world.c:66
-#> #5  0x000055555557b61f in hello_world (ctrlr=0x5555555902b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:121
-#> #6  0x000055555557b854 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555ae000) at ./nvme.h:1959
+#> #1  0x000055555555f2a9 in nvme_qpair_submit_request (qp=0x5555555ae000, tr=0x5555555ae120, buf=0x7fff77c8c000, len=512) at ./nvme.h:2420
+#> #2  0x000055555556321b in nvme__ns_cmd_rw (ns=0x5555555acfa0, qp=0x5555555ae000, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557e1e6 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3918
+#> #3  0x00005555555632d8 in nvme_ns_cmd_write (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557e1e6 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3933
+#> #4  0x000055555557e334 in write_and_read (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe4fa) at examples/hello_world.c:66
+#> #5  0x000055555557e647 in hello_world (ctrlr=0x5555555952b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:121
+#> #6  0x000055555557e87c in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
 
 # From nvme_qpair_submit_request() on it is the same way: there is no second way out of the host.
 # In published backtraces of drivers with several transports there are a few more functions in
@@ -169,9 +169,9 @@ print/x qp->sq_tdbl
 
 delete
 break nvme_ring_sq_doorbell if qp->id == 0
-#> Breakpoint 4 at 0x555555563457: file ./nvme.h, line 5874.
+#> Breakpoint 4 at 0x55555555e046: file ./nvme.h, line 1959.
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 5 at 0x555555563457: file ./nvme.h, line 5874.
+#> Breakpoint 5 at 0x55555555e046: file ./nvme.h, line 1959.
 ignore 4 1000
 ignore 5 1000
 run
@@ -182,14 +182,14 @@ run
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
 #> Hello world!
-#> [Inferior 1 (process 924) exited normally]
+#> [Inferior 1 (process 17706) exited normally]
 info breakpoints
 #> Num     Type           Disp Enb Address            What
-#> 4       breakpoint     keep y   0x0000555555563457 in nvme_ring_sq_doorbell at ./nvme.h:5874
+#> 4       breakpoint     keep y   0x000055555555e046 in nvme_ring_sq_doorbell at ./nvme.h:1959
 #> 	stop only if qp->id == 0
 #> 	breakpoint already hit 9 times
 #> 	ignore next 991 hits
-#> 5       breakpoint     keep y   0x0000555555563457 in nvme_ring_sq_doorbell at ./nvme.h:5874
+#> 5       breakpoint     keep y   0x000055555555e046 in nvme_ring_sq_doorbell at ./nvme.h:1959
 #> 	stop only if qp->id == 1
 #> 	breakpoint already hit 2 times
 #> 	ignore next 998 hits

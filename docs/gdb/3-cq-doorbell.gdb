@@ -22,27 +22,27 @@ set args soft
 # ---- First place: bring-up -------------------------------------------------------------------
 
 break nvme_ring_cq_doorbell
-#> Breakpoint 1 at 0xf49a: file ./nvme.h, line 5885.
+#> Breakpoint 1 at 0xa084: file ./nvme.h, line 1969.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a69e0, count=1) at ./nvme.h:5885
-#> 5885		if (nvme__unlikely(qp->unusual != 0))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1969
+#> 1969		if (nvme__unlikely(qp->unusual != 0))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555a69e0, count=1) at ./nvme.h:5885
-#> #1  0x00005555555666e4 in nvme__qpair_reap (qp=0x5555555a69e0, max=32) at ./nvme.h:6931
-#> #2  0x0000555555566825 in nvme_qpair_process_completions (qp=0x5555555a69e0, max=0) at ./nvme.h:6956
-#> #3  0x0000555555566d07 in nvme__wait_a_little (qp=0x5555555a69e0, deadline=30020) at ./nvme.h:7090
-#> #4  0x0000555555566e1f in nvme_wait_for_completion (qp=0x5555555a69e0, sync=0x7fffffffe120, deadline=30020) at ./nvme.h:7115
-#> #5  0x0000555555566fef in nvme__submit_and_wait (qp=0x5555555a69e0, cmd=0x7fffffffe240, buf=0x7fff77c06000, len=4096, bounce=0x5555555a6ae0, cpl=0x7fffffffe1b0) at ./nvme.h:7151
-#> #6  0x000055555556746e in nvme__command_and_wait (qp=0x5555555a69e0, cmd=0x7fffffffe240, buf=0x5555555904c0, len=4096, cpl=0x7fffffffe1b0) at ./nvme.h:7230
-#> #7  0x00005555555675c7 in nvme__ctrlr_admin (ctrlr=0x5555555902b0, cmd=0x7fffffffe240, buf=0x5555555904c0, len=4096, cpl=0x0) at ./nvme.h:7255
-#> #8  0x0000555555568a79 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555902b0, cns=1, nsid=0, data=0x5555555904c0) at ./nvme.h:7617
-#> #9  0x0000555555568b36 in nvme_ctrlr_identify (ctrlr=0x5555555902b0) at ./nvme.h:7640
-#> #10 0x000055555556a7f3 in nvme_ctrlr_process_init (ctrlr=0x5555555902b0) at ./nvme.h:8064
-#> #11 0x000055555556c06a in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:8523
-#> #12 0x000055555557ab81 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
-#> #13 0x000055555557b7da in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1969
+#> #1  0x000055555555f87f in nvme__qpair_reap (qp=0x5555555ab9f0, max=32) at ./nvme.h:2600
+#> #2  0x000055555555f9cc in nvme_qpair_process_completions (qp=0x5555555ab9f0, max=0) at ./nvme.h:2630
+#> #3  0x000055555555fbf2 in nvme__wait_a_little (qp=0x5555555ab9f0, deadline=30020) at ./nvme.h:2705
+#> #4  0x000055555555fc59 in nvme_wait_for_completion (qp=0x5555555ab9f0, sync=0x7fffffffe150, deadline=30020) at ./nvme.h:2722
+#> #5  0x000055555555fe43 in nvme__submit_and_wait (qp=0x5555555ab9f0, cmd=0x7fffffffe210, buf=0x7fff77c06000, len=4096, lent=0x0, cpl=0x7fffffffe200) at ./nvme.h:2762
+#> #6  0x000055555555fefe in nvme__ctrlr_admin (ctrlr=0x5555555952b0, cmd=0x7fffffffe210, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe200) at ./nvme.h:2778
+#> #7  0x000055555556128a in nvme_ctrlr_cmd_identify (ctrlr=0x5555555952b0, cns=1, nsid=0, data=0x5555555954c0) at ./nvme.h:3173
+#> #8  0x0000555555561360 in nvme_ctrlr_identify (ctrlr=0x5555555952b0) at ./nvme.h:3203
+#> #9  0x0000555555561f44 in nvme__ctrlr_bring_up (ctrlr=0x5555555952b0) at ./nvme.h:3441
+#> #10 0x0000555555561faa in nvme_ctrlr_process_init (ctrlr=0x5555555952b0) at ./nvme.h:3457
+#> #11 0x0000555555562c50 in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:3789
+#> #12 0x000055555557dba9 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
+#> #13 0x000055555557e802 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
 
 # A blocking admin command waits in nvme_wait_for_completion(), which polls until the completion is
 # there. Polling is where completions are taken, by nvme__qpair_reap(), and so where this doorbell
@@ -69,10 +69,10 @@ nvme ring
 # know that until the doorbell is rung.
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x555555562e65: file ./nvme.h, line 5710.
+#> Temporary breakpoint 2 at 0x55555555d734: file ./nvme.h, line 1658.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555902b0, offset=4100, val=1) at ./nvme.h:5710
-#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555952b0, offset=4100, val=1) at ./nvme.h:1658
+#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1004h  CQ0HDBL  <- 1: the new head of queue 0 is slot 1
 
@@ -80,31 +80,31 @@ nvme write
 
 disable 1
 tbreak nvme_ctrlr_cmd_create_io_cq
-#> Temporary breakpoint 3 at 0x55555556a872: file ./nvme.h, line 8086.
+#> Temporary breakpoint 3 at 0x555555561fee: file ./nvme.h, line 3481.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
-#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555902b0, qp=0x5555555a8ff0, cpl=0x7fffffffe3f0) at ./nvme.h:8086
-#> 8086		memset(&cmd, 0, sizeof(cmd));
+#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555952b0, qp=0x5555555ae000, cpl=0x7fffffffe3d0) at ./nvme.h:3481
+#> 3481		nvme__cmd_init(&cmd, NVME_OPC_CREATE_IO_CQ, 0);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a69e0, count=1) at ./nvme.h:5885
-#> 5885		if (nvme__unlikely(qp->unusual != 0))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1969
+#> 1969		if (nvme__unlikely(qp->unusual != 0))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555a69e0, count=1) at ./nvme.h:5885
-#> #1  0x00005555555666e4 in nvme__qpair_reap (qp=0x5555555a69e0, max=32) at ./nvme.h:6931
-#> #2  0x0000555555566825 in nvme_qpair_process_completions (qp=0x5555555a69e0, max=0) at ./nvme.h:6956
-#> #3  0x0000555555566d07 in nvme__wait_a_little (qp=0x5555555a69e0, deadline=30020) at ./nvme.h:7090
-#> #4  0x0000555555566e1f in nvme_wait_for_completion (qp=0x5555555a69e0, sync=0x7fffffffe260, deadline=30020) at ./nvme.h:7115
-#> #5  0x0000555555566fef in nvme__submit_and_wait (qp=0x5555555a69e0, cmd=0x7fffffffe380, buf=0x0, len=0, bounce=0x0, cpl=0x7fffffffe3f0) at ./nvme.h:7151
-#> #6  0x00005555555673d6 in nvme__command_and_wait (qp=0x5555555a69e0, cmd=0x7fffffffe380, buf=0x0, len=0, cpl=0x7fffffffe3f0) at ./nvme.h:7222
-#> #7  0x00005555555675c7 in nvme__ctrlr_admin (ctrlr=0x5555555902b0, cmd=0x7fffffffe380, buf=0x0, len=0, cpl=0x7fffffffe3f0) at ./nvme.h:7255
-#> #8  0x000055555556a915 in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555902b0, qp=0x5555555a8ff0, cpl=0x7fffffffe3f0) at ./nvme.h:8091
-#> #9  0x000055555556b001 in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555902b0, qp=0x5555555a8ff0) at ./nvme.h:8210
-#> #10 0x000055555556b27a in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555902b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:8254
-#> #11 0x000055555557b585 in hello_world (ctrlr=0x5555555902b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
-#> #12 0x000055555557b854 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1969
+#> #1  0x000055555555f87f in nvme__qpair_reap (qp=0x5555555ab9f0, max=32) at ./nvme.h:2600
+#> #2  0x000055555555f9cc in nvme_qpair_process_completions (qp=0x5555555ab9f0, max=0) at ./nvme.h:2630
+#> #3  0x000055555555fbf2 in nvme__wait_a_little (qp=0x5555555ab9f0, deadline=30020) at ./nvme.h:2705
+#> #4  0x000055555555fc59 in nvme_wait_for_completion (qp=0x5555555ab9f0, sync=0x7fffffffe2b0, deadline=30020) at ./nvme.h:2722
+#> #5  0x000055555555fe43 in nvme__submit_and_wait (qp=0x5555555ab9f0, cmd=0x7fffffffe360, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffe3d0) at ./nvme.h:2762
+#> #6  0x000055555555fefe in nvme__ctrlr_admin (ctrlr=0x5555555952b0, cmd=0x7fffffffe360, buf=0x0, len=0, cpl=0x7fffffffe3d0) at ./nvme.h:2778
+#> #7  0x000055555556208d in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555952b0, qp=0x5555555ae000, cpl=0x7fffffffe3d0) at ./nvme.h:3486
+#> #8  0x00005555555623cb in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555952b0, qp=0x5555555ae000) at ./nvme.h:3583
+#> #9  0x00005555555624fe in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555952b0, qid=1, opts=0x7fffffffe460, out=0x7fffffffe4b0) at ./nvme.h:3608
+#> #10 0x00005555555626a6 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555952b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:3645
+#> #11 0x000055555557e5ad in hello_world (ctrlr=0x5555555952b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
+#> #12 0x000055555557e87c in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
 
 # Frames 0 to 7 are the same functions as before. Create I/O Completion Queue is an admin command
 # like any other, so this is the doorbell of queue 0 once more:
@@ -119,23 +119,23 @@ nvme last
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 4 at 0x55555556ca0d: file ./nvme.h, line 8699.
+#> Temporary breakpoint 4 at 0x5555555632a0: file ./nvme.h, line 3933.
 continue
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555a7f90, qp=0x5555555a8ff0, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557b1be <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:8699
-#> 8699		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557e1e6 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3933
+#> 3933		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a8ff0, count=1) at ./nvme.h:5885
-#> 5885		if (nvme__unlikely(qp->unusual != 0))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555ae000, count=1) at ./nvme.h:1969
+#> 1969		if (nvme__unlikely(qp->unusual != 0))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555a8ff0, count=1) at ./nvme.h:5885
-#> #1  0x00005555555666e4 in nvme__qpair_reap (qp=0x5555555a8ff0, max=256) at ./nvme.h:6931
-#> #2  0x0000555555566825 in nvme_qpair_process_completions (qp=0x5555555a8ff0, max=0) at ./nvme.h:6956
-#> #3  0x000055555557b246 in wait_for (ctrlr=0x5555555902b0, qp=0x5555555a8ff0, io=0x7fffffffe4fa) at examples/hello_world.c:48
-#> #4  0x000055555557b330 in write_and_read (ns=0x5555555a7f90, qp=0x5555555a8ff0, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe4fa) at examples/hello_world.c:68
-#> #5  0x000055555557b61f in hello_world (ctrlr=0x5555555902b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:121
-#> #6  0x000055555557b854 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555ae000, count=1) at ./nvme.h:1969
+#> #1  0x000055555555f87f in nvme__qpair_reap (qp=0x5555555ae000, max=256) at ./nvme.h:2600
+#> #2  0x000055555555f9cc in nvme_qpair_process_completions (qp=0x5555555ae000, max=0) at ./nvme.h:2630
+#> #3  0x000055555557e26e in wait_for (ctrlr=0x5555555952b0, qp=0x5555555ae000, io=0x7fffffffe4fa) at examples/hello_world.c:48
+#> #4  0x000055555557e358 in write_and_read (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe4fa) at examples/hello_world.c:68
+#> #5  0x000055555557e647 in hello_world (ctrlr=0x5555555952b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:121
+#> #6  0x000055555557e87c in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
 
 # Here the example itself calls nvme_qpair_process_completions(), in its loop wait_for(), and this
 # time it is the doorbell of queue 1.
@@ -151,7 +151,7 @@ print/x qp->cq_hdbl
 # By now the callback has run, although the doorbell has not been rung yet:
 
 frame function wait_for
-#> #3  0x000055555557b246 in wait_for (ctrlr=0x5555555902b0, qp=0x5555555a8ff0, io=0x7fffffffe4fa) at examples/hello_world.c:48
+#> #3  0x000055555557e26e in wait_for (ctrlr=0x5555555952b0, qp=0x5555555ae000, io=0x7fffffffe4fa) at examples/hello_world.c:48
 #> 48			int rc = nvme_qpair_process_completions(qp, 0);
 print *io
 #> $2 = {done = true, failed = false}
@@ -163,33 +163,33 @@ print *io
 
 disable 1
 tbreak nvme_ctrlr_free_io_qpair
-#> Temporary breakpoint 5 at 0x55555556b44d: file ./nvme.h, line 8306.
+#> Temporary breakpoint 5 at 0x555555562826: file ./nvme.h, line 3695.
 continue
 #> Hello world!
-#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555a8ff0) at ./nvme.h:8306
-#> 8306		if (qp == NULL)
+#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555ae000) at ./nvme.h:3695
+#> 3695		if (qp == NULL)
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555a69e0, count=1) at ./nvme.h:5885
-#> 5885		if (nvme__unlikely(qp->unusual != 0))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1969
+#> 1969		if (nvme__unlikely(qp->unusual != 0))
 backtrace 12
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555a69e0, count=1) at ./nvme.h:5885
-#> #1  0x00005555555666e4 in nvme__qpair_reap (qp=0x5555555a69e0, max=32) at ./nvme.h:6931
-#> #2  0x0000555555566825 in nvme_qpair_process_completions (qp=0x5555555a69e0, max=0) at ./nvme.h:6956
-#> #3  0x0000555555566d07 in nvme__wait_a_little (qp=0x5555555a69e0, deadline=30040) at ./nvme.h:7090
-#> #4  0x0000555555566e1f in nvme_wait_for_completion (qp=0x5555555a69e0, sync=0x7fffffffe2a0, deadline=30040) at ./nvme.h:7115
-#> #5  0x0000555555566fef in nvme__submit_and_wait (qp=0x5555555a69e0, cmd=0x7fffffffe3b0, buf=0x0, len=0, bounce=0x0, cpl=0x7fffffffe330) at ./nvme.h:7151
-#> #6  0x00005555555673d6 in nvme__command_and_wait (qp=0x5555555a69e0, cmd=0x7fffffffe3b0, buf=0x0, len=0, cpl=0x7fffffffe330) at ./nvme.h:7222
-#> #7  0x00005555555675c7 in nvme__ctrlr_admin (ctrlr=0x5555555902b0, cmd=0x7fffffffe3b0, buf=0x0, len=0, cpl=0x0) at ./nvme.h:7255
-#> #8  0x000055555556aa89 in nvme__ctrlr_cmd_delete_queue (ctrlr=0x5555555902b0, opc=0 '\000', qid=1) at ./nvme.h:8116
-#> #9  0x000055555556aae5 in nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555902b0, qp=0x5555555a8ff0) at ./nvme.h:8126
-#> #10 0x000055555556b356 in nvme__qpair_delete (qp=0x5555555a8ff0) at ./nvme.h:8283
-#> #11 0x000055555556b4b0 in nvme_ctrlr_free_io_qpair (qp=0x5555555a8ff0) at ./nvme.h:8311
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1969
+#> #1  0x000055555555f87f in nvme__qpair_reap (qp=0x5555555ab9f0, max=32) at ./nvme.h:2600
+#> #2  0x000055555555f9cc in nvme_qpair_process_completions (qp=0x5555555ab9f0, max=0) at ./nvme.h:2630
+#> #3  0x000055555555fbf2 in nvme__wait_a_little (qp=0x5555555ab9f0, deadline=30040) at ./nvme.h:2705
+#> #4  0x000055555555fc59 in nvme_wait_for_completion (qp=0x5555555ab9f0, sync=0x7fffffffe310, deadline=30040) at ./nvme.h:2722
+#> #5  0x000055555555fe43 in nvme__submit_and_wait (qp=0x5555555ab9f0, cmd=0x7fffffffe3c0, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffe3b0) at ./nvme.h:2762
+#> #6  0x000055555555fefe in nvme__ctrlr_admin (ctrlr=0x5555555952b0, cmd=0x7fffffffe3c0, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:2778
+#> #7  0x00005555555621f8 in nvme__ctrlr_cmd_delete_queue (ctrlr=0x5555555952b0, opc=0 '\000', qid=1) at ./nvme.h:3516
+#> #8  0x0000555555562254 in nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555952b0, qp=0x5555555ae000) at ./nvme.h:3526
+#> #9  0x0000555555562783 in nvme__qpair_delete (qp=0x5555555ae000) at ./nvme.h:3675
+#> #10 0x0000555555562895 in nvme_ctrlr_free_io_qpair (qp=0x5555555ae000) at ./nvme.h:3700
+#> #11 0x000055555557e689 in hello_world (ctrlr=0x5555555952b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:125
 
 # Deleting a queue takes admin commands too: frames 0 to 7 once more.
 
 kill
-#> [Inferior 1 (process 966) killed]
+#> [Inferior 1 (process 17748) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -22,15 +22,15 @@ set print pretty on
 # ---- 512 bytes: PRP1 alone -------------------------------------------------------------------
 
 tbreak describe
-#> Temporary breakpoint 1 at 0x26a73: file docs/gdb/prp_steps.c, line 22.
+#> Temporary breakpoint 1 at 0x29aa0: file docs/gdb/prp_steps.c, line 22.
 run
-#> Temporary breakpoint 1, describe (qp=0x5555555a5fe0, list=0x7fff77c8c000, buf=0x7fff77c8f000 "", len=512) at docs/gdb/prp_steps.c:22
+#> Temporary breakpoint 1, describe (qp=0x5555555abff0, list=0x7fff77c8c000, buf=0x7fff77c8f000 "", len=512) at docs/gdb/prp_steps.c:22
 #> 22		struct nvme_ns *ns = nvme_ctrlr_get_ns(qp->ctrlr, 1);
 break nvme_prp_list_append
-#> Breakpoint 2 at 0x5555555641c6: file ./nvme.h, line 6186.
+#> Breakpoint 2 at 0x55555555ed49: file ./nvme.h, line 2303.
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=512) at ./nvme.h:6186
-#> 6186		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=512) at ./nvme.h:2303
+#> 2303		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print len
 #> $1 = 512
 print/x iova
@@ -43,14 +43,14 @@ print/x iova
 while prp->prp_index == 0
 next
 end
-#> 6187		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
-#> 6190		rc = nvme__prp_check(prp, iova, len);
-#> 6191		if (nvme__unlikely(rc != 0))
-#> 6193		prp->last_end = (uint32_t)((iova + len) & mask);
-#> 6194		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
-#> 6195			prp->prp1 = iova;
-#> 6196			prp->prp_index = 1;
-#> 6197			iova = (iova & ~mask) + page_size;
+#> 2304		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
+#> 2307		rc = nvme__prp_check(prp, iova, len);
+#> 2308		if (nvme__unlikely(rc != 0))
+#> 2310		prp->last_end = (uint32_t)((iova + len) & mask);
+#> 2311		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
+#> 2312			prp->prp1 = iova;
+#> 2313			prp->prp_index = 1;
+#> 2314			iova = (iova & ~mask) + page_size;
 print pages
 #> $3 = 1
 
@@ -60,8 +60,8 @@ print pages
 while pages != 0
 next
 end
-#> 6198			pages--;
-#> 6200		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
+#> 2315			pages--;
+#> 2317		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
 print *prp
 #> $4 = PRPs for 1 page, PRP1 only = {
 #>   prp1 = 0x28f000
@@ -71,9 +71,9 @@ print *prp
 # command says in the end:
 
 break look
-#> Breakpoint 3 at 0x55555557aa4a: file docs/gdb/prp_steps.c, line 17.
+#> Breakpoint 3 at 0x55555557da77: file docs/gdb/prp_steps.c, line 17.
 continue
-#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555abff0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28f000 PRP2:0x0
@@ -84,10 +84,10 @@ nvme prp cmd
 # ---- 8 KiB from the start of a page: PRP1 and PRP2 -------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=8192) at ./nvme.h:6186
-#> 6186		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=8192) at ./nvme.h:2303
+#> 2303		uint64_t page_size = prp->page_size, mask = page_size - 1;
 continue
-#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555abff0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28f000 PRP2:0x290000
@@ -102,12 +102,12 @@ nvme prp cmd
 # ---- 8 KiB from the middle of a page: a list already -----------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2684928, len=8192) at ./nvme.h:6186
-#> 6186		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2684928, len=8192) at ./nvme.h:2303
+#> 2303		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print/x iova
 #> $5 = 0x28f800
 continue
-#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555abff0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28f800 PRP2:0x28c000
@@ -127,17 +127,17 @@ nvme prp cmd
 # ---- 1 MiB: a list of 255 entries ------------------------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=1048576) at ./nvme.h:6186
-#> 6186		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=1048576) at ./nvme.h:2303
+#> 2303		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_begin_list
-#> Temporary breakpoint 4 at 0x555555563d34: file ./nvme.h, line 6088.
+#> Temporary breakpoint 4 at 0x55555555e8b7: file ./nvme.h, line 2200.
 continue
-#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:6088
-#> 6088		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2200
+#> 2200		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 backtrace 3
-#> #0  nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:6088
-#> #1  0x0000555555564005 in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2691072, count=254) at ./nvme.h:6150
-#> #2  0x00005555555642e7 in nvme_prp_list_append (prp=0x7fffffffe430, iova=2691072, len=1048576) at ./nvme.h:6206
+#> #0  nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2200
+#> #1  0x000055555555eb88 in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2691072, count=254) at ./nvme.h:2266
+#> #2  0x000055555555ee6a in nvme_prp_list_append (prp=0x7fffffffe430, iova=2691072, len=1048576) at ./nvme.h:2323
 print *prp
 #> $6 = PRPs for 2 pages, PRP1 and PRP2 = {
 #>   prp1 = 0x28f000,
@@ -148,8 +148,8 @@ print *prp
 # into PRP2, and now a third is coming.
 
 finish
-#> 0x0000555555564005 in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2691072, count=254) at ./nvme.h:6150
-#> 6150			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
+#> 0x000055555555eb88 in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2691072, count=254) at ./nvme.h:2266
+#> 2266			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
 #> Value returned is $7 = 0
 print *prp
 #> $8 = PRPs for 2 pages, PRP1 and a list of 1 entry = {
@@ -159,7 +159,7 @@ print *prp
 #>   prp[0] = 0x290000
 #> }
 continue
-#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555abff0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:2048 blocks PRP1:0x28f000 PRP2:0x28c000
@@ -178,13 +178,13 @@ nvme prp cmd
 # ---- 4 MiB: a list that goes on in another page ----------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=4194304) at ./nvme.h:6186
-#> 6186		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=4194304) at ./nvme.h:2303
+#> 2303		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_next_list_page
-#> Temporary breakpoint 5 at 0x555555563de0: file ./nvme.h, line 6103.
+#> Temporary breakpoint 5 at 0x55555555e963: file ./nvme.h, line 2218.
 continue
-#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe430) at ./nvme.h:6103
-#> 6103		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe430) at ./nvme.h:2218
+#> 2218		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 print *prp
 #> $9 = PRPs for 513 pages, PRP1 and a list of 512 entries = {
 #>   prp1 = 0x28f000,
@@ -200,7 +200,7 @@ print *prp
 # a link to the next list page, and the entry that stood there moves.
 
 continue
-#> Breakpoint 3, look (qp=0x5555555a5fe0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555abff0, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:8192 blocks PRP1:0x28f000 PRP2:0x28c000
@@ -231,23 +231,23 @@ nvme prp cmd
 # command of this controller moves 512 KiB at most. That is a transfer with a list, on its way:
 
 kill
-#> [Inferior 1 (process 24976) killed]
+#> [Inferior 1 (process 17837) killed]
 delete
 file build/debug/hello_world
 set args soft:file=build/debug/disk.img,size=64M
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 6 at 0xf457: file ./nvme.h, line 5874.
+#> Breakpoint 6 at 0xa046: file ./nvme.h, line 1959.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:file=build/debug/disk.img,size=64M
 #> Attached to soft
 #>   Namespace ID: 1 size: 67MB
 #> Initialization complete.
-#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555a8ff0) at ./nvme.h:5874
-#> 5874		nvme__wmb();
+#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555ae000) at ./nvme.h:1959
+#> 1959		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 up
-#> #1  0x0000555555565389 in nvme_qpair_submit_request (qp=0x5555555a8ff0, tr=0x5555555a9110, buf=0x7fffb3c8c000, len=524288) at ./nvme.h:6535
-#> 6535			nvme_ring_sq_doorbell(qp);
+#> #1  0x000055555555f2a9 in nvme_qpair_submit_request (qp=0x5555555ae000, tr=0x5555555ae120, buf=0x7fffb3c8c000, len=524288) at ./nvme.h:2420
+#> 2420			nvme_ring_sq_doorbell(qp);
 nvme prp tr
 #> READ cid:0 nsid:1 SLBA:0 NLB:1024 blocks PRP1:0x28c000 PRP2:0x20c000
 #> 524288 bytes, pages of 4096 bytes: 128 pages
@@ -269,7 +269,7 @@ nvme prp tr
 # hello_world looks at the disk with memory from malloc(), which the controller cannot reach.
 
 kill
-#> [Inferior 1 (process 24979) killed]
+#> [Inferior 1 (process 17840) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

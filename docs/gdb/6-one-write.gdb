@@ -33,7 +33,7 @@ set args soft
 # hello_world writes "Hello world!" to block 0. Go there:
 
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 1 at 0x18a0d: file ./nvme.h, line 8699.
+#> Temporary breakpoint 1 at 0xf2a0: file ./nvme.h, line 3933.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -41,18 +41,18 @@ run
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x5555555a7f90, qp=0x5555555a8ff0, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557b1be <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:8699
-#> 8699		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557e1e6 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3933
+#> 3933		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 print (char *)buf
 #> $1 = 0x7fff77c8c000 "Hello world!\n"
 
 # ---- Step 1: the host puts the command into the queue ----------------------------------------
 
 tbreak nvme__fill_rw
-#> Temporary breakpoint 2 at 0x55555556c766: file ./nvme.h, line 8649.
+#> Temporary breakpoint 2 at 0x555555562ff9: file ./nvme.h, line 3877.
 continue
-#> Temporary breakpoint 2, nvme__fill_rw (sqe=0x7fff77c07000, opc=1 '\001', cid=0, nsid=1, prps=0x7fffffffe390, slba=0, cdw12=0) at ./nvme.h:8649
-#> 8649		memset(sqe, 0, sizeof(*sqe));
+#> Temporary breakpoint 2, nvme__fill_rw (sqe=0x7fff77c07000, opc=1 '\001', cid=0, nsid=1, prps=0x7fffffffe390, slba=0, cdw12=0) at ./nvme.h:3877
+#> 3877		memset(sqe, 0, sizeof(*sqe));
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x207000, tail 0, head 0 (SQHD of the last completion taken)
@@ -70,8 +70,8 @@ nvme ring
 # it writes twice, into the ring and into its own record of the command, which costs less.)
 
 finish
-#> 0x000055555556c937 in nvme__ns_cmd_rw (ns=0x5555555a7f90, qp=0x5555555a8ff0, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557b1be <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:8684
-#> 8684		nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
+#> 0x00005555555631ca in nvme__ns_cmd_rw (ns=0x5555555acfa0, qp=0x5555555ae000, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557e1e6 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3916
+#> 3916		nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x207000, tail 0, head 0 (SQHD of the last completion taken)
@@ -88,10 +88,10 @@ nvme ring
 # ---- Step 2: the host rings the doorbell -----------------------------------------------------
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 3 at 0x555555562e65: file ./nvme.h, line 5710.
+#> Temporary breakpoint 3 at 0x55555555d734: file ./nvme.h, line 1658.
 continue
-#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x5555555902b0, offset=4104, val=1) at ./nvme.h:5710
-#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x5555555952b0, offset=4104, val=1) at ./nvme.h:1658
+#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1008h  SQ1TDBL  <- 1: the new tail of queue 1 is slot 1
 
@@ -103,18 +103,18 @@ nvme write
 # From here on we are the controller.
 
 tbreak nvme_soft_fetch_command
-#> Temporary breakpoint 4 at 0x5555555786f4: file tools/nvme_soft.h, line 1372.
+#> Temporary breakpoint 4 at 0x55555557b715: file tools/nvme_soft.h, line 1399.
 continue
-#> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x555555593d70, sq=0x555555598dc8) at tools/nvme_soft.h:1372
-#> 1372		uint64_t n = s->stats.admin_cmds + s->stats.io_cmds;
+#> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1399
+#> 1399		uint64_t n = s->stats.admin_cmds + s->stats.io_cmds;
 backtrace 7
-#> #0  nvme_soft_fetch_command (s=0x555555593d70, sq=0x555555598dc8) at tools/nvme_soft.h:1372
-#> #1  0x0000555555578afa in nvme_soft_process_sq (s=0x555555593d70, sq=0x555555598dc8) at tools/nvme_soft.h:1408
-#> #2  0x0000555555579c5a in nvme_soft_ring (s=0x555555593d70, index=2, value=1) at tools/nvme_soft.h:1682
-#> #3  0x0000555555579e7c in nvme_soft_write_4 (dev=0x5555555902b0, offset=4104, value=1) at tools/nvme_soft.h:1723
-#> #4  0x0000555555562eb0 in nvme_mmio_write_4 (dev=0x5555555902b0, offset=4104, val=1) at ./nvme.h:5713
-#> #5  0x0000555555562f97 in nvme__doorbell_unmapped (dev=0x5555555902b0, offset=4104, val=1) at ./nvme.h:5739
-#> #6  0x0000555555562fdf in nvme__doorbell_write (dev=0x5555555902b0, doorbell=0x0, offset=4104, val=1) at ./nvme.h:5749
+#> #0  nvme_soft_fetch_command (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1399
+#> #1  0x000055555557bb1b in nvme_soft_process_sq (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1436
+#> #2  0x000055555557cc4d in nvme_soft_ring (s=0x555555598d80, index=2, value=1) at tools/nvme_soft.h:1711
+#> #3  0x000055555557ce6f in nvme_soft_write_4 (dev=0x5555555952b0, offset=4104, value=1) at tools/nvme_soft.h:1752
+#> #4  0x000055555555d77f in nvme_mmio_write_4 (dev=0x5555555952b0, offset=4104, val=1) at ./nvme.h:1661
+#> #5  0x000055555555d866 in nvme__doorbell_unmapped (dev=0x5555555952b0, offset=4104, val=1) at ./nvme.h:1687
+#> #6  0x000055555555d8ae in nvme__doorbell_write (dev=0x5555555952b0, doorbell=0x0, offset=4104, val=1) at ./nvme.h:1700
 
 # One stack, two worlds: frames 0 to 3 are the controller, from frame 4 on it is the host. What the
 # controller knows of this queue it was told when the queue was created, and by the doorbell:
@@ -128,13 +128,13 @@ print sq->ring[sq->head]
 # gave, plus 64 times the head. Afterwards the controller's head has moved:
 
 tbreak nvme_soft_dispatch
-#> Temporary breakpoint 5 at 0x555555577f65: file tools/nvme_soft.h, line 1299.
+#> Temporary breakpoint 5 at 0x55555557af86: file tools/nvme_soft.h, line 1326.
 continue
-#> Temporary breakpoint 5, nvme_soft_dispatch (s=0x555555593d70, job=0x7fffffffe120) at tools/nvme_soft.h:1299
-#> 1299		const struct nvme_soft__fault *f = &job->fault;
+#> Temporary breakpoint 5, nvme_soft_dispatch (s=0x555555598d80, job=0x7fffffffe120) at tools/nvme_soft.h:1326
+#> 1326		const struct nvme_soft__fault *f = &job->fault;
 up
-#> #1  0x00005555555789fe in nvme_soft_fetch_command (s=0x555555593d70, sq=0x555555598dc8) at tools/nvme_soft.h:1392
-#> 1392		nvme_soft_dispatch(s, &job);
+#> #1  0x000055555557ba1f in nvme_soft_fetch_command (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1420
+#> 1420		nvme_soft_dispatch(s, &job);
 print sq->head
 #> $4 = 1
 print sq->tail
@@ -145,10 +145,10 @@ print sq->tail
 # ---- Step 4: the controller carries it out ---------------------------------------------------
 
 tbreak nvme_soft_transfer
-#> Temporary breakpoint 6 at 0x555555571782: file tools/nvme_soft.h, line 674.
+#> Temporary breakpoint 6 at 0x555555574704: file tools/nvme_soft.h, line 679.
 continue
-#> Temporary breakpoint 6, nvme_soft_transfer (s=0x555555593d70, job=0x7fffffffe120, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:674
-#> 674		uint16_t status = nvme_soft_walk_dptr(s, job, len, to_host);
+#> Temporary breakpoint 6, nvme_soft_transfer (s=0x555555598d80, job=0x7fffffffe120, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:679
+#> 679		uint16_t status = nvme_soft_walk_dptr(s, job, len, to_host);
 print len
 #> $6 = 512
 print to_host
@@ -160,12 +160,12 @@ x/s mem
 # in the host's buffer, and the command says where, in PRP1. The controller reads it from there:
 
 finish
-#> 0x000055555557396a in nvme_soft_write (s=0x555555593d70, job=0x7fffffffe120) at tools/nvme_soft.h:1089
-#> 1089		uint16_t status = nvme_soft_transfer(s, job, job->mem, job->len, false);
+#> 0x0000555555576982 in nvme_soft_write (s=0x555555598d80, job=0x7fffffffe120) at tools/nvme_soft.h:1118
+#> 1118		uint16_t status = nvme_soft_transfer(s, job, job->mem, job->len, false);
 #> Value returned is $8 = 0
 frame function nvme_soft_fetch_command
-#> #3  0x00005555555789fe in nvme_soft_fetch_command (s=0x555555593d70, sq=0x555555598dc8) at tools/nvme_soft.h:1392
-#> 1392		nvme_soft_dispatch(s, &job);
+#> #3  0x000055555557ba1f in nvme_soft_fetch_command (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1420
+#> 1420		nvme_soft_dispatch(s, &job);
 x/s s->ns[1].mem
 #> 0x7fffb7c00000:	"Hello world!\n"
 
@@ -176,17 +176,17 @@ x/s s->ns[1].mem
 # ---- Step 5: the controller writes the completion --------------------------------------------
 
 tbreak nvme_soft_post_completion
-#> Temporary breakpoint 7 at 0x555555571e16: file tools/nvme_soft.h, line 819.
+#> Temporary breakpoint 7 at 0x555555574d98: file tools/nvme_soft.h, line 824.
 continue
-#> Temporary breakpoint 7, nvme_soft_post_completion (s=0x555555593d70, job=0x7fffffffe120, status=0) at tools/nvme_soft.h:819
-#> 819		const struct nvme_soft__fault *f = &job->fault;
+#> Temporary breakpoint 7, nvme_soft_post_completion (s=0x555555598d80, job=0x7fffffffe120, status=0) at tools/nvme_soft.h:824
+#> 824		const struct nvme_soft__fault *f = &job->fault;
 print s->cq[1].tail
 #> $9 = 0
 print s->cq[1].phase
 #> $10 = 1
 finish
-#> nvme_soft_complete (s=0x555555593d70, job=0x7fffffffe120, status=0) at tools/nvme_soft.h:1267
-#> 1267		if (job->fault.set & NVME_SOFT__AER)
+#> nvme_soft_complete (s=0x555555598d80, job=0x7fffffffe120, status=0) at tools/nvme_soft.h:1294
+#> 1294		if (job->fault.set & NVME_SOFT__AER)
 nvme ring 1
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x207000, tail 1, head 0 (SQHD of the last completion taken)
@@ -208,14 +208,14 @@ nvme ring 1
 # has to look for it: it polls.
 
 tbreak nvme__qpair_read_cqe
-#> Temporary breakpoint 8 at 0x5555555664db: file ./nvme.h, line 6876.
+#> Temporary breakpoint 8 at 0x55555555f67b: file ./nvme.h, line 2536.
 continue
-#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555a8ff0, cpl=0x7fffffffe3a0) at ./nvme.h:6876
-#> 6876		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555ae000, cpl=0x7fffffffe3a0) at ./nvme.h:2536
+#> 2536		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 backtrace 3
-#> #0  nvme__qpair_read_cqe (qp=0x5555555a8ff0, cpl=0x7fffffffe3a0) at ./nvme.h:6876
-#> #1  0x00005555555666b8 in nvme__qpair_reap (qp=0x5555555a8ff0, max=256) at ./nvme.h:6918
-#> #2  0x0000555555566825 in nvme_qpair_process_completions (qp=0x5555555a8ff0, max=0) at ./nvme.h:6956
+#> #0  nvme__qpair_read_cqe (qp=0x5555555ae000, cpl=0x7fffffffe3a0) at ./nvme.h:2536
+#> #1  0x000055555555f853 in nvme__qpair_reap (qp=0x5555555ae000, max=256) at ./nvme.h:2588
+#> #2  0x000055555555f9cc in nvme_qpair_process_completions (qp=0x5555555ae000, max=0) at ./nvme.h:2630
 print qp->phase
 #> $11 = 1
 print qp->cq[qp->cq_head]
@@ -227,7 +227,7 @@ print qp->cq[qp->cq_head]
 # ---- Step 7: the host takes it and moves the head --------------------------------------------
 
 tbreak io_complete
-#> Temporary breakpoint 9 at 0x55555557b1ce: file examples/hello_world.c, line 36.
+#> Temporary breakpoint 9 at 0x55555557e1f6: file examples/hello_world.c, line 36.
 continue
 #> Temporary breakpoint 9, io_complete (arg=0x7fffffffe4fa, cpl=0x7fffffffe3a0) at examples/hello_world.c:36
 #> 36		struct io *io = arg;
@@ -237,27 +237,27 @@ print *cpl
 # The callback, first. Then the doorbell, which gives the slot back:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 10 at 0x555555562e65: file ./nvme.h, line 5710.
+#> Temporary breakpoint 10 at 0x55555555d734: file ./nvme.h, line 1658.
 continue
-#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x5555555902b0, offset=4108, val=1) at ./nvme.h:5710
-#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x5555555952b0, offset=4108, val=1) at ./nvme.h:1658
+#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 100Ch  CQ1HDBL  <- 1: the new head of queue 1 is slot 1
 
 # And a last time to the controller, which takes note:
 
 tbreak nvme_soft_ring_cq
-#> Temporary breakpoint 11 at 0x555555579938: file tools/nvme_soft.h, line 1637.
+#> Temporary breakpoint 11 at 0x55555557c92b: file tools/nvme_soft.h, line 1666.
 continue
-#> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x555555593d70, cq=0x55555559a208, index=3, value=1) at tools/nvme_soft.h:1637
-#> 1637		uint32_t taken = (value + cq->entries - cq->head) % cq->entries;
+#> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x555555598d80, cq=0x55555559f218, index=3, value=1) at tools/nvme_soft.h:1666
+#> 1666		uint32_t taken = (value + cq->entries - cq->head) % cq->entries;
 print cq->head
 #> $14 = 0
 print cq->tail
 #> $15 = 1
 finish
-#> 0x0000555555579bd0 in nvme_soft_ring (s=0x555555593d70, index=3, value=1) at tools/nvme_soft.h:1672
-#> 1672			nvme_soft_ring_cq(s, &s->cq[qid], index, value);
+#> 0x000055555557cbc3 in nvme_soft_ring (s=0x555555598d80, index=3, value=1) at tools/nvme_soft.h:1701
+#> 1701			nvme_soft_ring_cq(s, &s->cq[qid], index, value);
 print s->cq[1].head
 #> $16 = 1
 
@@ -270,7 +270,7 @@ print s->cq[1].head
 delete
 continue
 #> Hello world!
-#> [Inferior 1 (process 1100) exited normally]
+#> [Inferior 1 (process 17882) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -7,7 +7,7 @@
 # that nobody will complete any more.
 #
 # Read: Base 2.1 §3.1.4.5 (CC.SHN), §3.1.4.6 (CSTS.SHST). In nvme.h: nvme_detach() in >>attach,
-# nvme__qpair_delete() and nvme_ctrlr_shutdown() in >>ctrlr.
+# nvme__qpair_delete() in >>qpair, nvme_ctrlr_shutdown() in >>enable.
 #
 # The program docs/gdb/leave.c sends two commands and detaches without waiting: a read, and an
 # Asynchronous Event Request. The latter is meant to stay: a controller keeps it until it has
@@ -23,10 +23,10 @@ set args soft
 # ---- Two commands are on their way -----------------------------------------------------------
 
 break nvme_detach
-#> Breakpoint 1 at 0x1805e: file ./nvme.h, line 8543.
+#> Breakpoint 1 at 0xeccc: file ./nvme.h, line 3823.
 run
-#> Breakpoint 1, nvme_detach (ctrlr=0x55555558d2a0) at ./nvme.h:8543
-#> 8543		if (ctrlr == NULL)
+#> Breakpoint 1, nvme_detach (ctrlr=0x5555555932a0) at ./nvme.h:3823
+#> 3823		if (ctrlr == NULL)
 nvme ring 0
 #> Queue pair 0 of 'soft': 1 command outstanding, room for 31
 #> SQ 0: 32 entries at IOVA 0x200000, tail 8, head 7 (SQHD of the last completion taken)
@@ -58,29 +58,29 @@ nvme ring 1
 # ---- First the I/O queue goes ----------------------------------------------------------------
 
 tbreak nvme_ctrlr_cmd_delete_io_sq
-#> Temporary breakpoint 2 at 0x55555556aa79: file ./nvme.h, line 8126.
+#> Temporary breakpoint 2 at 0x5555555621e8: file ./nvme.h, line 3526.
 continue
-#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x55555558d2a0, qp=0x5555555a5fe0) at ./nvme.h:8126
-#> 8126		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
+#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555932a0, qp=0x5555555abff0) at ./nvme.h:3526
+#> 3526		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
 backtrace
-#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x55555558d2a0, qp=0x5555555a5fe0) at ./nvme.h:8126
-#> #1  0x000055555556b306 in nvme__qpair_delete (qp=0x5555555a5fe0) at ./nvme.h:8283
-#> #2  0x000055555556c139 in nvme_detach (ctrlr=0x55555558d2a0) at ./nvme.h:8556
-#> #3  0x000055555557ac76 in main (argc=2, argv=0x7fffffffe638) at docs/gdb/leave.c:41
+#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555932a0, qp=0x5555555abff0) at ./nvme.h:3526
+#> #1  0x0000555555562733 in nvme__qpair_delete (qp=0x5555555abff0) at ./nvme.h:3675
+#> #2  0x0000555555562d4c in nvme_detach (ctrlr=0x5555555932a0) at ./nvme.h:3832
+#> #3  0x000055555557dc9e in main (argc=2, argv=0x7fffffffe638) at docs/gdb/leave.c:41
 break ended
-#> Breakpoint 3 at 0x55555557aa74: file docs/gdb/leave.c, line 14.
+#> Breakpoint 3 at 0x55555557da9c: file docs/gdb/leave.c, line 14.
 continue
-#> Breakpoint 3, ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe3d0) at docs/gdb/leave.c:14
+#> Breakpoint 3, ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 
 # Who called back, and why now?
 
 backtrace 5
-#> #0  ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe3d0) at docs/gdb/leave.c:14
-#> #1  0x0000555555566379 in nvme_complete_request (qp=0x5555555a5fe0, tr=0x5555555a6100, cpl=0x7fffffffe3d0) at ./nvme.h:6849
-#> #2  0x0000555555566479 in nvme__qpair_take_cqe (qp=0x5555555a5fe0, cpl=0x7fffffffe3d0) at ./nvme.h:6864
-#> #3  0x000055555556664b in nvme__qpair_reap (qp=0x5555555a5fe0, max=256) at ./nvme.h:6927
-#> #4  0x000055555556b32e in nvme__qpair_delete (qp=0x5555555a5fe0) at ./nvme.h:8286
+#> #0  ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
+#> #1  0x000055555555f51d in nvme_complete_request (qp=0x5555555abff0, tr=0x5555555ac110, cpl=0x7fffffffe3e0) at ./nvme.h:2505
+#> #2  0x000055555555f61d in nvme__qpair_take_cqe (qp=0x5555555abff0, cpl=0x7fffffffe3e0) at ./nvme.h:2523
+#> #3  0x000055555555f7e6 in nvme__qpair_reap (qp=0x5555555abff0, max=256) at ./nvme.h:2596
+#> #4  0x000055555556275b in nvme__qpair_delete (qp=0x5555555abff0) at ./nvme.h:3678
 print *cpl
 #> $1 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -93,16 +93,16 @@ print *cpl
 
 continue
 #> the read ended with SUCCESS
-#> [2026-11-21 16:57:34.295776] nvme.h:7041:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
-#> [2026-11-21 16:57:34.295863] nvme.h:6403:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
-#> [2026-11-21 16:57:34.295871] nvme.h:6452:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
+#> [2026-11-21 17:55:50.109970] nvme.h:6137:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
+#> [2026-11-21 17:55:50.110038] nvme.h:9734:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
+#> [2026-11-21 17:55:50.110044] nvme.h:9783:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
 #> Breakpoint 3, ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe410) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 backtrace 4
 #> #0  ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe410) at docs/gdb/leave.c:14
-#> #1  0x0000555555566379 in nvme_complete_request (qp=0x5555555a39d0, tr=0x5555555a3af0, cpl=0x7fffffffe410) at ./nvme.h:6849
-#> #2  0x0000555555566ad9 in nvme__qpair_abort_outstanding (qp=0x5555555a39d0, with_data=false) at ./nvme.h:7042
-#> #3  0x000055555556c1f3 in nvme_detach (ctrlr=0x55555558d2a0) at ./nvme.h:8559
+#> #1  0x000055555555f51d in nvme_complete_request (qp=0x5555555a99e0, tr=0x5555555a9b00, cpl=0x7fffffffe410) at ./nvme.h:2505
+#> #2  0x0000555555566b7a in nvme__qpair_abort_outstanding (qp=0x5555555a99e0, with_data=false) at ./nvme.h:6138
+#> #3  0x0000555555562e06 in nvme_detach (ctrlr=0x5555555932a0) at ./nvme.h:3835
 print *cpl
 #> $2 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 0, cid = 0, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -119,11 +119,11 @@ print *cpl
 
 delete
 break nvme_mmio_write_4
-#> Breakpoint 4 at 0x555555562e15: file ./nvme.h, line 5710.
+#> Breakpoint 4 at 0x55555555d6e4: file ./nvme.h, line 1658.
 continue
 #> the event request ended with ABORTED - SQ DELETION
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x55555558d2a0, offset=20, val=4603905) at ./nvme.h:5710
-#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555932a0, offset=20, val=4603905) at ./nvme.h:1658
+#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 0014h  CC       <- 464001h
 #>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
@@ -139,8 +139,8 @@ nvme write
 # still 1. The controller answers in CSTS.SHST, and the driver waits until it says "complete":
 
 finish
-#> nvme_reg_write_4 (dev=0x55555558d2a0, offset=20, val=4603905) at ./nvme.h:5758
-#> 5758	}
+#> nvme__reg_write_4 (dev=0x5555555932a0, offset=20, val=4603905) at ./nvme.h:1709
+#> 1709	}
 nvme regs CSTS
 #> CSTS = 00000005h (decimal 5)
 #>   6      ST      0      controller shutdown            Shutdown Type
@@ -150,10 +150,10 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error                 Controller Fatal Status
 #>   0      RDY     1      ready                          Ready
 tbreak nvme__ctrlr_turn_off
-#> Temporary breakpoint 5 at 0x55555556880d: file ./nvme.h, line 7577.
+#> Temporary breakpoint 5 at 0x555555560beb: file ./nvme.h, line 3044.
 continue
-#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x55555558d2a0) at ./nvme.h:7577
-#> 7577		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555932a0) at ./nvme.h:3044
+#> 3044		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 nvme regs CSTS
 #> CSTS = 00000009h (decimal 9)
 #>   6      ST      0      controller shutdown           Shutdown Type
@@ -166,8 +166,8 @@ nvme regs CSTS
 # Only after that EN is cleared:
 
 continue
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x55555558d2a0, offset=20, val=4603904) at ./nvme.h:5710
-#> 5710		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555932a0, offset=20, val=4603904) at ./nvme.h:1658
+#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 0014h  CC       <- 464000h
 #>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
@@ -184,8 +184,8 @@ nvme write
 # left EN at 1, and the next one had to clear it.
 
 finish
-#> nvme_reg_write_4 (dev=0x55555558d2a0, offset=20, val=4603904) at ./nvme.h:5758
-#> 5758	}
+#> nvme__reg_write_4 (dev=0x5555555932a0, offset=20, val=4603904) at ./nvme.h:1709
+#> 1709	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -196,7 +196,7 @@ nvme regs CSTS
 #>   0      RDY     0      not ready            Ready
 delete
 continue
-#> [Inferior 1 (process 1235) exited normally]
+#> [Inferior 1 (process 18015) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

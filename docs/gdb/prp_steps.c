@@ -31,7 +31,7 @@ static void describe(struct nvme_qpair *qp, uint64_t *list, const uint8_t *buf, 
 
 	(void)nvme_dma_iova(qp->ctrlr, buf, len, &iova);
 	(void)nvme_dma_iova(qp->ctrlr, list, LIST_PAGES * PAGE, &list_iova);
-	nvme_prp_init(&prp, PAGE, list, list_iova, LIST_PAGES, PAGE);
+	nvme__prp_init(&prp, PAGE, list, list_iova, LIST_PAGES, PAGE);
 	(void)nvme_prp_list_append(&prp, iova, len);
 	cmd.dptr.prp.prp1 = prp.prp1;
 	cmd.dptr.prp.prp2 = prp.prp2;

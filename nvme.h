@@ -11,7 +11,8 @@
  *	#define NVME_IMPLEMENTATION
  *	#include "nvme.h"
  *
- * Everywhere else just #include "nvme.h". Link with -lpci. C11 or C++17, little-endian Linux.
+ * Everywhere else just #include "nvme.h". Link with -lpci. C11 or C++17, little-endian Linux; without
+ * VFIO, for devices of one's own (NVME_NO_VFIO), also other systems.
  *
  * Quick start: read block 0 of namespace 1 and write it to standard output.
  *
@@ -1102,6 +1103,7 @@ NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cm
 #endif
 
 #endif /* NVME_H */
+
 /* ############################################################################################
  * BOOK 1, THE IMPLEMENTATION. From here on: how it works.
  * ############################################################################################ */
@@ -1230,8 +1232,9 @@ struct nvme__extent {
  * with memory step by step. The IOVA of a byte is its offset in the window plus a constant.
  *
  * left[] tells for each page how many bytes of the same buffer there are from its start on; 0: no
- * data may go there, since the page is free or holds a ring or PRP lists. A transfer is checked
- * against it without a lock; everything else here is changed under ctrlr->dma_lock.
+ * data may go there, since the page is free or holds a ring or PRP lists. All of it is changed
+ * under ctrlr->dma_lock. left[] alone is also read without it, to check a transfer: who submits one
+ * owns the buffer, so its entries stand still.
  */
 struct nvme__arena {
 	uint8_t *base;
@@ -1247,8 +1250,9 @@ struct nvme__arena {
 };
 
 /*
- * Memory of the caller's, registered for DMA. A slot never moves. Its version is odd while it
- * holds a region: other threads look for theirs meanwhile, without a lock.
+ * Memory of the caller's, registered for DMA. A slot never moves. Its version is even while it is
+ * empty and odd while it holds a region, and changes each time: other threads, which look for
+ * theirs without a lock, notice that it was reused.
  */
 struct nvme__region {
 	uint32_t version;
@@ -1259,7 +1263,10 @@ struct nvme__region {
 
 #define NVME__MAX_REGIONS 64
 
-/* One command on its way: who waits for it, and a copy of it for the log. */
+/*
+ * One command on its way: who waits for it, and the command as it was sent, for the log and to know
+ * whether it has data (PRP1 is not 0).
+ */
 struct nvme_tracker {
 	struct nvme_cmd cmd;
 	uint64_t prp_list_iova;
@@ -1286,8 +1293,8 @@ struct nvme__bounce {
 #define NVME__BOUNCES         4  /* for one queue pair, each of at most its max_xfer_size bytes */
 
 /*
- * What submitting and reaping do besides the usual, as bits of one word that is tested once on
- * either way: all that is not in this book hangs on it.
+ * What submitting and reaping do besides the usual, as bits of one word, qp->unusual, that is
+ * tested once on either way. What Book 2 adds to the path of a command hangs on it.
  */
 #define NVME__UNUSUAL_VERBOSE 1u /* commands are printed or recorded */
 #define NVME__UNUSUAL_DELAY   2u /* the doorbell waits for the next poll */
@@ -1317,9 +1324,9 @@ struct nvme_qpair {
 	uint32_t max_xfer_size;
 	uint32_t list_pages;   /* PRP list pages of one tracker */
 	uint32_t list_entries; /* entries in the first of them */
-	uint32_t idle_polls;
-	uint32_t bad_cqes;
-	uint32_t cqes_seen; /* there when the recorder looked at the clock, and not yet taken */
+	uint32_t idle_polls;   /* since something came last */
+	uint32_t bad_cqes;     /* in all its life */
+	uint32_t cqes_seen; /* for the recorder: there when it looked at the clock, not yet taken */
 	uint32_t unusual;   /* NVME__UNUSUAL_*: what submissions do besides the usual; 0: nothing */
 	uint32_t delayed;   /* commands in the ring that the controller has not heard of */
 	int polling;        /* not 0: callbacks of this queue pair are running */
@@ -1351,8 +1358,9 @@ struct nvme_ns {
 #define NVME__MAX_NS 1024u /* namespaces kept of what a device reports */
 
 /*
- * The stations of bring-up, with the names that SPDK logs for them. What waits for an admin command
- * has two, one behind the other: it is sent, and it is waited for.
+ * The stations of bring-up, with the names that SPDK logs for them; an admin command has two, as
+ * SPDK sends it in one and waits in the other. They are logged, so that the logs can be compared,
+ * and named in errors; nothing else depends on them.
  */
 enum nvme_ctrlr_state {
 	NVME_CTRLR_STATE_INIT_DELAY,
@@ -1412,8 +1420,8 @@ struct nvme_ctrlr {
 
 	struct nvme_qpair *adminq;
 	struct nvme_qpair *io_qpairs; /* a list, in no order */
-	struct nvme_qpair *zombies;   /* those that end when the controller is off */
-	struct nvme_qpair *sync_qp;   /* of the blocking helpers */
+	struct nvme_qpair *zombies; /* those that the controller may still use: they end with it */
+	struct nvme_qpair *sync_qp; /* of the blocking helpers */
 
 	struct nvme_ns *ns[NVME__MAX_NS]; /* ascending, with those that were there once */
 	uint32_t num_ns;
@@ -1514,7 +1522,7 @@ static int nvme__ns_identify_names(struct nvme_ns *ns);
 static struct nvme_ns *nvme__ctrlr_ns_slot(struct nvme_ctrlr *ctrlr, uint32_t nsid);
 static void nvme__ctrlr_remove_ns(struct nvme_ctrlr *ctrlr, const uint32_t *nsids, int found);
 
-/* ---- explanations: one sentence with the cause and what to do; the negative errno comes back ---- */
+/* ---- explanations: one sentence, cause and remedy; the errno that the step returns comes back ---- */
 
 static int nvme__explain_gone(struct nvme_ctrlr *ctrlr, int line, const char *func);
 static void nvme__explain_reserve(struct nvme_ctrlr *ctrlr, size_t size, int line,
@@ -1542,10 +1550,10 @@ static int nvme__explain_shutdown(struct nvme_ctrlr *ctrlr, uint64_t timeout, in
                                   const char *func);
 static int nvme__explain_no_identify(struct nvme_ctrlr *ctrlr, int rc, int line, const char *func);
 static int nvme__explain_entry_size(struct nvme_ctrlr *ctrlr, int line, const char *func);
-static int nvme__explain_no_io_queues(struct nvme_ctrlr *ctrlr, int line, const char *func);
-static int nvme__explain_ns_list(struct nvme_ctrlr *ctrlr, uint32_t n, uint32_t nsid, int line,
-                                 const char *func);
-static int nvme__explain_ns_format(const struct nvme_ns *ns, int line, const char *func);
+static int nvme__warn_no_io_queues(struct nvme_ctrlr *ctrlr, int line, const char *func);
+static int nvme__warn_ns_list(struct nvme_ctrlr *ctrlr, uint32_t n, uint32_t nsid, int line,
+                              const char *func);
+static int nvme__warn_ns_format(const struct nvme_ns *ns, int line, const char *func);
 static int nvme__explain_create(struct nvme_ctrlr *ctrlr, const char *what, int rc,
                                 const struct nvme_cpl *cpl, int line, const char *func);
 static int nvme__explain_no_qpair(struct nvme_ctrlr *ctrlr, int line, const char *func);
@@ -1571,7 +1579,7 @@ static int nvme__explain_iommu(struct nvme_dev *dev, int rc, int line, const cha
 static int nvme__explain_device(struct nvme_dev *dev, int rc, int line, const char *func);
 static int nvme__explain_region(struct nvme_dev *dev, uint32_t index, int line, const char *func);
 static int nvme__explain_bar0_size(struct nvme_dev *dev, uint64_t size, int line, const char *func);
-static int nvme__explain_bar0_unmapped(struct nvme_dev *dev, int error, int line, const char *func);
+static int nvme__warn_bar0_unmapped(struct nvme_dev *dev, int error, int line, const char *func);
 static int nvme__explain_config(struct nvme_dev *dev, int line, const char *func);
 static int nvme__explain_dma_map(struct nvme_dev *dev, const void *vaddr, size_t len, int rc,
                                  int line, const char *func);
@@ -1682,6 +1690,7 @@ static volatile uint32_t *nvme__doorbell(const struct nvme_dev *dev, uint32_t of
 	               : NULL;
 }
 
+/* Out of line, which keeps the call through the table out of the hot path. */
 NVME__ASIDE void nvme__doorbell_unmapped(struct nvme_dev *dev, uint32_t offset, uint32_t val)
 {
 	nvme_mmio_write_4(dev, offset, val);
@@ -1772,7 +1781,7 @@ static int nvme__ctrlr_read_cc(struct nvme_ctrlr *ctrlr, uint32_t *cc)
  * >>dma
  *
  * The controller does not know this process's addresses. It reads and writes IOVAs, which the
- * IOMMU turns into physical pages for those ranges that were mapped with the device's consent.
+ * IOMMU turns into physical pages for those ranges that this process has mapped for the device.
  *
  * There is one arena for each controller: a window of addresses, reserved here and in IOVA space
  * in one piece, so that translation is a subtraction. Memory comes to it step by step. Rings, PRP
@@ -1790,6 +1799,7 @@ static int nvme__ctrlr_read_cc(struct nvme_ctrlr *ctrlr, uint32_t *cc)
 #else
 #define NVME__DMA_WINDOW ((size_t)1 << (sizeof(void *) > 4 ? 30 : 27))
 #endif
+/* How much is mapped at a time: each mapping is a system call. */
 #define NVME__DMA_STEP ((size_t)256 << 10)
 
 /* The two places where memory is mapped for the device and unmapped again; both are recorded. */
@@ -1816,7 +1826,7 @@ static uint64_t nvme__round_up(uint64_t n, uint64_t multiple)
 	return (n + multiple - 1) / multiple * multiple;
 }
 
-/* Addresses, without memory behind them but for those that are to be usable at once. */
+/* Addresses. usable: memory comes to a page when it is first touched; else by nvme__back(). */
 static void *nvme__arena_reserve(struct nvme_ctrlr *ctrlr, size_t size, bool usable)
 {
 	void *at = nvme__reserve(size, usable);
@@ -1856,9 +1866,8 @@ static int nvme__arena_init(struct nvme_ctrlr *ctrlr)
 }
 
 /*
- * Backs the next bytes of the window with memory and lets the device reach them. A page of the host
- * and one of the controller (CC.MPS) both divide a step [Base 2.1 §3.1.4.5, Fig. 41: Controller
- * Configuration].
+ * Backs the next bytes of the window with memory and lets the device reach them: whole pages of the
+ * host, of the IOMMU and of the controller [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration].
  */
 static int nvme__arena_grow(struct nvme_ctrlr *ctrlr, size_t need)
 {
@@ -1945,8 +1954,9 @@ NVME__HOT int nvme__dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, 
  *	    every lap; the driver takes entries as long as the phase is the expected one and hands
  *	    the slots back with the CQ head doorbell. No register needs to be read for that.
  *
- * This driver keeps fewer commands outstanding than the ring has slots. The controller fetches in
- * order, so a free CID implies a free slot, and SQHD need not be believed.
+ * This driver keeps fewer commands outstanding than the ring has slots, 65535 at most. The controller
+ * fetches in order, so a free CID implies a free slot, and SQHD need not be believed; and FFFFh, which
+ * is not for commands, is never a CID.
  * ============================================================================================ */
 
 /*
@@ -2051,13 +2061,17 @@ static void nvme__qpair_destroy(struct nvme_qpair *qp)
 }
 
 /*
- * Bytes of one tracker's PRP list: a power of two inside a page, or whole pages with a link each
- * [Base 2.1 §4.3.1: PRP entry and list].
+ * Bytes of one tracker's PRP list (see >>prp): a power of two, so that none crosses a page, or
+ * whole pages, each but the last with one entry less, for its link to the next [Base 2.1 §4.3.1:
+ * PRP entry and list]. 64 bytes at least: a line of the cache.
  */
 static uint32_t nvme__prp_list_bytes(uint32_t max_xfer_size, uint32_t page_size, uint32_t *pages)
 {
-	/* one more when the buffer starts inside a page */
-	uint32_t entries = max_xfer_size / page_size + 1;
+	/*
+	 * a buffer that starts inside a page touches one more, but the first page is not in the
+	 * list
+	 */
+	uint32_t entries = (max_xfer_size + page_size - 1) / page_size;
 	uint32_t per_page = page_size / 8;
 	uint32_t bytes = 64;
 
@@ -2154,8 +2168,9 @@ static int nvme_qpair_construct(struct nvme_ctrlr *ctrlr, uint16_t id, uint32_t 
  * A list that does not fit into its page goes on in another one: the last entry of a full page is
  * then a link, the address of the next list page.
  *
- * nvme__build_prps() is what every command passes through. It knows all but the last case by itself
- * and leaves that, a list of several pages, to nvme_prp_list_append().
+ * nvme__build_prps() is what every command passes through: one piece of memory whose list, if it has
+ * one, fits into a page. nvme_prp_list_append() is the general way, for lists of several pages and
+ * buffers of several pieces; with pages of 4 KiB a command needs it above 2 MiB.
  * ============================================================================================ */
 
 /* A list in the making. The pieces of a buffer are appended to it one by one. */
@@ -2163,7 +2178,7 @@ struct nvme_prp {
 	uint32_t page_size;  /* CC.MPS in bytes: a power of two */
 	uint32_t prp_index;  /* entries so far: a count, which SPDK's log calls an index */
 	uint64_t prp1, prp2; /* for the command's data pointer */
-	uint32_t last_end;   /* offset in its page where the last piece ended; 0: at its end */
+	uint32_t last_end; /* offset in its page where the last piece ended; 0: at the end of it */
 	uint32_t list_pages; /* list pages available */
 	uint32_t list_used;  /* list pages begun */
 	uint64_t *list_base; /* where the list starts, as this process sees it, and ... */
@@ -2398,7 +2413,7 @@ static void nvme__cmd_init(struct nvme_cmd *cmd, uint8_t opc, uint32_t nsid)
 /*
  * The 64 bytes of an SQE, from the tracker to the slot at the tail of the ring [Base 2.1 §4.1.1,
  * Fig. 92: Common Command Format]. A function of its own, because published sessions with gdb stop
- * at it.
+ * at it. Reads and writes do not pass here: theirs are written in place, by nvme__fill_rw().
  */
 NVME__HOT void nvme_copy_command(struct nvme_cmd *dst, const struct nvme_cmd *src)
 {
@@ -2463,8 +2478,8 @@ static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, v
 #define NVME__IDLE_POLLS          65536
 
 /*
- * Nothing goes in or comes out any more; what is outstanding ends when the queue is freed. There is
- * no status for this: the completions themselves cannot be trusted.
+ * After the batch at hand nothing goes in or comes out any more; what is outstanding ends when the
+ * queue is freed. There is no status for this: the completions themselves cannot be trusted.
  */
 static int nvme__qpair_fail(struct nvme_qpair *qp, int rc)
 {
@@ -2483,6 +2498,8 @@ static int nvme__qpair_fail(struct nvme_qpair *qp, int rc)
 NVME__COLD void nvme__qpair_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl,
                                     const char *what)
 {
+	if (qp->failed != 0) /* enough was said */
+		return;
 	nvme__explain_bad_cqe(qp, cpl, what, NVME__HERE);
 	if (++qp->bad_cqes >= NVME__BAD_CQE_LIMIT)
 		nvme__qpair_fail(qp, -ENXIO);
@@ -2498,7 +2515,10 @@ NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker 
 	nvme_cmd_cb cb = tr->cb;
 	void *arg = tr->cb_arg;
 
-	/* all of the status but P: what M, DNR and CRD say without an error is no loss either */
+	/*
+	 * one test for all of the status but P: where only M, DNR or CRD are set it is no error
+	 * there
+	 */
 	if (nvme__unlikely(((cpl->status & 0xfffeu) | qp->unusual) != 0))
 		nvme__print_end(qp, tr, cpl);
 	nvme__tracker_put(qp, tr);
@@ -2527,9 +2547,10 @@ typedef uint32_t __attribute__((may_alias)) nvme__u32_alias;
 
 /*
  * Copies the CQE at the head if it is new. The dword with CID, phase and status is read first, and
- * the rest only after it: read the other way round, the rest could be from the lap before [Base 2.1
- * §4.2.4, Fig. 108: Phase Tag]. The copy is what gets checked and used, since the device can go on
- * writing to the original.
+ * the rest only after it: the controller makes the phase visible last, so once that is new the rest
+ * is there, if it is read later; read the other way round, it could be from the lap before [Base
+ * 2.1 §4.2.4, Fig. 108: Phase Tag]. The copy is what gets checked and used, since the device can go
+ * on writing to the original.
  */
 NVME__HOT bool nvme__qpair_read_cqe(struct nvme_qpair *qp, struct nvme_cpl *cpl)
 {
@@ -2581,12 +2602,12 @@ NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 	uint32_t half = qp->entries / 2, unrung = 0, left;
 	struct nvme_cpl cpl;
 
-	/* 0, too: all that are there, but at most a lap, however the ring is flooded */
+	/* 0 (0 - 1 wraps) and more than a lap become one lap: a flooded ring cannot keep us here */
 	if (max - 1 >= qp->entries)
 		max = qp->entries;
 	qp->polling++;
 	for (left = max; left != 0 && nvme__qpair_read_cqe(qp, &cpl); left--) {
-		/* it is for those before this one, so that the record has them in front of it */
+		/* before this one is taken: the head then covers only those that were handled */
 		if (unrung >= half) {
 			nvme_ring_cq_doorbell(qp, unrung);
 			unrung = 0;
@@ -2605,8 +2626,8 @@ NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 	return nvme__unlikely(qp->failed != 0) ? qp->failed : (int)(max - left);
 }
 
-/* A poll in a callback, of a queue that has failed, or with commands that were not announced yet. */
-NVME__COLD int nvme__qpair_poll_unusual(struct nvme_qpair *qp)
+/* Before a poll in a callback, of a queue that has failed, or with commands not announced yet. */
+NVME__COLD int nvme__qpair_poll_first(struct nvme_qpair *qp)
 {
 	if (qp->polling != 0)
 		return nvme__explain_in_callback(qp, "nvme_qpair_process_completions()",
@@ -2626,7 +2647,7 @@ NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max)
 	int rc = 0;
 
 	if (nvme__unlikely((qp->polling | qp->failed | (int)qp->delayed) != 0))
-		rc = nvme__qpair_poll_unusual(qp);
+		rc = nvme__qpair_poll_first(qp);
 	return nvme__likely(rc == 0) ? nvme__qpair_reap(qp, max) : rc;
 }
 
@@ -2728,7 +2749,7 @@ static int nvme_wait_for_completion(struct nvme_qpair *qp, struct nvme__sync *sy
 	return nvme__explain_timeout(qp, nvme__qpair_timeout_ms(qp), NVME__HERE);
 }
 
-/* Submits a command; where the queue is full of the caller's own, when one of them is complete. */
+/* Submits a command; if the queue is full of the caller's own, polls until one of them completes. */
 static int nvme__submit_sync(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
                              uint32_t len, struct nvme__sync *sync, uint64_t deadline)
 {
@@ -2766,8 +2787,8 @@ static int nvme__submit_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *c
 }
 
 /*
- * The driver's own admin commands. Not in their own callbacks. What ends without a completion has
- * one that no controller sends and that does not read as success.
+ * Sends one of the driver's own admin commands and waits. Refused in callbacks of the admin queue.
+ * Where no completion came, *cpl is one that no controller sends, with an error status.
  */
 static int nvme__ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd, void *buf,
                              uint32_t len, struct nvme_cpl *cpl)
@@ -2782,7 +2803,7 @@ static int nvme__ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cm
  * >>enable
  *
  * From a device that was found to one that takes commands [Base 2.1 §3.5.1: Memory-based controller
- * initialization (PCIe)]. The table of contents is nvme_ctrlr_process_init(), at the end of
+ * initialization (PCIe)]. The table of contents is nvme__ctrlr_bring_up(), at the end of
  * >>identify.
  * ============================================================================================ */
 #define NVME__SHUTDOWN_MS         10000u
@@ -2799,7 +2820,7 @@ static void nvme_ctrlr_set_state(struct nvme_ctrlr *ctrlr, enum nvme_ctrlr_state
 	nvme__log_state(ctrlr, timeout_ms, NVME__HERE);
 }
 
-/* An admin command is sent, and waited for: two stations, one behind the other. */
+/* An admin command is about to be sent and waited for: the log has both stations. */
 static void nvme__ctrlr_set_admin_state(struct nvme_ctrlr *ctrlr, enum nvme_ctrlr_state state)
 {
 	nvme_ctrlr_set_state(ctrlr, state, ctrlr->opts.admin_timeout_ms);
@@ -3022,6 +3043,7 @@ static int nvme_ctrlr_enable(struct nvme_ctrlr *ctrlr)
 	nvme__reg_write_8(dev, NVME_REG_ACQ, ctrlr->adminq->cq_iova);
 	nvme__reg_write_4(dev, NVME_REG_AQA,
 	                  NVME_SET(size, NVME_AQA_ASQS) | NVME_SET(size, NVME_AQA_ACQS));
+	/* no barrier: the controller looks at no ring before the first doorbell, which has one */
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "Setting CC.EN = 1");
 	nvme__reg_write_4(dev, NVME_REG_CC, nvme__ctrlr_choose_cc(ctrlr) | NVME_SET(1, NVME_CC_EN));
 
@@ -3035,8 +3057,11 @@ static int nvme_ctrlr_enable(struct nvme_ctrlr *ctrlr)
 	return 0;
 }
 
-/* Leaves the controller with CC.EN = 0, so that it touches our memory no more [Base 2.1 §3.1.4.5,
- * Fig. 41: Controller Configuration]. */
+/*
+ * Leaves the controller with CC.EN = 0, so that it touches our memory no more [Base 2.1 §3.1.4.5,
+ * Fig. 41: Controller Configuration]. CSTS.RDY = 1 is not waited for: it was seen before, or the
+ * controller is given up.
+ */
 static int nvme__ctrlr_turn_off(struct nvme_ctrlr *ctrlr)
 {
 	uint32_t cc, csts;
@@ -3153,8 +3178,9 @@ static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
 
 /*
  * One Identify command; the structure that is asked for comes as 4096 bytes [Base 2.1 §5.1.13, Fig.
- * 310: Identify, CNS values], into a page of the driver's own that is used for nothing else. One
- * that did not complete may still be written to it: then the next one gets another page.
+ * 310: Identify, CNS values], into a page of the driver's own that is used for nothing else. When
+ * it timed out the controller may still write to that page: it is left alone, and the next Identify
+ * takes another.
  */
 static int nvme_ctrlr_cmd_identify(struct nvme_ctrlr *ctrlr, uint32_t cns, uint32_t nsid,
                                    void *data)
@@ -3184,7 +3210,7 @@ static int nvme_ctrlr_cmd_identify(struct nvme_ctrlr *ctrlr, uint32_t cns, uint3
  */
 static uint32_t nvme__max_xfer_from_mdts(uint8_t mdts, uint32_t mpsmin)
 {
-	if (mdts == 0 || mdts + 12 + mpsmin >= 25)
+	if (mdts == 0 || mdts + 12 + mpsmin >= 25) /* 2^25 bytes are the driver's own limit */
 		return NVME__MAX_XFER_SIZE;
 	return 4096u << mpsmin << mdts;
 }
@@ -3236,8 +3262,8 @@ static int nvme_ctrlr_set_num_queues(struct nvme_ctrlr *ctrlr)
 	cmd.cdw11 =
 		NVME_SET(want - 1, NVME_NUM_QUEUES_NSQ) | NVME_SET(want - 1, NVME_NUM_QUEUES_NCQ);
 	rc = nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
-	if (rc == -EIO && nvme_cpl_is_error(&cpl) && ctrlr->adminq->failed == 0)
-		return nvme__explain_no_io_queues(ctrlr, NVME__HERE);
+	if (rc == -EIO && ctrlr->adminq->failed == 0)
+		return nvme__warn_no_io_queues(ctrlr, NVME__HERE);
 	if (rc != 0)
 		return rc;
 	sqs = NVME_GET(cpl.cdw0, NVME_NUM_QUEUES_NSQ) + 1;
@@ -3266,7 +3292,7 @@ static int nvme__ctrlr_list_active_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns_l
 	for (n = 0; n < NVME__MAX_NS && list->nsid[n] != 0; n++) {
 		if (list->nsid[n] <= last || list->nsid[n] > ctrlr->data.nn ||
 		    list->nsid[n] == NVME_NSID_ALL)
-			return nvme__explain_ns_list(ctrlr, n, list->nsid[n], NVME__HERE);
+			return nvme__warn_ns_list(ctrlr, n, list->nsid[n], NVME__HERE);
 		last = list->nsid[n];
 	}
 	return n < NVME__MAX_NS ? (int)n : nvme__ctrlr_list_more_ns(ctrlr, last);
@@ -3339,7 +3365,10 @@ static int nvme__ns_parse(struct nvme_ns *ns)
 	return 0;
 }
 
-/* 0: reads and writes may come. Other threads see it, with what was written before, in their next. */
+/*
+ * 0: reads and writes may come. Other threads see it, with the sizes that were written before, in
+ * their next one: max_nlb is stored last (release) and loaded first (acquire, nvme__check_rw()).
+ */
 static void nvme__ns_set_refuse(struct nvme_ns *ns, int refuse)
 {
 	__atomic_store_n(&ns->refuse, refuse, __ATOMIC_RELEASE);
@@ -3363,14 +3392,14 @@ static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns)
 	if (ns->data.nsze == 0)
 		return -ENOENT;
 	if (nvme__ns_parse(ns) != 0)
-		return nvme__explain_ns_format(ns, NVME__HERE);
+		return nvme__warn_ns_format(ns, NVME__HERE);
 	rc = nvme__ns_identify_names(ns);
 	if (rc == 0)
 		nvme__ns_set_refuse(ns, 0);
 	return rc;
 }
 
-/* One namespace of the list: identified, unless it is known well enough. */
+/* One namespace of the list: identified, unless it is known (refuse is 0; a new one has -ENOENT). */
 static int nvme__ctrlr_add_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid)
 {
 	struct nvme_ns *ns = nvme__ctrlr_ns_slot(ctrlr, nsid);
@@ -3441,7 +3470,7 @@ static int nvme__ctrlr_bring_up(struct nvme_ctrlr *ctrlr)
 	rc = nvme_ctrlr_identify(ctrlr);
 	if (rc != 0)
 		return rc;
-	/* 9. how many I/O queues may we have? With none, namespaces would be of no use. */
+	/* 9. how many I/O queues may we have? Before 8, for without any namespaces are of no use. */
 	rc = nvme_ctrlr_set_num_queues(ctrlr);
 	if (rc != 0)
 		return rc;
@@ -3558,9 +3587,10 @@ static uint16_t nvme__ctrlr_free_qid(const struct nvme_ctrlr *ctrlr)
 }
 
 /*
- * The controller may still use it (rc): rings, data and callbacks wait until the controller is off,
- * CC.EN = 0 [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration].
- * Or nvme_detach() deleted it: callbacks that it runs later must find a queue pair that refuses.
+ * For one of two reasons. rc is an error: the controller may still use it, so rings, data and
+ * callbacks wait until the controller is off [Base 2.1 §3.1.4.5, Fig. 41: Controller
+ * Configuration]. rc is 0: nvme_detach() has deleted it, and callbacks that it runs later must find
+ * a queue pair that refuses.
  */
 static void nvme__qpair_bury(struct nvme_qpair *qp, int rc)
 {
@@ -3587,7 +3617,7 @@ static int nvme__ctrlr_connect_io_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qp
 	if (rc == 0)
 		return 0;
 	nvme__explain_create(ctrlr, "submission queue", rc, &cpl, NVME__HERE);
-	/* a ring that it may still know is not to be given back */
+	/* any error but -EIO: it may still know the ring, and the queue pair is buried */
 	return nvme_ctrlr_cmd_delete_io_cq(ctrlr, qp) == 0 ? rc : -ETIMEDOUT;
 }
 
@@ -3645,7 +3675,7 @@ NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
 	return nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
 }
 
-/* It is in the list of the controller's no more. */
+/* Takes it out of the controller's list. */
 static void nvme__qpair_unlink(struct nvme_qpair *qp)
 {
 	struct nvme_ctrlr *ctrlr = qp->ctrlr;
@@ -3722,8 +3752,9 @@ static void nvme__qpair_end(struct nvme_qpair *qp)
 }
 
 /*
- * Releases everything, in the reverse order of its coming. The controller is off, CC.EN = 0 and
- * CSTS.RDY = 0 [Base 2.1 §3.1.4.6, Fig. 42: Controller Status], or gone.
+ * Releases everything, in the reverse order of its coming. The controller should be off, CC.EN = 0
+ * and CSTS.RDY = 0 [Base 2.1 §3.1.4.6, Fig. 42: Controller Status]; one that would not go off is
+ * made harmless by cutting off its DMA.
  */
 static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
 {
@@ -3771,7 +3802,10 @@ static struct nvme_ctrlr *nvme__ctrlr_open(const char *addr, const struct nvme_c
 	return NULL;
 }
 
-/* The device, then [Base 2.1 §3.5.1: Memory-based controller initialization (PCIe)]. */
+/*
+ * Opens the device, then brings the controller up [Base 2.1 §3.5.1: Memory-based controller
+ * initialization (PCIe)].
+ */
 NVMEDEF int nvme_attach(const char *addr, const struct nvme_ctrlr_opts *opts,
                         struct nvme_ctrlr **out)
 {
@@ -3850,8 +3884,8 @@ NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
 /*
  * Nothing that the namespace cannot hold, LBAs 0 to NSZE - 1 [NVM 1.1 §4.1.5.1, Fig. 114: Identify
  * Namespace data structure], or one command cannot carry, MDTS [Base 2.1 §5.1.13.2.1, Fig. 312:
- * Identify Controller data structure]. max_nlb is at most nsze. In
- * one expression, as each of them holds nearly always; which one it was is asked afterwards.
+ * Identify Controller data structure]. max_nlb is at most nsze. It is one expression, as each part
+ * holds nearly always; which one did not is asked afterwards.
  */
 NVME__HOT bool nvme__check_rw(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
                               uint32_t nlb, uint64_t *len, uint32_t io_flags, nvme_cmd_cb cb)
@@ -3933,7 +3967,10 @@ NVMEDEF int nvme_ns_cmd_write(struct nvme_ns *ns, struct nvme_qpair *qp, void *b
 	return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 }
 
-/* What the controller holds in a volatile cache goes to the medium [Base 2.1 §7.2: Flush]. */
+/*
+ * What the controller holds in a volatile cache goes to the medium [Base 2.1 §7.2: Flush].
+ * Submitted as any other command is: the checks of >>raw, then nvme__submit_raw().
+ */
 NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg)
 {
 	struct nvme_cmd cmd;
@@ -4025,7 +4062,7 @@ static int nvme__pci_scan(const char *addr, struct nvme_pci_info *list, int max)
 	access->error = nvme__pci_error;
 	access->warning = nvme__pci_quiet;
 	if (setjmp(nvme__pci_failed) != 0) /* no PCI bus here, or no way to look at it */
-		return errno == EMFILE ? -EMFILE : -ENODEV; /* libpci is half-way */
+		return errno == EMFILE ? -EMFILE : -ENODEV; /* libpci is half-way: no cleanup */
 	pci_init(access);
 	pci_scan_bus(access);
 	for (dev = access->devices; dev != NULL; dev = dev->next) {
@@ -4089,7 +4126,7 @@ static int nvme__pci_parse_addr(const char *text, char *addr, size_t size)
  *	device     from the group   config space, BARs and interrupts of one function
  * They are opened in this order and closed in the reverse. The IOMMU is what makes this safe: the
  * controller can read and write the memory that was mapped for it, and nothing else. The table of
- * contents is nvme__vfio_open().
+ * contents is nvme__vfio_open_all().
  * ============================================================================================ */
 
 struct nvme__vfio {
@@ -4353,12 +4390,12 @@ static int nvme__vfio_map_bar0(struct nvme_dev *dev)
 	dev->bar0_size = (size_t)v->bar0.size;
 	v->bar0_map_len = nvme__vfio_map_len(dev, &v->bar0);
 	if (v->bar0_map_len == 0)
-		return nvme__explain_bar0_unmapped(dev, 0, NVME__HERE);
+		return nvme__warn_bar0_unmapped(dev, 0, NVME__HERE);
 	v->bar0_map = mmap(NULL, v->bar0_map_len, PROT_READ | PROT_WRITE, MAP_SHARED, v->device,
 	                   (off_t)v->bar0.offset);
 	if (v->bar0_map == MAP_FAILED) {
 		v->bar0_map = NULL;
-		return nvme__explain_bar0_unmapped(dev, errno, NVME__HERE);
+		return nvme__warn_bar0_unmapped(dev, errno, NVME__HERE);
 	}
 	dev->bar0 = (volatile uint8_t *)v->bar0_map;
 	dev->bar0_mapped = v->bar0_map_len < dev->bar0_size ? v->bar0_map_len : dev->bar0_size;
@@ -4551,6 +4588,7 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
 
 #endif /* the order of the includes */
 #endif /* NVME__BOOK1 */
+
 /* ############################################################################################
  * BOOK 2: MORE OF NVME
  *
@@ -5499,6 +5537,7 @@ NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, 
 #endif
 
 #endif /* NVME_H_MORE */
+
 /* ############################################################################################
  * BOOK 2, THE IMPLEMENTATION.
  * ############################################################################################ */
@@ -6969,6 +7008,7 @@ NVMEDEF const uint8_t *nvme_ns_get_uuid(const struct nvme_ns *ns)
 #endif
 
 #endif /* NVME__BOOK2 */
+
 /* ############################################################################################
  * BOOK 3: REFERENCE AND PLUMBING
  *
@@ -7250,6 +7290,7 @@ NVMEDEF void nvme_trace_event(const struct nvme_dev *dev, enum nvme_trace_kind k
 #endif
 
 #endif /* NVME_H_REFERENCE */
+
 /* ############################################################################################
  * BOOK 3, THE IMPLEMENTATION.
  * ############################################################################################ */
@@ -10043,7 +10084,7 @@ static int nvme__explain_entry_size(struct nvme_ctrlr *ctrlr, int line, const ch
 	return -ENOTSUP;
 }
 
-static int nvme__explain_no_io_queues(struct nvme_ctrlr *ctrlr, int line, const char *func)
+static int nvme__warn_no_io_queues(struct nvme_ctrlr *ctrlr, int line, const char *func)
 {
 	NVME__SAY(&ctrlr->dev, NVME_LOG_WARNING,
 	          "the controller grants no I/O queues: only admin commands will work");
@@ -10051,8 +10092,8 @@ static int nvme__explain_no_io_queues(struct nvme_ctrlr *ctrlr, int line, const 
 }
 
 /* n: what is kept of the list. */
-static int nvme__explain_ns_list(struct nvme_ctrlr *ctrlr, uint32_t n, uint32_t nsid, int line,
-                                 const char *func)
+static int nvme__warn_ns_list(struct nvme_ctrlr *ctrlr, uint32_t n, uint32_t nsid, int line,
+                              const char *func)
 {
 	NVME__SAY(&ctrlr->dev, NVME_LOG_WARNING,
 	          "the list of active namespaces is cut after %" PRIu32 " entries: NSID %" PRIu32
@@ -10063,7 +10104,7 @@ static int nvme__explain_ns_list(struct nvme_ctrlr *ctrlr, uint32_t n, uint32_t 
 	return (int)n;
 }
 
-static int nvme__explain_ns_format(const struct nvme_ns *ns, int line, const char *func)
+static int nvme__warn_ns_format(const struct nvme_ns *ns, int line, const char *func)
 {
 	const struct nvme_id_ns *data = &ns->data;
 
@@ -10317,7 +10358,7 @@ static int nvme__explain_bar0_size(struct nvme_dev *dev, uint64_t size, int line
 }
 
 /* error: of mmap(), or 0 where VFIO does not let it be mapped. It works all the same. */
-static int nvme__explain_bar0_unmapped(struct nvme_dev *dev, int error, int line, const char *func)
+static int nvme__warn_bar0_unmapped(struct nvme_dev *dev, int error, int line, const char *func)
 {
 	if (error != 0)
 		NVME__SAY(dev, NVME_LOG_WARNING,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What section >>api of nvme.h promises about buffers, callbacks, namespaces and time, tried with a
- * controller that does not help: it refuses deletions, answers late or not at all, changes block
- * sizes, and disappears.
+ * What the sections >>api and >>more of nvme.h promise about buffers, callbacks, namespaces and time,
+ * tried with a controller that does not help: it refuses deletions, answers late or not at all,
+ * changes block sizes, and disappears.
  */
 /* What happens between the look at the phase and the rest of a completion. */
 static void between_reads(void);

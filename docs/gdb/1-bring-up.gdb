@@ -7,8 +7,9 @@
 # read such a write field by field.
 #
 # Read before or after: Base 2.1 §3.5.1 (Memory-based controller initialization), §3.1.4.5 (CC),
-# §3.1.4.6 (CSTS), §3.1.4.8 (AQA), §3.1.4.9 and §3.1.4.10 (ASQ, ACQ). In nvme.h: sections >>enable and >>identify,
-# from nvme_ctrlr_process_init() back to nvme_ctrlr_disable() and nvme_ctrlr_enable().
+# §3.1.4.6 (CSTS), §3.1.4.8 (AQA), §3.1.4.9 and §3.1.4.10 (ASQ, ACQ). In nvme.h:
+# nvme__ctrlr_bring_up() at the end of >>identify, which has all steps in their order, and of >>enable
+# nvme_ctrlr_disable() and nvme_ctrlr_enable().
 #
 # How to use this file: start gdb at the top of the repository and type the lines that do not begin
 # with '#'. Lines that begin with '#>' are what gdb prints; addresses may differ on your machine. Or
@@ -70,18 +71,19 @@ nvme decode AQA 2031647
 
 # ---- The whole list --------------------------------------------------------------------------
 #
-# Every register write of the driver goes through one function. This breakpoint tells what is being
-# written and goes on by itself. The second one stops before the first command is sent.
+# Every register write of the driver goes through one function. (Only doorbells need not: walkthrough
+# 2.) This breakpoint tells what is being written and goes on by itself. The second one stops before
+# the first command is sent.
 
 break nvme_mmio_write_4
-#> Breakpoint 1 at 0x9734: file ./nvme.h, line 1658.
+#> Breakpoint 1 at 0x9734: file ./nvme.h, line 1666.
 commands
 silent
 nvme write
 continue
 end
 tbreak nvme_ring_sq_doorbell
-#> Temporary breakpoint 2 at 0xa046: file ./nvme.h, line 1959.
+#> Temporary breakpoint 2 at 0xa046: file ./nvme.h, line 1969.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -105,8 +107,8 @@ run
 #>   10:7   MPS     0      4096 bytes       Memory Page Size
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      1      enabled          Enable
-#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1959
-#> 1959		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1969
+#> 1969		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 
 # That is all. Six writes, four of them for two 64-bit addresses.
 #
@@ -127,26 +129,26 @@ run
 
 delete
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 3 at 0x55555555d734: file ./nvme.h, line 1658.
+#> Breakpoint 3 at 0x55555555d734: file ./nvme.h, line 1666.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1658
-#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1666
+#> 1666		if (nvme__likely(offset < dev->bar0_mapped))
 backtrace
-#> #0  nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1658
-#> #1  0x000055555555d901 in nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1708
-#> #2  0x0000555555560b2a in nvme_ctrlr_enable (ctrlr=0x5555555952b0) at ./nvme.h:3026
-#> #3  0x0000555555560cf7 in nvme__ctrlr_try_start (ctrlr=0x5555555952b0) at ./nvme.h:3059
-#> #4  0x0000555555560d17 in nvme_ctrlr_start (ctrlr=0x5555555952b0) at ./nvme.h:3069
-#> #5  0x0000555555561f2a in nvme__ctrlr_bring_up (ctrlr=0x5555555952b0) at ./nvme.h:3437
-#> #6  0x0000555555561faa in nvme_ctrlr_process_init (ctrlr=0x5555555952b0) at ./nvme.h:3457
-#> #7  0x0000555555562c50 in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:3789
-#> #8  0x000055555557dba9 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
-#> #9  0x000055555557e802 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
+#> #0  nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1666
+#> #1  0x000055555555d901 in nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1717
+#> #2  0x0000555555560b3f in nvme_ctrlr_enable (ctrlr=0x5555555952b0) at ./nvme.h:3048
+#> #3  0x0000555555560d0c in nvme__ctrlr_try_start (ctrlr=0x5555555952b0) at ./nvme.h:3084
+#> #4  0x0000555555560d2c in nvme_ctrlr_start (ctrlr=0x5555555952b0) at ./nvme.h:3094
+#> #5  0x0000555555561f2f in nvme__ctrlr_bring_up (ctrlr=0x5555555952b0) at ./nvme.h:3466
+#> #6  0x0000555555561faf in nvme_ctrlr_process_init (ctrlr=0x5555555952b0) at ./nvme.h:3486
+#> #7  0x0000555555562c55 in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:3823
+#> #8  0x000055555557dbae in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
+#> #9  0x000055555557e807 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
 
-# Read it from below: attach, initialize, start, enable. The old backtraces have a few frames more,
-# but the same stations: process_init, then enable, then the write.
+# Read it from below: attach, initialize, bring up, start, enable. The old backtraces have other frames
+# in between, but the same stations: process_init, then enable, then the write.
 
 # ---- What the controller makes of it ---------------------------------------------------------
 #
@@ -161,8 +163,8 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error       Controller Fatal Status
 #>   0      RDY     0      not ready            Ready
 finish
-#> nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1709
-#> 1709	}
+#> nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1718
+#> 1718	}
 nvme regs
 #> Controller 'soft' (found as 'dev' of frame 0, nvme__reg_write_4())
 #> Registers: read in the memory of the soft controller, without a call
@@ -218,10 +220,10 @@ nvme regs
 # 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x55555556131c: file ./nvme.h, line 3198.
+#> Temporary breakpoint 4 at 0x555555561331: file ./nvme.h, line 3224.
 continue
-#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555952b0) at ./nvme.h:3198
-#> 3198		struct nvme_dev *dev = &ctrlr->dev;
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555952b0) at ./nvme.h:3224
+#> 3224		struct nvme_dev *dev = &ctrlr->dev;
 nvme regs CSTS
 #> CSTS = 00000001h (decimal 1)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -236,7 +238,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 17660) killed]
+#> [Inferior 1 (process 32680) killed]
 
 # ---- When the last owner left it on ----------------------------------------------------------
 #
@@ -246,12 +248,12 @@ kill
 delete
 set args 'soft:plan=start en=1 rdy=1'
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 5 at 0x55555555d734: file ./nvme.h, line 1658.
+#> Breakpoint 5 at 0x55555555d734: file ./nvme.h, line 1666.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:plan=start en=1 rdy=1
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1658
-#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1666
+#> 1666		if (nvme__likely(offset < dev->bar0_mapped))
 nvme regs ASQ CSTS
 #> ASQ = 00000000DEAD0000h (decimal 3735879680)
 #>   63:12  ASQB    DEAD0h 0xdead0000  Admin Submission Queue Base
@@ -273,10 +275,10 @@ nvme write
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      0      disabled         Enable
 backtrace 4
-#> #0  nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1658
-#> #1  0x000055555555d901 in nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1708
-#> #2  0x0000555555560573 in nvme__ctrlr_clear_en (ctrlr=0x5555555952b0, cc=4587521) at ./nvme.h:2926
-#> #3  0x0000555555560707 in nvme_ctrlr_disable (ctrlr=0x5555555952b0) at ./nvme.h:2954
+#> #0  nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1666
+#> #1  0x000055555555d901 in nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1717
+#> #2  0x0000555555560588 in nvme__ctrlr_clear_en (ctrlr=0x5555555952b0, cc=4587521) at ./nvme.h:2947
+#> #3  0x000055555556071c in nvme_ctrlr_disable (ctrlr=0x5555555952b0) at ./nvme.h:2975
 
 # The controller is ready, but for somebody else: ASQ is where the last owner had its ring, in
 # memory that may hold anything by now. So the first write is another one than above. The driver has
@@ -284,8 +286,8 @@ backtrace 4
 # combinations of EN and RDY that it can meet.
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1709
-#> 1709	}
+#> nvme__reg_write_4 (dev=0x5555555952b0, offset=20, val=4587520) at ./nvme.h:1718
+#> 1718	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -300,13 +302,13 @@ nvme regs CSTS
 # CC with EN set:
 
 continue
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1658
-#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555952b0, offset=20, val=4587521) at ./nvme.h:1666
+#> 1666		if (nvme__likely(offset < dev->bar0_mapped))
 print/x val
 #> $2 = 0x460001
 
 kill
-#> [Inferior 1 (process 17661) killed]
+#> [Inferior 1 (process 32681) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -19,31 +19,32 @@ set args soft
 # ---- The first command of all ----------------------------------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 1 at 0xa046: file ./nvme.h, line 1959.
+#> Breakpoint 1 at 0xa046: file ./nvme.h, line 1969.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1959
-#> 1959		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1969
+#> 1969		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1959
-#> #1  0x000055555555f2a9 in nvme_qpair_submit_request (qp=0x5555555ab9f0, tr=0x5555555abb10, buf=0x7fff77c06000, len=4096) at ./nvme.h:2420
-#> #2  0x000055555555f413 in nvme__submit_raw (qp=0x5555555ab9f0, cmd=0x7fffffffe210, buf=0x7fff77c06000, len=4096, cb=0x55555555f9d3 <nvme__sync_done>, arg=0x7fffffffe150) at ./nvme.h:2448
-#> #3  0x000055555555fd2f in nvme__submit_sync (qp=0x5555555ab9f0, cmd=0x7fffffffe210, buf=0x7fff77c06000, len=4096, sync=0x7fffffffe150, deadline=30020) at ./nvme.h:2738
-#> #4  0x000055555555fe23 in nvme__submit_and_wait (qp=0x5555555ab9f0, cmd=0x7fffffffe210, buf=0x7fff77c06000, len=4096, lent=0x0, cpl=0x7fffffffe200) at ./nvme.h:2760
-#> #5  0x000055555555fefe in nvme__ctrlr_admin (ctrlr=0x5555555952b0, cmd=0x7fffffffe210, buf=0x7fff77c06000, len=4096, cpl=0x7fffffffe200) at ./nvme.h:2778
-#> #6  0x000055555556128a in nvme_ctrlr_cmd_identify (ctrlr=0x5555555952b0, cns=1, nsid=0, data=0x5555555954c0) at ./nvme.h:3173
-#> #7  0x0000555555561360 in nvme_ctrlr_identify (ctrlr=0x5555555952b0) at ./nvme.h:3203
-#> #8  0x0000555555561f44 in nvme__ctrlr_bring_up (ctrlr=0x5555555952b0) at ./nvme.h:3441
-#> #9  0x0000555555561faa in nvme_ctrlr_process_init (ctrlr=0x5555555952b0) at ./nvme.h:3457
-#> #10 0x0000555555562c50 in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:3789
-#> #11 0x000055555557dba9 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
-#> #12 0x000055555557e802 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1969
+#> #1  0x000055555555f2ae in nvme_qpair_submit_request (qp=0x5555555ab9f0, tr=0x5555555abb10, buf=0x7fff77c04000, len=4096) at ./nvme.h:2435
+#> #2  0x000055555555f418 in nvme__submit_raw (qp=0x5555555ab9f0, cmd=0x7fffffffe210, buf=0x7fff77c04000, len=4096, cb=0x55555555f9e8 <nvme__sync_done>, arg=0x7fffffffe150) at ./nvme.h:2463
+#> #3  0x000055555555fd44 in nvme__submit_sync (qp=0x5555555ab9f0, cmd=0x7fffffffe210, buf=0x7fff77c04000, len=4096, sync=0x7fffffffe150, deadline=30020) at ./nvme.h:2759
+#> #4  0x000055555555fe38 in nvme__submit_and_wait (qp=0x5555555ab9f0, cmd=0x7fffffffe210, buf=0x7fff77c04000, len=4096, lent=0x0, cpl=0x7fffffffe200) at ./nvme.h:2781
+#> #5  0x000055555555ff13 in nvme__ctrlr_admin (ctrlr=0x5555555952b0, cmd=0x7fffffffe210, buf=0x7fff77c04000, len=4096, cpl=0x7fffffffe200) at ./nvme.h:2799
+#> #6  0x000055555556129f in nvme_ctrlr_cmd_identify (ctrlr=0x5555555952b0, cns=1, nsid=0, data=0x5555555954c0) at ./nvme.h:3199
+#> #7  0x0000555555561375 in nvme_ctrlr_identify (ctrlr=0x5555555952b0) at ./nvme.h:3229
+#> #8  0x0000555555561f49 in nvme__ctrlr_bring_up (ctrlr=0x5555555952b0) at ./nvme.h:3470
+#> #9  0x0000555555561faf in nvme_ctrlr_process_init (ctrlr=0x5555555952b0) at ./nvme.h:3486
+#> #10 0x0000555555562c55 in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:3823
+#> #11 0x000055555557dbae in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
+#> #12 0x000055555557e807 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
 
 # Bring-up wants to know who the controller is, so nvme_ctrlr_identify() sends an Identify command.
-# Frames 6 to 2 are the way of admin commands that the driver waits for. Look at 'buf' in frames 5
-# and 4: the caller's memory is not DMA memory, so the controller cannot reach it. The answer will
-# come into another buffer, a bounce buffer of the queue pair, and be copied from there.
+# Frames 5 to 2 are the way of admin commands that the driver waits for. Look at 'data' in frame 6 and
+# 'buf' in frame 5: the answer is wanted in memory that is not DMA memory, so the controller cannot
+# reach it. It will come into a page of DMA memory that the driver keeps for Identify, and be copied
+# from there.
 #
 # The command is in the ring already:
 
@@ -51,7 +52,7 @@ nvme ring
 #> Queue pair 0 of 'soft': 1 command outstanding, room for 31
 #> SQ 0: 32 entries at IOVA 0x200000, tail 1, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 0
-#>   H   0         IDENTIFY cid:0 CNS:01h CONTROLLER PRP1:0x206000 PRP2:0x0  <- outstanding
+#>   H   0         IDENTIFY cid:0 CNS:01h CONTROLLER PRP1:0x204000 PRP2:0x0  <- outstanding
 #>    T  1         empty
 #>       2-31      empty
 #> CQ 0: 32 entries at IOVA 0x201000, head 0, a new entry has phase 1
@@ -64,10 +65,10 @@ nvme ring
 # Nothing has happened yet. The controller does not watch the memory; it has to be told:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x55555555d734: file ./nvme.h, line 1658.
+#> Temporary breakpoint 2 at 0x55555555d734: file ./nvme.h, line 1666.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555952b0, offset=4096, val=1) at ./nvme.h:1658
-#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555952b0, offset=4096, val=1) at ./nvme.h:1666
+#> 1666		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1000h  SQ0TDBL  <- 1: the new tail of queue 0 is slot 1
 
@@ -82,8 +83,8 @@ nvme write
 # the value went through nvme__doorbell_unmapped(). Both begin here:
 
 frame function nvme_ring_sq_doorbell
-#> #3  0x000055555555e072 in nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1959
-#> 1959		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> #3  0x000055555555e072 in nvme_ring_sq_doorbell (qp=0x5555555ab9f0) at ./nvme.h:1969
+#> 1969		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 print qp->sq_doorbell
 #> $1 = (volatile uint32_t *) 0x0
 print/x qp->sq_tdbl
@@ -93,27 +94,28 @@ print qp->sq_tail
 
 # ---- The order matters -----------------------------------------------------------------------
 #
-# Look at the source of this function. Its caller has copied the command into the ring. Between that
-# and the doorbell there is a write barrier, NVME_WMB(). Without it, compiler or processor may let
-# the doorbell overtake the command, and the controller fetches whatever the slot held before. What
-# a barrier is depends on the processor: that of x86 only stops the compiler, see >>regs.
+# Look at the source of this function. Its callers have copied the command into the ring and moved the
+# tail. Between that and the doorbell there is a write barrier, NVME_WMB(). Without it, compiler or
+# processor may let the doorbell overtake the command, and the controller fetches whatever the slot
+# held before. What a barrier is depends on the processor, see >>regs. On x86 it stops the compiler only
+# and is no instruction, so that the breakpoint is at the line below it.
 
 list nvme_ring_sq_doorbell
-#> 1952	/*
-#> 1953	 * Puts the tail on the wire: the index of the slot after the last command, not a count of commands
-#> 1954	 * [PCIe 1.1 §3.1.2.1: SQyTDBL]. The SQE must be in memory before the controller hears of it.
-#> 1955	 */
-#> 1956	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
-#> 1957	{
-#> 1958		NVME_WMB();
-#> 1959		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
-#> 1960	}
-#> 1961
+#> 1962	/*
+#> 1963	 * Puts the tail on the wire: the index of the slot after the last command, not a count of commands
+#> 1964	 * [PCIe 1.1 §3.1.2.1: SQyTDBL]. The SQE must be in memory before the controller hears of it.
+#> 1965	 */
+#> 1966	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
+#> 1967	{
+#> 1968		NVME_WMB();
+#> 1969		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> 1970	}
+#> 1971
 frame function nvme_qpair_submit_request
-#> #4  0x000055555555f2a9 in nvme_qpair_submit_request (qp=0x5555555ab9f0, tr=0x5555555abb10, buf=0x7fff77c06000, len=4096) at ./nvme.h:2420
-#> 2420			nvme_ring_sq_doorbell(qp);
+#> #4  0x000055555555f2ae in nvme_qpair_submit_request (qp=0x5555555ab9f0, tr=0x5555555abb10, buf=0x7fff77c04000, len=4096) at ./nvme.h:2435
+#> 2435			nvme_ring_sq_doorbell(qp);
 print *tr
-#> $4 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x206000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x55555555f9d3 <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
+#> $4 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x204000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x55555555f9e8 <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
 
 # ---- The same for a write --------------------------------------------------------------------
 #
@@ -122,26 +124,26 @@ print *tr
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 3 at 0x5555555632a0: file ./nvme.h, line 3933.
+#> Temporary breakpoint 3 at 0x5555555632a5: file ./nvme.h, line 3967.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557e1e6 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3933
-#> 3933		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c4a000, slba=0, nlb=1, cb=0x55555557e1eb <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3967
+#> 3967		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555ae000) at ./nvme.h:1959
-#> 1959		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555ae000) at ./nvme.h:1969
+#> 1969		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555ae000) at ./nvme.h:1959
-#> #1  0x000055555555f2a9 in nvme_qpair_submit_request (qp=0x5555555ae000, tr=0x5555555ae120, buf=0x7fff77c8c000, len=512) at ./nvme.h:2420
-#> #2  0x000055555556321b in nvme__ns_cmd_rw (ns=0x5555555acfa0, qp=0x5555555ae000, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557e1e6 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3918
-#> #3  0x00005555555632d8 in nvme_ns_cmd_write (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557e1e6 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3933
-#> #4  0x000055555557e334 in write_and_read (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c8c000 "Hello world!\n", io=0x7fffffffe4fa) at examples/hello_world.c:66
-#> #5  0x000055555557e647 in hello_world (ctrlr=0x5555555952b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:121
-#> #6  0x000055555557e87c in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555ae000) at ./nvme.h:1969
+#> #1  0x000055555555f2ae in nvme_qpair_submit_request (qp=0x5555555ae000, tr=0x5555555ae120, buf=0x7fff77c4a000, len=512) at ./nvme.h:2435
+#> #2  0x0000555555563220 in nvme__ns_cmd_rw (ns=0x5555555acfa0, qp=0x5555555ae000, opc=1 '\001', buf=0x7fff77c4a000, slba=0, nlb=1, cb=0x55555557e1eb <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3952
+#> #3  0x00005555555632dd in nvme_ns_cmd_write (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c4a000, slba=0, nlb=1, cb=0x55555557e1eb <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3967
+#> #4  0x000055555557e339 in write_and_read (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c4a000 "Hello world!\n", io=0x7fffffffe4fa) at examples/hello_world.c:66
+#> #5  0x000055555557e64c in hello_world (ctrlr=0x5555555952b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:121
+#> #6  0x000055555557e881 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
 
 # From nvme_qpair_submit_request() on it is the same way: there is no second way out of the host.
 # In published backtraces of drivers with several transports there are a few more functions in
@@ -149,12 +151,12 @@ backtrace
 
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
-#> SQ 1: 256 entries at IOVA 0x207000, tail 1, head 0 (SQHD of the last completion taken)
+#> SQ 1: 256 entries at IOVA 0x205000, tail 1, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 0
-#>   H   0         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28c000 PRP2:0x0  <- outstanding
+#>   H   0         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x24a000 PRP2:0x0  <- outstanding
 #>    T  1         empty
 #>       2-255     empty
-#> CQ 1: 256 entries at IOVA 0x20b000, head 0, a new entry has phase 1
+#> CQ 1: 256 entries at IOVA 0x209000, head 0, a new entry has phase 1
 #>   H   0         p:0 empty
 #>       1-255     p:0 empty
 
@@ -169,9 +171,9 @@ print/x qp->sq_tdbl
 
 delete
 break nvme_ring_sq_doorbell if qp->id == 0
-#> Breakpoint 4 at 0x55555555e046: file ./nvme.h, line 1959.
+#> Breakpoint 4 at 0x55555555e046: file ./nvme.h, line 1969.
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 5 at 0x55555555e046: file ./nvme.h, line 1959.
+#> Breakpoint 5 at 0x55555555e046: file ./nvme.h, line 1969.
 ignore 4 1000
 ignore 5 1000
 run
@@ -182,14 +184,14 @@ run
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
 #> Hello world!
-#> [Inferior 1 (process 17706) exited normally]
+#> [Inferior 1 (process 32726) exited normally]
 info breakpoints
 #> Num     Type           Disp Enb Address            What
-#> 4       breakpoint     keep y   0x000055555555e046 in nvme_ring_sq_doorbell at ./nvme.h:1959
+#> 4       breakpoint     keep y   0x000055555555e046 in nvme_ring_sq_doorbell at ./nvme.h:1969
 #> 	stop only if qp->id == 0
 #> 	breakpoint already hit 9 times
 #> 	ignore next 991 hits
-#> 5       breakpoint     keep y   0x000055555555e046 in nvme_ring_sq_doorbell at ./nvme.h:1959
+#> 5       breakpoint     keep y   0x000055555555e046 in nvme_ring_sq_doorbell at ./nvme.h:1969
 #> 	stop only if qp->id == 1
 #> 	breakpoint already hit 2 times
 #> 	ignore next 998 hits

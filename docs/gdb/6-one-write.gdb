@@ -6,8 +6,8 @@
 # Goal: follow a single command all the way, through host and controller, in one debugger session.
 #
 # Read: Base 2.1 §4.1.1 (submission queue entry), §4.2.1 and §4.2.4 (completion queue entry, phase
-# tag); NVM 1.1 §3.3.6 (Write). In nvme.h: >>submit and >>complete. In tools/nvme_soft.h, which is
-# the same story from the other side: >>soft-queue and >>soft-execute.
+# tag); NVM 1.1 §3.3.6 (Write). In nvme.h: >>io, >>submit and >>complete. In tools/nvme_soft.h,
+# which is the same story from the other side: >>soft-queue and >>soft-execute.
 #
 # The seven steps, as textbooks count them:
 #
@@ -33,7 +33,7 @@ set args soft
 # hello_world writes "Hello world!" to block 0. Go there:
 
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 1 at 0xf2a0: file ./nvme.h, line 3933.
+#> Temporary breakpoint 1 at 0xf2a5: file ./nvme.h, line 3967.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -41,45 +41,48 @@ run
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557e1e6 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3933
-#> 3933		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c4a000, slba=0, nlb=1, cb=0x55555557e1eb <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3967
+#> 3967		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 print (char *)buf
-#> $1 = 0x7fff77c8c000 "Hello world!\n"
+#> $1 = 0x7fff77c4a000 "Hello world!\n"
 
 # ---- Step 1: the host puts the command into the queue ----------------------------------------
 
 tbreak nvme__fill_rw
-#> Temporary breakpoint 2 at 0x555555562ff9: file ./nvme.h, line 3877.
+#> Temporary breakpoint 2 at 0x555555562ffe: file ./nvme.h, line 3911.
 continue
-#> Temporary breakpoint 2, nvme__fill_rw (sqe=0x7fff77c07000, opc=1 '\001', cid=0, nsid=1, prps=0x7fffffffe390, slba=0, cdw12=0) at ./nvme.h:3877
-#> 3877		memset(sqe, 0, sizeof(*sqe));
+#> Temporary breakpoint 2, nvme__fill_rw (sqe=0x7fff77c05000, opc=1 '\001', cid=0, nsid=1, prps=0x7fffffffe390, slba=0, cdw12=0) at ./nvme.h:3911
+#> 3911		memset(sqe, 0, sizeof(*sqe));
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
-#> SQ 1: 256 entries at IOVA 0x207000, tail 0, head 0 (SQHD of the last completion taken)
+#> SQ 1: 256 entries at IOVA 0x205000, tail 0, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 0
 #>   HT  0         empty
-#>       1-254     empty
-#>       255       empty
-#> CQ 1: 256 entries at IOVA 0x20b000, head 0, a new entry has phase 1
+#>       1-255     empty
+#> CQ 1: 256 entries at IOVA 0x209000, head 0, a new entry has phase 1
 #>   H   0         p:0 empty
 #>       1-255     p:0 empty
 
 # The PRPs are built and the command is about to be written to sqe, which is slot 0 at the tail: it is
-# still empty. Let it be written. (Published sessions stop at nvme_copy_command() here, which copies the
-# command from the request. This driver copies commands that a caller wrote; those of reads and writes
-# it writes twice, into the ring and into its own record of the command, which costs less.)
+# still empty. Let it be written, and then a second time, to the driver's own record of the command.
+# (Published sessions stop at nvme_copy_command() here, which copies the command from the request. This
+# driver copies commands that a caller wrote. Those of reads and writes it writes twice, which costs
+# less.)
 
 finish
-#> 0x00005555555631ca in nvme__ns_cmd_rw (ns=0x5555555acfa0, qp=0x5555555ae000, opc=1 '\001', buf=0x7fff77c8c000, slba=0, nlb=1, cb=0x55555557e1e6 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3916
-#> 3916		nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
+#> 0x00005555555631cf in nvme__ns_cmd_rw (ns=0x5555555acfa0, qp=0x5555555ae000, opc=1 '\001', buf=0x7fff77c4a000, slba=0, nlb=1, cb=0x55555557e1eb <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3950
+#> 3950		nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
+next
+#> 3951		nvme__fill_rw(&tr->cmd, opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
+next
+#> 3952		nvme_qpair_submit_request(qp, tr, buf, (uint32_t)len);
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
-#> SQ 1: 256 entries at IOVA 0x207000, tail 0, head 0 (SQHD of the last completion taken)
+#> SQ 1: 256 entries at IOVA 0x205000, tail 0, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 0
-#>   HT  0         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28c000 PRP2:0x0  (done)
-#>       1-254     empty
-#>       255       empty
-#> CQ 1: 256 entries at IOVA 0x20b000, head 0, a new entry has phase 1
+#>   HT  0         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x24a000 PRP2:0x0  <- the tail has not moved yet
+#>       1-255     empty
+#> CQ 1: 256 entries at IOVA 0x209000, head 0, a new entry has phase 1
 #>   H   0         p:0 empty
 #>       1-255     p:0 empty
 
@@ -88,10 +91,10 @@ nvme ring
 # ---- Step 2: the host rings the doorbell -----------------------------------------------------
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 3 at 0x55555555d734: file ./nvme.h, line 1658.
+#> Temporary breakpoint 3 at 0x55555555d734: file ./nvme.h, line 1666.
 continue
-#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x5555555952b0, offset=4104, val=1) at ./nvme.h:1658
-#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x5555555952b0, offset=4104, val=1) at ./nvme.h:1666
+#> 1666		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1008h  SQ1TDBL  <- 1: the new tail of queue 1 is slot 1
 
@@ -103,37 +106,37 @@ nvme write
 # From here on we are the controller.
 
 tbreak nvme_soft_fetch_command
-#> Temporary breakpoint 4 at 0x55555557b715: file tools/nvme_soft.h, line 1399.
+#> Temporary breakpoint 4 at 0x55555557b71a: file tools/nvme_soft.h, line 1399.
 continue
 #> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1399
 #> 1399		uint64_t n = s->stats.admin_cmds + s->stats.io_cmds;
 backtrace 7
 #> #0  nvme_soft_fetch_command (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1399
-#> #1  0x000055555557bb1b in nvme_soft_process_sq (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1436
-#> #2  0x000055555557cc4d in nvme_soft_ring (s=0x555555598d80, index=2, value=1) at tools/nvme_soft.h:1711
-#> #3  0x000055555557ce6f in nvme_soft_write_4 (dev=0x5555555952b0, offset=4104, value=1) at tools/nvme_soft.h:1752
-#> #4  0x000055555555d77f in nvme_mmio_write_4 (dev=0x5555555952b0, offset=4104, val=1) at ./nvme.h:1661
-#> #5  0x000055555555d866 in nvme__doorbell_unmapped (dev=0x5555555952b0, offset=4104, val=1) at ./nvme.h:1687
-#> #6  0x000055555555d8ae in nvme__doorbell_write (dev=0x5555555952b0, doorbell=0x0, offset=4104, val=1) at ./nvme.h:1700
+#> #1  0x000055555557bb20 in nvme_soft_process_sq (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1436
+#> #2  0x000055555557cc52 in nvme_soft_ring (s=0x555555598d80, index=2, value=1) at tools/nvme_soft.h:1711
+#> #3  0x000055555557ce74 in nvme_soft_write_4 (dev=0x5555555952b0, offset=4104, value=1) at tools/nvme_soft.h:1752
+#> #4  0x000055555555d77f in nvme_mmio_write_4 (dev=0x5555555952b0, offset=4104, val=1) at ./nvme.h:1669
+#> #5  0x000055555555d866 in nvme__doorbell_unmapped (dev=0x5555555952b0, offset=4104, val=1) at ./nvme.h:1696
+#> #6  0x000055555555d8ae in nvme__doorbell_write (dev=0x5555555952b0, doorbell=0x0, offset=4104, val=1) at ./nvme.h:1709
 
 # One stack, two worlds: frames 0 to 3 are the controller, from frame 4 on it is the host. What the
 # controller knows of this queue it was told when the queue was created, and by the doorbell:
 
 print *sq
-#> $2 = {ring = 0x7fff77c07000, base = 2125824, entries = 256, head = 0, tail = 1, id = 1, cqid = 1, rings = 1}
+#> $2 = {ring = 0x7fff77c05000, base = 2117632, entries = 256, head = 0, tail = 1, id = 1, cqid = 1, rings = 1}
 print sq->ring[sq->head]
-#> $3 = SQE WRITE = {opc = 01h, cid = 0, nsid = 1, PRP1 = 0x28c000, PRP2 = 0x0, SLBA = 0, NLB = 1 block}
+#> $3 = SQE WRITE = {opc = 01h, cid = 0, nsid = 1, PRP1 = 0x24a000, PRP2 = 0x0, SLBA = 0, NLB = 1 block}
 
 # On the bus this is a memory read of 64 bytes, from the address ASQ or Create I/O Submission Queue
 # gave, plus 64 times the head. Afterwards the controller's head has moved:
 
 tbreak nvme_soft_dispatch
-#> Temporary breakpoint 5 at 0x55555557af86: file tools/nvme_soft.h, line 1326.
+#> Temporary breakpoint 5 at 0x55555557af8b: file tools/nvme_soft.h, line 1326.
 continue
 #> Temporary breakpoint 5, nvme_soft_dispatch (s=0x555555598d80, job=0x7fffffffe120) at tools/nvme_soft.h:1326
 #> 1326		const struct nvme_soft__fault *f = &job->fault;
 up
-#> #1  0x000055555557ba1f in nvme_soft_fetch_command (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1420
+#> #1  0x000055555557ba24 in nvme_soft_fetch_command (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1420
 #> 1420		nvme_soft_dispatch(s, &job);
 print sq->head
 #> $4 = 1
@@ -145,7 +148,7 @@ print sq->tail
 # ---- Step 4: the controller carries it out ---------------------------------------------------
 
 tbreak nvme_soft_transfer
-#> Temporary breakpoint 6 at 0x555555574704: file tools/nvme_soft.h, line 679.
+#> Temporary breakpoint 6 at 0x555555574709: file tools/nvme_soft.h, line 679.
 continue
 #> Temporary breakpoint 6, nvme_soft_transfer (s=0x555555598d80, job=0x7fffffffe120, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:679
 #> 679		uint16_t status = nvme_soft_walk_dptr(s, job, len, to_host);
@@ -160,11 +163,11 @@ x/s mem
 # in the host's buffer, and the command says where, in PRP1. The controller reads it from there:
 
 finish
-#> 0x0000555555576982 in nvme_soft_write (s=0x555555598d80, job=0x7fffffffe120) at tools/nvme_soft.h:1118
+#> 0x0000555555576987 in nvme_soft_write (s=0x555555598d80, job=0x7fffffffe120) at tools/nvme_soft.h:1118
 #> 1118		uint16_t status = nvme_soft_transfer(s, job, job->mem, job->len, false);
 #> Value returned is $8 = 0
 frame function nvme_soft_fetch_command
-#> #3  0x000055555557ba1f in nvme_soft_fetch_command (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1420
+#> #3  0x000055555557ba24 in nvme_soft_fetch_command (s=0x555555598d80, sq=0x55555559ddd8) at tools/nvme_soft.h:1420
 #> 1420		nvme_soft_dispatch(s, &job);
 x/s s->ns[1].mem
 #> 0x7fffb7c00000:	"Hello world!\n"
@@ -176,7 +179,7 @@ x/s s->ns[1].mem
 # ---- Step 5: the controller writes the completion --------------------------------------------
 
 tbreak nvme_soft_post_completion
-#> Temporary breakpoint 7 at 0x555555574d98: file tools/nvme_soft.h, line 824.
+#> Temporary breakpoint 7 at 0x555555574d9d: file tools/nvme_soft.h, line 824.
 continue
 #> Temporary breakpoint 7, nvme_soft_post_completion (s=0x555555598d80, job=0x7fffffffe120, status=0) at tools/nvme_soft.h:824
 #> 824		const struct nvme_soft__fault *f = &job->fault;
@@ -189,12 +192,12 @@ finish
 #> 1294		if (job->fault.set & NVME_SOFT__AER)
 nvme ring 1
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
-#> SQ 1: 256 entries at IOVA 0x207000, tail 1, head 0 (SQHD of the last completion taken)
+#> SQ 1: 256 entries at IOVA 0x205000, tail 1, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 1
-#>   H   0         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28c000 PRP2:0x0  <- outstanding
+#>   H   0         WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x24a000 PRP2:0x0  <- outstanding
 #>    T  1         empty
 #>       2-255     empty
-#> CQ 1: 256 entries at IOVA 0x20b000, head 0, a new entry has phase 1
+#> CQ 1: 256 entries at IOVA 0x209000, head 0, a new entry has phase 1
 #>   H   0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  <- new
 #>       1-255     p:0 empty
 
@@ -208,14 +211,14 @@ nvme ring 1
 # has to look for it: it polls.
 
 tbreak nvme__qpair_read_cqe
-#> Temporary breakpoint 8 at 0x55555555f67b: file ./nvme.h, line 2536.
+#> Temporary breakpoint 8 at 0x55555555f690: file ./nvme.h, line 2557.
 continue
-#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555ae000, cpl=0x7fffffffe3a0) at ./nvme.h:2536
-#> 2536		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555ae000, cpl=0x7fffffffe3a0) at ./nvme.h:2557
+#> 2557		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 backtrace 3
-#> #0  nvme__qpair_read_cqe (qp=0x5555555ae000, cpl=0x7fffffffe3a0) at ./nvme.h:2536
-#> #1  0x000055555555f853 in nvme__qpair_reap (qp=0x5555555ae000, max=256) at ./nvme.h:2588
-#> #2  0x000055555555f9cc in nvme_qpair_process_completions (qp=0x5555555ae000, max=0) at ./nvme.h:2630
+#> #0  nvme__qpair_read_cqe (qp=0x5555555ae000, cpl=0x7fffffffe3a0) at ./nvme.h:2557
+#> #1  0x000055555555f868 in nvme__qpair_reap (qp=0x5555555ae000, max=256) at ./nvme.h:2609
+#> #2  0x000055555555f9e1 in nvme_qpair_process_completions (qp=0x5555555ae000, max=0) at ./nvme.h:2651
 print qp->phase
 #> $11 = 1
 print qp->cq[qp->cq_head]
@@ -227,7 +230,7 @@ print qp->cq[qp->cq_head]
 # ---- Step 7: the host takes it and moves the head --------------------------------------------
 
 tbreak io_complete
-#> Temporary breakpoint 9 at 0x55555557e1f6: file examples/hello_world.c, line 36.
+#> Temporary breakpoint 9 at 0x55555557e1fb: file examples/hello_world.c, line 36.
 continue
 #> Temporary breakpoint 9, io_complete (arg=0x7fffffffe4fa, cpl=0x7fffffffe3a0) at examples/hello_world.c:36
 #> 36		struct io *io = arg;
@@ -237,17 +240,17 @@ print *cpl
 # The callback, first. Then the doorbell, which gives the slot back:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 10 at 0x55555555d734: file ./nvme.h, line 1658.
+#> Temporary breakpoint 10 at 0x55555555d734: file ./nvme.h, line 1666.
 continue
-#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x5555555952b0, offset=4108, val=1) at ./nvme.h:1658
-#> 1658		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x5555555952b0, offset=4108, val=1) at ./nvme.h:1666
+#> 1666		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 100Ch  CQ1HDBL  <- 1: the new head of queue 1 is slot 1
 
 # And a last time to the controller, which takes note:
 
 tbreak nvme_soft_ring_cq
-#> Temporary breakpoint 11 at 0x55555557c92b: file tools/nvme_soft.h, line 1666.
+#> Temporary breakpoint 11 at 0x55555557c930: file tools/nvme_soft.h, line 1666.
 continue
 #> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x555555598d80, cq=0x55555559f218, index=3, value=1) at tools/nvme_soft.h:1666
 #> 1666		uint32_t taken = (value + cq->entries - cq->head) % cq->entries;
@@ -256,7 +259,7 @@ print cq->head
 print cq->tail
 #> $15 = 1
 finish
-#> 0x000055555557cbc3 in nvme_soft_ring (s=0x555555598d80, index=3, value=1) at tools/nvme_soft.h:1701
+#> 0x000055555557cbc8 in nvme_soft_ring (s=0x555555598d80, index=3, value=1) at tools/nvme_soft.h:1701
 #> 1701			nvme_soft_ring_cq(s, &s->cq[qid], index, value);
 print s->cq[1].head
 #> $16 = 1
@@ -270,7 +273,7 @@ print s->cq[1].head
 delete
 continue
 #> Hello world!
-#> [Inferior 1 (process 17882) exited normally]
+#> [Inferior 1 (process 440) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

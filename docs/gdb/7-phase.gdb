@@ -21,19 +21,19 @@ set args soft
 # ---- Before the first command ----------------------------------------------------------------
 
 break read_once
-#> Breakpoint 1 at 0x29a99: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 1 at 0x29a9e: file docs/gdb/wrap.c, line 18.
 run
-#> Breakpoint 1, read_once (ns=0x5555555aaf90, qp=0x5555555ac020, buf=0x7fff77c07000, lba=0) at docs/gdb/wrap.c:18
+#> Breakpoint 1, read_once (ns=0x5555555aaf90, qp=0x5555555ac020, buf=0x7fff77c05000, lba=0) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
 nvme ring 1
 #> Queue pair 1 of 'soft': 0 commands outstanding, room for 3
-#> SQ 1: 4 entries at IOVA 0x208000, tail 0, head 0 (SQHD of the last completion taken)
+#> SQ 1: 4 entries at IOVA 0x206000, tail 0, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 0
 #>   HT  0         empty
 #>       1         empty
 #>       2         empty
 #>       3         empty
-#> CQ 1: 4 entries at IOVA 0x209000, head 0, a new entry has phase 1
+#> CQ 1: 4 entries at IOVA 0x207000, head 0, a new entry has phase 1
 #>   H   0         p:0 empty
 #>       1         p:0 empty
 #>       2         p:0 empty
@@ -47,19 +47,19 @@ nvme ring 1
 # Stop in the function that looks at the entry, when something is there to be seen:
 
 break nvme__qpair_read_cqe if qp->id == 1 && (qp->cq[qp->cq_head].status & 1) == qp->phase
-#> Breakpoint 2 at 0x55555555f60b: file ./nvme.h, line 2536.
+#> Breakpoint 2 at 0x55555555f620: file ./nvme.h, line 2557.
 continue
-#> Breakpoint 2, nvme__qpair_read_cqe (qp=0x5555555ac020, cpl=0x7fffffffe420) at ./nvme.h:2536
-#> 2536		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Breakpoint 2, nvme__qpair_read_cqe (qp=0x5555555ac020, cpl=0x7fffffffe420) at ./nvme.h:2557
+#> 2557		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 3
-#> SQ 1: 4 entries at IOVA 0x208000, tail 1, head 0 (SQHD of the last completion taken)
+#> SQ 1: 4 entries at IOVA 0x206000, tail 1, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 1
-#>   H   0         READ cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x207000 PRP2:0x0  <- outstanding
+#>   H   0         READ cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x205000 PRP2:0x0  <- outstanding
 #>    T  1         empty
 #>       2         empty
 #>       3         empty
-#> CQ 1: 4 entries at IOVA 0x209000, head 0, a new entry has phase 1
+#> CQ 1: 4 entries at IOVA 0x207000, head 0, a new entry has phase 1
 #>   H   0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  <- new
 #>       1         p:0 empty
 #>       2         p:0 empty
@@ -73,19 +73,19 @@ nvme ring
 
 delete
 break read_once if lba == 4
-#> Breakpoint 3 at 0x55555557da99: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 3 at 0x55555557da9e: file docs/gdb/wrap.c, line 18.
 continue
-#> Breakpoint 3, read_once (ns=0x5555555aaf90, qp=0x5555555ac020, buf=0x7fff77c07000, lba=4) at docs/gdb/wrap.c:18
+#> Breakpoint 3, read_once (ns=0x5555555aaf90, qp=0x5555555ac020, buf=0x7fff77c05000, lba=4) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
 nvme ring 1
 #> Queue pair 1 of 'soft': 0 commands outstanding, room for 3
-#> SQ 1: 4 entries at IOVA 0x208000, tail 0, head 0 (SQHD of the last completion taken)
+#> SQ 1: 4 entries at IOVA 0x206000, tail 0, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 0
-#>   HT  0         READ cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
-#>       1         READ cid:0 nsid:1 SLBA:1 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
-#>       2         READ cid:0 nsid:1 SLBA:2 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
-#>       3         READ cid:0 nsid:1 SLBA:3 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
-#> CQ 1: 4 entries at IOVA 0x209000, head 0, a new entry has phase 0
+#>   HT  0         READ cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x205000 PRP2:0x0  (done)
+#>       1         READ cid:0 nsid:1 SLBA:1 NLB:1 block PRP1:0x205000 PRP2:0x0  (done)
+#>       2         READ cid:0 nsid:1 SLBA:2 NLB:1 block PRP1:0x205000 PRP2:0x0  (done)
+#>       3         READ cid:0 nsid:1 SLBA:3 NLB:1 block PRP1:0x205000 PRP2:0x0  (done)
+#> CQ 1: 4 entries at IOVA 0x207000, head 0, a new entry has phase 0
 #>   H   0         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  (taken)
 #>       1         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:2 cdw0:0  (taken)
 #>       2         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:3 cdw0:0  (taken)
@@ -104,9 +104,9 @@ nvme ring 1
 set can-use-hw-watchpoints 0
 delete
 break read_once if lba == 3
-#> Breakpoint 4 at 0x55555557da99: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 4 at 0x55555557da9e: file docs/gdb/wrap.c, line 18.
 run
-#> Breakpoint 4, read_once (ns=0x5555555aaf90, qp=0x5555555ac020, buf=0x7fff77c07000, lba=3) at docs/gdb/wrap.c:18
+#> Breakpoint 4, read_once (ns=0x5555555aaf90, qp=0x5555555ac020, buf=0x7fff77c05000, lba=3) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
 watch -location qp->phase
 #> Watchpoint 5: -location qp->phase
@@ -114,29 +114,29 @@ continue
 #> Watchpoint 5: -location qp->phase
 #> Old value = 1
 #> New value = 0
-#> nvme__qpair_next_slot (qp=0x5555555ac020) at ./nvme.h:2558
-#> 2558	}
+#> nvme__qpair_next_slot (qp=0x5555555ac020) at ./nvme.h:2579
+#> 2579	}
 backtrace 2
-#> #0  nvme__qpair_next_slot (qp=0x5555555ac020) at ./nvme.h:2558
-#> #1  0x000055555555f7af in nvme__qpair_reap (qp=0x5555555ac020, max=4) at ./nvme.h:2594
+#> #0  nvme__qpair_next_slot (qp=0x5555555ac020) at ./nvme.h:2579
+#> #1  0x000055555555f7c4 in nvme__qpair_reap (qp=0x5555555ac020, max=4) at ./nvme.h:2615
 
 # ---- The second lap --------------------------------------------------------------------------
 
 delete
 break nvme__qpair_read_cqe if qp->id == 1 && qp->cq_head == 0 && qp->phase == 0 && !(qp->cq[0].status & 1)
-#> Breakpoint 6 at 0x55555555f60b: file ./nvme.h, line 2536.
+#> Breakpoint 6 at 0x55555555f620: file ./nvme.h, line 2557.
 continue
-#> Breakpoint 6, nvme__qpair_read_cqe (qp=0x5555555ac020, cpl=0x7fffffffe420) at ./nvme.h:2536
-#> 2536		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Breakpoint 6, nvme__qpair_read_cqe (qp=0x5555555ac020, cpl=0x7fffffffe420) at ./nvme.h:2557
+#> 2557		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 3
-#> SQ 1: 4 entries at IOVA 0x208000, tail 1, head 0 (SQHD of the last completion taken)
+#> SQ 1: 4 entries at IOVA 0x206000, tail 1, head 0 (SQHD of the last completion taken)
 #>       the controller itself is at head 1
-#>   H   0         READ cid:0 nsid:1 SLBA:4 NLB:1 block PRP1:0x207000 PRP2:0x0  <- outstanding
-#>    T  1         READ cid:0 nsid:1 SLBA:1 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
-#>       2         READ cid:0 nsid:1 SLBA:2 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
-#>       3         READ cid:0 nsid:1 SLBA:3 NLB:1 block PRP1:0x207000 PRP2:0x0  (done)
-#> CQ 1: 4 entries at IOVA 0x209000, head 0, a new entry has phase 0
+#>   H   0         READ cid:0 nsid:1 SLBA:4 NLB:1 block PRP1:0x205000 PRP2:0x0  <- outstanding
+#>    T  1         READ cid:0 nsid:1 SLBA:1 NLB:1 block PRP1:0x205000 PRP2:0x0  (done)
+#>       2         READ cid:0 nsid:1 SLBA:2 NLB:1 block PRP1:0x205000 PRP2:0x0  (done)
+#>       3         READ cid:0 nsid:1 SLBA:3 NLB:1 block PRP1:0x205000 PRP2:0x0  (done)
+#> CQ 1: 4 entries at IOVA 0x207000, head 0, a new entry has phase 0
 #>   H   0         p:0 SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0  <- new
 #>       1         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:2 cdw0:0  (taken)
 #>       2         p:1 SUCCESS (00/00) cid:0 sqid:1 sqhd:3 cdw0:0  (taken)
@@ -152,7 +152,7 @@ nvme ring
 #  - The ring of four has room for three commands.
 
 kill
-#> [Inferior 1 (process 17929) killed]
+#> [Inferior 1 (process 487) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -897,7 +897,8 @@ def outstanding_slots(qp):
         if not waiting:
             break
         slot = (tail - back) % entries
-        if ring[slot] in waiting:
+        # a tracker that is taken but not filled yet is as empty as a slot
+        if any(ring[slot]) and ring[slot] in waiting:
             waiting.remove(ring[slot])
             slots.add(slot)
     return slots

@@ -4,6 +4,7 @@ set pagination off
 set debuginfod enabled off
 set confirm off
 set print pretty on
+python gdb.execute("skip -gfi */sysdeps/*", to_string=True)
 file build/debug/hello_world
 source docs/gdb/nvme.py
 set args soft

@@ -6172,7 +6172,7 @@ static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data)
 		memset(&cpl, 0, sizeof(cpl));
 		cpl.sqid = qp->id;
 		cpl.cid = tr->cid;
-		cpl.status = (uint16_t)(NVME_SC_ABORTED_SQ_DELETION << 1);
+		cpl.status = (uint16_t)NVME_SET(NVME_SC_ABORTED_SQ_DELETION, NVME_CPL_SC);
 		NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "aborting outstanding command");
 		nvme_complete_request(qp, tr, &cpl);
 	}
@@ -6578,12 +6578,12 @@ static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *
 	bounce = nvme__bounce_get(qp, len, &rc);
 	if (bounce == NULL)
 		return rc;
-	if ((cmd->opc & 1) != 0)
+	if ((NVME_GET(cmd->opc, NVME_OPC_DATA) & NVME_OPC_DATA_TO_CTRLR) != 0)
 		memcpy(bounce->buf, buf, len);
 	else
 		memset(bounce->buf, 0, len); /* of what the last call left nothing may come back */
 	rc = nvme__submit_and_wait(qp, cmd, bounce->buf, len, &bounce->lent, cpl);
-	if (rc == 0 && (cmd->opc & 2) != 0)
+	if (rc == 0 && (NVME_GET(cmd->opc, NVME_OPC_DATA) & NVME_OPC_DATA_TO_HOST) != 0)
 		memcpy(buf, bounce->buf, len);
 	return rc;
 }

@@ -302,12 +302,46 @@ static void test_wasm(void **state)
 	done(&r);
 }
 
+/* Names and texts alone: any C, no library, and that is all that nvtrace takes of nvme.h. */
+static void test_text_only(void **state)
+{
+	static const char *const compilers[] = {"gcc -std=c11", "clang -std=c11",
+	                                        "g++ -std=c++17 -x c++",
+	                                        "musl-gcc -std=c11 -static"};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	write_text("text.c", "#define NVME_IMPLEMENTATION\n#define NVME_TEXT_ONLY\n"
+	                     "#include \"nvme.h\"\n"
+	                     "int main(void) { puts(nvme_status_name(0, 2)); return 0; }\n");
+	for (i = 0; i < sizeof(compilers) / sizeof(compilers[0]); i++) {
+		run(&r,
+		    "%s -Wall -Wextra -Werror -I. -MD -MF %s/text.d %s/text.c -o %s/text && "
+		    "cat %s/text.d && %s/text && nm %s/text",
+		    compilers[i], dir, dir, dir, dir, dir, dir);
+		expect_status(&r, 0);
+		expect_in(&r, r.out, "nvme.h");
+		expect_in(&r, r.out, "INVALID FIELD\n");
+		assert_null(strstr(r.out, "linux/vfio.h"));
+		assert_null(strstr(r.out, "pthread.h"));
+		assert_null(strstr(r.out, "nvme_attach"));
+		done(&r);
+	}
+	run(&r, "nm -D $BUILD/nvtrace");
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "fopen");
+	assert_null(strstr(r.out, "pci_"));
+	done(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_include_order),  cmocka_unit_test(test_file_offsets),
 		cmocka_unit_test(test_shared_library), cmocka_unit_test(test_libnvme),
 		cmocka_unit_test(test_no_vfio),        cmocka_unit_test(test_wasm),
+		cmocka_unit_test(test_text_only),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

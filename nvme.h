@@ -60,7 +60,8 @@
  *	>>codes     all other registers, structures and codes of the specification
  *	>>more      the functions of this book
  *	   the implementation:
- *	>>options-check, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>format, >>getters
+ *	>>options-check, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts, >>format,
+ *	>>getters
  *
  * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
  *	>>text      names of codes; commands, completions and registers as text
@@ -966,6 +967,12 @@ struct nvme_dev_ops {
 	int (*reset)(struct nvme_dev *dev);
 	/* Nanoseconds of a clock that never goes back. NULL: CLOCK_MONOTONIC. */
 	uint64_t (*now_ns)(struct nvme_dev *dev);
+	/*
+	 * Has the device signal interrupt vector i by writing to the eventfd fds[i]. Called while
+	 * CC.EN is 0, and with num 0 before close(). Returns for how many vectors, from 0 on, it
+	 * does so: 1 to num; -ENOTSUP if for none. NULL: no interrupts.
+	 */
+	int (*set_interrupts)(struct nvme_dev *dev, const int *fds, unsigned int num);
 };
 
 /* Every field may be 0, which means the default. */
@@ -984,6 +991,8 @@ struct nvme_ctrlr_opts {
 	void *log_arg;
 	const struct nvme_dev_ops *dev_ops; /* default: vfio */
 	struct nvme_trace *trace;           /* default: as NVME_TRACE says, or none */
+	bool interrupts; /* completions raise interrupts, see nvme_qpair_get_fd(); -ENOTSUP where
+	                  * the device or the system has none */
 };
 
 /*
@@ -1422,6 +1431,8 @@ struct nvme_ctrlr {
 	struct nvme_qpair *io_qpairs; /* a list, in no order */
 	struct nvme_qpair *zombies; /* those that the controller may still use: they end with it */
 	struct nvme_qpair *sync_qp; /* of the blocking helpers */
+	int *irq_fds;               /* an eventfd for each interrupt vector; NULL: none are used */
+	uint32_t num_irqs;
 
 	struct nvme_ns *ns[NVME__MAX_NS]; /* ascending, with those that were there once */
 	uint32_t num_ns;
@@ -1517,6 +1528,9 @@ NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair
 static void nvme__cpl_set_none(struct nvme_cpl *cpl, uint16_t qid);
 static void nvme__qpair_drain(struct nvme_qpair *qp);
 static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data);
+static int nvme__ctrlr_init_interrupts(struct nvme_ctrlr *ctrlr);
+static void nvme__ctrlr_fini_interrupts(struct nvme_ctrlr *ctrlr);
+static uint32_t nvme__qpair_interrupt(const struct nvme_qpair *qp);
 static int nvme__ctrlr_list_more_ns(struct nvme_ctrlr *ctrlr, uint32_t last);
 static int nvme__ns_identify_names(struct nvme_ns *ns);
 static struct nvme_ns *nvme__ctrlr_ns_slot(struct nvme_ctrlr *ctrlr, uint32_t nsid);
@@ -1560,6 +1574,7 @@ static int nvme__explain_no_qpair(struct nvme_ctrlr *ctrlr, int line, const char
 static void nvme__explain_buried(struct nvme_qpair *qp, int rc, int line, const char *func);
 
 #ifndef NVME_NO_VFIO
+static int nvme__vfio_set_interrupts(struct nvme_dev *dev, const int *fds, unsigned int num);
 static int nvme__explain_no_group(struct nvme_dev *dev, int line, const char *func);
 static int nvme__explain_files(struct nvme_dev *dev, int line, const char *func);
 static int nvme__explain_driver(struct nvme_dev *dev, const char *driver, int line,
@@ -3455,8 +3470,10 @@ static int nvme__ctrlr_bring_up(struct nvme_ctrlr *ctrlr)
 	rc = nvme__ctrlr_read_cap(ctrlr);
 	if (rc != 0)
 		return rc;
-	/* memory that it can reach */
+	/* memory that it can reach, and interrupts, if they were asked for: before CC.EN is 1 */
 	rc = nvme__arena_init(ctrlr);
+	if (rc == 0)
+		rc = nvme__ctrlr_init_interrupts(ctrlr);
 	if (rc != 0)
 		return rc;
 	/*
@@ -3499,8 +3516,8 @@ static int nvme_ctrlr_process_init(struct nvme_ctrlr *ctrlr)
  * ============================================================================================ */
 
 /*
- * PC = 1: the ring is one contiguous piece; IEN = 0: this driver polls [Base 2.1 §5.2.1, Fig. 474,
- * 475: Create I/O Completion Queue].
+ * PC = 1: the ring is one contiguous piece; IEN = 0: this driver polls, unless interrupts were asked
+ * for [Base 2.1 §5.2.1, Fig. 474, 475: Create I/O Completion Queue].
  */
 static int nvme_ctrlr_cmd_create_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
                                        struct nvme_cpl *cpl)
@@ -3511,7 +3528,7 @@ static int nvme_ctrlr_cmd_create_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpa
 	cmd.dptr.prp.prp1 = qp->cq_iova;
 	cmd.cdw10 = NVME_SET(qp->id, NVME_CREATE_IO_Q_QID) |
 	            NVME_SET(qp->entries - 1, NVME_CREATE_IO_Q_QSIZE);
-	cmd.cdw11 = NVME_SET(1, NVME_CREATE_IO_CQ_PC);
+	cmd.cdw11 = NVME_SET(1, NVME_CREATE_IO_CQ_PC) | nvme__qpair_interrupt(qp);
 	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
 }
 
@@ -3775,6 +3792,7 @@ static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
 	while (ctrlr->num_ns > 0)
 		NVME_FREE(ctrlr->ns[--ctrlr->num_ns]);
 	nvme__arena_fini(ctrlr);
+	nvme__ctrlr_fini_interrupts(ctrlr);
 	nvme__trace_detach(ctrlr);
 	ctrlr->dev.ops->close(&ctrlr->dev);
 	nvme__mutex_destroy(&ctrlr->dma_lock);
@@ -4574,6 +4592,7 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
 	nvme__vfio_write_4,
 	nvme__vfio_reset,
 	NULL, /* CLOCK_MONOTONIC */
+	nvme__vfio_set_interrupts,
 };
 
 #endif /* NVME_NO_VFIO */
@@ -4602,6 +4621,7 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  *	>>raw            any command
  *	>>changes        namespaces that come, go and change
  *	>>blocking       calls that wait, with data in any memory
+ *	>>interrupts     waiting without polling
  *	>>format         Format NVM
  *	>>getters        what is known
  * ############################################################################################ */
@@ -5462,6 +5482,27 @@ NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp);
  */
 NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
 
+/* ---- interrupts ----
+ *
+ * With `interrupts` in the options of the attach a completion of an I/O queue pair makes a file
+ * descriptor readable, for poll() and epoll: an eventfd, one for each interrupt vector (MSI-X). It
+ * belongs to the queue pair. Who has been woken reads 8 bytes from it first, and reaps then, until
+ * nothing is left: the other way round a completion between the two would wake nobody. Polling
+ * without looking at it is still possible.
+ */
+
+/*
+ * The descriptor, or a negative errno: -ENOTSUP without interrupts, -ENOSPC when the device has
+ * fewer vectors than queue pairs: this one can only be polled.
+ */
+NVMEDEF int nvme_qpair_get_fd(const struct nvme_qpair *qp);
+/*
+ * Reaps what is there, as nvme_qpair_process_completions() does; where there is nothing, sleeps
+ * until there is or timeout_ms is over (negative: without end). Returns how many, 0 when the time is
+ * over or a signal came, the errors of nvme_qpair_get_fd() and nvme_qpair_process_completions().
+ */
+NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms);
+
 /* ---- any command ---- */
 
 /*
@@ -5544,6 +5585,11 @@ NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, 
 #if defined(NVME__IMPLEMENTED) && !defined(NVME__BOOK2)
 #define NVME__BOOK2
 
+#ifdef __linux__
+#include <poll.h>
+#include <sys/eventfd.h>
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -5559,6 +5605,7 @@ extern "C" {
 #define NVME__IO_QUEUE_SIZE    256u
 #define NVME__TIMEOUT_MS       30000u
 #define NVME__IO_MAX_XFER_SIZE ((uint32_t)2 << 20) /* default of a queue pair's PRP lists */
+#define NVME__MAX_VECTORS      2048u               /* MSI-X has no more */
 
 #ifdef NVME_NO_VFIO
 #define NVME__DEFAULT_OPS NULL
@@ -6756,6 +6803,196 @@ NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
 	rc = nvme__ctrlr_sync_qpair(ctrlr, &qp);
 	return rc != 0 ? rc : nvme__command_and_wait(qp, cmd, buf, len, cpl);
 }
+
+/* ============================================================================================
+ * >>interrupts
+ *
+ * A completion queue with IEN = 1 raises interrupt vector IV when the controller has put something
+ * into it [Base 2.1 §5.2.1, Fig. 475: Create I/O Completion Queue]. The vectors are MSI-X messages,
+ * which must be on before CC.EN is 1, and the kernel turns each into a write to an eventfd. Vector 0
+ * belongs to the admin queue, vector n to queue pair n, so that no two share a descriptor: who reads
+ * a shared one would take the other's signal.
+ * ============================================================================================ */
+
+#ifdef __linux__
+
+/* Closes the first num descriptors. */
+static void nvme__close_fds(const int *fds, uint32_t num)
+{
+	while (num-- > 0)
+		close(fds[num]);
+}
+
+/* num of them, which can be read without waiting. 0 or a negative errno. */
+static int nvme__open_eventfds(int *fds, uint32_t num)
+{
+	uint32_t i;
+	int rc;
+
+	for (i = 0; i < num; i++) {
+		fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (fds[i] < 0) {
+			rc = -errno;
+			nvme__close_fds(fds, i);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+/* As many vectors as there may be queue pairs, and one for the admin queue, or fewer. */
+static int nvme__ctrlr_open_vectors(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t want = ctrlr->opts.num_io_queues + 1;
+	int rc;
+
+	want = want < NVME__MAX_VECTORS ? want : NVME__MAX_VECTORS;
+	ctrlr->irq_fds = (int *)NVME_CALLOC(want, sizeof(*ctrlr->irq_fds));
+	if (ctrlr->irq_fds == NULL)
+		return -ENOMEM;
+	rc = nvme__open_eventfds(ctrlr->irq_fds, want);
+	if (rc != 0)
+		return rc;
+	ctrlr->num_irqs = want;
+	rc = ctrlr->dev.ops->set_interrupts(&ctrlr->dev, ctrlr->irq_fds, want);
+	if (rc <= 0 || (uint32_t)rc > want)
+		return rc < 0 ? rc : -ENOTSUP;
+	nvme__close_fds(ctrlr->irq_fds + rc, want - (uint32_t)rc);
+	ctrlr->num_irqs = (uint32_t)rc;
+	return 0;
+}
+
+static int nvme__ctrlr_init_interrupts(struct nvme_ctrlr *ctrlr)
+{
+	int rc = -ENOTSUP;
+
+	if (!ctrlr->opts.interrupts)
+		return 0;
+	if (ctrlr->dev.ops->set_interrupts != NULL)
+		rc = nvme__ctrlr_open_vectors(ctrlr);
+	if (rc != 0)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the device cannot raise interrupts here (%s): attach without interrupts in the options, and poll",
+		              rc == -ENOTSUP ? "it has no MSI-X vector" : strerror(-rc));
+	return rc;
+}
+
+/* The device forgets them first. */
+static void nvme__ctrlr_fini_interrupts(struct nvme_ctrlr *ctrlr)
+{
+	if (ctrlr->irq_fds == NULL)
+		return;
+	(void)ctrlr->dev.ops->set_interrupts(&ctrlr->dev, NULL, 0);
+	nvme__close_fds(ctrlr->irq_fds, ctrlr->num_irqs);
+	NVME_FREE(ctrlr->irq_fds);
+	ctrlr->irq_fds = NULL;
+}
+
+NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms)
+{
+	struct pollfd pfd;
+	uint64_t signals;
+	int rc;
+
+	rc = nvme_qpair_process_completions(qp, 0);
+	pfd.fd = nvme_qpair_get_fd(qp);
+	if (rc != 0 || pfd.fd < 0)
+		return rc != 0 ? rc : pfd.fd;
+	pfd.events = POLLIN;
+	rc = poll(&pfd, 1, timeout_ms);
+	if (rc < 0 && errno != EINTR)
+		return -errno;
+	/* the signal is taken before the completions: one that comes now leaves another */
+	if (rc > 0 && read(pfd.fd, &signals, sizeof(signals)) < 0 && errno != EAGAIN)
+		return -errno;
+	return rc > 0 ? nvme_qpair_process_completions(qp, 0) : 0;
+}
+
+#else /* no eventfd */
+
+static int nvme__ctrlr_init_interrupts(struct nvme_ctrlr *ctrlr)
+{
+	if (!ctrlr->opts.interrupts)
+		return 0;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "interrupts need eventfd(), which Linux has: attach without interrupts in the options, and poll");
+	return -ENOTSUP;
+}
+
+static void nvme__ctrlr_fini_interrupts(struct nvme_ctrlr *ctrlr)
+{
+	(void)ctrlr;
+}
+
+NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms)
+{
+	int rc = nvme_qpair_process_completions(qp, 0);
+
+	(void)timeout_ms;
+	return rc != 0 ? rc : -ENOTSUP;
+}
+
+#endif /* __linux__ */
+
+/* IEN and IV for the completion queue of this queue pair; 0: it is polled. */
+static uint32_t nvme__qpair_interrupt(const struct nvme_qpair *qp)
+{
+	if (nvme_qpair_get_fd(qp) < 0)
+		return 0;
+	return NVME_SET(1, NVME_CREATE_IO_CQ_IEN) | NVME_SET(qp->id, NVME_CREATE_IO_CQ_IV);
+}
+
+NVMEDEF int nvme_qpair_get_fd(const struct nvme_qpair *qp)
+{
+	if (qp->ctrlr->irq_fds == NULL)
+		return -ENOTSUP;
+	return qp->id < qp->ctrlr->num_irqs ? qp->ctrlr->irq_fds[qp->id] : -ENOSPC;
+}
+
+#ifndef NVME_NO_VFIO
+
+/* How many MSI-X vectors the device has. */
+static uint32_t nvme__vfio_count_vectors(struct nvme_dev *dev)
+{
+	struct vfio_irq_info info;
+
+	memset(&info, 0, sizeof(info));
+	info.argsz = sizeof(info);
+	info.index = VFIO_PCI_MSIX_IRQ_INDEX;
+	if (ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_GET_IRQ_INFO, &info) != 0 ||
+	    (info.flags & VFIO_IRQ_INFO_EVENTFD) == 0)
+		return 0;
+	return info.count;
+}
+
+/* All vectors by one call, since some kernels cannot add one later. num 0: MSI-X is off. */
+static int nvme__vfio_set_interrupts(struct nvme_dev *dev, const int *fds, unsigned int num)
+{
+	uint32_t count = nvme__vfio_count_vectors(dev), i;
+	size_t size;
+	struct vfio_irq_set *set;
+	int rc;
+
+	num = num < count ? num : count;
+	if (fds != NULL && num == 0)
+		return -ENOTSUP;
+	size = sizeof(*set) + num * sizeof(int32_t);
+	set = (struct vfio_irq_set *)NVME_CALLOC(1, size);
+	if (set == NULL)
+		return -ENOMEM;
+	set->argsz = (uint32_t)size;
+	set->flags = VFIO_IRQ_SET_ACTION_TRIGGER |
+	             (num > 0 ? VFIO_IRQ_SET_DATA_EVENTFD : VFIO_IRQ_SET_DATA_NONE);
+	set->index = VFIO_PCI_MSIX_IRQ_INDEX;
+	set->count = num;
+	for (i = 0; i < num; i++)
+		memcpy(set->data + i * sizeof(int32_t), &fds[i], sizeof(int32_t));
+	rc = ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_SET_IRQS, set) == 0 ? (int)num : -errno;
+	NVME_FREE(set);
+	return rc;
+}
+
+#endif /* NVME_NO_VFIO */
 
 /* ============================================================================================
  * >>format

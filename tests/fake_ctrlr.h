@@ -642,7 +642,7 @@ static inline void fake_init(struct fake *f)
 {
 	static const struct nvme_dev_ops ops = {
 		"fake",      fake_open,    fake_close, fake_dma_map, fake_dma_unmap,
-		fake_read_4, fake_write_4, fake_reset, fake_now_ns,
+		fake_read_4, fake_write_4, fake_reset, fake_now_ns,  NULL,
 	};
 
 	memset(f, 0, sizeof(*f));

@@ -289,6 +289,26 @@ static void test_identify_arguments(void **state)
 	done(&r);
 }
 
+/* It sleeps until it is woken, and its record is in order. */
+static void test_interrupts(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "NVME_TRACE=%s/i.nvt $BUILD/interrupts", dir);
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "64 blocks were read, and every look found something\n");
+	assert_string_equal(r.err, "");
+	done(&r);
+	run(&r, "$BUILD/nvtrace --lint %s/i.nvt", dir);
+	expect_status(&r, 0);
+	done(&r);
+	run(&r, "$BUILD/interrupts --bogus");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "usage: interrupts");
+	done(&r);
+}
+
 static int setup(void **state)
 {
 	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
@@ -307,6 +327,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_failing_controller),
 		cmocka_unit_test(test_identify_pci),
 		cmocka_unit_test(test_identify_arguments),
+		cmocka_unit_test(test_interrupts),
 	};
 
 	if (argc > 1)

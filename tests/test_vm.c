@@ -1128,6 +1128,23 @@ static void test_attach_group(void **state)
 	run_cases("--group", cases, sizeof(cases) / sizeof(cases[0]));
 }
 
+/* Each wait of the example ends by an interrupt, or not at all; the device has 65 vectors, or 2. */
+static void test_interrupts(void **state)
+{
+	const struct guest_case cases[] = {
+		{"wakes",
+	         "interrupts " ADDR,
+	         0,
+	         {"64 blocks were read, and every look found something"}},
+		{"counted", "grep vfio-msix /proc/interrupts || echo none left", 0, {"none left"}},
+		{"again", "interrupts " ADDR, 0, {"64 blocks were read"}},
+	};
+
+	(void)state;
+	run_cases("--bind", cases, sizeof(cases) / sizeof(cases[0]));
+	run_cases("--bind --nvme msix_qsize=2", cases, 1);
+}
+
 /* Fetches the guest's kernel, if this is the first time, so that no test sees that. */
 static int first_boot(void **state)
 {
@@ -1166,6 +1183,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_attach_no_type1),
 		cmocka_unit_test(test_attach_no_iommu),
 		cmocka_unit_test(test_attach_group),
+		cmocka_unit_test(test_interrupts),
 	};
 
 	if (argc > 1)

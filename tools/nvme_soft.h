@@ -73,7 +73,7 @@
  * nvme_soft_admin.h has Identify, features, log pages, events and Format, dma_map(), and the file
  * behind the namespaces. The way of a command, from the doorbell to the completion, is all in here.
  *
- * Not modelled: metadata and protection information, interrupts (vectors are only checked),
+ * Not modelled: metadata and protection information, interrupts other than an eventfd for each vector,
  * discontiguous queues, weighted round robin, controller memory buffer, namespace management, zones.
  * [Base 2.1 ...], [NVM 1.1 ...], [PCIe 1.1 ...]: the specifications, as in nvme.h.
  */
@@ -194,6 +194,8 @@ struct nvme_soft__cq {
 	uint16_t id, phase;  /* phase: what is written in this lap */
 	uint16_t head_phase; /* of the slot at the head */
 	uint16_t num_sqs;
+	uint16_t iv; /* interrupt vector */
+	bool ien;    /* which it raises */
 	bool flood;
 	struct nvme_cpl last; /* for a flood */
 	uint64_t rings;
@@ -249,6 +251,8 @@ struct nvme_soft {
 
 	struct nvme_soft__sq sq[NVME_SOFT__MAX_QUEUES + 1];
 	struct nvme_soft__cq cq[NVME_SOFT__MAX_QUEUES + 1];
+	int irq_fds[NVME_SOFT__MAX_QUEUES + 1]; /* the host's, by vector */
+	unsigned int num_irqs;
 	struct nvme_soft__job fused[NVME_SOFT__MAX_QUEUES + 1]; /* first halves; sq NULL: none */
 	struct nvme_soft__job *late;                            /* delayed and dropped, by due */
 	uint32_t num_late, max_late;
@@ -793,6 +797,17 @@ static void nvme_soft__flood(const struct nvme_soft *s, struct nvme_soft__cq *cq
 	}
 }
 
+/* MSI-X: a message for each completion, here a number that is added to an eventfd. */
+static void nvme_soft__interrupt(const struct nvme_soft *s, const struct nvme_soft__cq *cq)
+{
+	const uint64_t one = 1;
+
+	if (!cq->ien || cq->iv >= s->num_irqs)
+		return;
+	if (write(s->irq_fds[cq->iv], &one, sizeof(one)) != (ssize_t)sizeof(one))
+		NVME_SOFT__LOG(s, NVME_LOG_DEBUG, "interrupt %u was not delivered", cq->iv);
+}
+
 static void nvme_soft__write_cqe(struct nvme_soft *s, struct nvme_soft__cq *cq,
                                  struct nvme_cpl *cpl, bool wrong_phase)
 {
@@ -812,6 +827,7 @@ static void nvme_soft__write_cqe(struct nvme_soft *s, struct nvme_soft__cq *cq,
 		cq->phase ^= 1;
 	}
 	s->stats.completions++;
+	nvme_soft__interrupt(s, cq);
 	cq->last = *cpl;
 	if (cq->flood)
 		nvme_soft__flood(s, cq);
@@ -876,6 +892,8 @@ static uint16_t nvme_soft_create_io_cq(struct nvme_soft *s, struct nvme_soft__jo
 	    s->cfg.queues) /* a vector for each queue */
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_INTERRUPT_VECTOR);
 	nvme_soft__create_cq(s, qid, cmd->dptr.prp.prp1, size + 1);
+	s->cq[qid].ien = NVME_GET(cmd->cdw11, NVME_CREATE_IO_CQ_IEN) != 0;
+	s->cq[qid].iv = (uint16_t)NVME_GET(cmd->cdw11, NVME_CREATE_IO_CQ_IV);
 	return 0;
 }
 
@@ -1973,6 +1991,19 @@ static int nvme_soft__reset_function(struct nvme_dev *dev)
 	return s->gone ? -ENODEV : 0;
 }
 
+/* A vector for each queue. */
+static int nvme_soft__set_interrupts(struct nvme_dev *dev, const int *fds, unsigned int num)
+{
+	struct nvme_soft *s = nvme_soft__of(dev);
+
+	nvme_soft__lock(s);
+	s->num_irqs = num < s->cfg.queues + 1 ? num : s->cfg.queues + 1;
+	if (s->num_irqs > 0)
+		memcpy(s->irq_fds, fds, s->num_irqs * sizeof(*fds));
+	nvme_soft__unlock(s);
+	return (int)s->num_irqs;
+}
+
 static uint64_t nvme_soft__now_ns(struct nvme_dev *dev)
 {
 	struct nvme_soft *s = nvme_soft__of(dev);
@@ -1996,6 +2027,7 @@ static const struct nvme_dev_ops nvme_soft__ops = {
 	nvme_soft_write_4,
 	nvme_soft__reset_function,
 	nvme_soft__now_ns,
+	nvme_soft__set_interrupts,
 };
 
 NVMEDEF const struct nvme_dev_ops *nvme_soft_dev_ops(const char *device)

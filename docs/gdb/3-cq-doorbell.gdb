@@ -22,27 +22,27 @@ set args soft
 # ---- First place: bring-up -------------------------------------------------------------------
 
 break nvme_ring_cq_doorbell
-#> Breakpoint 1 at 0xa084: file ./nvme.h, line 1979.
+#> Breakpoint 1 at 0xa0c4: file ./nvme.h, line 1994.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1979
-#> 1979		if (nvme__unlikely(qp->unusual != 0))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555acc10, count=1) at ./nvme.h:1994
+#> 1994		if (nvme__unlikely(qp->unusual != 0))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1979
-#> #1  0x000055555555f894 in nvme__qpair_reap (qp=0x5555555ab9f0, max=32) at ./nvme.h:2621
-#> #2  0x000055555555f9e1 in nvme_qpair_process_completions (qp=0x5555555ab9f0, max=0) at ./nvme.h:2651
-#> #3  0x000055555555fc07 in nvme__wait_a_little (qp=0x5555555ab9f0, deadline=30020) at ./nvme.h:2726
-#> #4  0x000055555555fc6e in nvme_wait_for_completion (qp=0x5555555ab9f0, sync=0x7fffffffe150, deadline=30020) at ./nvme.h:2743
-#> #5  0x000055555555fe58 in nvme__submit_and_wait (qp=0x5555555ab9f0, cmd=0x7fffffffe210, buf=0x7fff77c04000, len=4096, lent=0x0, cpl=0x7fffffffe200) at ./nvme.h:2783
-#> #6  0x000055555555ff13 in nvme__ctrlr_admin (ctrlr=0x5555555952b0, cmd=0x7fffffffe210, buf=0x7fff77c04000, len=4096, cpl=0x7fffffffe200) at ./nvme.h:2799
-#> #7  0x000055555556129f in nvme_ctrlr_cmd_identify (ctrlr=0x5555555952b0, cns=1, nsid=0, data=0x5555555954c0) at ./nvme.h:3199
-#> #8  0x0000555555561375 in nvme_ctrlr_identify (ctrlr=0x5555555952b0) at ./nvme.h:3229
-#> #9  0x0000555555561f49 in nvme__ctrlr_bring_up (ctrlr=0x5555555952b0) at ./nvme.h:3470
-#> #10 0x0000555555561faf in nvme_ctrlr_process_init (ctrlr=0x5555555952b0) at ./nvme.h:3486
-#> #11 0x0000555555562c55 in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:3823
-#> #12 0x000055555557dbae in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
-#> #13 0x000055555557e807 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555acc10, count=1) at ./nvme.h:1994
+#> #1  0x000055555555f8d4 in nvme__qpair_reap (qp=0x5555555acc10, max=32) at ./nvme.h:2636
+#> #2  0x000055555555fa21 in nvme_qpair_process_completions (qp=0x5555555acc10, max=0) at ./nvme.h:2666
+#> #3  0x000055555555fc47 in nvme__wait_a_little (qp=0x5555555acc10, deadline=30020) at ./nvme.h:2741
+#> #4  0x000055555555fcae in nvme_wait_for_completion (qp=0x5555555acc10, sync=0x7fffffffe150, deadline=30020) at ./nvme.h:2758
+#> #5  0x000055555555fe98 in nvme__submit_and_wait (qp=0x5555555acc10, cmd=0x7fffffffe210, buf=0x7fff77c04000, len=4096, lent=0x0, cpl=0x7fffffffe200) at ./nvme.h:2798
+#> #6  0x000055555555ff53 in nvme__ctrlr_admin (ctrlr=0x5555555962b0, cmd=0x7fffffffe210, buf=0x7fff77c04000, len=4096, cpl=0x7fffffffe200) at ./nvme.h:2814
+#> #7  0x00005555555612df in nvme_ctrlr_cmd_identify (ctrlr=0x5555555962b0, cns=1, nsid=0, data=0x5555555964c8) at ./nvme.h:3214
+#> #8  0x00005555555613b5 in nvme_ctrlr_identify (ctrlr=0x5555555962b0) at ./nvme.h:3244
+#> #9  0x0000555555561fa1 in nvme__ctrlr_bring_up (ctrlr=0x5555555962b0) at ./nvme.h:3487
+#> #10 0x0000555555562007 in nvme_ctrlr_process_init (ctrlr=0x5555555962b0) at ./nvme.h:3503
+#> #11 0x0000555555562cc8 in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:3841
+#> #12 0x000055555557e4f9 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
+#> #13 0x000055555557f152 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
 
 # A blocking admin command waits in nvme_wait_for_completion(), which polls until the completion is
 # there. Polling is where completions are taken, by nvme__qpair_reap(), and so where this doorbell
@@ -69,10 +69,10 @@ nvme ring
 # know that until the doorbell is rung.
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x55555555d734: file ./nvme.h, line 1666.
+#> Temporary breakpoint 2 at 0x55555555d774: file ./nvme.h, line 1681.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555952b0, offset=4100, val=1) at ./nvme.h:1666
-#> 1666		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555962b0, offset=4100, val=1) at ./nvme.h:1681
+#> 1681		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1004h  CQ0HDBL  <- 1: the new head of queue 0 is slot 1
 
@@ -80,31 +80,31 @@ nvme write
 
 disable 1
 tbreak nvme_ctrlr_cmd_create_io_cq
-#> Temporary breakpoint 3 at 0x555555561ff3: file ./nvme.h, line 3510.
+#> Temporary breakpoint 3 at 0x55555556204b: file ./nvme.h, line 3527.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
-#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555952b0, qp=0x5555555ae000, cpl=0x7fffffffe3d0) at ./nvme.h:3510
-#> 3510		nvme__cmd_init(&cmd, NVME_OPC_CREATE_IO_CQ, 0);
+#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555962b0, qp=0x5555555af220, cpl=0x7fffffffe3d0) at ./nvme.h:3527
+#> 3527		nvme__cmd_init(&cmd, NVME_OPC_CREATE_IO_CQ, 0);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1979
-#> 1979		if (nvme__unlikely(qp->unusual != 0))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555acc10, count=1) at ./nvme.h:1994
+#> 1994		if (nvme__unlikely(qp->unusual != 0))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1979
-#> #1  0x000055555555f894 in nvme__qpair_reap (qp=0x5555555ab9f0, max=32) at ./nvme.h:2621
-#> #2  0x000055555555f9e1 in nvme_qpair_process_completions (qp=0x5555555ab9f0, max=0) at ./nvme.h:2651
-#> #3  0x000055555555fc07 in nvme__wait_a_little (qp=0x5555555ab9f0, deadline=30020) at ./nvme.h:2726
-#> #4  0x000055555555fc6e in nvme_wait_for_completion (qp=0x5555555ab9f0, sync=0x7fffffffe2b0, deadline=30020) at ./nvme.h:2743
-#> #5  0x000055555555fe58 in nvme__submit_and_wait (qp=0x5555555ab9f0, cmd=0x7fffffffe360, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffe3d0) at ./nvme.h:2783
-#> #6  0x000055555555ff13 in nvme__ctrlr_admin (ctrlr=0x5555555952b0, cmd=0x7fffffffe360, buf=0x0, len=0, cpl=0x7fffffffe3d0) at ./nvme.h:2799
-#> #7  0x0000555555562092 in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555952b0, qp=0x5555555ae000, cpl=0x7fffffffe3d0) at ./nvme.h:3515
-#> #8  0x00005555555623d0 in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555952b0, qp=0x5555555ae000) at ./nvme.h:3613
-#> #9  0x0000555555562503 in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555952b0, qid=1, opts=0x7fffffffe460, out=0x7fffffffe4b0) at ./nvme.h:3638
-#> #10 0x00005555555626ab in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555952b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:3675
-#> #11 0x000055555557e5b2 in hello_world (ctrlr=0x5555555952b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
-#> #12 0x000055555557e881 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555acc10, count=1) at ./nvme.h:1994
+#> #1  0x000055555555f8d4 in nvme__qpair_reap (qp=0x5555555acc10, max=32) at ./nvme.h:2636
+#> #2  0x000055555555fa21 in nvme_qpair_process_completions (qp=0x5555555acc10, max=0) at ./nvme.h:2666
+#> #3  0x000055555555fc47 in nvme__wait_a_little (qp=0x5555555acc10, deadline=30020) at ./nvme.h:2741
+#> #4  0x000055555555fcae in nvme_wait_for_completion (qp=0x5555555acc10, sync=0x7fffffffe2b0, deadline=30020) at ./nvme.h:2758
+#> #5  0x000055555555fe98 in nvme__submit_and_wait (qp=0x5555555acc10, cmd=0x7fffffffe360, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffe3d0) at ./nvme.h:2798
+#> #6  0x000055555555ff53 in nvme__ctrlr_admin (ctrlr=0x5555555962b0, cmd=0x7fffffffe360, buf=0x0, len=0, cpl=0x7fffffffe3d0) at ./nvme.h:2814
+#> #7  0x00005555555620fa in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555962b0, qp=0x5555555af220, cpl=0x7fffffffe3d0) at ./nvme.h:3532
+#> #8  0x0000555555562438 in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555962b0, qp=0x5555555af220) at ./nvme.h:3630
+#> #9  0x000055555556256b in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555962b0, qid=1, opts=0x7fffffffe460, out=0x7fffffffe4b0) at ./nvme.h:3655
+#> #10 0x0000555555562713 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555962b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:3692
+#> #11 0x000055555557eefd in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
+#> #12 0x000055555557f1cc in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
 
 # Frames 0 to 6 are the same functions as before. Create I/O Completion Queue is an admin command
 # like any other, so this is the doorbell of queue 0 once more:
@@ -119,23 +119,23 @@ nvme last
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 4 at 0x5555555632a5: file ./nvme.h, line 3967.
+#> Temporary breakpoint 4 at 0x555555563318: file ./nvme.h, line 3985.
 continue
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c4a000, slba=0, nlb=1, cb=0x55555557e1eb <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3967
-#> 3967		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555ae1c0, qp=0x5555555af220, buf=0x7fff77c4a000, slba=0, nlb=1, cb=0x55555557eb36 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3985
+#> 3985		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555ae000, count=1) at ./nvme.h:1979
-#> 1979		if (nvme__unlikely(qp->unusual != 0))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555af220, count=1) at ./nvme.h:1994
+#> 1994		if (nvme__unlikely(qp->unusual != 0))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555ae000, count=1) at ./nvme.h:1979
-#> #1  0x000055555555f894 in nvme__qpair_reap (qp=0x5555555ae000, max=256) at ./nvme.h:2621
-#> #2  0x000055555555f9e1 in nvme_qpair_process_completions (qp=0x5555555ae000, max=0) at ./nvme.h:2651
-#> #3  0x000055555557e273 in wait_for (ctrlr=0x5555555952b0, qp=0x5555555ae000, io=0x7fffffffe4fa) at examples/hello_world.c:48
-#> #4  0x000055555557e35d in write_and_read (ns=0x5555555acfa0, qp=0x5555555ae000, buf=0x7fff77c4a000 "Hello world!\n", io=0x7fffffffe4fa) at examples/hello_world.c:68
-#> #5  0x000055555557e64c in hello_world (ctrlr=0x5555555952b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:121
-#> #6  0x000055555557e881 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555af220, count=1) at ./nvme.h:1994
+#> #1  0x000055555555f8d4 in nvme__qpair_reap (qp=0x5555555af220, max=256) at ./nvme.h:2636
+#> #2  0x000055555555fa21 in nvme_qpair_process_completions (qp=0x5555555af220, max=0) at ./nvme.h:2666
+#> #3  0x000055555557ebbe in wait_for (ctrlr=0x5555555962b0, qp=0x5555555af220, io=0x7fffffffe4fa) at examples/hello_world.c:48
+#> #4  0x000055555557eca8 in write_and_read (ns=0x5555555ae1c0, qp=0x5555555af220, buf=0x7fff77c4a000 "Hello world!\n", io=0x7fffffffe4fa) at examples/hello_world.c:68
+#> #5  0x000055555557ef97 in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:121
+#> #6  0x000055555557f1cc in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
 
 # Here the example itself calls nvme_qpair_process_completions(), in its loop wait_for(), and this
 # time it is the doorbell of queue 1.
@@ -151,7 +151,7 @@ print/x qp->cq_hdbl
 # By now the callback has run, although the doorbell has not been rung yet:
 
 frame function wait_for
-#> #3  0x000055555557e273 in wait_for (ctrlr=0x5555555952b0, qp=0x5555555ae000, io=0x7fffffffe4fa) at examples/hello_world.c:48
+#> #3  0x000055555557ebbe in wait_for (ctrlr=0x5555555962b0, qp=0x5555555af220, io=0x7fffffffe4fa) at examples/hello_world.c:48
 #> 48			int rc = nvme_qpair_process_completions(qp, 0);
 print *io
 #> $2 = {done = true, failed = false}
@@ -163,33 +163,33 @@ print *io
 
 disable 1
 tbreak nvme_ctrlr_free_io_qpair
-#> Temporary breakpoint 5 at 0x55555556282b: file ./nvme.h, line 3725.
+#> Temporary breakpoint 5 at 0x555555562893: file ./nvme.h, line 3742.
 continue
 #> Hello world!
-#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555ae000) at ./nvme.h:3725
-#> 3725		if (qp == NULL)
+#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555af220) at ./nvme.h:3742
+#> 3742		if (qp == NULL)
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1979
-#> 1979		if (nvme__unlikely(qp->unusual != 0))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555acc10, count=1) at ./nvme.h:1994
+#> 1994		if (nvme__unlikely(qp->unusual != 0))
 backtrace 12
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555ab9f0, count=1) at ./nvme.h:1979
-#> #1  0x000055555555f894 in nvme__qpair_reap (qp=0x5555555ab9f0, max=32) at ./nvme.h:2621
-#> #2  0x000055555555f9e1 in nvme_qpair_process_completions (qp=0x5555555ab9f0, max=0) at ./nvme.h:2651
-#> #3  0x000055555555fc07 in nvme__wait_a_little (qp=0x5555555ab9f0, deadline=30040) at ./nvme.h:2726
-#> #4  0x000055555555fc6e in nvme_wait_for_completion (qp=0x5555555ab9f0, sync=0x7fffffffe310, deadline=30040) at ./nvme.h:2743
-#> #5  0x000055555555fe58 in nvme__submit_and_wait (qp=0x5555555ab9f0, cmd=0x7fffffffe3c0, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffe3b0) at ./nvme.h:2783
-#> #6  0x000055555555ff13 in nvme__ctrlr_admin (ctrlr=0x5555555952b0, cmd=0x7fffffffe3c0, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:2799
-#> #7  0x00005555555621fd in nvme__ctrlr_cmd_delete_queue (ctrlr=0x5555555952b0, opc=0 '\000', qid=1) at ./nvme.h:3545
-#> #8  0x0000555555562259 in nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555952b0, qp=0x5555555ae000) at ./nvme.h:3555
-#> #9  0x0000555555562788 in nvme__qpair_delete (qp=0x5555555ae000) at ./nvme.h:3705
-#> #10 0x000055555556289a in nvme_ctrlr_free_io_qpair (qp=0x5555555ae000) at ./nvme.h:3730
-#> #11 0x000055555557e68e in hello_world (ctrlr=0x5555555952b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:125
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555acc10, count=1) at ./nvme.h:1994
+#> #1  0x000055555555f8d4 in nvme__qpair_reap (qp=0x5555555acc10, max=32) at ./nvme.h:2636
+#> #2  0x000055555555fa21 in nvme_qpair_process_completions (qp=0x5555555acc10, max=0) at ./nvme.h:2666
+#> #3  0x000055555555fc47 in nvme__wait_a_little (qp=0x5555555acc10, deadline=30040) at ./nvme.h:2741
+#> #4  0x000055555555fcae in nvme_wait_for_completion (qp=0x5555555acc10, sync=0x7fffffffe310, deadline=30040) at ./nvme.h:2758
+#> #5  0x000055555555fe98 in nvme__submit_and_wait (qp=0x5555555acc10, cmd=0x7fffffffe3c0, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffe3b0) at ./nvme.h:2798
+#> #6  0x000055555555ff53 in nvme__ctrlr_admin (ctrlr=0x5555555962b0, cmd=0x7fffffffe3c0, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:2814
+#> #7  0x0000555555562265 in nvme__ctrlr_cmd_delete_queue (ctrlr=0x5555555962b0, opc=0 '\000', qid=1) at ./nvme.h:3562
+#> #8  0x00005555555622c1 in nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555962b0, qp=0x5555555af220) at ./nvme.h:3572
+#> #9  0x00005555555627f0 in nvme__qpair_delete (qp=0x5555555af220) at ./nvme.h:3722
+#> #10 0x0000555555562902 in nvme_ctrlr_free_io_qpair (qp=0x5555555af220) at ./nvme.h:3747
+#> #11 0x000055555557efd9 in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:125
 
 # Deleting a queue takes admin commands too: frames 0 to 6 once more.
 
 kill
-#> [Inferior 1 (process 300) killed]
+#> [Inferior 1 (process 30420) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

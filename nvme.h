@@ -60,8 +60,8 @@
  *	>>codes     all other registers, structures and codes of the specification
  *	>>more      the functions of this book
  *	   the implementation:
- *	>>options-check, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts, >>format,
- *	>>getters
+ *	>>options-check, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts, >>shadow,
+ *	>>format, >>getters
  *
  * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
  *	>>text      names of codes; commands, completions and registers as text
@@ -993,6 +993,9 @@ struct nvme_ctrlr_opts {
 	struct nvme_trace *trace;           /* default: as NVME_TRACE says, or none */
 	bool interrupts; /* completions raise interrupts, see nvme_qpair_get_fd(); -ENOTSUP where
 	                  * the device or the system has none */
+	bool shadow_doorbells; /* doorbells of I/O queues go to memory, and to the register only when
+	                        * the controller asks for it, for one in software that polls;
+	                        * -ENOTSUP where it has no Doorbell Buffer Config command */
 };
 
 /*
@@ -1307,6 +1310,7 @@ struct nvme__bounce {
  */
 #define NVME__UNUSUAL_VERBOSE 1u /* commands are printed or recorded */
 #define NVME__UNUSUAL_DELAY   2u /* the doorbell waits for the next poll */
+#define NVME__UNUSUAL_SHADOW  4u /* doorbells go to memory first */
 
 struct nvme_qpair {
 	/* the submission queue: the driver writes at the tail, the controller reads at its head */
@@ -1344,7 +1348,8 @@ struct nvme_qpair {
 	struct nvme_ctrlr *ctrlr;
 	struct nvme_qpair *next;
 	uint64_t sq_iova, cq_iova;
-	uint8_t *lists; /* DMA memory of all PRP lists */
+	size_t sq_shadow, cq_shadow; /* where its doorbells are in the pages of >>shadow */
+	uint8_t *lists;              /* DMA memory of all PRP lists */
 	uint32_t qprio;
 	struct nvme__bounce bounce[NVME__BOUNCES];
 };
@@ -1431,6 +1436,7 @@ struct nvme_ctrlr {
 	struct nvme_qpair *io_qpairs; /* a list, in no order */
 	struct nvme_qpair *zombies; /* those that the controller may still use: they end with it */
 	struct nvme_qpair *sync_qp; /* of the blocking helpers */
+	uint8_t *shadow;            /* two pages, see >>shadow; NULL: not used */
 	int *irq_fds;               /* an eventfd for each interrupt vector; NULL: none are used */
 	uint32_t num_irqs;
 
@@ -1495,7 +1501,6 @@ NVME__COLD void nvme__trace_reg(const struct nvme_dev *dev, bool write, uint32_t
                                 uint32_t val);
 static void nvme__trace_dma(const struct nvme_dev *dev, const void *vaddr, uint64_t iova,
                             size_t len);
-NVME__COLD void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t old_value);
 NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker *tr,
                                 const struct nvme_cpl *cpl);
 
@@ -1519,6 +1524,9 @@ NVME__COLD uint64_t nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void
 NVME__COLD void nvme__submit_unusual(struct nvme_qpair *qp, struct nvme_tracker *tr,
                                      const void *buf, uint32_t len);
 static void nvme__ring_delayed(struct nvme_qpair *qp);
+NVME__COLD bool nvme__cq_doorbell_unusual(struct nvme_qpair *qp, uint32_t count);
+static int nvme__ctrlr_init_shadow(struct nvme_ctrlr *ctrlr);
+static void nvme__qpair_init_shadow(struct nvme_qpair *qp);
 static int nvme__submit_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
                            const struct nvme_cmd *cmd, void *buf, uint32_t len, nvme_cmd_cb cb,
                            void *arg);
@@ -1991,8 +1999,8 @@ NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
  */
 NVME__HOT void nvme_ring_cq_doorbell(struct nvme_qpair *qp, uint32_t count)
 {
-	if (nvme__unlikely(qp->unusual != 0))
-		nvme__trace_doorbell(qp, 1, (qp->cq_head + qp->entries - count) % qp->entries);
+	if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
+		return;
 	if (nvme__likely(!nvme__ctrlr_is_gone(qp->ctrlr)))
 		nvme__doorbell_write(&qp->ctrlr->dev, qp->cq_doorbell, qp->cq_hdbl, qp->cq_head);
 }
@@ -2157,6 +2165,7 @@ static int nvme_qpair_construct(struct nvme_ctrlr *ctrlr, uint16_t id, uint32_t 
 	qp->sq_doorbell = nvme__doorbell(&ctrlr->dev, qp->sq_tdbl);
 	qp->cq_doorbell = nvme__doorbell(&ctrlr->dev, qp->cq_hdbl);
 	qp->unusual = ctrlr->log.verbose ? NVME__UNUSUAL_VERBOSE : 0;
+	nvme__qpair_init_shadow(qp);
 	rc = nvme__qpair_alloc_memory(qp);
 	if (rc != 0) {
 		nvme__qpair_destroy(qp);
@@ -3492,7 +3501,8 @@ static int nvme__ctrlr_bring_up(struct nvme_ctrlr *ctrlr)
 	if (rc != 0)
 		return rc;
 	/* 8. which namespaces, in what format? */
-	return nvme_ctrlr_identify_active_ns(ctrlr);
+	rc = nvme_ctrlr_identify_active_ns(ctrlr);
+	return rc != 0 ? rc : nvme__ctrlr_init_shadow(ctrlr);
 }
 
 static int nvme_ctrlr_process_init(struct nvme_ctrlr *ctrlr)
@@ -4622,6 +4632,7 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  *	>>changes        namespaces that come, go and change
  *	>>blocking       calls that wait, with data in any memory
  *	>>interrupts     waiting without polling
+ *	>>shadow         doorbells in memory
  *	>>format         Format NVM
  *	>>getters        what is known
  * ############################################################################################ */
@@ -6157,15 +6168,37 @@ NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, siz
 static void nvme__print_submission(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
                                    uint32_t len);
 
+static void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t old_value,
+                                 bool in_memory);
+static bool nvme__shadow_suffices(struct nvme_qpair *qp, size_t at, uint32_t old_value,
+                                  uint32_t new_value);
+
 /* The doorbell of the commands that were put into the ring since it was last rung. */
 static void nvme__ring_delayed(struct nvme_qpair *qp)
 {
-	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
-		nvme__trace_doorbell(qp, 0,
-		                     (qp->sq_tail + qp->entries - qp->delayed) % qp->entries);
+	uint32_t old = (qp->sq_tail + qp->entries - qp->delayed) % qp->entries;
+	bool in_memory = false;
+
 	qp->delayed = 0;
-	if (!nvme__ctrlr_is_gone(qp->ctrlr)) /* it may have gone since they were submitted */
+	if ((qp->unusual & NVME__UNUSUAL_SHADOW) != 0)
+		in_memory = nvme__shadow_suffices(qp, qp->sq_shadow, old, qp->sq_tail);
+	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
+		nvme__trace_doorbell(qp, 0, old, in_memory);
+	if (!in_memory && !nvme__ctrlr_is_gone(qp->ctrlr)) /* it may have gone meanwhile */
 		nvme_ring_sq_doorbell(qp);
+}
+
+/* count slots before the head go back to the controller. true: the register need not be written. */
+NVME__COLD bool nvme__cq_doorbell_unusual(struct nvme_qpair *qp, uint32_t count)
+{
+	uint32_t old = (qp->cq_head + qp->entries - count) % qp->entries;
+	bool in_memory = false;
+
+	if ((qp->unusual & NVME__UNUSUAL_SHADOW) != 0)
+		in_memory = nvme__shadow_suffices(qp, qp->cq_shadow, old, qp->cq_head);
+	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
+		nvme__trace_doorbell(qp, 1, old, in_memory);
+	return in_memory;
 }
 
 /* A command that is printed, recorded, or announced later; buf is its data, built as PRPs. */
@@ -6995,6 +7028,81 @@ static int nvme__vfio_set_interrupts(struct nvme_dev *dev, const int *fds, unsig
 #endif /* NVME_NO_VFIO */
 
 /* ============================================================================================
+ * >>shadow
+ *
+ * Doorbell Buffer Config [Base 2.1: Doorbell Buffer Config command] is for controllers that are
+ * programs: to them the store to a doorbell is an exit of the virtual machine, many times as dear as
+ * the command. Host and controller share two pages. In the one the host keeps the values of all
+ * doorbells of I/O queues, at the places that they have among the registers; a controller that is
+ * awake looks there. In the other the controller leaves an EventIdx for each: the register needs to
+ * be written only when the value passes it.
+ * ============================================================================================ */
+
+/* The EventIdx page follows that of the shadow doorbells. */
+static int nvme__ctrlr_init_shadow(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_cmd cmd;
+	struct nvme_cpl cpl;
+
+	if (!ctrlr->opts.shadow_doorbells || ctrlr->num_io_queues == 0)
+		return 0;
+	if ((ctrlr->data.oacs & NVME_OACS_DBBUF) == 0) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the controller has no Doorbell Buffer Config command (OACS bit 8): attach without shadow_doorbells in the options");
+		return -ENOTSUP;
+	}
+	ctrlr->shadow = (uint8_t *)nvme__ring_alloc(ctrlr, (size_t)2 * ctrlr->page_size);
+	if (ctrlr->shadow == NULL)
+		return -ENOMEM;
+	nvme__cmd_init(&cmd, NVME_OPC_DOORBELL_BUFFER_CONFIG, 0);
+	cmd.dptr.prp.prp1 = nvme__ring_iova(ctrlr, ctrlr->shadow);
+	cmd.dptr.prp.prp2 = cmd.dptr.prp.prp1 + ctrlr->page_size;
+	return nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
+}
+
+/* The admin queue has none, nor has a queue whose doorbells are beyond the page. */
+static void nvme__qpair_init_shadow(struct nvme_qpair *qp)
+{
+	size_t page_size = qp->ctrlr->page_size;
+
+	qp->sq_shadow = qp->sq_tdbl - NVME_REG_DOORBELLS;
+	qp->cq_shadow = qp->cq_hdbl - NVME_REG_DOORBELLS;
+	if (qp->id == 0 || qp->ctrlr->shadow == NULL || qp->cq_shadow + 4 > page_size)
+		return;
+	qp->unusual |= NVME__UNUSUAL_SHADOW;
+	memset(qp->ctrlr->shadow + qp->sq_shadow, 0, 4);
+	memset(qp->ctrlr->shadow + qp->cq_shadow, 0, 4);
+	memset(qp->ctrlr->shadow + page_size + qp->sq_shadow, 0, 4);
+	memset(qp->ctrlr->shadow + page_size + qp->cq_shadow, 0, 4);
+}
+
+/* Does a value that goes from old_value to new_value pass event? All of it modulo 2^16. */
+static bool nvme__shadow_passes(uint16_t event, uint16_t old_value, uint16_t new_value)
+{
+	return (uint16_t)(new_value - event - 1) < (uint16_t)(new_value - old_value);
+}
+
+/*
+ * Writes the shadow doorbell at an offset in its page; false: the register has to be written, too.
+ * The SQEs must be there before the value is. And the value must be there before EventIdx is read:
+ * the controller writes EventIdx and then looks at the value once more, so that one of both sees
+ * what the other wrote. Only a full barrier orders a store before a load.
+ */
+static bool nvme__shadow_suffices(struct nvme_qpair *qp, size_t at, uint32_t old_value,
+                                  uint32_t new_value)
+{
+	uint8_t *shadow = qp->ctrlr->shadow + at;
+	uint8_t *event = shadow + qp->ctrlr->page_size;
+	uint32_t event_idx;
+
+	NVME_WMB();
+	__atomic_store_n((nvme__u32_alias *)(void *)shadow, new_value, __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	event_idx = __atomic_load_n((nvme__u32_alias *)(void *)event, __ATOMIC_RELAXED);
+	return !nvme__shadow_passes((uint16_t)event_idx, (uint16_t)old_value, (uint16_t)new_value);
+}
+
+/* ============================================================================================
  * >>format
  *
  * Format NVM: erases, and with it changes the size of blocks [Base 2.1: Format NVM command].
@@ -7468,8 +7576,8 @@ struct nvme_trace_reg {
 
 struct nvme_trace_doorbell {
 	uint32_t offset;
-	uint16_t cq; /* 0: SQ tail, 1: CQ head */
-	uint16_t reserved;
+	uint16_t cq;        /* 0: SQ tail, 1: CQ head */
+	uint16_t in_memory; /* 1: to a shadow doorbell alone, 0: to the register */
 	uint32_t old_value, new_value;
 };
 
@@ -9802,7 +9910,8 @@ static void nvme__trace_dma(const struct nvme_dev *dev, const void *vaddr, uint6
 }
 
 /* The SQ doorbell follows its command at once: one look at the clock is enough for both. */
-NVME__COLD void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t old_value)
+static void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t old_value,
+                                 bool in_memory)
 {
 	const struct nvme_log *log = &qp->ctrlr->log;
 	struct nvme_trace_slot *slot;
@@ -9822,7 +9931,7 @@ NVME__COLD void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_
 	in = (struct nvme__slot_doorbell *)(void *)slot->payload;
 	in->db.offset = cq ? qp->cq_hdbl : qp->sq_tdbl;
 	in->db.cq = cq;
-	in->db.reserved = 0;
+	in->db.in_memory = in_memory;
 	in->db.old_value = old_value;
 	in->db.new_value = cq ? qp->cq_head : qp->sq_tail;
 	nvme__trace_end(slot, seq);

@@ -566,6 +566,17 @@ static void run_jobs(struct job *jobs, int n)
 		CHECK(pthread_join(jobs[i].thread, NULL) == 0);
 }
 
+/* With shadow doorbells where the name of the command says so: "shadow-async". */
+static int attach(const char *device, bool shadow, struct nvme_ctrlr **ctrlr)
+{
+	struct nvme_ctrlr_opts opts;
+
+	memset(&opts, 0, sizeof(opts));
+	opts.dev_ops = nvme_soft_dev_ops(device);
+	opts.shadow_doorbells = shadow;
+	return nvme_attach(device, &opts, ctrlr);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -576,6 +587,7 @@ int main(int argc, char **argv)
 		{"depth", run_depth},     {"limits", run_limits}, {"hold", run_hold},
 		{"vfio", run_vfio},       {"soak", run_soak},     {"format", run_format},
 	};
+	bool shadow = argc > 1 && strncmp(argv[1], "shadow-", 7) == 0;
 	int k, devices = argc > 4 ? 2 : 1;
 	struct job jobs[2];
 	size_t i;
@@ -583,12 +595,12 @@ int main(int argc, char **argv)
 	if (argc == 2 && strcmp(argv[1], "list") == 0)
 		return run_list() == 0;
 	for (i = 0; argc >= 3 && i < sizeof(commands) / sizeof(commands[0]); i++) {
-		if (strcmp(argv[1], commands[i].name) != 0)
+		if (strcmp(argv[1] + (shadow ? 7 : 0), commands[i].name) != 0)
 			continue;
 		for (k = 0; k < devices; k++) {
 			jobs[k].run = commands[i].run;
 			jobs[k].number = argc > 3 ? (uint32_t)atoi(argv[3]) : 0;
-			CHECK(open_device(argv[k == 0 ? 2 : 4], &jobs[k].ctrlr) == 0);
+			CHECK(attach(argv[k == 0 ? 2 : 4], shadow, &jobs[k].ctrlr) == 0);
 		}
 		run_jobs(jobs, devices);
 		for (k = 0; k < devices; k++)
@@ -597,7 +609,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	fprintf(stderr, "usage: run_io list | "
-	                "pattern|async|threads|soak|format|depth|limits|vfio|hold DEVICE "
-	                "[NUMBER [DEVICE2]]\n");
+	                "[shadow-]pattern|async|threads|soak|format|depth|limits|vfio|hold "
+	                "DEVICE [NUMBER [DEVICE2]]\n");
 	return 2;
 }

@@ -1410,6 +1410,7 @@ static void test_abort(void **state)
 	void *buf = nvme_dma_alloc(ctrlr, 4096);
 	struct nvme_qpair *qp;
 	struct done d, a, aborts[5];
+	struct nvme_soft_cmd sent;
 	uint16_t cid;
 	int i;
 
@@ -1419,7 +1420,7 @@ static void test_abort(void **state)
 	assert_int_equal(nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, buf, 0, 1, on_done, &d,
 	                                  0),
 	                 0);
-	struct nvme_soft_cmd sent;
+	memset(&sent, 0, sizeof(sent));
 	assert_int_equal(nvme_soft_get_last_cmds(dev_of(ctrlr), &sent, 1), 1);
 	assert_int_equal(sent.cmd.opc, NVME_OPC_READ);
 	assert_int_equal(sent.qid, nvme_qpair_get_id(qp));

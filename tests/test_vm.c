@@ -1145,6 +1145,19 @@ static void test_interrupts(void **state)
 	run_cases("--bind --nvme msix_qsize=2", cases, 1);
 }
 
+/* Doorbells in memory: QEMU's controller sees them all. */
+static void test_shadow(void **state)
+{
+	const struct guest_case cases[] = {
+		{"async", "run_io shadow-async " ADDR, 0, {"checks passed"}},
+		{"threads", "run_io shadow-threads " ADDR, 0, {"checks passed"}},
+		{"soak", "run_io shadow-soak " ADDR " 50", 0, {"checks passed"}},
+	};
+
+	(void)state;
+	run_cases("--size 16M --bind", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
 /* Fetches the guest's kernel, if this is the first time, so that no test sees that. */
 static int first_boot(void **state)
 {
@@ -1184,6 +1197,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_attach_no_iommu),
 		cmocka_unit_test(test_attach_group),
 		cmocka_unit_test(test_interrupts),
+		cmocka_unit_test(test_shadow),
 	};
 
 	if (argc > 1)

@@ -28,6 +28,7 @@
  *	mqes=63       CAP.MQES, 0-based; default 1023
  *	queues=4      I/O queue pairs that it grants, 1 to 128; default 64
  *	dstrd=0       CAP.DSTRD, doorbells are 4 << dstrd bytes apart; default 0
+ *	dbbuf=1       Doorbell Buffer Config, for shadow doorbells; default 0
  *	to=1          CAP.TO, in 500 ms; default 20
  *	crwmt=400     CRTO.CRWMT, in 500 ms, with CAP.CRMS to match; default 0, neither
  *	mpsmin=4      CAP.MPSMIN, the smallest page is 4096 << mpsmin bytes; default 0
@@ -251,6 +252,7 @@ struct nvme_soft {
 
 	struct nvme_soft__sq sq[NVME_SOFT__MAX_QUEUES + 1];
 	struct nvme_soft__cq cq[NVME_SOFT__MAX_QUEUES + 1];
+	uint64_t shadow, event_idx;             /* pages of the host's, 0: there are none */
 	int irq_fds[NVME_SOFT__MAX_QUEUES + 1]; /* the host's, by vector */
 	unsigned int num_irqs;
 	struct nvme_soft__job fused[NVME_SOFT__MAX_QUEUES + 1]; /* first halves; sq NULL: none */
@@ -1242,6 +1244,7 @@ static const struct nvme_soft__handler nvme_soft__admin_cmds[] = {
 	{NVME_OPC_ABORT, 0x1, false, false, nvme_soft_abort},
 	{NVME_OPC_SET_FEATURES, 0x1, false, false, nvme_soft_set_features},
 	{NVME_OPC_GET_FEATURES, 0x1, false, false, nvme_soft_get_features},
+	{NVME_OPC_DOORBELL_BUFFER_CONFIG, 0x1, false, false, nvme_soft_doorbell_buffer_config},
 	{NVME_OPC_FORMAT_NVM, 0x3, false, false, nvme_soft_format},
 	{NVME_OPC_ASYNC_EVENT_REQUEST, 0x1, false, false, nvme_soft_async_event_request},
 };
@@ -1518,6 +1521,7 @@ static void nvme_soft_reset(struct nvme_soft *s)
 	memset(s->cq, 0, sizeof(s->cq));
 	memset(s->fused, 0, sizeof(s->fused));
 	nvme_soft__reset_features(s);
+	s->shadow = s->event_idx = 0;
 	s->num_late = s->num_aers = s->num_events = s->masked = 0;
 	s->csts = s->intm = 0;
 	s->rdy_at = s->shst_at = NVME_SOFT__NEVER;
@@ -1700,6 +1704,77 @@ static void nvme_soft_ring_cq(struct nvme_soft *s, struct nvme_soft__cq *cq, uin
 }
 
 /* Doorbell number index: SQ0, CQ0, SQ1, CQ1, ... */
+/* ---- shadow doorbells [Base 2.1: Doorbell Buffer Config command] ---- */
+
+static uint32_t *nvme_soft__shadow_at(const struct nvme_soft *s, uint64_t page, uint32_t index)
+{
+	uint64_t offset = (uint64_t)index * (4u << s->cfg.dstrd);
+
+	if (offset + 4 > nvme_soft__page_size(s))
+		return NULL;
+	return (uint32_t *)nvme_soft__host(s, page + offset, 4);
+}
+
+/*
+ * What the host wrote to one doorbell, in memory. UINT32_MAX: no news. EventIdx is where the value
+ * is when the register has to be written to wake this controller up, and just before that when it
+ * will look by itself: in mode=thread it always does, in mode=sync after a doorbell only.
+ */
+static uint32_t nvme_soft__shadow_news(const struct nvme_soft *s, uint32_t index, uint32_t known)
+{
+	uint32_t *value = nvme_soft__shadow_at(s, s->shadow, index);
+	uint32_t *event = nvme_soft__shadow_at(s, s->event_idx, index), now;
+
+	if (value == NULL || event == NULL)
+		return UINT32_MAX;
+	now = __atomic_load_n(value, __ATOMIC_ACQUIRE);
+	if (now != known)
+		return now;
+	__atomic_store_n(event, s->cfg.threaded ? (known - 1) & 0xffff : known, __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	now = __atomic_load_n(value, __ATOMIC_ACQUIRE); /* it may have come just before */
+	return now != known ? now : UINT32_MAX;
+}
+
+static void nvme_soft_ring_sq(struct nvme_soft *s, struct nvme_soft__sq *sq, uint32_t index,
+                              uint32_t value)
+{
+	if (value >= sq->entries || value == sq->tail) {
+		nvme_soft__bad_doorbell(s, index, value, 1);
+		return;
+	}
+	sq->tail = value;
+	nvme_soft_process_sq(s, sq);
+}
+
+/* Heads first: they make room. true: there was something new. */
+static bool nvme_soft_look_at_shadow(struct nvme_soft *s)
+{
+	bool busy = false, again = true;
+	uint32_t qid, news;
+
+	while (again && s->shadow != 0 && !nvme_soft__dead(s)) {
+		again = false;
+		for (qid = 1; qid <= s->cfg.queues; qid++) {
+			struct nvme_soft__cq *cq = &s->cq[qid];
+			struct nvme_soft__sq *sq = &s->sq[qid];
+
+			news = cq->entries == 0 ? UINT32_MAX
+			                        : nvme_soft__shadow_news(s, 2 * qid + 1, cq->head);
+			if (news < cq->entries)
+				nvme_soft_ring_cq(s, cq, 2 * qid + 1, news);
+			again = again || news < cq->entries;
+			news = sq->entries == 0 ? UINT32_MAX
+			                        : nvme_soft__shadow_news(s, 2 * qid, sq->tail);
+			if (news < sq->entries)
+				nvme_soft_ring_sq(s, sq, 2 * qid, news);
+			again = again || news < sq->entries;
+		}
+		busy = busy || again;
+	}
+	return busy;
+}
+
 static void nvme_soft_ring(struct nvme_soft *s, uint32_t index, uint32_t value)
 {
 	uint32_t qid = index / 2;
@@ -1714,19 +1789,15 @@ static void nvme_soft_ring(struct nvme_soft *s, uint32_t index, uint32_t value)
 	if (qid > s->cfg.queues ||
 	    (index % 2 ? s->cq[qid].entries == 0 : s->sq[qid].entries == 0)) {
 		nvme_soft__bad_doorbell(s, index, value, 0);
+	} else if (s->shadow != 0 && qid != 0) { /* only a call to look there */
+		*(index % 2 ? &s->cq[qid].rings : &s->sq[qid].rings) += 1;
+		(void)nvme_soft_look_at_shadow(s);
 	} else if (index % 2) {
 		s->cq[qid].rings++;
 		nvme_soft_ring_cq(s, &s->cq[qid], index, value);
 	} else {
-		struct nvme_soft__sq *sq = &s->sq[qid];
-
-		sq->rings++;
-		if (value >= sq->entries || value == sq->tail) {
-			nvme_soft__bad_doorbell(s, index, value, 1);
-			return;
-		}
-		sq->tail = value;
-		nvme_soft_process_sq(s, sq);
+		s->sq[qid].rings++;
+		nvme_soft_ring_sq(s, &s->sq[qid], index, value);
 	}
 }
 
@@ -1804,6 +1875,7 @@ static bool nvme_soft_poll(struct nvme_soft *s)
 		nvme_soft_ring(s, i, (uint32_t)mail);
 		busy = true;
 	}
+	busy = nvme_soft_look_at_shadow(s) || busy;
 	nvme_soft__run_due(s);
 	return busy;
 }

@@ -184,7 +184,7 @@ static void nvme_soft__id_ctrlr(const struct nvme_soft *s, struct nvme_id_ctrlr 
 	id->rtd3r = id->rtd3e = 1000000;
 	id->oaes = 0x300; /* namespace attribute and firmware activation notices */
 	id->cntrltype = 1;
-	id->oacs = NVME_OACS_FORMAT;
+	id->oacs = (uint16_t)(NVME_OACS_FORMAT | (s->cfg.dbbuf ? NVME_OACS_DBBUF : 0));
 	id->acl = NVME_SOFT__ABORTS - 1;
 	id->aerl = NVME_SOFT__AERS - 1;
 	id->frmw = 0x03; /* one slot, read only */
@@ -553,6 +553,8 @@ static size_t nvme_soft__log_page(struct nvme_soft *s, uint32_t lid)
 		for (i = 0; i < 512; i++) {
 			h = nvme_soft__find_handler(i < 256, (uint8_t)i);
 			dwords[i] = h != NULL ? h->effects : 0;
+			if (i == NVME_OPC_DOORBELL_BUFFER_CONFIG && !s->cfg.dbbuf)
+				dwords[i] = 0;
 		}
 		return 4096;
 	default:
@@ -583,6 +585,27 @@ static uint16_t nvme_soft_get_log_page(struct nvme_soft *s, struct nvme_soft__jo
 	nvme_soft__scatter(s, (uint8_t *)s->page + offset, size - (size_t)offset);
 	if (NVME_GET(cmd->cdw10, NVME_GET_LOG_PAGE_RAE) == 0)
 		nvme_soft__acknowledge(s, lid);
+	return 0;
+}
+
+/* ============================================================================================
+ * >>soft-dbbuf   [Base 2.1: Doorbell Buffer Config command]
+ * ============================================================================================ */
+static uint16_t nvme_soft_doorbell_buffer_config(struct nvme_soft *s, struct nvme_soft__job *job)
+{
+	uint64_t shadow = job->cmd.dptr.prp.prp1, event_idx = job->cmd.dptr.prp.prp2;
+	uint64_t page_size = nvme_soft__page_size(s);
+
+	if (!s->cfg.dbbuf)
+		return NVME_SOFT__GENERIC(NVME_SC_INVALID_OPCODE);
+	if (shadow == 0 || event_idx == 0 || ((shadow | event_idx) & (page_size - 1)) != 0)
+		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
+	if (nvme_soft__host(s, shadow, page_size) == NULL ||
+	    nvme_soft__host(s, event_idx, page_size) == NULL)
+		return nvme_soft_report_stray(s, job, shadow, page_size,
+		                              "setting up doorbell buffers");
+	s->shadow = shadow;
+	s->event_idx = event_idx;
 	return 0;
 }
 

@@ -111,7 +111,8 @@ static bool nvme_soft__number(const char **text, uint64_t *value)
 
 struct nvme_soft__config {
 	uint64_t size;
-	uint32_t lbs, ns, mdts, mqes, queues, dstrd, to, crwmt, mpsmin, mpsmax, css, iova, seed;
+	uint32_t lbs, ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, mpsmin, mpsmax, css, iova,
+		seed;
 	bool size_given, threaded;
 	char file[512];
 	const char *plan;
@@ -129,6 +130,7 @@ static const struct nvme_soft__option {
 	{"mqes", offsetof(struct nvme_soft__config, mqes), 1, 65535},
 	{"queues", offsetof(struct nvme_soft__config, queues), 1, NVME_SOFT__MAX_QUEUES},
 	{"dstrd", offsetof(struct nvme_soft__config, dstrd), 0, 15},
+	{"dbbuf", offsetof(struct nvme_soft__config, dbbuf), 0, 1},
 	{"to", offsetof(struct nvme_soft__config, to), 0, 255},
 	{"crwmt", offsetof(struct nvme_soft__config, crwmt), 0, 65535},
 	{"mpsmin", offsetof(struct nvme_soft__config, mpsmin), 0, 15},
@@ -152,8 +154,8 @@ static int nvme_soft__set_number(struct nvme_soft__config *cfg, const char *key,
 	if (o == end)
 		return nvme_soft__wrong(why,
 		                        "soft device: there is no option '%s': use size, lbs, "
-		                        "ns, mdts, mqes, queues, dstrd, to, crwmt, mpsmin, "
-		                        "mpsmax, css, iova, file, mode, seed or plan",
+		                        "ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, "
+		                        "mpsmin, mpsmax, css, iova, file, mode, seed or plan",
 		                        key);
 	if (!nvme_soft__number(&at, &n) || *at != '\0' || n < o->min || n > o->max ||
 	    (lbs && (n & (n - 1)) != 0))

@@ -95,6 +95,8 @@ static void put_doorbell(struct json *j, const struct rec *r)
 	if (r->has & HAS_OLD)
 		json_uint(j, "old", r->doorbell.old_value);
 	json_uint(j, "new", r->doorbell.new_value);
+	if (r->doorbell.in_memory)
+		json_bool(j, "in_memory", true);
 }
 
 static void put_prp(struct json *j, const struct rec *r)

@@ -204,8 +204,9 @@ static void put_doorbell(struct output *o, const struct rec *rec)
 
 	if (rec->has & HAS_OLD)
 		snprintf(old, sizeof(old), " (was %" PRIu32 ")", db->old_value);
-	snprintf(text, sizeof(text), "doorbell %s%u%s = %" PRIu32 "%s", db->cq ? "CQ" : "SQ",
-	         (unsigned)rec->qid, db->cq ? "HDBL" : "TDBL", db->new_value, old);
+	snprintf(text, sizeof(text), "doorbell %s%u%s = %" PRIu32 "%s%s", db->cq ? "CQ" : "SQ",
+	         (unsigned)rec->qid, db->cq ? "HDBL" : "TDBL", db->new_value, old,
+	         db->in_memory ? " in memory" : "");
 	put_line(o, rec, text);
 }
 

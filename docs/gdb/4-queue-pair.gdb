@@ -23,29 +23,29 @@ set print pretty on
 # The function is called for queue 0 in bring-up. We want the one for queue 1.
 
 break nvme_qpair_construct if id == 1
-#> Breakpoint 1 at 0xa6e1: file ./nvme.h, line 2144.
+#> Breakpoint 1 at 0xa6c6: file ./nvme.h, line 2152.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
-#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x5555555962b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe420) at ./nvme.h:2144
-#> 2144		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
+#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x5555555962b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe420) at ./nvme.h:2152
+#> 2152		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
 backtrace
-#> #0  nvme_qpair_construct (ctrlr=0x5555555962b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe420) at ./nvme.h:2144
-#> #1  0x0000555555562519 in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555962b0, qid=1, opts=0x7fffffffe460, out=0x7fffffffe4b0) at ./nvme.h:3649
-#> #2  0x0000555555562713 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555962b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:3692
-#> #3  0x000055555557eefd in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
-#> #4  0x000055555557f1cc in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
+#> #0  nvme_qpair_construct (ctrlr=0x5555555962b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe420) at ./nvme.h:2152
+#> #1  0x0000555555562524 in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555962b0, qid=1, opts=0x7fffffffe460, out=0x7fffffffe4b0) at ./nvme.h:3659
+#> #2  0x000055555556271e in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555962b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:3702
+#> #3  0x000055555557fa5a in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
+#> #4  0x000055555557fd29 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
 
 # Wait until it is done, and look at what it built:
 
 tbreak nvme__ctrlr_connect_io_qpair
-#> Temporary breakpoint 2 at 0x555555562421: file ./nvme.h, line 3630.
+#> Temporary breakpoint 2 at 0x55555556242c: file ./nvme.h, line 3640.
 continue
-#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555962b0, qp=0x5555555af220) at ./nvme.h:3630
-#> 3630		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
+#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555962b0, qp=0x5555555af250) at ./nvme.h:3640
+#> 3640		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
 print *qp
 #> $1 = queue pair 1, 256 entries, 0 outstanding = {
 #>   sq = 0x7fff77c05000 (IOVA 0x205000),
@@ -77,18 +77,18 @@ print/x NVME_CQ_HDBL(1, 0)
 # ---- The controller's half: the completion queue first ---------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 3 at 0x55555555e086: file ./nvme.h, line 1984.
+#> Breakpoint 3 at 0x55555555e086: file ./nvme.h, line 1992.
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555acc10) at ./nvme.h:1984
-#> 1984		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555acc30) at ./nvme.h:1992
+#> 1992		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 nvme last 0
 #> last command on queue 0, slot 5:
 #>   CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x209000 PRP2:0x0
 #> last completion on queue 0, slot 4, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:5 cdw0:0 p:1
 up
-#> #1  0x000055555555f2ee in nvme_qpair_submit_request (qp=0x5555555acc10, tr=0x5555555acd30, buf=0x0, len=0) at ./nvme.h:2450
-#> 2450			nvme_ring_sq_doorbell(qp);
+#> #1  0x000055555555f2df in nvme_qpair_submit_request (qp=0x5555555acc30, tr=0x5555555acd60, buf=0x0, len=0) at ./nvme.h:2459
+#> 2459			nvme_ring_sq_doorbell(qp);
 nvme prp tr->cmd
 #> CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x209000 PRP2:0x0
 #> PRP1     0x209000 is the ring itself, one contiguous piece (PC 1), seen by the program at 0x7fff77c09000
@@ -108,16 +108,16 @@ print/x tr->cmd.cdw11
 # ---- Then the submission queue ---------------------------------------------------------------
 
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555acc10) at ./nvme.h:1984
-#> 1984		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555acc30) at ./nvme.h:1992
+#> 1992		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 nvme last 0
 #> last command on queue 0, slot 6:
 #>   CREATE IO SQ cid:0 QID:1 QSIZE:256 entries PC:1 QPRIO:0 CQID:1 PRP1:0x205000 PRP2:0x0
 #> last completion on queue 0, slot 5, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:6 cdw0:0 p:1
 up
-#> #1  0x000055555555f2ee in nvme_qpair_submit_request (qp=0x5555555acc10, tr=0x5555555acd30, buf=0x0, len=0) at ./nvme.h:2450
-#> 2450			nvme_ring_sq_doorbell(qp);
+#> #1  0x000055555555f2df in nvme_qpair_submit_request (qp=0x5555555acc30, tr=0x5555555acd60, buf=0x0, len=0) at ./nvme.h:2459
+#> 2459			nvme_ring_sq_doorbell(qp);
 print/x tr->cmd.cdw11
 #> $6 = 0x10001
 
@@ -132,10 +132,10 @@ print/x tr->cmd.cdw11
 
 delete
 frame function nvme_ctrlr_alloc_io_qpair
-#> #9  0x0000555555562713 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555962b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:3692
-#> 3692		return nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
+#> #9  0x000055555556271e in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555962b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:3702
+#> 3702		return nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
 finish
-#> 0x000055555557eefd in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
+#> 0x000055555557fa5a in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
 #> 112		rc = nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp);
 #> Value returned is $7 = 0
 nvme ring 1
@@ -151,7 +151,7 @@ nvme ring 1
 # An empty pair of rings. The first read or write on it starts at slot 0.
 
 kill
-#> [Inferior 1 (process 30488) killed]
+#> [Inferior 1 (process 17069) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -22,15 +22,15 @@ set print pretty on
 # ---- 512 bytes: PRP1 alone -------------------------------------------------------------------
 
 tbreak describe
-#> Temporary breakpoint 1 at 0x2a3f0: file docs/gdb/prp_steps.c, line 22.
+#> Temporary breakpoint 1 at 0x2af4d: file docs/gdb/prp_steps.c, line 22.
 run
-#> Temporary breakpoint 1, describe (qp=0x5555555ad210, list=0x7fff77c4a000, buf=0x7fff77c4d000 "", len=512) at docs/gdb/prp_steps.c:22
+#> Temporary breakpoint 1, describe (qp=0x5555555ae240, list=0x7fff77c4a000, buf=0x7fff77c4d000 "", len=512) at docs/gdb/prp_steps.c:22
 #> 22		struct nvme_ns *ns = nvme_ctrlr_get_ns(qp->ctrlr, 1);
 break nvme_prp_list_append
-#> Breakpoint 2 at 0x55555555ed8e: file ./nvme.h, line 2333.
+#> Breakpoint 2 at 0x55555555ed7f: file ./nvme.h, line 2342.
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=512) at ./nvme.h:2333
-#> 2333		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=512) at ./nvme.h:2342
+#> 2342		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print len
 #> $1 = 512
 print/x iova
@@ -43,14 +43,14 @@ print/x iova
 while prp->prp_index == 0
 next
 end
-#> 2334		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
-#> 2337		rc = nvme__prp_check(prp, iova, len);
-#> 2338		if (nvme__unlikely(rc != 0))
-#> 2340		prp->last_end = (uint32_t)((iova + len) & mask);
-#> 2341		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
-#> 2342			prp->prp1 = iova;
-#> 2343			prp->prp_index = 1;
-#> 2344			iova = (iova & ~mask) + page_size;
+#> 2343		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
+#> 2346		rc = nvme__prp_check(prp, iova, len);
+#> 2347		if (nvme__unlikely(rc != 0))
+#> 2349		prp->last_end = (uint32_t)((iova + len) & mask);
+#> 2350		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
+#> 2351			prp->prp1 = iova;
+#> 2352			prp->prp_index = 1;
+#> 2353			iova = (iova & ~mask) + page_size;
 print pages
 #> $3 = 1
 
@@ -60,8 +60,8 @@ print pages
 while pages != 0
 next
 end
-#> 2345			pages--;
-#> 2347		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
+#> 2354			pages--;
+#> 2356		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
 print *prp
 #> $4 = PRPs for 1 page, PRP1 only = {
 #>   prp1 = 0x24d000
@@ -71,9 +71,9 @@ print *prp
 # command says in the end:
 
 break look
-#> Breakpoint 3 at 0x55555557e3c7: file docs/gdb/prp_steps.c, line 17.
+#> Breakpoint 3 at 0x55555557ef24: file docs/gdb/prp_steps.c, line 17.
 continue
-#> Breakpoint 3, look (qp=0x5555555ad210, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555ae240, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x24d000 PRP2:0x0
@@ -84,10 +84,10 @@ nvme prp cmd
 # ---- 8 KiB from the start of a page: PRP1 and PRP2 -------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=8192) at ./nvme.h:2333
-#> 2333		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=8192) at ./nvme.h:2342
+#> 2342		uint64_t page_size = prp->page_size, mask = page_size - 1;
 continue
-#> Breakpoint 3, look (qp=0x5555555ad210, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555ae240, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x24d000 PRP2:0x24e000
@@ -102,12 +102,12 @@ nvme prp cmd
 # ---- 8 KiB from the middle of a page: a list already -----------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2414592, len=8192) at ./nvme.h:2333
-#> 2333		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2414592, len=8192) at ./nvme.h:2342
+#> 2342		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print/x iova
 #> $5 = 0x24d800
 continue
-#> Breakpoint 3, look (qp=0x5555555ad210, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555ae240, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x24d800 PRP2:0x24a000
@@ -127,17 +127,17 @@ nvme prp cmd
 # ---- 1 MiB: a list of 255 entries ------------------------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=1048576) at ./nvme.h:2333
-#> 2333		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=1048576) at ./nvme.h:2342
+#> 2342		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_begin_list
-#> Temporary breakpoint 4 at 0x55555555e8fc: file ./nvme.h, line 2230.
+#> Temporary breakpoint 4 at 0x55555555e8ed: file ./nvme.h, line 2239.
 continue
-#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2230
-#> 2230		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2239
+#> 2239		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 backtrace 3
-#> #0  nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2230
-#> #1  0x000055555555ebcd in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2420736, count=254) at ./nvme.h:2296
-#> #2  0x000055555555eeaf in nvme_prp_list_append (prp=0x7fffffffe430, iova=2420736, len=1048576) at ./nvme.h:2353
+#> #0  nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2239
+#> #1  0x000055555555ebbe in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2420736, count=254) at ./nvme.h:2305
+#> #2  0x000055555555eea0 in nvme_prp_list_append (prp=0x7fffffffe430, iova=2420736, len=1048576) at ./nvme.h:2362
 print *prp
 #> $6 = PRPs for 2 pages, PRP1 and PRP2 = {
 #>   prp1 = 0x24d000,
@@ -148,8 +148,8 @@ print *prp
 # into PRP2, and now a third is coming.
 
 finish
-#> 0x000055555555ebcd in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2420736, count=254) at ./nvme.h:2296
-#> 2296			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
+#> 0x000055555555ebbe in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2420736, count=254) at ./nvme.h:2305
+#> 2305			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
 #> Value returned is $7 = 0
 print *prp
 #> $8 = PRPs for 2 pages, PRP1 and a list of 1 entry = {
@@ -159,7 +159,7 @@ print *prp
 #>   prp[0] = 0x24e000
 #> }
 continue
-#> Breakpoint 3, look (qp=0x5555555ad210, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555ae240, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:2048 blocks PRP1:0x24d000 PRP2:0x24a000
@@ -178,13 +178,13 @@ nvme prp cmd
 # ---- 4 MiB: a list that goes on in another page ----------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=4194304) at ./nvme.h:2333
-#> 2333		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=4194304) at ./nvme.h:2342
+#> 2342		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_next_list_page
-#> Temporary breakpoint 5 at 0x55555555e9a8: file ./nvme.h, line 2248.
+#> Temporary breakpoint 5 at 0x55555555e999: file ./nvme.h, line 2257.
 continue
-#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe430) at ./nvme.h:2248
-#> 2248		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe430) at ./nvme.h:2257
+#> 2257		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 print *prp
 #> $9 = PRPs for 513 pages, PRP1 and a list of 512 entries = {
 #>   prp1 = 0x24d000,
@@ -200,7 +200,7 @@ print *prp
 # a link to the next list page, and the entry that stood there moves.
 
 continue
-#> Breakpoint 3, look (qp=0x5555555ad210, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555ae240, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:8192 blocks PRP1:0x24d000 PRP2:0x24a000
@@ -231,23 +231,23 @@ nvme prp cmd
 # command of this controller moves 512 KiB at most. That is a transfer with a list, on its way:
 
 kill
-#> [Inferior 1 (process 30548) killed]
+#> [Inferior 1 (process 17158) killed]
 delete
 file build/debug/hello_world
 set args soft:file=build/debug/disk.img,size=64M
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 6 at 0xa086: file ./nvme.h, line 1984.
+#> Breakpoint 6 at 0xa086: file ./nvme.h, line 1992.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:file=build/debug/disk.img,size=64M
 #> Attached to soft
 #>   Namespace ID: 1 size: 67MB
 #> Initialization complete.
-#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555af220) at ./nvme.h:1984
-#> 1984		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555af250) at ./nvme.h:1992
+#> 1992		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 up
-#> #1  0x000055555555f2ee in nvme_qpair_submit_request (qp=0x5555555af220, tr=0x5555555af340, buf=0x7fffb3c4a000, len=524288) at ./nvme.h:2450
-#> 2450			nvme_ring_sq_doorbell(qp);
+#> #1  0x000055555555f2df in nvme_qpair_submit_request (qp=0x5555555af250, tr=0x5555555af380, buf=0x7fffb3c4a000, len=524288) at ./nvme.h:2459
+#> 2459			nvme_ring_sq_doorbell(qp);
 nvme prp tr
 #> READ cid:0 nsid:1 SLBA:0 NLB:1024 blocks PRP1:0x24a000 PRP2:0x20a000
 #> 524288 bytes, pages of 4096 bytes: 128 pages
@@ -269,7 +269,7 @@ nvme prp tr
 # hello_world looks at the disk with memory from malloc(), which the controller cannot reach.
 
 kill
-#> [Inferior 1 (process 30560) killed]
+#> [Inferior 1 (process 17161) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

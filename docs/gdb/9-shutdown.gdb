@@ -24,10 +24,10 @@ set args soft
 # ---- Two commands are on their way -----------------------------------------------------------
 
 break nvme_detach
-#> Breakpoint 1 at 0xed44: file ./nvme.h, line 3875.
+#> Breakpoint 1 at 0xed50: file ./nvme.h, line 3885.
 run
-#> Breakpoint 1, nvme_detach (ctrlr=0x5555555942a0) at ./nvme.h:3875
-#> 3875		if (ctrlr == NULL)
+#> Breakpoint 1, nvme_detach (ctrlr=0x5555555952a0) at ./nvme.h:3885
+#> 3885		if (ctrlr == NULL)
 nvme ring 0
 #> Queue pair 0 of 'soft': 1 command outstanding, room for 31
 #> SQ 0: 32 entries at IOVA 0x200000, tail 8, head 7 (SQHD of the last completion taken)
@@ -59,17 +59,17 @@ nvme ring 1
 # ---- First the I/O queue goes ----------------------------------------------------------------
 
 tbreak nvme_ctrlr_cmd_delete_io_sq
-#> Temporary breakpoint 2 at 0x555555562255: file ./nvme.h, line 3572.
+#> Temporary breakpoint 2 at 0x555555562260: file ./nvme.h, line 3582.
 continue
-#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555942a0, qp=0x5555555ad210) at ./nvme.h:3572
-#> 3572		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
+#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555952a0, qp=0x5555555ae240) at ./nvme.h:3582
+#> 3582		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
 backtrace
-#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555942a0, qp=0x5555555ad210) at ./nvme.h:3572
-#> #1  0x00005555555627a0 in nvme__qpair_delete (qp=0x5555555ad210) at ./nvme.h:3722
-#> #2  0x0000555555562dc4 in nvme_detach (ctrlr=0x5555555942a0) at ./nvme.h:3884
-#> #3  0x000055555557e5ee in main (argc=2, argv=0x7fffffffe638) at docs/gdb/leave.c:41
+#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555952a0, qp=0x5555555ae240) at ./nvme.h:3582
+#> #1  0x00005555555627ab in nvme__qpair_delete (qp=0x5555555ae240) at ./nvme.h:3732
+#> #2  0x0000555555562dd0 in nvme_detach (ctrlr=0x5555555952a0) at ./nvme.h:3894
+#> #3  0x000055555557f14b in main (argc=2, argv=0x7fffffffe638) at docs/gdb/leave.c:41
 break ended
-#> Breakpoint 3 at 0x55555557e3ec: file docs/gdb/leave.c, line 14.
+#> Breakpoint 3 at 0x55555557ef49: file docs/gdb/leave.c, line 14.
 continue
 #> Breakpoint 3, ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
@@ -78,10 +78,10 @@ continue
 
 backtrace 5
 #> #0  ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
-#> #1  0x000055555555f572 in nvme_complete_request (qp=0x5555555ad210, tr=0x5555555ad330, cpl=0x7fffffffe3e0) at ./nvme.h:2540
-#> #2  0x000055555555f672 in nvme__qpair_take_cqe (qp=0x5555555ad210, cpl=0x7fffffffe3e0) at ./nvme.h:2558
-#> #3  0x000055555555f83b in nvme__qpair_reap (qp=0x5555555ad210, max=256) at ./nvme.h:2632
-#> #4  0x00005555555627c8 in nvme__qpair_delete (qp=0x5555555ad210) at ./nvme.h:3725
+#> #1  0x000055555555f563 in nvme_complete_request (qp=0x5555555ae240, tr=0x5555555ae370, cpl=0x7fffffffe3e0) at ./nvme.h:2549
+#> #2  0x000055555555f663 in nvme__qpair_take_cqe (qp=0x5555555ae240, cpl=0x7fffffffe3e0) at ./nvme.h:2567
+#> #3  0x000055555555f82c in nvme__qpair_reap (qp=0x5555555ae240, max=256) at ./nvme.h:2641
+#> #4  0x00005555555627d3 in nvme__qpair_delete (qp=0x5555555ae240) at ./nvme.h:3735
 print *cpl
 #> $1 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -94,16 +94,16 @@ print *cpl
 
 continue
 #> the read ended with SUCCESS
-#> [2026-11-21 18:21:21.786143] nvme.h:6223:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
-#> [2026-11-21 18:21:21.786180] nvme.h:10012:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
-#> [2026-11-21 18:21:21.786185] nvme.h:10061:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
+#> [2026-11-21 18:39:39.806728] nvme.h:6256:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
+#> [2026-11-21 18:39:39.806782] nvme.h:10121:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
+#> [2026-11-21 18:39:39.806788] nvme.h:10170:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
 #> Breakpoint 3, ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe410) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 backtrace 4
 #> #0  ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe410) at docs/gdb/leave.c:14
-#> #1  0x000055555555f572 in nvme_complete_request (qp=0x5555555aac00, tr=0x5555555aad20, cpl=0x7fffffffe410) at ./nvme.h:2540
-#> #2  0x0000555555566bec in nvme__qpair_abort_outstanding (qp=0x5555555aac00, with_data=false) at ./nvme.h:6224
-#> #3  0x0000555555562e7e in nvme_detach (ctrlr=0x5555555942a0) at ./nvme.h:3887
+#> #1  0x000055555555f563 in nvme_complete_request (qp=0x5555555abc20, tr=0x5555555abd50, cpl=0x7fffffffe410) at ./nvme.h:2549
+#> #2  0x0000555555566cf8 in nvme__qpair_abort_outstanding (qp=0x5555555abc20, with_data=false) at ./nvme.h:6257
+#> #3  0x0000555555562e8a in nvme_detach (ctrlr=0x5555555952a0) at ./nvme.h:3897
 print *cpl
 #> $2 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 0, cid = 0, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -120,11 +120,11 @@ print *cpl
 
 delete
 break nvme_mmio_write_4
-#> Breakpoint 4 at 0x55555555d724: file ./nvme.h, line 1681.
+#> Breakpoint 4 at 0x55555555d724: file ./nvme.h, line 1689.
 continue
 #> the event request ended with ABORTED - SQ DELETION
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555942a0, offset=20, val=4603905) at ./nvme.h:1681
-#> 1681		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555952a0, offset=20, val=4603905) at ./nvme.h:1689
+#> 1689		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 0014h  CC       <- 464001h
 #>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
@@ -140,8 +140,8 @@ nvme write
 # still 1. The controller answers in CSTS.SHST, and the driver waits until it says "complete":
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555942a0, offset=20, val=4603905) at ./nvme.h:1733
-#> 1733	}
+#> nvme__reg_write_4 (dev=0x5555555952a0, offset=20, val=4603905) at ./nvme.h:1741
+#> 1741	}
 nvme regs CSTS
 #> CSTS = 00000005h (decimal 5)
 #>   6      ST      0      controller shutdown            Shutdown Type
@@ -151,10 +151,10 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error                 Controller Fatal Status
 #>   0      RDY     1      ready                          Ready
 tbreak nvme__ctrlr_turn_off
-#> Temporary breakpoint 5 at 0x555555560c40: file ./nvme.h, line 3084.
+#> Temporary breakpoint 5 at 0x555555560c31: file ./nvme.h, line 3093.
 continue
-#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555942a0) at ./nvme.h:3084
-#> 3084		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555952a0) at ./nvme.h:3093
+#> 3093		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 nvme regs CSTS
 #> CSTS = 00000009h (decimal 9)
 #>   6      ST      0      controller shutdown           Shutdown Type
@@ -167,8 +167,8 @@ nvme regs CSTS
 # Only after that EN is cleared:
 
 continue
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555942a0, offset=20, val=4603904) at ./nvme.h:1681
-#> 1681		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555952a0, offset=20, val=4603904) at ./nvme.h:1689
+#> 1689		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 0014h  CC       <- 464000h
 #>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
@@ -185,8 +185,8 @@ nvme write
 # left EN at 1, and the next one had to clear it.
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555942a0, offset=20, val=4603904) at ./nvme.h:1733
-#> 1733	}
+#> nvme__reg_write_4 (dev=0x5555555952a0, offset=20, val=4603904) at ./nvme.h:1741
+#> 1741	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -197,7 +197,7 @@ nvme regs CSTS
 #>   0      RDY     0      not ready            Ready
 delete
 continue
-#> [Inferior 1 (process 30812) exited normally]
+#> [Inferior 1 (process 17398) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

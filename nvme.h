@@ -7097,7 +7097,7 @@ static bool nvme__shadow_suffices(struct nvme_qpair *qp, size_t at, uint32_t old
 
 	NVME_WMB();
 	__atomic_store_n((nvme__u32_alias *)(void *)shadow, new_value, __ATOMIC_RELEASE);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__sync_synchronize();
 	event_idx = __atomic_load_n((nvme__u32_alias *)(void *)event, __ATOMIC_RELAXED);
 	return !nvme__shadow_passes((uint16_t)event_idx, (uint16_t)old_value, (uint16_t)new_value);
 }

@@ -1731,7 +1731,7 @@ static uint32_t nvme_soft__shadow_news(const struct nvme_soft *s, uint32_t index
 	if (now != known)
 		return now;
 	__atomic_store_n(event, s->cfg.threaded ? (known - 1) & 0xffff : known, __ATOMIC_RELEASE);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__sync_synchronize();
 	now = __atomic_load_n(value, __ATOMIC_ACQUIRE); /* it may have come just before */
 	return now != known ? now : UINT32_MAX;
 }

@@ -60,8 +60,8 @@
  *	>>codes     all other registers, structures and codes of the specification
  *	>>more      the functions of this book
  *	   the implementation:
- *	>>options-check, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts, >>shadow,
- *	>>format, >>getters
+ *	>>options-check, >>probe, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts,
+ *	>>shadow, >>format, >>getters
  *
  * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
  *	>>text      names of codes; commands, completions and registers as text
@@ -999,8 +999,8 @@ struct nvme_ctrlr_opts {
 };
 
 /*
- * Takes over the controller at a PCI address ("0000:01:00.0", or "01:00.0" for domain 0), which
- * must be bound to vfio-pci, and brings it to the point where namespaces are known and queue
+ * Takes over the controller at a PCI address ("0000:01:00.0", "01:00.0" for domain 0, or a
+ * transport id, "trtype:PCIe traddr:0000:01:00.0"), which must be bound to vfio-pci, and brings it to the point where namespaces are known and queue
  * pairs can be created. opts may be NULL. On failure the device is left disabled, *ctrlr is NULL
  * and the log holds one sentence with the cause and the way out.
  * -EINVAL bad address or options, -ENODEV no such device or it is gone, -ENOTSUP not an NVMe
@@ -1136,6 +1136,7 @@ NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cm
 #define NVME__IMPLEMENTED
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -1148,7 +1149,6 @@ NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cm
 #include <pthread.h>
 #endif
 #ifndef NVME_NO_VFIO
-#include <ctype.h>
 #include <fcntl.h>
 #include <linux/vfio.h>
 #include <setjmp.h>
@@ -1508,6 +1508,9 @@ NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker
 
 static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrlr_opts *user);
 static int nvme__ctrlr_check_qpair_opts(struct nvme_ctrlr *ctrlr, struct nvme_io_qpair_opts *opts);
+#ifndef NVME_NO_VFIO
+static int nvme__pci_parse_trid(const char *text, char *addr, size_t size);
+#endif
 static void *nvme__reserve(size_t size, bool usable);
 static int nvme__back(void *at, size_t size, bool usable);
 static int nvme__iova_alloc(const struct nvme_ctrlr *ctrlr, uint64_t len, uint64_t *iova);
@@ -3877,14 +3880,11 @@ static int nvme__ctrlr_may_detach(struct nvme_ctrlr *ctrlr)
  * disabled and its DMA memory unmapped. Commands without data, such as Asynchronous Event Requests,
  * end before the shutdown [Base 2.1: Asynchronous Event Request command].
  */
-NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
+static int nvme__ctrlr_end_queues(struct nvme_ctrlr *ctrlr)
 {
 	struct nvme_qpair *qp;
-	int rc;
+	int rc = nvme__ctrlr_may_detach(ctrlr);
 
-	if (ctrlr == NULL)
-		return 0;
-	rc = nvme__ctrlr_may_detach(ctrlr);
 	if (rc != 0)
 		return rc;
 	ctrlr->closing = true;
@@ -3895,6 +3895,15 @@ NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Prepare to destruct SSD");
 	ctrlr->adminq->polling++; /* its callbacks run from here on */
 	nvme__qpair_abort_outstanding(ctrlr->adminq, false);
+	return 0;
+}
+
+NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
+{
+	int rc = ctrlr != NULL ? nvme__ctrlr_end_queues(ctrlr) : 0;
+
+	if (ctrlr == NULL || rc != 0)
+		return rc;
 	rc = nvme_ctrlr_shutdown(ctrlr);
 	nvme__ctrlr_destroy(ctrlr);
 	return rc;
@@ -4016,6 +4025,36 @@ NVMEDEF int nvme_ns_cmd_flush(struct nvme_ns *ns, struct nvme_qpair *qp, nvme_cm
  * ============================================================================================ */
 #define NVME__PCI_CLASS 0x010802u
 
+/* Up to max hexadecimal digits that are followed by end, which is passed over too. */
+static bool nvme__pci_parse_hex(const char **text, int max, char end, unsigned int *value)
+{
+	const char *at = *text;
+	char *stop;
+
+	if (!isxdigit((unsigned char)*at) || (at[0] == '0' && (at[1] | 0x20) == 'x'))
+		return false; /* strtoul() would take blanks, signs and 0x */
+	*value = (unsigned int)strtoul(at, &stop, 16);
+	*text = stop + 1;
+	return stop - at <= max && *stop == end;
+}
+
+/* "01:00.0" or "0000:01:00.0" to the full form that sysfs uses. */
+static int nvme__pci_parse_addr(const char *text, char *addr, size_t size)
+{
+	unsigned int domain = 0, bus, dev, func;
+	const char *colon = strchr(text, ':');
+
+	if (colon != NULL && strchr(colon + 1, ':') != NULL &&
+	    !nvme__pci_parse_hex(&text, 8, ':', &domain))
+		return -EINVAL;
+	if (!nvme__pci_parse_hex(&text, 2, ':', &bus) ||
+	    !nvme__pci_parse_hex(&text, 2, '.', &dev) ||
+	    !nvme__pci_parse_hex(&text, 1, '\0', &func) || dev > 0x1f || func > 7)
+		return -EINVAL;
+	snprintf(addr, size, "%04x:%02x:%02x.%x", domain, bus, dev, func);
+	return 0;
+}
+
 #ifndef NVME_NO_VFIO
 
 NVME_STATIC_ASSERT(sizeof(off_t) >= 8, "nvme.h: compile with -D_FILE_OFFSET_BITS=64");
@@ -4115,36 +4154,6 @@ NVMEDEF int nvme_pci_enumerate(struct nvme_pci_info *list, int max)
 	return nvme__pci_scan(NULL, list, max);
 }
 
-/* Up to max hexadecimal digits that are followed by end, which is passed over too. */
-static bool nvme__pci_parse_hex(const char **text, int max, char end, unsigned int *value)
-{
-	const char *at = *text;
-	char *stop;
-
-	if (!isxdigit((unsigned char)*at) || (at[0] == '0' && (at[1] | 0x20) == 'x'))
-		return false; /* strtoul() would take blanks, signs and 0x */
-	*value = (unsigned int)strtoul(at, &stop, 16);
-	*text = stop + 1;
-	return stop - at <= max && *stop == end;
-}
-
-/* "01:00.0" or "0000:01:00.0" to the full form that sysfs uses. */
-static int nvme__pci_parse_addr(const char *text, char *addr, size_t size)
-{
-	unsigned int domain = 0, bus, dev, func;
-	const char *colon = strchr(text, ':');
-
-	if (colon != NULL && strchr(colon + 1, ':') != NULL &&
-	    !nvme__pci_parse_hex(&text, 8, ':', &domain))
-		return -EINVAL;
-	if (!nvme__pci_parse_hex(&text, 2, ':', &bus) ||
-	    !nvme__pci_parse_hex(&text, 2, '.', &dev) ||
-	    !nvme__pci_parse_hex(&text, 1, '\0', &func) || dev > 0x1f || func > 7)
-		return -EINVAL;
-	snprintf(addr, size, "%04x:%02x:%02x.%x", domain, bus, dev, func);
-	return 0;
-}
-
 /* ============================================================================================
  * >>vfio
  *
@@ -4187,7 +4196,8 @@ static int nvme__vfio_find_device(struct nvme_dev *dev, const char *addr)
 	struct nvme_pci_info info;
 	int found;
 
-	if (nvme__pci_parse_addr(addr, dev->name, sizeof(dev->name)) != 0)
+	if (nvme__pci_parse_addr(addr, dev->name, sizeof(dev->name)) != 0 &&
+	    nvme__pci_parse_trid(addr, dev->name, sizeof(dev->name)) != 0)
 		return nvme__explain_address(dev, addr, NVME__HERE);
 	found = nvme__pci_scan(dev->name, &info, 1);
 	if (found == -EMFILE)
@@ -4626,6 +4636,7 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  *	>>more           the functions of this book
  *	   the implementation:
  *	>>options-check  defaults, and what is refused
+ *	>>probe          several controllers at once; transport ids
  *	>>arena          who has which piece of DMA memory; memory of the caller's own
  *	>>unusual        doorbells that are delayed; how commands end that nobody completes
  *	>>raw            any command
@@ -5438,6 +5449,147 @@ NVME__AT(struct nvme_fw_slot_log, rsvd64, 64);
  * ============================================================================================ */
 #ifndef NVME_TEXT_ONLY
 
+/* ---- transport ids ---- */
+
+/* How a controller is reached. The numbers are SPDK's. */
+enum nvme_transport_type {
+	/* PCI Express: libpci finds it, VFIO opens it */
+	NVME_TRANSPORT_PCIE = 256,
+	/* a device table of the caller's, see struct nvme_named_dev */
+	NVME_TRANSPORT_CUSTOM = 4096
+};
+
+#define NVME_TRADDR_SIZE 1024
+
+struct nvme_transport_id {
+	enum nvme_transport_type trtype;
+	/* "0000:04:00.0"; of CUSTOM, what its open() is called with. "": every one of trtype. */
+	char traddr[NVME_TRADDR_SIZE];
+};
+
+/*
+ * Reads "trtype:PCIe traddr:0000:04:00.0". Between a key and its value is a colon or an equals sign,
+ * between pairs are blanks. Keys and the names PCIe and CUSTOM may be written in capitals or not.
+ * Each key comes at most once, in any order; without trtype it is PCIe. A PCI address is completed
+ * (04:00.0 is in domain 0) and put in lower case. An address of CUSTOM that holds blanks comes last,
+ * behind trtype. Writes the whole *trid, zeros if it fails. -EINVAL the text is wrong, -ENOTSUP it
+ * names a transport that this driver does not speak (RDMA, TCP, FC, ...). Any thread.
+ */
+NVMEDEF int nvme_transport_id_parse(struct nvme_transport_id *trid, const char *text);
+
+/* The other way round. Returns its length as snprintf() does, or -EINVAL: no such trtype. */
+NVMEDEF int nvme_transport_id_format(char *buf, size_t size, const struct nvme_transport_id *trid);
+
+/* 0: the same controller, however the address is written; else which comes first, as strcmp(). */
+NVMEDEF int nvme_transport_id_compare(const struct nvme_transport_id *a,
+                                      const struct nvme_transport_id *b);
+
+/* "PCIe", "CUSTOM", or NULL. */
+NVMEDEF const char *nvme_transport_id_trtype_str(enum nvme_transport_type trtype);
+
+/* ---- probing: several controllers at once ---- */
+
+/* A device that is on no bus, or a PCI address. Its text is copied. */
+struct nvme_named_dev {
+	const char *addr;                   /* what open() is called with; under 1024 characters */
+	const struct nvme_dev_ops *dev_ops; /* NULL: vfio, and addr is a PCI address */
+};
+
+/*
+ * For each controller found, before anything is done to it. opts holds the defaults (dev_ops: what
+ * will open it) and may be changed. Returns whether to attach to it.
+ */
+typedef bool (*nvme_probe_cb)(void *ctx, const struct nvme_transport_id *trid,
+                              struct nvme_ctrlr_opts *opts);
+/*
+ * For each controller that is attached: from here on it is the caller's, to be detached some time,
+ * in the callback if wanted. opts are those of nvme_ctrlr_get_opts(). trid is valid during the call.
+ */
+typedef void (*nvme_attach_cb)(void *ctx, const struct nvme_transport_id *trid,
+                               struct nvme_ctrlr *ctrlr, const struct nvme_ctrlr_opts *opts);
+/* For each that was not: rc is what nvme_attach() said. The log has the sentence. */
+typedef void (*nvme_attach_fail_cb)(void *ctx, const struct nvme_transport_id *trid, int rc);
+
+/* Every field may be 0. Where SPDK has remove_cb: a removal is not noticed. */
+struct nvme_probe_opts {
+	const struct nvme_named_dev *devs; /* probed besides those on the bus, and before them */
+	uint32_t num_devs;
+	uint32_t *num_attached; /* where to count those attached: from 0, before each attach_cb */
+	nvme_attach_fail_cb attach_fail_cb;
+};
+
+/*
+ * Attaches to all controllers that are found and wanted: those that opts names, and those that
+ * libpci finds on the bus, bound to vfio-pci (with NVME_NO_VFIO: none). What another driver holds
+ * is left alone. trid NULL: all of them; one without an address: those of its trtype; one with an
+ * address: that one, and for PCIe also if it is bound to another driver (the log then says how to
+ * bind it). A PCI address that is found twice is taken once.
+ *
+ * First probe_cb is called for all (NULL: all are wanted), then they are attached one after the
+ * other, in that order, each with its attach_cb behind it; all in the caller's thread.
+ *
+ * Returns 0, also when nothing was found, or the first error that there was: one controller that
+ * fails does not keep the others from being attached. Before anything is attached: -EINVAL no
+ * attach_cb, a wrong trid, or an address that is too long; -ENODEV nothing has the address in trid;
+ * -ENOMEM; -EMFILE too many open files.
+ */
+NVMEDEF int nvme_probe(const struct nvme_transport_id *trid, void *ctx, nvme_probe_cb probe_cb,
+                       nvme_attach_cb attach_cb, const struct nvme_probe_opts *opts);
+
+/*
+ * The same, all at once: probe_cb is called here, then a thread is started for each controller,
+ * which does what nvme_attach() does and ends. NULL: nothing was begun, the log says why. The
+ * context must be polled until it is done.
+ *
+ * What runs in these threads, several at a time: open() and the other functions of device tables,
+ * opts.log, NVME_LOG_LINE, NVME_CALLOC and NVME_FREE. What does not: the callbacks of this section.
+ * Without threads (WebAssembly), or if none can be started, a poll attaches to one and waits for it.
+ */
+struct nvme_probe_ctx;
+NVMEDEF struct nvme_probe_ctx *nvme_probe_async(const struct nvme_transport_id *trid, void *ctx,
+                                                nvme_probe_cb probe_cb, nvme_attach_cb attach_cb,
+                                                const struct nvme_probe_opts *opts);
+/*
+ * Calls attach_cb or attach_fail_cb for at most one controller, in the order in which they get
+ * ready. -EAGAIN: there are more to come, poll again. Anything else: done, and the context is gone;
+ * 0 or the first error. (An open() of one's own that fails with -EAGAIN counts as -EBUSY here.)
+ * -EBUSY in a callback of the same context: nothing is done, and the context stays. One thread at a
+ * time.
+ */
+NVMEDEF int nvme_probe_poll_async(struct nvme_probe_ctx *ctx);
+
+/*
+ * nvme_detach() of several controllers, so that their shutdowns overlap. *ctx is NULL at first, and
+ * every controller of the same *ctx is detached at once. Queues are deleted here, with the callbacks
+ * of their commands; a thread of its own waits for the shutdown; the rest, and the last callbacks,
+ * are in nvme_detach_poll_async(). From here on the controller is not to be used. 0, also for NULL;
+ * -EBUSY as nvme_detach(), -ENOMEM: nothing has happened, the controller is still attached.
+ */
+struct nvme_detach_ctx;
+NVMEDEF int nvme_detach_async(struct nvme_ctrlr *ctrlr, struct nvme_detach_ctx **ctx);
+/*
+ * Releases at most one controller. -EAGAIN: poll again. Anything else: done, and the context is gone;
+ * 0 or the first error of nvme_detach(). NULL is allowed: 0. -EBUSY in a callback that it runs.
+ */
+NVMEDEF int nvme_detach_poll_async(struct nvme_detach_ctx *ctx);
+
+/* ---- options ---- */
+
+/*
+ * The defaults, as far as they are known before a device is: log, log_arg, log_level and trace stay
+ * 0, which means what the environment says.
+ */
+NVMEDEF void nvme_ctrlr_get_default_opts(struct nvme_ctrlr_opts *opts);
+/*
+ * The options as used, nothing left open but log (NULL: standard error). Valid until detach. (What
+ * the controller made of num_io_queues: nvme_ctrlr_get_num_io_queues().)
+ */
+NVMEDEF const struct nvme_ctrlr_opts *nvme_ctrlr_get_opts(const struct nvme_ctrlr *ctrlr);
+/* The same for queue pairs: defaults on this controller, within its limits; and what one has. */
+NVMEDEF void nvme_ctrlr_get_default_io_qpair_opts(struct nvme_ctrlr *ctrlr,
+                                                  struct nvme_io_qpair_opts *opts);
+NVMEDEF void nvme_qpair_get_opts(const struct nvme_qpair *qp, struct nvme_io_qpair_opts *opts);
+
 /* ---- what was found ---- */
 
 NVMEDEF const struct nvme_dev *nvme_ctrlr_get_dev(const struct nvme_ctrlr *ctrlr);
@@ -5631,13 +5783,15 @@ static uint8_t nvme__trace_next_ctrlr(struct nvme_trace *trace);
 /* Where the log and the record go. The first of all options: the others are complained of in it. */
 static void nvme__ctrlr_set_log(struct nvme_ctrlr *ctrlr)
 {
-	const struct nvme_ctrlr_opts *opts = &ctrlr->opts;
+	struct nvme_ctrlr_opts *opts = &ctrlr->opts;
 	struct nvme_log *log = &ctrlr->log;
 
+	if (opts->log_level == NVME_LOG_DEFAULT)
+		opts->log_level = nvme__log_level_from_env();
+	if (opts->trace == NULL)
+		opts->trace = nvme__trace_from_env();
 	log->level = opts->log_level;
-	if (log->level == NVME_LOG_DEFAULT)
-		log->level = nvme__log_level_from_env();
-	log->trace = opts->trace != NULL ? opts->trace : nvme__trace_from_env();
+	log->trace = opts->trace;
 	if (log->trace != NULL)
 		log->ctrlr = nvme__trace_next_ctrlr(log->trace);
 	log->verbose = log->level >= NVME_LOG_DEBUG || NVME__TRACING(log);
@@ -5646,15 +5800,9 @@ static void nvme__ctrlr_set_log(struct nvme_ctrlr *ctrlr)
 	ctrlr->dev.log = log;
 }
 
-/* Copies the caller's options and fills in the defaults. */
-static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrlr_opts *user)
+/* What stands for 0 in the options. Log and record are for nvme__ctrlr_set_log(). */
+static void nvme__fill_opts(struct nvme_ctrlr_opts *opts)
 {
-	struct nvme_ctrlr_opts *opts = &ctrlr->opts;
-
-	if (user != NULL)
-		*opts = *user;
-	nvme__ctrlr_set_log(ctrlr);
-	ctrlr->dev.ops = opts->dev_ops != NULL ? opts->dev_ops : NVME__DEFAULT_OPS;
 	if (opts->admin_queue_size == 0)
 		opts->admin_queue_size = NVME__ADMIN_QUEUE_SIZE;
 	if (opts->num_io_queues == 0)
@@ -5665,6 +5813,20 @@ static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrl
 		opts->io_timeout_ms = NVME__TIMEOUT_MS;
 	if (opts->dma_window == 0)
 		opts->dma_window = NVME__DMA_WINDOW;
+	if (opts->dev_ops == NULL)
+		opts->dev_ops = NVME__DEFAULT_OPS;
+}
+
+/* Copies the caller's options and fills in the defaults. */
+static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrlr_opts *user)
+{
+	struct nvme_ctrlr_opts *opts = &ctrlr->opts;
+
+	if (user != NULL)
+		*opts = *user;
+	nvme__ctrlr_set_log(ctrlr);
+	nvme__fill_opts(opts);
+	ctrlr->dev.ops = opts->dev_ops;
 	ctrlr->dev.dma_window = opts->dma_window;
 	if (opts->admin_queue_size < 2 || opts->admin_queue_size > NVME_AQ_MAX_ENTRIES ||
 	    opts->num_io_queues > 65534 || opts->arb_mechanism > NVME_CC_AMS_WRR) {
@@ -5712,6 +5874,693 @@ static int nvme__ctrlr_check_qpair_opts(struct nvme_ctrlr *ctrlr, struct nvme_io
 	if (opts->max_xfer_size > ctrlr->max_xfer_size)
 		opts->max_xfer_size = ctrlr->max_xfer_size;
 	return 0;
+}
+
+/* ---- what is used ---- */
+
+NVMEDEF void nvme_ctrlr_get_default_opts(struct nvme_ctrlr_opts *opts)
+{
+	memset(opts, 0, sizeof(*opts));
+	nvme__fill_opts(opts);
+}
+
+NVMEDEF const struct nvme_ctrlr_opts *nvme_ctrlr_get_opts(const struct nvme_ctrlr *ctrlr)
+{
+	return &ctrlr->opts;
+}
+
+NVMEDEF void nvme_ctrlr_get_default_io_qpair_opts(struct nvme_ctrlr *ctrlr,
+                                                  struct nvme_io_qpair_opts *opts)
+{
+	memset(opts, 0, sizeof(*opts));
+	(void)nvme__ctrlr_check_qpair_opts(ctrlr, opts); /* which refuses no default */
+}
+
+NVMEDEF void nvme_qpair_get_opts(const struct nvme_qpair *qp, struct nvme_io_qpair_opts *opts)
+{
+	memset(opts, 0, sizeof(*opts));
+	opts->entries = qp->entries;
+	opts->qprio = qp->qprio;
+	opts->max_xfer_size = qp->max_xfer_size;
+	opts->delay_cmd_submit = (qp->unusual & NVME__UNUSUAL_DELAY) != 0;
+}
+
+/* ============================================================================================
+ * >>probe
+ *
+ * Several controllers at once. What is found becomes a list of jobs, one for each controller; a job
+ * is what a thread may do alone: nvme_attach(), or the shutdown within nvme_detach(), which both
+ * wait most of the time. So bring-up stays what it is, one step after the other, and the waits
+ * overlap. Threads touch nothing but their own job; all callbacks and the lists are the caller's.
+ * ============================================================================================ */
+
+/* ---- transport ids ---- */
+
+#define NVME__BLANKS " \t\r\n"
+
+/* Equal, capitals or not? text is of len characters. */
+static bool nvme__word_is(const char *text, size_t len, const char *word)
+{
+	size_t i;
+
+	for (i = 0; i < len && word[i] != '\0'; i++) {
+		if (tolower((unsigned char)text[i]) != tolower((unsigned char)word[i]))
+			return false;
+	}
+	return i == len && word[i] == '\0';
+}
+
+NVMEDEF const char *nvme_transport_id_trtype_str(enum nvme_transport_type trtype)
+{
+	switch (trtype) {
+	case NVME_TRANSPORT_PCIE:
+		return "PCIe";
+	case NVME_TRANSPORT_CUSTOM:
+		return "CUSTOM";
+	}
+	return NULL;
+}
+
+/* The value of trtype. NULL, or why not. */
+static const char *nvme__trid_set_trtype(struct nvme_transport_id *trid, const char *value,
+                                         size_t len, int *rc)
+{
+	static const char *const others[] = {"RDMA", "TCP", "FC", "VFIOUSER"};
+	size_t i;
+
+	if (nvme__word_is(value, len, "PCIe"))
+		trid->trtype = NVME_TRANSPORT_PCIE;
+	else if (nvme__word_is(value, len, "CUSTOM"))
+		trid->trtype = NVME_TRANSPORT_CUSTOM;
+	else
+		*rc = -EINVAL;
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		if (nvme__word_is(value, len, others[i]))
+			*rc = -ENOTSUP;
+	}
+	return *rc == 0 ? NULL
+	                : "trtype is not PCIe or CUSTOM, which are all that this driver speaks";
+}
+
+/* One pair, of which *text is the rest. An address of CUSTOM goes to the end of the text. */
+static const char *nvme__trid_set(struct nvme_transport_id *trid, const char **text, int *rc)
+{
+	const char *key = *text, *value;
+	size_t key_len = strcspn(key, ":=" NVME__BLANKS), len;
+	bool trtype = nvme__word_is(key, key_len, "trtype");
+
+	*rc = -EINVAL;
+	if (!trtype && !nvme__word_is(key, key_len, "traddr"))
+		return "there are the keys trtype and traddr only";
+	if (key[key_len] != ':' && key[key_len] != '=')
+		return "a key has no value";
+	if (trtype ? trid->trtype != 0 : trid->traddr[0] != '\0')
+		return "a key is there twice";
+	value = key + key_len + 1;
+	len = strcspn(value, NVME__BLANKS);
+	if (len == 0)
+		return "a key has no value";
+	if (!trtype && trid->trtype == NVME_TRANSPORT_CUSTOM)
+		len = strlen(value);
+	if (!trtype && len >= sizeof(trid->traddr))
+		return "an address has 1023 characters at most";
+	*text = value + len;
+	*rc = 0;
+	if (trtype)
+		return nvme__trid_set_trtype(trid, value, len, rc);
+	memcpy(trid->traddr, value, len);
+	return NULL;
+}
+
+/* The full form of a PCI address in its place, if it is one. */
+static int nvme__trid_complete(struct nvme_transport_id *trid)
+{
+	char addr[24];
+
+	if (trid->trtype != NVME_TRANSPORT_PCIE || trid->traddr[0] == '\0')
+		return 0;
+	if (nvme__pci_parse_addr(trid->traddr, addr, sizeof(addr)) != 0)
+		return -EINVAL;
+	snprintf(trid->traddr, sizeof(trid->traddr), "%s", addr);
+	return 0;
+}
+
+/* NULL, or what is wrong. */
+static const char *nvme__trid_parse(struct nvme_transport_id *trid, const char *text, int *rc)
+{
+	const char *why = NULL;
+
+	memset(trid, 0, sizeof(*trid));
+	*rc = 0;
+	for (text += strspn(text, NVME__BLANKS); *text != '\0' && why == NULL;
+	     text += strspn(text, NVME__BLANKS))
+		why = nvme__trid_set(trid, &text, rc);
+	if (why == NULL && trid->trtype == 0 && trid->traddr[0] == '\0') {
+		*rc = -EINVAL;
+		why = "it is empty";
+	}
+	if (why == NULL && trid->trtype == 0)
+		trid->trtype = NVME_TRANSPORT_PCIE;
+	if (why == NULL && (*rc = nvme__trid_complete(trid)) != 0)
+		why = "its address is not one of PCI, such as 0000:04:00.0";
+	if (why != NULL)
+		memset(trid, 0, sizeof(*trid));
+	return why;
+}
+
+#ifndef NVME_NO_VFIO
+/* For nvme_attach(): the address out of a transport id. */
+static int nvme__pci_parse_trid(const char *text, char *addr, size_t size)
+{
+	struct nvme_transport_id trid;
+	int rc;
+
+	if (nvme__trid_parse(&trid, text, &rc) != NULL || trid.trtype != NVME_TRANSPORT_PCIE)
+		return -EINVAL;
+	return nvme__pci_parse_addr(trid.traddr, addr, size);
+}
+#endif
+
+/* Where lines go that are about no device: to standard error, as NVME_LOG says. */
+static struct nvme_log nvme__probe_log(void)
+{
+	struct nvme_log log;
+
+	memset(&log, 0, sizeof(log));
+	log.level = nvme__log_level_from_env();
+	return log;
+}
+
+NVMEDEF int nvme_transport_id_parse(struct nvme_transport_id *trid, const char *text)
+{
+	struct nvme_log log;
+	const char *why;
+	int rc;
+
+	why = nvme__trid_parse(trid, text != NULL ? text : "", &rc);
+	if (why != NULL) {
+		log = nvme__probe_log();
+		NVME__LOG(&log, NVME_LOG_ERROR,
+		          "'%.128s' is no transport id (%s): write 'trtype:PCIe traddr:0000:04:00.0'",
+		          text != NULL ? text : "", why);
+	}
+	return rc;
+}
+
+NVMEDEF int nvme_transport_id_format(char *buf, size_t size, const struct nvme_transport_id *trid)
+{
+	const char *trtype = nvme_transport_id_trtype_str(trid->trtype);
+
+	if (trtype == NULL)
+		return -EINVAL;
+	return snprintf(buf, size, "trtype:%s%s%s", trtype,
+	                trid->traddr[0] != '\0' ? " traddr:" : "", trid->traddr);
+}
+
+NVMEDEF int nvme_transport_id_compare(const struct nvme_transport_id *a,
+                                      const struct nvme_transport_id *b)
+{
+	struct nvme_transport_id x = *a, y = *b;
+
+	if (x.trtype != y.trtype)
+		return x.trtype < y.trtype ? -1 : 1;
+	(void)nvme__trid_complete(&x); /* what is no address of PCI is compared as it is */
+	(void)nvme__trid_complete(&y);
+	return strcmp(x.traddr, y.traddr);
+}
+
+/* ---- jobs, with threads and without ---- */
+
+enum nvme__job_state { NVME__JOB_WAITING, NVME__JOB_RUNNING, NVME__JOB_ENDED };
+
+/* One controller on its way up or down. While it is running it belongs to its thread. */
+struct nvme__job {
+	struct nvme__job *next;
+	void (*work)(struct nvme__job *job);
+	int state; /* enum nvme__job_state; the thread sets it to the last, with release */
+	int rc;
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_transport_id trid; /* on its way up: which, and how */
+	struct nvme_ctrlr_opts opts;
+#ifdef NVME__THREADS
+	pthread_t thread;
+	bool threaded;
+#endif
+};
+
+static void nvme__job_append(struct nvme__job **list, struct nvme__job *job)
+{
+	while (*list != NULL)
+		list = &(*list)->next;
+	*list = job;
+}
+
+static void nvme__job_run(struct nvme__job *job)
+{
+	job->work(job);
+	__atomic_store_n(&job->state, (int)NVME__JOB_ENDED, __ATOMIC_RELEASE);
+}
+
+#ifdef NVME__THREADS
+static void *nvme__job_main(void *arg)
+{
+	nvme__job_run((struct nvme__job *)arg);
+	return NULL;
+}
+#endif
+
+/* In a thread of its own. If there is none it stays waiting, and a poll does it. */
+static void nvme__job_start(struct nvme__job *job)
+{
+#ifdef NVME__THREADS
+	job->state = NVME__JOB_RUNNING;
+	job->threaded = pthread_create(&job->thread, NULL, nvme__job_main, job) == 0;
+	if (!job->threaded)
+		job->state = NVME__JOB_WAITING;
+#else
+	(void)job;
+#endif
+}
+
+/* Is it in this state? acquire: what its thread has done is seen with it. */
+static bool nvme__job_is(struct nvme__job *job, enum nvme__job_state state)
+{
+	return __atomic_load_n(&job->state, __ATOMIC_ACQUIRE) == (int)state;
+}
+
+/* The first of the list in this state, taken out of it, or NULL. */
+static struct nvme__job *nvme__job_take(struct nvme__job **list, enum nvme__job_state state)
+{
+	struct nvme__job *job;
+
+	while ((job = *list) != NULL && !nvme__job_is(job, state))
+		list = &job->next;
+	if (job != NULL)
+		*list = job->next;
+	return job;
+}
+
+/* One that has ended, taken out of the list, or done here if no thread does it. NULL: not yet. */
+static struct nvme__job *nvme__job_poll(struct nvme__job **list)
+{
+	struct nvme__job *job = nvme__job_take(list, NVME__JOB_ENDED);
+
+	if (job == NULL) {
+		job = nvme__job_take(list, NVME__JOB_WAITING);
+		if (job != NULL)
+			nvme__job_run(job);
+		else
+			sched_yield();
+	}
+#ifdef NVME__THREADS
+	if (job != NULL && job->threaded)
+		(void)pthread_join(job->thread, NULL);
+#endif
+	return job;
+}
+
+/* ---- what there is ---- */
+
+struct nvme_probe_ctx {
+	struct nvme__job *jobs;
+	struct nvme_log log; /* of what concerns no single controller */
+	void *cb_ctx;
+	nvme_attach_cb attach_cb;
+	nvme_attach_fail_cb attach_fail_cb;
+	uint32_t *num_attached;
+	int rc;       /* the first error */
+	bool polling; /* a callback is running */
+};
+
+static void nvme__probe_free(struct nvme_probe_ctx *ctx)
+{
+	struct nvme__job *job;
+
+	while ((job = ctx->jobs) != NULL) {
+		ctx->jobs = job->next;
+		NVME_FREE(job);
+	}
+	NVME_FREE(ctx);
+}
+
+static void nvme__probe_work(struct nvme__job *job)
+{
+	job->rc = nvme_attach(job->trid.traddr, &job->opts, &job->ctrlr);
+}
+
+/* Does the caller's trid mean this one? */
+static bool nvme__trid_selects(const struct nvme_transport_id *by,
+                               const struct nvme_transport_id *trid)
+{
+	if (by == NULL)
+		return true;
+	if (by->traddr[0] == '\0')
+		return by->trtype == trid->trtype;
+	return nvme_transport_id_compare(by, trid) == 0;
+}
+
+/* A function on the bus is there once; two software controllers may have the same name. */
+static bool nvme__probe_has(const struct nvme_probe_ctx *ctx, const struct nvme_transport_id *trid)
+{
+	const struct nvme__job *job;
+
+	for (job = ctx->jobs; job != NULL; job = job->next) {
+		if (trid->trtype == NVME_TRANSPORT_PCIE &&
+		    nvme_transport_id_compare(&job->trid, trid) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Puts one on the list, unless the caller's trid means others or it is there. */
+static int nvme__probe_add(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by,
+                           const char *addr, const struct nvme_dev_ops *ops)
+{
+	struct nvme__job *job = (struct nvme__job *)NVME_CALLOC(1, sizeof(*job));
+
+	if (job == NULL)
+		return -ENOMEM;
+	job->trid.trtype = ops != NULL ? NVME_TRANSPORT_CUSTOM : NVME_TRANSPORT_PCIE;
+	snprintf(job->trid.traddr, sizeof(job->trid.traddr), "%s", addr);
+	(void)nvme__trid_complete(&job->trid); /* if it is none nvme_attach() will say so */
+	if (!nvme__trid_selects(by, &job->trid) || nvme__probe_has(ctx, &job->trid)) {
+		NVME_FREE(job);
+		return 0;
+	}
+	job->work = nvme__probe_work;
+	nvme_ctrlr_get_default_opts(&job->opts);
+	if (ops != NULL)
+		job->opts.dev_ops = ops;
+	nvme__job_append(&ctx->jobs, job);
+	return 0;
+}
+
+/* The devices that the caller names. */
+static int nvme__probe_named(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by,
+                             const struct nvme_probe_opts *opts)
+{
+	uint32_t i;
+	int rc = 0;
+
+	for (i = 0; i < opts->num_devs && rc == 0; i++) {
+		const char *addr = opts->devs[i].addr;
+
+		if (addr == NULL || addr[0] == '\0' || strlen(addr) >= NVME_TRADDR_SIZE) {
+			NVME__LOG(&ctx->log, NVME_LOG_ERROR,
+			          "device %" PRIu32
+			          " has no address of 1 to %u characters: give it one",
+			          i, NVME_TRADDR_SIZE - 1);
+			return -EINVAL;
+		}
+		rc = nvme__probe_add(ctx, by, addr, opts->devs[i].dev_ops);
+	}
+	return rc;
+}
+
+#ifdef NVME_NO_VFIO
+static int nvme__probe_bus(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by)
+{
+	(void)ctx, (void)by;
+	return 0;
+}
+#else
+/* What libpci finds, as far as vfio-pci holds it. */
+static int nvme__probe_list(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by,
+                            struct nvme_pci_info *list, int max)
+{
+	int i, rc = 0, found = nvme_pci_enumerate(list, max);
+
+	for (i = 0; i < found && i < max && rc == 0; i++) {
+		if (strcmp(list[i].driver, "vfio-pci") == 0) {
+			rc = nvme__probe_add(ctx, by, list[i].addr, NULL);
+			continue;
+		}
+		NVME__LOG(&ctx->log, NVME_LOG_INFO,
+		          "%s is left alone: it is bound to %s, not to vfio-pci", list[i].addr,
+		          list[i].driver[0] != '\0' ? list[i].driver : "no driver");
+	}
+	return found < 0 ? found : rc;
+}
+
+static int nvme__probe_bus(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by)
+{
+	struct nvme_pci_info *list;
+	int max = nvme_pci_enumerate(NULL, 0), rc;
+
+	if (max == -ENODEV || max == 0) /* no bus, or nothing on it */
+		return 0;
+	if (max < 0)
+		return max;
+	list = (struct nvme_pci_info *)NVME_CALLOC((size_t)max, sizeof(*list));
+	if (list == NULL)
+		return -ENOMEM;
+	rc = nvme__probe_list(ctx, by, list, max);
+	NVME_FREE(list);
+	return rc;
+}
+#endif
+
+/* All that is there and meant. An address of PCI needs no bus to be looked at. */
+static int nvme__probe_find(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by,
+                            const struct nvme_probe_opts *opts)
+{
+	int rc = opts != NULL ? nvme__probe_named(ctx, by, opts) : 0;
+
+	if (rc != 0)
+		return rc;
+	if (by == NULL || by->traddr[0] == '\0')
+		return by == NULL || by->trtype == NVME_TRANSPORT_PCIE ? nvme__probe_bus(ctx, by)
+		                                                       : 0;
+	if (by->trtype == NVME_TRANSPORT_PCIE)
+		return nvme__probe_add(ctx, by, by->traddr, NULL);
+	if (ctx->jobs != NULL)
+		return 0;
+	NVME__LOG(&ctx->log, NVME_LOG_ERROR,
+	          "no device is called '%.128s': name it in devs of the options", by->traddr);
+	return -ENODEV;
+}
+
+/* Asks the caller about each. Those that are not wanted leave the list. */
+static void nvme__probe_ask(struct nvme_probe_ctx *ctx, nvme_probe_cb probe_cb)
+{
+	struct nvme__job **at = &ctx->jobs, *job;
+
+	while ((job = *at) != NULL) {
+		if (probe_cb == NULL || probe_cb(ctx->cb_ctx, &job->trid, &job->opts)) {
+			at = &job->next;
+			continue;
+		}
+		*at = job->next;
+		NVME_FREE(job);
+	}
+}
+
+static int nvme__probe_check(const struct nvme_log *log, const struct nvme_transport_id *trid,
+                             nvme_attach_cb attach_cb, const struct nvme_probe_opts *opts)
+{
+	if (attach_cb == NULL) {
+		NVME__LOG(log, NVME_LOG_ERROR,
+		          "nvme_probe() needs an attach_cb: without it nobody gets the controllers");
+		return -EINVAL;
+	}
+	if (opts != NULL && opts->num_devs > 0 && opts->devs == NULL) {
+		NVME__LOG(log, NVME_LOG_ERROR, "num_devs is not 0, but devs is NULL: name them");
+		return -EINVAL;
+	}
+	if (trid == NULL || (nvme_transport_id_trtype_str(trid->trtype) != NULL &&
+	                     memchr(trid->traddr, '\0', sizeof(trid->traddr)) != NULL))
+		return 0;
+	NVME__LOG(log, NVME_LOG_ERROR,
+	          "this is no transport id: fill it in with nvme_transport_id_parse()");
+	return -EINVAL;
+}
+
+/* Not what one device lacks, which is in the log already: the process has no more to give. */
+static int nvme__probe_explain(const struct nvme_log *log, int rc)
+{
+	if (rc == -ENOMEM || rc == -EMFILE)
+		NVME__LOG(log, NVME_LOG_ERROR, "controllers cannot be looked for: %s: %s",
+		          strerror(-rc),
+		          rc == -ENOMEM ? "free some memory" : "raise the limit, see 'ulimit -n'");
+	return rc;
+}
+
+/* Everything but attaching. NULL: *rc says why. */
+static struct nvme_probe_ctx *nvme__probe_begin(const struct nvme_transport_id *trid, void *cb_ctx,
+                                                nvme_probe_cb probe_cb, nvme_attach_cb attach_cb,
+                                                const struct nvme_probe_opts *opts, int *rc)
+{
+	const struct nvme_log log = nvme__probe_log();
+	struct nvme_probe_ctx *ctx;
+
+	*rc = nvme__probe_check(&log, trid, attach_cb, opts);
+	if (*rc != 0)
+		return NULL;
+	ctx = (struct nvme_probe_ctx *)NVME_CALLOC(1, sizeof(*ctx));
+	if (ctx == NULL) {
+		*rc = nvme__probe_explain(&log, -ENOMEM);
+		return NULL;
+	}
+	ctx->log = log;
+	ctx->cb_ctx = cb_ctx;
+	ctx->attach_cb = attach_cb;
+	ctx->attach_fail_cb = opts != NULL ? opts->attach_fail_cb : NULL;
+	ctx->num_attached = opts != NULL ? opts->num_attached : NULL;
+	if (ctx->num_attached != NULL)
+		*ctx->num_attached = 0;
+	*rc = nvme__probe_find(ctx, trid, opts);
+	if (*rc == 0) {
+		nvme__probe_ask(ctx, probe_cb);
+		return ctx;
+	}
+	nvme__probe_free(ctx);
+	*rc = nvme__probe_explain(&log, *rc);
+	return NULL;
+}
+
+/* ---- attaching ---- */
+
+/* The end of a job: the controller becomes the caller's, or its failure is remembered. */
+static void nvme__probe_hand_over(struct nvme_probe_ctx *ctx, struct nvme__job *job)
+{
+	ctx->polling = true;
+	if (job->rc == 0) {
+		if (ctx->num_attached != NULL)
+			(*ctx->num_attached)++;
+		ctx->attach_cb(ctx->cb_ctx, &job->trid, job->ctrlr,
+		               nvme_ctrlr_get_opts(job->ctrlr));
+	} else {
+		if (ctx->rc == 0)
+			ctx->rc = job->rc == -EAGAIN ? -EBUSY : job->rc; /* see the poll */
+		if (ctx->attach_fail_cb != NULL)
+			ctx->attach_fail_cb(ctx->cb_ctx, &job->trid, job->rc);
+	}
+	ctx->polling = false;
+}
+
+NVMEDEF int nvme_probe_poll_async(struct nvme_probe_ctx *ctx)
+{
+	struct nvme__job *job;
+	int rc;
+
+	if (ctx->polling) {
+		NVME__LOG(&ctx->log, NVME_LOG_ERROR,
+		          "nvme_probe_poll_async() is called in a callback of its own: return first");
+		return -EBUSY;
+	}
+	job = nvme__job_poll(&ctx->jobs);
+	if (job != NULL)
+		nvme__probe_hand_over(ctx, job);
+	NVME_FREE(job);
+	if (ctx->jobs != NULL)
+		return -EAGAIN;
+	rc = ctx->rc;
+	nvme__probe_free(ctx);
+	return rc;
+}
+
+NVMEDEF int nvme_probe(const struct nvme_transport_id *trid, void *ctx, nvme_probe_cb probe_cb,
+                       nvme_attach_cb attach_cb, const struct nvme_probe_opts *opts)
+{
+	struct nvme_probe_ctx *probe;
+	int rc;
+
+	probe = nvme__probe_begin(trid, ctx, probe_cb, attach_cb, opts, &rc);
+	if (probe == NULL)
+		return rc;
+	do
+		rc = nvme_probe_poll_async(probe); /* no thread is started: it attaches to one */
+	while (rc == -EAGAIN);
+	return rc;
+}
+
+NVMEDEF struct nvme_probe_ctx *nvme_probe_async(const struct nvme_transport_id *trid, void *ctx,
+                                                nvme_probe_cb probe_cb, nvme_attach_cb attach_cb,
+                                                const struct nvme_probe_opts *opts)
+{
+	struct nvme_probe_ctx *probe;
+	struct nvme__job *job;
+	int rc;
+
+	probe = nvme__probe_begin(trid, ctx, probe_cb, attach_cb, opts, &rc);
+	for (job = probe != NULL ? probe->jobs : NULL; job != NULL; job = job->next)
+		nvme__job_start(job);
+	return probe;
+}
+
+/* ---- detaching ---- */
+
+struct nvme_detach_ctx {
+	struct nvme__job *jobs;
+	int rc;                    /* the first error */
+	struct nvme_ctrlr *ending; /* its callbacks are running */
+};
+
+static int nvme__detach_explain(const struct nvme_log *log, int rc)
+{
+	NVME__LOG(log, NVME_LOG_ERROR,
+	          rc == -EBUSY
+	                  ? "nvme_detach_poll_async() is called in a callback that it runs: return first"
+	                  : "there is no memory to detach with: use nvme_detach(), which needs none");
+	return rc;
+}
+
+static void nvme__detach_work(struct nvme__job *job)
+{
+	job->rc = nvme_ctrlr_shutdown(job->ctrlr);
+}
+
+NVMEDEF int nvme_detach_async(struct nvme_ctrlr *ctrlr, struct nvme_detach_ctx **ctx)
+{
+	struct nvme_detach_ctx *detach = *ctx;
+	struct nvme__job *job;
+	int rc;
+
+	if (ctrlr == NULL)
+		return 0;
+	job = (struct nvme__job *)NVME_CALLOC(1, sizeof(*job));
+	if (detach == NULL)
+		detach = (struct nvme_detach_ctx *)NVME_CALLOC(1, sizeof(*detach));
+	if (job != NULL && detach != NULL)
+		rc = nvme__ctrlr_end_queues(ctrlr);
+	else
+		rc = nvme__detach_explain(ctrlr->dev.log, -ENOMEM);
+	if (rc != 0) {
+		NVME_FREE(job);
+		if (*ctx == NULL)
+			NVME_FREE(detach);
+		return rc;
+	}
+	job->ctrlr = ctrlr;
+	job->work = nvme__detach_work;
+	nvme__job_append(&detach->jobs, job);
+	nvme__job_start(job);
+	*ctx = detach;
+	return 0;
+}
+
+NVMEDEF int nvme_detach_poll_async(struct nvme_detach_ctx *ctx)
+{
+	struct nvme__job *job;
+	int rc;
+
+	if (ctx == NULL)
+		return 0;
+	if (ctx->ending != NULL)
+		return nvme__detach_explain(ctx->ending->dev.log, -EBUSY);
+	job = nvme__job_poll(&ctx->jobs);
+	if (job != NULL) {
+		ctx->ending = job->ctrlr;
+		nvme__ctrlr_destroy(job->ctrlr); /* with the last callbacks */
+		ctx->ending = NULL;
+		ctx->rc = ctx->rc != 0 ? ctx->rc : job->rc;
+		NVME_FREE(job);
+	}
+	if (ctx->jobs != NULL)
+		return -EAGAIN;
+	rc = ctx->rc;
+	NVME_FREE(ctx);
+	return rc;
 }
 
 /* ============================================================================================

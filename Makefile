@@ -219,7 +219,9 @@ PROGRAMS := all debug $(B)/tests/run_io
 VM_STAGES    := vm/test_vm
 VM_NEEDS     := $(PROGRAMS) $(addprefix $(B)/tests/,test_vm use_disk readme_tool attach_steps $(UNIT))
 FUZZ_STAGES  := fuzz/fuzz_trace fuzz/fuzz_soft fuzz/fuzz_driver
-TSAN_STAGES  := tsan/test_matrix
+# The tests that are compiled with it; test_matrix runs a program that is.
+TSAN_TESTS   := tsan/test_probe
+TSAN_STAGES  := tsan/test_matrix $(TSAN_TESTS)
 CHECK_STAGES := $(UNIT:%=check/%)
 # With sanitizers only what is compiled with them, or runs programs that are.
 ASAN_STAGES  := $(patsubst %,asan/%,$(filter-out test_barriers test_docs test_gdb test_make test_platform,$(UNIT)))
@@ -244,7 +246,7 @@ check: ## the quick tests, without a VM; with CROSS and RUN those that another p
 asan: ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
 	$(STAGES) $(ASAN_STAGES)
 
-tsan: ## the I/O tests with ThreadSanitizer
+tsan: ## the I/O tests and those of probing with ThreadSanitizer
 	$(STAGES) $(TSAN_STAGES)
 
 cross: ## some tests for other processors, in QEMU: i386, armhf, aarch64, riscv64
@@ -279,8 +281,11 @@ $(ASAN_STAGES): asan/%: $(B)/asan/% $(PROGRAMS) $(addprefix $(B)/asan/,run_io nv
 	$(STAGE) $(B)/asan/$*
 
 $(TSAN_STAGES): export RUN_IO := $(B)/tsan/run_io
-$(TSAN_STAGES): tsan/%: $(B)/tests/% $(B)/tsan/run_io
+$(filter-out $(TSAN_TESTS),$(TSAN_STAGES)): tsan/%: $(B)/tests/% $(B)/tsan/run_io
 	$(STAGE) $(B)/tests/$*
+
+$(TSAN_TESTS): tsan/%: $(B)/tsan/%
+	$(STAGE) $(B)/tsan/$*
 
 $(FUZZ_STAGES): fuzz/%: $(B)/asan/%
 	$(STAGE) $(B)/asan/$*

@@ -5514,6 +5514,7 @@ typedef void (*nvme_attach_fail_cb)(void *ctx, const struct nvme_transport_id *t
 struct nvme_probe_opts {
 	const struct nvme_named_dev *devs; /* probed besides those on the bus, and before them */
 	uint32_t num_devs;
+	bool devs_only;         /* the bus is not looked at */
 	uint32_t *num_attached; /* where to count those attached: from 0, before each attach_cb */
 	nvme_attach_fail_cb attach_fail_cb;
 };
@@ -6285,12 +6286,12 @@ static int nvme__probe_bus(struct nvme_probe_ctx *ctx, const struct nvme_transpo
 }
 #else
 /* What libpci finds, as far as vfio-pci holds it. */
-static int nvme__probe_list(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by,
-                            struct nvme_pci_info *list, int max)
+static int nvme__probe_add_found(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by,
+                                 const struct nvme_pci_info *list, int found)
 {
-	int i, rc = 0, found = nvme_pci_enumerate(list, max);
+	int i, rc = 0;
 
-	for (i = 0; i < found && i < max && rc == 0; i++) {
+	for (i = 0; i < found && rc == 0; i++) {
 		if (strcmp(list[i].driver, "vfio-pci") == 0) {
 			rc = nvme__probe_add(ctx, by, list[i].addr, NULL);
 			continue;
@@ -6299,24 +6300,26 @@ static int nvme__probe_list(struct nvme_probe_ctx *ctx, const struct nvme_transp
 		          "%s is left alone: it is bound to %s, not to vfio-pci", list[i].addr,
 		          list[i].driver[0] != '\0' ? list[i].driver : "no driver");
 	}
-	return found < 0 ? found : rc;
+	return rc;
 }
 
+/* Looks at the bus, a second time if the list was too short. */
 static int nvme__probe_bus(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by)
 {
-	struct nvme_pci_info *list;
-	int max = nvme_pci_enumerate(NULL, 0), rc;
+	struct nvme_pci_info *list = NULL;
+	int max = 0, found = 64, rc;
 
-	if (max == -ENODEV || max == 0) /* no bus, or nothing on it */
-		return 0;
-	if (max < 0)
-		return max;
-	list = (struct nvme_pci_info *)NVME_CALLOC((size_t)max, sizeof(*list));
-	if (list == NULL)
-		return -ENOMEM;
-	rc = nvme__probe_list(ctx, by, list, max);
+	while (found > max) {
+		NVME_FREE(list);
+		max = found;
+		list = (struct nvme_pci_info *)NVME_CALLOC((size_t)max, sizeof(*list));
+		if (list == NULL)
+			return -ENOMEM;
+		found = nvme_pci_enumerate(list, max);
+	}
+	rc = found < 0 ? found : nvme__probe_add_found(ctx, by, list, found);
 	NVME_FREE(list);
-	return rc;
+	return rc == -ENODEV ? 0 : rc; /* without a bus there is nothing on it */
 }
 #endif
 
@@ -6324,16 +6327,15 @@ static int nvme__probe_bus(struct nvme_probe_ctx *ctx, const struct nvme_transpo
 static int nvme__probe_find(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by,
                             const struct nvme_probe_opts *opts)
 {
+	bool pcie = by == NULL || by->trtype == NVME_TRANSPORT_PCIE;
+	bool one = by != NULL && by->traddr[0] != '\0';
 	int rc = opts != NULL ? nvme__probe_named(ctx, by, opts) : 0;
 
 	if (rc != 0)
 		return rc;
-	if (by == NULL || by->traddr[0] == '\0')
-		return by == NULL || by->trtype == NVME_TRANSPORT_PCIE ? nvme__probe_bus(ctx, by)
-		                                                       : 0;
-	if (by->trtype == NVME_TRANSPORT_PCIE)
-		return nvme__probe_add(ctx, by, by->traddr, NULL);
-	if (ctx->jobs != NULL)
+	if (pcie && (opts == NULL || !opts->devs_only))
+		return one ? nvme__probe_add(ctx, by, by->traddr, NULL) : nvme__probe_bus(ctx, by);
+	if (!one || ctx->jobs != NULL)
 		return 0;
 	NVME__LOG(&ctx->log, NVME_LOG_ERROR,
 	          "no device is called '%.128s': name it in devs of the options", by->traddr);

@@ -3880,7 +3880,7 @@ static int nvme__ctrlr_may_detach(struct nvme_ctrlr *ctrlr)
  * disabled and its DMA memory unmapped. Commands without data, such as Asynchronous Event Requests,
  * end before the shutdown [Base 2.1: Asynchronous Event Request command].
  */
-static int nvme__ctrlr_end_queues(struct nvme_ctrlr *ctrlr)
+static int nvme_ctrlr_destruct_async(struct nvme_ctrlr *ctrlr)
 {
 	struct nvme_qpair *qp;
 	int rc = nvme__ctrlr_may_detach(ctrlr);
@@ -3900,7 +3900,7 @@ static int nvme__ctrlr_end_queues(struct nvme_ctrlr *ctrlr)
 
 NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
 {
-	int rc = ctrlr != NULL ? nvme__ctrlr_end_queues(ctrlr) : 0;
+	int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
 
 	if (ctrlr == NULL || rc != 0)
 		return rc;
@@ -5526,8 +5526,9 @@ struct nvme_probe_opts {
  * address: that one, and for PCIe also if it is bound to another driver (the log then says how to
  * bind it). A PCI address that is found twice is taken once.
  *
- * First probe_cb is called for all (NULL: all are wanted), then they are attached one after the
- * other, in that order, each with its attach_cb behind it; all in the caller's thread.
+ * First probe_cb is called for all (NULL: all are wanted), those on the bus in the order of their
+ * addresses. Then they are attached one after the other, in that order, each with its attach_cb
+ * behind it; all in the caller's thread.
  *
  * Returns 0, also when nothing was found, or the first error that there was: one controller that
  * fails does not keep the others from being attached. Before anything is attached: -EINVAL no
@@ -6285,12 +6286,22 @@ static int nvme__probe_bus(struct nvme_probe_ctx *ctx, const struct nvme_transpo
 	return 0;
 }
 #else
-/* What libpci finds, as far as vfio-pci holds it. */
+/* For qsort(): by address. A domain of five digits comes behind those of four. */
+static int nvme__pci_info_compare(const void *a, const void *b)
+{
+	const char *x = ((const struct nvme_pci_info *)a)->addr;
+	const char *y = ((const struct nvme_pci_info *)b)->addr;
+
+	return strlen(x) != strlen(y) ? (int)strlen(x) - (int)strlen(y) : strcmp(x, y);
+}
+
+/* What libpci finds, in whatever order, as far as vfio-pci holds it. */
 static int nvme__probe_add_found(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by,
-                                 const struct nvme_pci_info *list, int found)
+                                 struct nvme_pci_info *list, int found)
 {
 	int i, rc = 0;
 
+	qsort(list, (size_t)found, sizeof(*list), nvme__pci_info_compare);
 	for (i = 0; i < found && rc == 0; i++) {
 		if (strcmp(list[i].driver, "vfio-pci") == 0) {
 			rc = nvme__probe_add(ctx, by, list[i].addr, NULL);
@@ -6524,7 +6535,7 @@ NVMEDEF int nvme_detach_async(struct nvme_ctrlr *ctrlr, struct nvme_detach_ctx *
 	if (detach == NULL)
 		detach = (struct nvme_detach_ctx *)NVME_CALLOC(1, sizeof(*detach));
 	if (job != NULL && detach != NULL)
-		rc = nvme__ctrlr_end_queues(ctrlr);
+		rc = nvme_ctrlr_destruct_async(ctrlr);
 	else
 		rc = nvme__detach_explain(ctrlr->dev.log, -ENOMEM);
 	if (rc != 0) {

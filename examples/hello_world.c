@@ -4,12 +4,13 @@
  *
  * Attaches to an NVMe controller, creates a queue pair, writes "Hello world!\n" to LBA 0 of the
  * first namespace, reads it back into a cleared buffer and prints it. Run it with NVME_LOG=debug
- * to see every step of the driver.
+ * to see every step of the driver. With several devices it attaches to all, then each has its turn.
  *
- *	hello_world [--force] [DEVICE]		for example: hello_world 0000:01:00.0
+ *	hello_world [--force] [DEVICE...]	for example: hello_world 0000:01:00.0
  *
  * Without a device it works on the software controller. It writes to the disk: a disk that holds
  * anything where in_use.h looks is refused, unless --force says that its content may be lost.
+ * "all" is every controller that is bound to vfio-pci; it does not go together with --force.
  */
 #define NVME_IMPLEMENTATION
 #include "nvme.h"
@@ -96,21 +97,62 @@ static void print_namespaces(struct nvme_ctrlr *ctrlr)
 	}
 }
 
-static int hello_world(struct nvme_ctrlr *ctrlr, bool look_first, struct io *io)
+/* A controller, and what its commands write to as long as it is attached. */
+struct disk {
+	struct nvme_ctrlr *ctrlr;
+	bool look_first; /* it may hold something */
+	struct io io;
+};
+
+struct disks {
+	struct disk disk[MAX_DEVICES];
+	int num;
+	bool force;
+	bool failed; /* some other is of no use */
+};
+
+/* Runs for each controller, in nvme_probe(): is it wanted? */
+static bool probe_cb(void *ctx, const struct nvme_transport_id *trid, struct nvme_ctrlr_opts *opts)
 {
+	(void)ctx, (void)opts;
+	printf("Attaching to %s\n", trid->traddr);
+	return true;
+}
+
+/* Runs when it is attached. It is ours from here on. */
+static void attach_cb(void *ctx, const struct nvme_transport_id *trid, struct nvme_ctrlr *ctrlr,
+                      const struct nvme_ctrlr_opts *opts)
+{
+	struct disks *disks = ctx;
+	struct disk *disk = &disks->disk[disks->num];
+
+	(void)opts;
+	printf("Attached to %s\n", nvme_ctrlr_get_dev(ctrlr)->name);
+	if (disks->num == MAX_DEVICES || nvme_ctrlr_get_first_active_ns(ctrlr) == 0) {
+		fprintf(stderr, disks->num == MAX_DEVICES
+		                        ? "hello_world: too many devices: name fewer\n"
+		                        : "hello_world: no namespace: create one with "
+		                          "'nvme create-ns'\n");
+		(void)nvme_detach(ctrlr);
+		disks->failed = true;
+		return;
+	}
+	disk->ctrlr = ctrlr;
+	disk->look_first = !disks->force && !device_is_blank(trid->traddr);
+	disks->num++;
+	print_namespaces(ctrlr);
+}
+
+static int hello_world(struct disk *disk)
+{
+	struct nvme_ctrlr *ctrlr = disk->ctrlr;
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, nvme_ctrlr_get_first_active_ns(ctrlr));
 	struct nvme_qpair *qp;
 	char *buf;
 	int rc;
 
-	if (ns == NULL) {
-		fprintf(stderr, "hello_world: no namespace: create one with 'nvme create-ns'\n");
-		return -ENODEV;
-	}
-	print_namespaces(ctrlr);
-	printf("Initialization complete.\n");
 	rc = nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp);
-	if (rc == 0 && look_first)
+	if (rc == 0 && disk->look_first)
 		rc = refuse_used_disk("hello_world", ns, qp, GREETING);
 	if (rc != 0)
 		return rc; /* nvme_detach() frees the queue pair */
@@ -118,7 +160,7 @@ static int hello_world(struct nvme_ctrlr *ctrlr, bool look_first, struct io *io)
 	if (buf == NULL)
 		return -ENOMEM;
 	printf("INFO: using host memory buffer for IO\n");
-	rc = write_and_read(ns, qp, buf, io);
+	rc = write_and_read(ns, qp, buf, &disk->io);
 	if (rc != 0)
 		fprintf(stderr, "hello_world: the transfer failed: %s\n", strerror(-rc));
 	/* First the queue, then the buffer. If the queue stays so must the buffer, until detach. */
@@ -127,30 +169,44 @@ static int hello_world(struct nvme_ctrlr *ctrlr, bool look_first, struct io *io)
 	return rc;
 }
 
+/* Says what is wrong with an argument, or nothing. */
+static bool refuse(const char *arg, bool force)
+{
+	if (arg[0] == '-')
+		fprintf(stderr, "hello_world: there is no option '%s'\n", arg);
+	else if (force && strcmp(arg, "all") == 0)
+		fprintf(stderr, "hello_world: with --force name the disks: not 'all'\n");
+	else
+		return false;
+	fprintf(stderr, "usage: hello_world [--force] [DEVICE...]\n" DEVICES_USAGE);
+	return true;
+}
+
 int main(int argc, char **argv)
 {
-	bool force = argc > 1 && strcmp(argv[1], "--force") == 0;
-	const char *device = argc > (force ? 2 : 1) ? argv[argc - 1] : "soft";
-	struct io io = {false, false};
-	struct nvme_ctrlr *ctrlr;
-	int status, rc;
+	static struct disks disks;
+	struct devices devices;
+	int i, first, status;
 
-	if (argc > (force ? 3 : 2) || device[0] == '-') {
-		fprintf(stderr,
-		        device[0] == '-' ? "hello_world: there is no option '%s'\n"
-		                         : "hello_world: '%s' is too much: name one device\n",
-		        device);
-		fprintf(stderr, "usage: hello_world [--force] [DEVICE]\n" DEVICE_USAGE);
-		return 2;
+	disks.force = argc > 1 && strcmp(argv[1], "--force") == 0;
+	first = disks.force ? 2 : 1;
+	for (i = first; i < argc; i++) {
+		if (refuse(argv[i], disks.force))
+			return 2;
 	}
+	if (name_devices(&devices, argv + first, argc - first) != 0)
+		return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0); /* so that its lines stand in their places in the log */
-	printf("Initializing NVMe Controllers\nAttaching to %s\n", device);
-	status = open_device(device, &ctrlr);
-	if (status != 0)
-		return status; /* the driver has said why */
-	printf("Attached to %s\n", nvme_ctrlr_get_dev(ctrlr)->name);
-	rc = hello_world(ctrlr, !force && !device_is_blank(device), &io);
-	if (nvme_detach(ctrlr) != 0)
-		rc = -EIO;
-	return rc != 0;
+	printf("Initializing NVMe Controllers\n");
+	/* If one fails the driver has said why, and there may be others. */
+	status = nvme_probe(NULL, &disks, probe_cb, attach_cb, &devices.opts) != 0 || disks.failed;
+	if (disks.num > 0)
+		printf("Initialization complete.\n");
+	else if (status == 0)
+		status = no_device("hello_world");
+	for (i = 0; i < disks.num; i++)
+		status |= hello_world(&disks.disk[i]) != 0;
+	for (i = 0; i < disks.num; i++)
+		status |= nvme_detach(disks.disk[i].ctrlr) != 0;
+	return status;
 }

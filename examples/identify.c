@@ -2,13 +2,14 @@
 /*
  * identify: everything an NVMe controller says about itself, as text or as JSON.
  *
- * Attaches to a controller, prints what PCI, its registers, Identify Controller, Identify
+ * Attaches to controllers, prints of each what PCI, its registers, Identify Controller, Identify
  * Namespace and the SMART and firmware log pages say, and detaches. It only asks: nothing is
  * written to the disk and no setting is changed.
  *
- *	identify [--json] [--all] [DEVICE]		for example: identify 0000:01:00.0
+ *	identify [--json] [--all] [DEVICE...]		for example: identify 0000:01:00.0
  *
- * Without a device it asks the software controller.
+ * Without a device it asks the software controller. The device "all" is every controller that is
+ * bound to vfio-pci. With several devices each has a headline of its own, or an object in JSON.
  *
  * Text is "key : value  title: meaning", with a line below it for each bit that is set. --all
  * adds the bits that are 0 and the optional registers that are 0.
@@ -858,50 +859,70 @@ static void identify(struct nvme_ctrlr *ctrlr)
 	printf(out.json ? "\n" : "");
 }
 
-/* Options and the device, in any order. Returns NULL when an argument is wrong. */
-static const char *parse_arguments(int argc, char **argv)
+struct told {
+	unsigned count; /* controllers that were asked */
+	bool several;   /* there may be */
+	bool failed;    /* one did not end well */
+};
+
+/* Runs in nvme_probe(), for each controller that is attached. */
+static void attach_cb(void *ctx, const struct nvme_transport_id *trid, struct nvme_ctrlr *ctrlr,
+                      const struct nvme_ctrlr_opts *opts)
 {
-	const char *device = NULL;
+	struct told *told = ctx;
+
+	(void)opts;
+	if (told->several && !out.json)
+		printf("%s==== %s ====\n", told->count > 0 ? "\n" : "", trid->traddr);
+	out.comma = false;
+	identify(ctrlr);
+	told->count++;
+	if (nvme_detach(ctrlr) != 0)
+		told->failed = true;
+}
+
+/* Options and devices, in any order; the devices come to names. How many, or -1: one is wrong. */
+static int parse_arguments(int argc, char **argv, char **names)
+{
+	int count = 0;
 
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--json") == 0)
 			out.json = true;
 		else if (strcmp(argv[i], "--all") == 0)
 			out.all = true;
-		else if (argv[i][0] != '-' && device == NULL)
-			device = argv[i];
+		else if (argv[i][0] != '-')
+			names[count++] = argv[i];
 		else {
-			fprintf(stderr,
-			        argv[i][0] == '-' ? "identify: there is no option '%s'\n"
-			                          : "identify: '%s' is a second device: name one\n",
-			        argv[i]);
-			return NULL;
+			fprintf(stderr, "identify: there is no option '%s'\n", argv[i]);
+			return -1;
 		}
 	}
-	return device != NULL ? device : "soft";
+	return count;
 }
 
 int main(int argc, char **argv)
 {
-	const char *device = parse_arguments(argc, argv);
-	struct nvme_ctrlr *ctrlr;
-	int rc = 0, status;
+	int count = parse_arguments(argc, argv, argv), rc;
+	struct told told = {0, false, false};
+	struct devices devices;
 
-	if (device == NULL) {
-		fprintf(stderr, "usage: identify [--json] [--all] [DEVICE]\n" DEVICE_USAGE);
+	if (count < 0) {
+		fprintf(stderr, "usage: identify [--json] [--all] [DEVICE...]\n" DEVICES_USAGE);
 		return 2;
 	}
-	status = open_device(device, &ctrlr);
-	if (status != 0)
-		return status; /* the driver has said why */
-	identify(ctrlr);
+	if (name_devices(&devices, argv, count) != 0)
+		return 2;
+	told.several = count > 1 || !devices.opts.devs_only;
+	/* If one fails the driver has said why, and there may be others. */
+	rc = nvme_probe(NULL, &told, NULL, attach_cb, &devices.opts) != 0 || told.failed;
+	if (rc == 0 && told.count == 0)
+		return no_device("identify");
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		fprintf(stderr,
 		        "identify: the output is incomplete (%s): make room where it goes\n",
 		        strerror(errno));
 		rc = 1;
 	}
-	if (nvme_detach(ctrlr) != 0)
-		rc = 1;
 	return rc;
 }

@@ -31,9 +31,14 @@ static void test_wrong_use(void **state)
 	expect_status(&r, 2);
 	expect_in(&r, expect_in(&r, r.err, "there is no option '--bogus'"), "usage: hello_world");
 	done(&r);
-	run(&r, "%s soft soft:ns=2", hello_world);
+	run(&r, "%s soft soft:bogus=1", hello_world);
 	expect_status(&r, 2);
-	expect_in(&r, r.err, "'soft:ns=2' is too much");
+	expect_in(&r, r.err, "there is no option 'bogus'");
+	assert_string_equal(r.out, ""); /* nothing was begun */
+	done(&r);
+	run(&r, "%s --force all", hello_world);
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "not 'all'");
 	done(&r);
 }
 
@@ -101,6 +106,88 @@ static void test_output_in_log(void **state)
 	at = expect_in(&r, r.out, "sqid:1");
 	at = expect_in(&r, at, "sqid:1");
 	assert_null(strstr(at, "sqid:1"));
+	done(&r);
+}
+
+/* ---- several devices ---- */
+
+/* All are attached, then each has its turn; one that fails is no matter to the others. */
+static void test_several(void **state)
+{
+	const char *disk = new_image("several.img", 2 * MIB);
+	struct result r;
+
+	(void)state;
+	write_at(disk, MIB, "x", 1);
+	run(&r, "%s soft:ns=2,size=1M soft:size=2M", hello_world);
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "Initializing NVMe Controllers\n"
+	                           "Attaching to soft:ns=2,size=1M\n"
+	                           "Attaching to soft:size=2M\n"
+	                           "Attached to soft\n"
+	                           "  Namespace ID: 1 size: 1MB\n"
+	                           "  Namespace ID: 2 size: 1MB\n"
+	                           "Attached to soft\n"
+	                           "  Namespace ID: 1 size: 2MB\n"
+	                           "Initialization complete.\n"
+	                           "INFO: using host memory buffer for IO\n"
+	                           "Hello world!\n"
+	                           "INFO: using host memory buffer for IO\n"
+	                           "Hello world!\n");
+	done(&r);
+	run(&r, "%s 'soft:plan=ready never' soft:file=%s 'soft:plan=nslist 0' soft", hello_world,
+	    disk);
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "Initialization timed out");
+	expect_in(&r, r.err, "no namespace");
+	expect_in(&r, r.err, "is 78h"); /* a disk in use */
+	expect_in(&r, expect_in(&r, r.out, "Initialization complete.\n"), "Hello world!\n");
+	done(&r);
+	run(&r, "%s 'soft:plan=shutdown never' soft", hello_world);
+	expect_status(&r, 1);
+	done(&r);
+	run(&r, "%s 'soft:plan=nslist 0'", hello_world);
+	expect_status(&r, 1);
+	assert_null(strstr(r.out, "Initialization complete."));
+	done(&r);
+}
+
+/* A line for each, whoever is ready first, and what it records has no mistake in it. */
+static void test_probe(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r,
+	    "NVME_TRACE=%s/probe.nvt $BUILD/probe soft:seed=1,size=2M,ns=2 soft:seed=2,size=1M "
+	    "'soft:plan=ready never' soft:seed=3,mode=thread,size=3M 2>/dev/null | sort",
+	    dir);
+	assert_string_equal(r.out,
+	                    "soft:plan=ready never: failed: Connection timed out\n"
+	                    "soft:seed=1,size=2M,ns=2: nvme.h software controller, serial number SOFT00000001, "
+	                    "2 namespaces, 4 MB\n"
+	                    "soft:seed=2,size=1M: nvme.h software controller, serial number SOFT00000002, 1 "
+	                    "namespace, 1 MB\n"
+	                    "soft:seed=3,mode=thread,size=3M: nvme.h software controller, serial number "
+	                    "SOFT00000003, 1 namespace, 3 MB\n");
+	done(&r);
+	run(&r, "$BUILD/nvtrace --lint %s/probe.nvt", dir);
+	expect_status(&r, 0);
+	expect_in(&r, r.err, "no mistakes found");
+	done(&r);
+	run(&r, "$BUILD/probe 'soft:plan=ready never' soft");
+	expect_status(&r, 1);
+	done(&r);
+	run(&r, "$BUILD/probe 'soft:plan=shutdown never' soft");
+	expect_status(&r, 1);
+	done(&r);
+	run(&r, "$BUILD/probe");
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "soft: nvme.h software controller");
+	done(&r);
+	run(&r, "$BUILD/probe --all");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "usage: probe");
 	done(&r);
 }
 
@@ -284,8 +371,35 @@ static void test_identify_arguments(void **state)
 	expect_in(&r, r.err, "there is no option '--frob'");
 	done(&r);
 	run(&r, "$BUILD/identify soft soft2");
-	expect_status(&r, 2);
-	expect_in(&r, r.err, "'soft2'");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "'soft2' is not a PCI address");
+	expect_in(&r, r.out, "==== soft ====\n");
+	done(&r);
+}
+
+/* One after the other: headlines in text, objects in JSON. For one alone neither changes. */
+static void test_identify_several(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "$BUILD/identify soft:seed=3 soft:seed=4 --json | jq -c .controller.sn");
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "\"SOFT00000003\"\n\"SOFT00000004\"\n");
+	done(&r);
+	run(&r, "$BUILD/identify soft:seed=3 soft:seed=4 | grep -E '====|^sn  '");
+	assert_non_null(strstr(r.out, "==== soft:seed=3 ====\nsn "));
+	assert_non_null(strstr(r.out, "==== soft:seed=4 ====\nsn "));
+	done(&r);
+	run(&r, "$BUILD/identify soft:seed=3 | grep -c ====");
+	assert_string_equal(r.out, "0\n");
+	done(&r);
+	run(&r,
+	    "$BUILD/identify 'soft:plan=ready never' soft | grep -c '== Namespace\\|==== soft'");
+	assert_string_equal(r.out, "1\n");
+	done(&r);
+	run(&r, "$BUILD/identify 'soft:plan=shutdown never' >/dev/null");
+	expect_status(&r, 1);
 	done(&r);
 }
 
@@ -322,12 +436,15 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_output),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_output_in_log),
+		cmocka_unit_test(test_several),
+		cmocka_unit_test(test_probe),
 		cmocka_unit_test(test_refuses),
 		cmocka_unit_test(test_accepts),
 		cmocka_unit_test(test_failing_controller),
 		cmocka_unit_test(test_identify_pci),
 		cmocka_unit_test(test_identify_arguments),
 		cmocka_unit_test(test_interrupts),
+		cmocka_unit_test(test_identify_several),
 	};
 
 	if (argc > 1)

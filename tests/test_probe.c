@@ -98,11 +98,11 @@ void pci_init(struct pci_access *access)
 
 void pci_scan_bus(struct pci_access *access)
 {
-	put(0, 1, 0, 0x0108);
-	put(1, 2, 0, 0x0300); /* a graphics card */
+	put(0, 5, 0, 0x0108); /* libpci has the last first */
+	put(1, 4, 0, 0x0108);
 	put(2, 3, 1, 0x0108);
-	put(3, 4, 0, 0x0108);
-	put(4, 5, 0, 0x0108);
+	put(3, 2, 0, 0x0300); /* a graphics card */
+	put(4, 1, 0, 0x0108);
 	access->devices = &functions[0];
 }
 
@@ -564,6 +564,9 @@ static void test_bus(void **state)
 	begin(state);
 	assert_int_equal(nvme_probe(NULL, &num_events, on_probe, on_attach, NULL), 0);
 	assert_string_equal(order, "ppaa");
+	assert_string_equal(nth('p', 0)->trid.traddr, "7ace:01:00.0");
+	assert_string_equal(nth('a', 0)->trid.traddr, "7ace:01:00.0");
+	assert_string_equal(nth('a', 1)->trid.traddr, "7ace:05:00.0");
 	assert_int_equal(num_attached, 99); /* nobody asked */
 	detach_all();
 

@@ -209,7 +209,7 @@ static void expect_prefixes(const struct result *r)
 
 	assert_int_equal(regcomp(&prefix,
 	                         "^\\[[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}\\] "
-	                         "nvme\\.h:[ 0-9]{4}:[a-z_0-9]+: \\*(DEBUG|INFO|NOTICE)\\*: .",
+	                         "nvme\\.h:[ 0-9]{4,5}:[a-z_0-9]+: \\*(DEBUG|INFO|NOTICE)\\*: .",
 	                         REG_EXTENDED | REG_NOSUB),
 	                 0);
 	for (line = strtok_r(copy, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
@@ -441,7 +441,10 @@ static void test_identify_usage(void **state)
 	const struct guest_case cases[] = {
 		{"no argument", "identify", 0, {"== Registers =="}},
 		{"bad option", "identify --frob " ADDR, 2, {"no option", "--frob"}},
-		{"two devices", "identify soft " ADDR, 2, {"second device"}},
+		{"two devices",
+	         "identify soft " ADDR,
+	         1,
+	         {"==== soft ====", ADDR "] the device is still bound"}},
 		{"option behind the device", "identify soft --json", 0, {"\"vendor\": 28278,"}},
 		{"PCI identity of soft",
 	         "identify soft | grep -e ^vendor -e ^device -e ^class",
@@ -689,6 +692,41 @@ static void test_enumerate(void **state)
 	(void)state;
 	snprintf(args, sizeof(args), "--disk %s --disk %s", new_image("a.img", 1 << 20),
 	         new_image("b.img", 1 << 20));
+	run_cases(args, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+/* All that vfio-pci holds are attached, at once and in turn; what the kernel has it keeps. */
+static void test_probe(void **state)
+{
+	char args[512];
+	const struct guest_case cases[] = {
+		{"nothing bound", "probe all", 1, {"no controller is bound to vfio-pci"}},
+		{"two of three",
+	         "nvme-bind bind " ADDR " 0000:00:05.0 && NVME_LOG=info probe all",
+	         0,
+	         {ADDR ": QEMU NVMe Ctrl, serial number nvmeh-0, 1 namespace, 1 MB",
+	          "0000:00:05.0: QEMU NVMe Ctrl, serial number nvmeh-2, 1 namespace, 3 MB",
+	          ADDR2 " is left alone: it is bound to nvme"}},
+		{"and no third", "probe all | grep -c serial", 0, {"2\n"}},
+		{"in turn",
+	         "hello_world all",
+	         0,
+	         {"Attaching to " ADDR "\nAttaching to 0000:00:05.0\nAttached to " ADDR "\n",
+	          "Attached to 0000:00:05.0\n",
+	          "Hello world!\nhello_world: namespace 1 of 0000:00:05.0 ", "IO\nHello world!\n"}},
+		{"one that the kernel has",
+	         "probe " ADDR " " ADDR2 " " ADDR " 0000:00:05.0",
+	         1,
+	         {ADDR ": QEMU", ADDR2 ": failed: ", "0000:00:05.0: QEMU"}},
+		{"of the kernel",
+	         "readlink /sys/bus/pci/devices/" ADDR2 "/driver; wc -c </dev/nvme1n1",
+	         0,
+	         {"/nvme\n2097152\n"}},
+	};
+
+	(void)state;
+	snprintf(args, sizeof(args), "--disk %s --disk %s --disk %s", new_image("a.img", 1 << 20),
+	         new_image("b.img", 2 << 20), new_image("c.img", 3 << 20));
 	run_cases(args, cases, sizeof(cases) / sizeof(cases[0]));
 }
 
@@ -1183,6 +1221,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_trace_on_full_disk),
 		cmocka_unit_test(test_lint),
 		cmocka_unit_test(test_enumerate),
+		cmocka_unit_test(test_probe),
 		cmocka_unit_test(test_attach_steps),
 		cmocka_unit_test(test_killed_and_busy),
 		cmocka_unit_test(test_bind_round_trip),

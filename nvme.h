@@ -3898,6 +3898,7 @@ static int nvme_ctrlr_destruct_async(struct nvme_ctrlr *ctrlr)
 	return 0;
 }
 
+/* Callbacks, the shutdown, the last callbacks (nvme_detach_async() takes these steps apart). */
 NVMEDEF int nvme_detach(struct nvme_ctrlr *ctrlr)
 {
 	int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;

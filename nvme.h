@@ -5508,7 +5508,7 @@ typedef bool (*nvme_probe_cb)(void *ctx, const struct nvme_transport_id *trid,
  */
 typedef void (*nvme_attach_cb)(void *ctx, const struct nvme_transport_id *trid,
                                struct nvme_ctrlr *ctrlr, const struct nvme_ctrlr_opts *opts);
-/* For each that was not: rc is what nvme_attach() said. The log has the sentence. */
+/* For each that was not: rc is what nvme_attach() returned. The log says why. */
 typedef void (*nvme_attach_fail_cb)(void *ctx, const struct nvme_transport_id *trid, int rc);
 
 /* Every field may be 0. Where SPDK has remove_cb: a removal is not noticed. */

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 static int may_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
                       void *arg);
 static ssize_t driver_link(const char *path, char *out, size_t size);
+static void *limited_calloc(size_t n, size_t size);
 static char last_line[2048]; /* of the log that belongs to no controller */
 
 #define pthread_create             may_create
@@ -30,6 +32,8 @@ static char last_line[2048]; /* of the log that belongs to no controller */
 #define pci_read_byte              fake_pci_read_byte
 #define pci_read_word              fake_pci_read_word
 #define NVME_LOG_LINE(level, line) ((void)(level), (void)snprintf(last_line, 2048, "%s", (line)))
+#define NVME_CALLOC(n, size)       limited_calloc((n), (size))
+#define NVME_FREE(p)               free(p)
 #define NVME_IMPLEMENTATION
 #include "nvme.h"
 #define NVME_SOFT_IMPLEMENTATION
@@ -55,6 +59,17 @@ static int may_create(pthread_t *thread, const pthread_attr_t *attr, void *(*sta
 		return EAGAIN;
 	__atomic_add_fetch(&threads_begun, 1, __ATOMIC_RELAXED); /* soft starts one, too */
 	return pthread_create(thread, attr, start, arg);
+}
+
+static unsigned int allocations; /* this one fails, and all behind it; 0: none does */
+
+static void *limited_calloc(size_t n, size_t size)
+{
+	if (allocations == 1)
+		return NULL;
+	if (allocations > 1)
+		allocations--; /* only in tests that start no thread */
+	return calloc(n, size);
 }
 
 /* ---- a bus: two functions that vfio-pci holds, one of the kernel's, one without a driver ---- */
@@ -208,6 +223,7 @@ static char order[65]; /* their letters */
 static unsigned int error_lines;
 static void (*in_attach_cb)(const struct event *e);
 static const char *unwanted;
+static struct nvme_trace *trace;
 
 static void count_errors(void *arg, enum nvme_log_level level, const char *line)
 {
@@ -235,6 +251,7 @@ static bool on_probe(void *ctx, const struct nvme_transport_id *trid, struct nvm
 	add_event('p', trid)->opts = *opts;
 	opts->log = count_errors;
 	opts->dev_ops = &watched_ops;
+	opts->trace = trace;
 	return unwanted == NULL || strcmp(trid->traddr, unwanted) != 0;
 }
 
@@ -296,6 +313,8 @@ static int begin(void **state)
 	opened = opened_elsewhere = closed_elsewhere = num_events = error_lines = threads_begun = 0;
 	num_attached = 99;
 	no_threads = no_bus = false;
+	allocations = 0;
+	trace = NULL;
 	in_attach_cb = NULL;
 	unwanted = NULL;
 	open_rc = 0;
@@ -925,6 +944,86 @@ static void test_callbacks_of_commands(void **state)
 	}
 }
 
+/* All that record at once do so into the same file. */
+static void test_recorded(void **state)
+{
+	const struct nvme_named_dev devs[] = {
+		{"soft:seed=1", &watched_ops},
+		{"soft:seed=2,mode=thread", &watched_ops},
+		{"soft:seed=3", &watched_ops},
+	};
+	char name[] = "/tmp/nvme-test-XXXXXX";
+	int fd = mkstemp(name);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(nvme_trace_open(name, 10000, &trace), 0);
+	up.want = down.want = 3;
+	assert_int_equal(poll_to_the_end(probe_async(devs, 3)), 0);
+	assert_ptr_equal(nth('a', 0)->opts.trace, trace);
+	assert_int_equal(detach_to_the_end(detach_begin()), 0);
+	assert_int_equal(trace->header->ctrlrs, 3);
+	nvme_trace_close(trace);
+	unlink(name);
+}
+
+/* ---- without memory ---- */
+
+/* Each allocation fails once: nothing is attached, and nothing is lost. */
+static void test_no_memory(void **state)
+{
+	struct nvme_probe_opts opts = options(NULL, 0);
+	unsigned int n;
+
+	(void)state;
+	for (n = 1; n < 1000; n++) {
+		begin(state);
+		allocations = n;
+		if (probe(four, 1) == 0)
+			break;
+		allocations = 0;
+		assert_int_equal(num_attached == 99 ? 0 : num_attached, 0);
+		assert_string_equal(order, n < 3 ? "" : "pf");
+		if (n < 3)
+			assert_non_null(strstr(last_line, "free some memory"));
+		else
+			assert_int_equal(nth('f', 0)->rc, -ENOMEM);
+	}
+	assert_in_range(n, 6, 999); /* among others: context, job, controller, arena, admin queue */
+	allocations = 0;
+	detach_all();
+
+	for (n = 1; n < 4; n++) { /* context, list, the first that is found */
+		begin(state);
+		allocations = n;
+		assert_int_equal(nvme_probe(NULL, &num_events, on_probe, on_attach, &opts),
+		                 -ENOMEM);
+		assert_null(nvme_probe_async(NULL, &num_events, on_probe, on_attach, &opts));
+		assert_int_equal(num_events, 0);
+		assert_non_null(strstr(last_line, "free some memory"));
+	}
+}
+
+/* Then the controller is still attached, and nvme_detach() needs none. */
+static void test_no_memory_to_detach(void **state)
+{
+	struct nvme_detach_ctx *ctx = NULL;
+	struct nvme_ctrlr *ctrlr;
+	unsigned int n;
+
+	(void)state;
+	assert_int_equal(probe(four, 1), 0);
+	ctrlr = nth('a', 0)->ctrlr;
+	for (n = 1; n < 3; n++) { /* job, context */
+		allocations = n;
+		assert_int_equal(nvme_detach_async(ctrlr, &ctx), -ENOMEM);
+		assert_null(ctx);
+		assert_int_equal(error_lines, n);
+	}
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
 /* ---- transport ids ---- */
 
 static void test_trid_good(void **state)
@@ -1075,6 +1174,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(test_shutdowns_overlap, begin),
 		cmocka_unit_test_setup(test_detach_errors, begin),
 		cmocka_unit_test_setup(test_callbacks_of_commands, begin),
+		cmocka_unit_test_setup(test_recorded, begin),
+		cmocka_unit_test_setup(test_no_memory, begin),
+		cmocka_unit_test_setup(test_no_memory_to_detach, begin),
 		cmocka_unit_test_setup(test_trid_good, begin),
 		cmocka_unit_test_setup(test_trid_bad, begin),
 		cmocka_unit_test_setup(test_trid_compare, begin),

@@ -6156,8 +6156,9 @@ static struct nvme__job *nvme__job_take(struct nvme__job **list, enum nvme__job_
 {
 	struct nvme__job *job;
 
-	while ((job = *list) != NULL && !nvme__job_is(job, state))
-		list = &job->next;
+	while (*list != NULL && !nvme__job_is(*list, state))
+		list = &(*list)->next;
+	job = *list;
 	if (job != NULL)
 		*list = job->next;
 	return job;

@@ -61,7 +61,7 @@
  *	>>more      the functions of this book
  *	   the implementation:
  *	>>options-check, >>probe, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts,
- *	>>shadow, >>format, >>getters
+ *	>>shadow, >>format, >>metadata, >>getters
  *
  * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
  *	>>text      names of codes; commands, completions and registers as text
@@ -1098,9 +1098,10 @@ NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max);
  * nvme_ns_get_extended_sector_size() bytes and be dword aligned. -EINVAL nlb is 0 or a flag is
  * unknown, -ERANGE past the end of the namespace, -EMSGSIZE more than one command can carry (see
  * nvme_ns_get_max_nlb), -EFAULT buf is not DMA memory, not aligned or too small, -ENOTSUP the
- * metadata of the namespace is separate from its data, -EBUSY the namespace is being formatted,
- * -ENOENT it is not there any more, -EAGAIN the queue is full: process completions first, -ENXIO,
- * -EIO or -ENODEV the queue has failed, -ESHUTDOWN it is being deleted.
+ * metadata of the namespace is separate from its data (see nvme_ns_cmd_read_with_md), -EBUSY the
+ * namespace is being formatted, -ENOENT it is not there any more, -EAGAIN the queue is full:
+ * process completions first, -ENXIO, -EIO or -ENODEV the queue has failed, -ESHUTDOWN it is being
+ * deleted.
  */
 NVMEDEF int nvme_ns_cmd_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
                              uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags);
@@ -3378,11 +3379,8 @@ static int nvme__ns_parse(struct nvme_ns *ns)
 		return -EINVAL;
 	ns->nsze = data->nsze;
 	ns->sector_size = 1u << lbaf->lbads;
-	ns->extended_sector_size = ns->sector_size;
-	if (NVME_GET(data->flbas, NVME_FLBAS_EXT) != 0)
-		ns->extended_sector_size += lbaf->ms;
-	else
-		ns->separate_metadata = lbaf->ms != 0;
+	ns->separate_metadata = lbaf->ms != 0 && NVME_GET(data->flbas, NVME_FLBAS_EXT) == 0;
+	ns->extended_sector_size = ns->sector_size + (ns->separate_metadata ? 0u : lbaf->ms);
 	ns->noiob = data->noiob;
 	if (ns->extended_sector_size > ns->ctrlr->max_xfer_size)
 		return -EINVAL;
@@ -4646,6 +4644,7 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  *	>>interrupts     waiting without polling
  *	>>shadow         doorbells in memory
  *	>>format         Format NVM
+ *	>>metadata       metadata of blocks, and protection information in it
  *	>>getters        what is known
  * ############################################################################################ */
 
@@ -5249,7 +5248,40 @@ NVME__AT(struct nvme_dsm_range, slba, 8);
 #define NVME_DSM_NR 7, 0 /* number of ranges, 0-based */
 #define NVME_DSM_AD 2, 2 /* attribute: deallocate */
 
+/*
+ * Reads and writes of blocks with protection information, CDW15: the application tag that is
+ * written or expected, and which of its bits are compared. CDW14 has the reference tag of the first
+ * block. [NVM 1.1: Protection Information]
+ */
+#define NVME_RW_LBAT  15, 0  /* application tag */
+#define NVME_RW_LBATM 31, 16 /* its mask: a bit that is 0 is not compared */
+
 /* ---- Identify data structures ---- */
+
+/*
+ * Metadata and protection information of a namespace: MC and DPC say what is possible, DPS what is
+ * in use. [NVM 1.1 §4.1.5.1, Fig. 114: Identify Namespace Data Structure]
+ */
+#define NVME_MC_EXTENDED 0x01u /* bits of MC: at the end of each block, in the data */
+#define NVME_MC_SEPARATE 0x02u /* in a buffer of its own, MPTR */
+#define NVME_DPC_TYPE1   0x01u /* bits of DPC: protection information of type 1 */
+#define NVME_DPC_TYPE2   0x02u
+#define NVME_DPC_TYPE3   0x04u
+#define NVME_DPC_FIRST   0x08u /* it can be the first bytes of the metadata */
+#define NVME_DPC_LAST    0x10u /* it can be the last */
+#define NVME_DPS_PIT     2, 0  /* type 1 to 3; 0: no protection information */
+#define NVME_DPS_PIP     3, 3  /* 1: it is the first bytes of the metadata; 0: the last */
+
+/*
+ * Protection information with a 16-bit guard, 8 bytes of the metadata of a block. The only numbers
+ * in NVMe that are big-endian in memory, as they come from SCSI. [NVM 1.1: Protection Information]
+ */
+struct nvme_pi {
+	uint8_t guard[2];   /* CRC of the block, nvme_crc16_t10dif() */
+	uint8_t app_tag[2]; /* Application Tag: the host's; FFFFh: the block is not checked */
+	uint8_t ref_tag[4]; /* Reference Tag: low 32 bits of the LBA (types 1 and 2) */
+};
+NVME__SIZE(struct nvme_pi, 8);
 
 /* The bytes of the structures in >>spec. */
 NVME__AT(struct nvme_psd, enlat, 4);
@@ -5732,6 +5764,101 @@ struct nvme_format {
  */
 NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
                               const struct nvme_format *format, struct nvme_cpl *cpl);
+
+/* ---- metadata and protection information ----
+ *
+ * A block of a format with metadata has ms bytes more (nvme_ns_get_data()->lbaf[]): in the data,
+ * behind each block (FLBAS bit 4), or in a buffer of their own. With protection information, 8 of
+ * them are a struct nvme_pi, which the controller checks on the way. Only the format with a 16-bit
+ * guard is known here: the others are off until a host enables them (LBAFEE, feature 16h), which
+ * this driver does not do. [NVM 1.1: Metadata, End-to-end Data Protection]
+ */
+
+#define NVME_IO_FLAGS_PRCHK_REFTAG (1u << 26) /* check the reference tag (types 1 and 2) */
+#define NVME_IO_FLAGS_PRCHK_APPTAG (1u << 27) /* check the application tag */
+#define NVME_IO_FLAGS_PRCHK_GUARD  (1u << 28) /* check the guard */
+#define NVME_IO_FLAGS_PRACT        (1u << 29) /* the controller makes it (write), strips it (read) */
+
+/*
+ * Submits one read or write of nlb blocks at slba, of any namespace; like nvme_ns_cmd_read(), with
+ * these differences:
+ *  - md is a DMA buffer, dword aligned, for nlb * ms bytes where the metadata is separate, else
+ *    NULL. buf holds nlb times nvme_ns_get_extended_sector_size() bytes.
+ *  - With NVME_IO_FLAGS_PRACT and ms 8, the metadata is nothing but protection information and is
+ *    not transferred: buf holds nlb times nvme_ns_get_sector_size() bytes, md is not used. With
+ *    larger ms all of it is transferred, and in a write the controller replaces 8 bytes of it.
+ *    apptag is the application tag that it writes.
+ *  - NVME_IO_FLAGS_PRCHK_* say what the controller checks: the guard against the data; the
+ *    application tag against apptag, in those bits that apptag_mask has; the reference tag against
+ *    the low 32 bits of the LBA (types 1 and 2; type 3 has none that a controller could check, so
+ *    that flag is refused). A block whose application tag is FFFFh is not checked, with type 3 if
+ *    its reference tag is FFFFFFFFh, too. What does not agree ends with GUARD, APPLICATION TAG or
+ *    REFERENCE TAG CHECK ERROR (02/82, 02/83, 02/84), and a write then has not written.
+ * -EINVAL as there, and for protection flags where there is no protection information, md NULL
+ * where it is needed or given where it is not; -EFAULT for md as for buf; -ENOTSUP a format that
+ * the specification does not have (type above 3, or less than 8 bytes of metadata).
+ */
+NVMEDEF int nvme_ns_cmd_read_with_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, void *md,
+                                     uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
+                                     uint32_t io_flags, uint16_t apptag_mask, uint16_t apptag);
+NVMEDEF int nvme_ns_cmd_write_with_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                      void *md, uint64_t slba, uint32_t nlb, nvme_cmd_cb cb,
+                                      void *arg, uint32_t io_flags, uint16_t apptag_mask,
+                                      uint16_t apptag);
+
+/*
+ * The same as blocking helpers: buf and md are any memory, blocks of any number are cut into
+ * pieces. A copy of separate metadata stands behind that of the data, in the same bounce buffer.
+ */
+NVMEDEF int nvme_ns_read_with_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, void *md,
+                                 uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl,
+                                 uint32_t io_flags, uint16_t apptag_mask, uint16_t apptag);
+NVMEDEF int nvme_ns_write_with_md(struct nvme_ns *ns, struct nvme_qpair *qp, const void *buf,
+                                  const void *md, uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl,
+                                  uint32_t io_flags, uint16_t apptag_mask, uint16_t apptag);
+
+/*
+ * CRC-16/T10-DIF of len bytes: polynomial 8BB7h, not reflected. init is 0, or the result for the
+ * bytes before. [NVM 1.1: Protection Information, Guard field]
+ */
+NVMEDEF uint16_t nvme_crc16_t10dif(uint16_t init, const void *buf, size_t len);
+
+/* Where metadata and protection information are, and what is to be in it. */
+struct nvme_pi_ctx {
+	uint32_t block_size; /* bytes of data of a block */
+	uint32_t md_size;    /* bytes of metadata of a block, at least 8 */
+	bool extended;       /* metadata follows each block in the data */
+	bool first;          /* it is the first 8 bytes of the metadata; else the last */
+	uint8_t type;        /* 1..3 */
+	uint32_t flags;      /* NVME_IO_FLAGS_PRCHK_*: what nvme_pi_verify() looks at */
+	uint16_t app_tag;
+	uint16_t app_tag_mask; /* bits of it that nvme_pi_verify() compares */
+	uint32_t ref_tag; /* of the first block; types 1 and 2: one more in each that follows */
+};
+
+/*
+ * Fills in what the namespace says, for blocks from slba on. -ENOTSUP: it has no protection
+ * information.
+ */
+NVMEDEF int nvme_pi_ctx_init(struct nvme_pi_ctx *ctx, const struct nvme_ns *ns, uint64_t slba,
+                             uint32_t flags, uint16_t app_tag_mask, uint16_t app_tag);
+
+/* The first thing that is wrong. */
+struct nvme_pi_error {
+	uint32_t block; /* counted from 0 */
+	uint8_t sc;     /* NVME_SC_GUARD_CHECK_ERROR, ..APPLICATION_TAG.., ..REFERENCE_TAG.. */
+	uint32_t expected, actual; /* of this field; the application tag with the mask applied */
+};
+
+/*
+ * Write the protection information of nlb blocks into their metadata, and check it as a controller
+ * does. md is NULL with ctx->extended. The guard is over the data and, unless the protection
+ * information comes first, the metadata before it. nvme_pi_verify() returns 0, or -EILSEQ with *err
+ * filled in (err may be NULL). Both: -EINVAL for a ctx that makes no sense. From any thread.
+ */
+NVMEDEF int nvme_pi_generate(const struct nvme_pi_ctx *ctx, void *buf, void *md, uint32_t nlb);
+NVMEDEF int nvme_pi_verify(const struct nvme_pi_ctx *ctx, const void *buf, const void *md,
+                           uint32_t nlb, struct nvme_pi_error *err);
 
 /* The piece that the helpers would send first of n blocks at slba: 1..n blocks. */
 NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
@@ -7552,8 +7679,12 @@ static int nvme__ctrlr_sync_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair **
 	return 0;
 }
 
-/* Why no read or write of these blocks is possible, whatever the queue. 0: it is. */
-static int nvme__refuse_blocks(const struct nvme_ns *ns, uint64_t slba, uint64_t nlb)
+/*
+ * Why no read or write of these blocks is possible, whatever the queue. 0: it is. with_md: by a
+ * function that knows where their metadata is.
+ */
+static int nvme__refuse_blocks_md(const struct nvme_ns *ns, uint64_t slba, uint64_t nlb,
+                                  bool with_md)
 {
 	int rc = __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
 	const char *why = NULL;
@@ -7568,9 +7699,9 @@ static int nvme__refuse_blocks(const struct nvme_ns *ns, uint64_t slba, uint64_t
 	} else if (slba >= ns->nsze || nlb > ns->nsze - slba) {
 		rc = -ERANGE;
 		why = "the namespace ends before: see nvme_ns_get_num_sectors()";
-	} else if (ns->separate_metadata) {
+	} else if (ns->separate_metadata && !with_md) {
 		rc = -ENOTSUP;
-		why = "its metadata is separate from the data, which only raw commands can serve (MPTR): format it with metadata at the end of each block, or without any";
+		why = "its metadata is separate from the data: use nvme_ns_cmd_read_with_md() and its like, or format it with metadata at the end of each block, or without any";
 	}
 	if (rc != 0)
 		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
@@ -7578,6 +7709,11 @@ static int nvme__refuse_blocks(const struct nvme_ns *ns, uint64_t slba, uint64_t
 		              " are refused: %s",
 		              nlb, slba, ns->id, why);
 	return rc;
+}
+
+static int nvme__refuse_blocks(const struct nvme_ns *ns, uint64_t slba, uint64_t nlb)
+{
+	return nvme__refuse_blocks_md(ns, slba, nlb, false);
 }
 
 /* Why a read or write is refused. */
@@ -8066,6 +8202,469 @@ NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
 		*cpl = sync.cpl;
 	settled = ctrlr->ns_changing ? nvme__ctrlr_settle_namespaces(ctrlr) : 0;
 	return rc != 0 ? rc : settled;
+}
+
+/* ============================================================================================
+ * >>metadata
+ *
+ * Metadata of blocks in a buffer of its own or behind each block, and protection information in it
+ * [NVM 1.1: Metadata, End-to-end Data Protection].
+ * ============================================================================================ */
+
+#define NVME__IO_FLAGS_PRCHK \
+	(NVME_IO_FLAGS_PRCHK_REFTAG | NVME_IO_FLAGS_PRCHK_APPTAG | NVME_IO_FLAGS_PRCHK_GUARD)
+#define NVME__IO_FLAGS_PI (NVME__IO_FLAGS_PRCHK | NVME_IO_FLAGS_PRACT)
+
+/* ---- reads and writes ---- */
+
+/* What a read or write is to move, and with what tags. */
+struct nvme__md_rw {
+	uint8_t opc;
+	uint32_t io_flags;
+	uint16_t apptag_mask, apptag;
+	uint32_t ms, pi;   /* bytes of metadata of a block, type of protection information */
+	uint32_t in_buf;   /* bytes of a block in buf ... */
+	uint32_t in_md;    /* ... and in md; 0: md is not used */
+	bool md_must_be_0; /* the namespace has no use for md, whatever the flags */
+};
+
+/* PRACT, where the metadata is nothing else: then it does not leave the controller. */
+static void nvme__md_measure(const struct nvme_ns *ns, struct nvme__md_rw *rw)
+{
+	const struct nvme_lbaf *lbaf = nvme__ns_find_lbaf(&ns->data);
+	bool stays;
+
+	rw->ms = lbaf != NULL ? lbaf->ms : 0;
+	rw->pi = NVME_GET(ns->data.dps, NVME_DPS_PIT);
+	stays = rw->pi != 0 && (rw->io_flags & NVME_IO_FLAGS_PRACT) != 0 &&
+	        rw->ms == sizeof(struct nvme_pi);
+	rw->in_buf = stays ? ns->sector_size : ns->extended_sector_size;
+	rw->in_md = ns->separate_metadata && !stays ? rw->ms : 0;
+	rw->md_must_be_0 = !ns->separate_metadata;
+}
+
+/* What is wrong with flags and md; NULL: nothing. */
+static const char *nvme__md_find_wrong(const struct nvme__md_rw *rw, const void *md)
+{
+	if ((rw->io_flags & ~(NVME__IO_FLAGS | NVME__IO_FLAGS_PI)) != 0)
+		return "a flag is unknown";
+	if (rw->pi == 0 && (rw->io_flags & NVME__IO_FLAGS_PI) != 0)
+		return "PRACT or PRCHK is set, but the namespace has no protection information: leave these flags out";
+	if (rw->pi == 3 && (rw->io_flags & NVME_IO_FLAGS_PRCHK_REFTAG) != 0)
+		return "PRCHK_REFTAG is set, but type 3 has no reference tag to check: leave it out";
+	if (rw->in_md != 0 && md == NULL)
+		return "md is NULL, but the metadata is separate from the data: give a buffer for it";
+	if (rw->md_must_be_0 && md != NULL)
+		return "md is given, but the namespace has no metadata apart from the data: give NULL";
+	return NULL;
+}
+
+/* Refuses what must not reach the device. Afterwards rw says how much there is to move. */
+static int nvme__md_check(const struct nvme_ns *ns, uint64_t slba, uint64_t nlb, const void *md,
+                          struct nvme__md_rw *rw)
+{
+	const char *why;
+	int rc = nvme__refuse_blocks_md(ns, slba, nlb, true);
+
+	if (rc != 0)
+		return rc;
+	nvme__md_measure(ns, rw);
+	if (rw->pi > 3 || (rw->pi != 0 && rw->ms < sizeof(struct nvme_pi))) {
+		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+		              "namespace %" PRIu32
+		              " reports protection information of type %" PRIu32 " in %" PRIu32
+		              " bytes of metadata, which does not exist: format it anew",
+		              ns->id, rw->pi, rw->ms);
+		return -ENOTSUP;
+	}
+	why = nvme__md_find_wrong(rw, md);
+	if (why == NULL)
+		return 0;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "a read or write with metadata of namespace %" PRIu32 " is refused (%s)",
+	              ns->id, why);
+	return -EINVAL;
+}
+
+/* Does one command carry so many blocks? */
+static int nvme__md_check_size(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint32_t nlb,
+                               const struct nvme__md_rw *rw)
+{
+	uint32_t max = qp->max_xfer_size / rw->in_buf;
+
+	max = max < 65536 ? max : 65536;
+	if (nlb <= max)
+		return 0;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "%" PRIu32
+	              " blocks are too many for one command on queue pair %u: send at most %" PRIu32,
+	              nlb, qp->id, max);
+	return -EMSGSIZE;
+}
+
+/*
+ * The command, without its pointers. The reference tag of the first block is that of its LBA; a
+ * controller counts on from there [NVM 1.1: Read command, Write command, CDW12, CDW14, CDW15].
+ */
+static void nvme__md_fill(struct nvme_cmd *cmd, const struct nvme_ns *ns, uint64_t slba,
+                          uint32_t nlb, const struct nvme__md_rw *rw)
+{
+	nvme__cmd_init(cmd, rw->opc, ns->id);
+	cmd->cdw10 = (uint32_t)slba;
+	cmd->cdw11 = (uint32_t)(slba >> 32);
+	cmd->cdw12 = NVME_SET(nlb - 1, NVME_RW_NLB) | rw->io_flags;
+	if (rw->pi == 0)
+		return;
+	cmd->cdw14 = rw->pi == 3 ? 0 : (uint32_t)slba;
+	cmd->cdw15 = NVME_SET(rw->apptag_mask, NVME_RW_LBATM) | NVME_SET(rw->apptag, NVME_RW_LBAT);
+}
+
+/* MPTR: the address of one piece of memory, dword aligned [Base 2.1 §4.1.1, Fig. 92: Common
+ * Command Format]. */
+static int nvme__md_pointer(const struct nvme_qpair *qp, const void *md, uint32_t len,
+                            uint64_t *mptr)
+{
+	if (len == 0)
+		return 0;
+	if (((uintptr_t)md & 3) != 0 || nvme_dma_iova(qp->ctrlr, md, len, mptr) != 0)
+		return nvme__explain_buffer(qp, md, len, -EFAULT, NVME__HERE);
+	return 0;
+}
+
+/* All checks, then the same steps as any read or write. */
+static int nvme__ns_cmd_rw_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, void *md,
+                              uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
+                              struct nvme__md_rw *rw)
+{
+	struct nvme_cmd cmd;
+	int rc;
+
+	if (qp == NULL || qp->ctrlr != ns->ctrlr)
+		return nvme__refuse_qpair(ns->ctrlr, qp);
+	if (qp->refuse != 0)
+		return qp->refuse;
+	rc = nvme__md_check(ns, slba, nlb, md, rw);
+	if (rc == 0)
+		rc = nvme__md_check_size(ns, qp, nlb, rw);
+	if (rc != 0)
+		return rc;
+	nvme__md_fill(&cmd, ns, slba, nlb, rw);
+	rc = nvme__check_raw(qp, &cmd, buf, nlb * rw->in_buf, cb != NULL);
+	if (rc == 0)
+		rc = nvme__md_pointer(qp, md, nlb * rw->in_md, &cmd.mptr);
+	return rc != 0 ? rc : nvme__submit_raw(qp, &cmd, buf, nlb * rw->in_buf, cb, arg);
+}
+
+static struct nvme__md_rw nvme__md_rw_of(uint8_t opc, uint32_t io_flags, uint16_t apptag_mask,
+                                         uint16_t apptag)
+{
+	struct nvme__md_rw rw;
+
+	memset(&rw, 0, sizeof(rw));
+	rw.opc = opc;
+	rw.io_flags = io_flags;
+	rw.apptag_mask = apptag_mask;
+	rw.apptag = apptag;
+	return rw;
+}
+
+NVMEDEF int nvme_ns_cmd_read_with_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, void *md,
+                                     uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
+                                     uint32_t io_flags, uint16_t apptag_mask, uint16_t apptag)
+{
+	struct nvme__md_rw rw = nvme__md_rw_of(NVME_OPC_READ, io_flags, apptag_mask, apptag);
+
+	return nvme__ns_cmd_rw_md(ns, qp, buf, md, slba, nlb, cb, arg, &rw);
+}
+
+NVMEDEF int nvme_ns_cmd_write_with_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                      void *md, uint64_t slba, uint32_t nlb, nvme_cmd_cb cb,
+                                      void *arg, uint32_t io_flags, uint16_t apptag_mask,
+                                      uint16_t apptag)
+{
+	struct nvme__md_rw rw = nvme__md_rw_of(NVME_OPC_WRITE, io_flags, apptag_mask, apptag);
+
+	return nvme__ns_cmd_rw_md(ns, qp, buf, md, slba, nlb, cb, arg, &rw);
+}
+
+/* ---- calls that wait ---- */
+
+/* With metadata apart from the data: both go through one bounce buffer, the data first. */
+static int nvme__md_bounce_and_wait(struct nvme_qpair *qp, struct nvme_cmd *cmd, void *buf,
+                                    uint32_t len, void *md, uint32_t md_len, struct nvme_cpl *cpl)
+{
+	uint32_t at = (uint32_t)nvme__round_up(len, 4);
+	struct nvme__bounce *bounce;
+	bool write = cmd->opc == NVME_OPC_WRITE;
+	int rc;
+
+	bounce = nvme__bounce_get(qp, at + md_len, &rc);
+	if (bounce == NULL)
+		return rc;
+	memset(bounce->buf, 0, at + md_len); /* of what the last call left nothing may come back */
+	if (write) {
+		memcpy(bounce->buf, buf, len);
+		memcpy(bounce->buf + at, md, md_len);
+	}
+	rc = nvme__md_pointer(qp, bounce->buf + at, md_len, &cmd->mptr);
+	if (rc == 0)
+		rc = nvme__submit_and_wait(qp, cmd, bounce->buf, len, &bounce->lent, cpl);
+	if (rc == 0 && !write) {
+		memcpy(buf, bounce->buf, len);
+		memcpy(md, bounce->buf + at, md_len);
+	}
+	return rc;
+}
+
+/* One piece. What begins in a DMA buffer and leaves it is refused: a copy would run over others. */
+static int nvme__md_command_and_wait(struct nvme_qpair *qp, struct nvme_cmd *cmd, void *buf,
+                                     uint32_t len, void *md, uint32_t md_len, struct nvme_cpl *cpl)
+{
+	int direct, md_direct, rc;
+
+	if (md_len == 0)
+		return nvme__command_and_wait(qp, cmd, buf, len, cpl);
+	nvme__cpl_set_none(cpl, qp->id);
+	if (qp->polling != 0)
+		return nvme__explain_in_callback(qp, "a blocking function", NVME__HERE);
+	if (qp->refuse != 0)
+		return qp->refuse;
+	rc = nvme__check_raw(qp, cmd, buf, len, true);
+	if (rc != 0)
+		return rc;
+	direct = nvme__is_dma_memory(qp->ctrlr, buf, len);
+	if (direct < 0)
+		return nvme__explain_buffer(qp, buf, len, direct, NVME__HERE);
+	md_direct = nvme__is_dma_memory(qp->ctrlr, md, md_len);
+	if (md_direct < 0)
+		return nvme__explain_buffer(qp, md, md_len, md_direct, NVME__HERE);
+	if (!direct || !md_direct)
+		return nvme__md_bounce_and_wait(qp, cmd, buf, len, md, md_len, cpl);
+	rc = nvme__md_pointer(qp, md, md_len, &cmd->mptr);
+	return rc != 0 ? rc : nvme__submit_and_wait(qp, cmd, buf, len, NULL, cpl);
+}
+
+static int nvme__ns_rw_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, void *md,
+                          uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl, struct nvme__md_rw *rw)
+{
+	uint8_t *at = (uint8_t *)buf, *md_at = (uint8_t *)md;
+	struct nvme_cpl local;
+	struct nvme_cmd cmd;
+	uint32_t piece, max;
+	int rc;
+
+	cpl = cpl != NULL ? cpl : &local;
+	nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	rc = nvme__md_check(ns, slba, nlb, md, rw);
+	if (rc == 0)
+		rc = nvme__ctrlr_sync_qpair(ns->ctrlr, &qp);
+	if (rc == 0)
+		rc = nvme__md_check_size(ns, qp, 1, rw);
+	while (rc == 0 && nlb != 0) {
+		max = qp->max_xfer_size / rw->in_buf;
+		piece = nvme_ns_next_piece(ns, max < 65536 ? max : 65536, slba, nlb);
+		nvme__md_fill(&cmd, ns, slba, piece, rw);
+		rc = nvme__md_command_and_wait(qp, &cmd, at, piece * rw->in_buf, md_at,
+		                               piece * rw->in_md, cpl);
+		at += (size_t)piece * rw->in_buf;
+		if (md_at != NULL)
+			md_at += (size_t)piece * rw->in_md;
+		slba += piece;
+		nlb -= piece;
+	}
+	return rc;
+}
+
+NVMEDEF int nvme_ns_read_with_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, void *md,
+                                 uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl,
+                                 uint32_t io_flags, uint16_t apptag_mask, uint16_t apptag)
+{
+	struct nvme__md_rw rw = nvme__md_rw_of(NVME_OPC_READ, io_flags, apptag_mask, apptag);
+
+	return nvme__ns_rw_md(ns, qp, buf, md, slba, nlb, cpl, &rw);
+}
+
+NVMEDEF int nvme_ns_write_with_md(struct nvme_ns *ns, struct nvme_qpair *qp, const void *buf,
+                                  const void *md, uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl,
+                                  uint32_t io_flags, uint16_t apptag_mask, uint16_t apptag)
+{
+	struct nvme__md_rw rw = nvme__md_rw_of(NVME_OPC_WRITE, io_flags, apptag_mask, apptag);
+
+	return nvme__ns_rw_md(ns, qp, (void *)(uintptr_t)buf, (void *)(uintptr_t)md, slba, nlb, cpl,
+	                      &rw);
+}
+
+/* ---- protection information ---- */
+
+/* Half a byte at a time: entry n is what the polynomial 8BB7h makes of n in the highest bits. */
+NVMEDEF uint16_t nvme_crc16_t10dif(uint16_t init, const void *buf, size_t len)
+{
+	static const uint16_t table[16] = {0x0000, 0x8bb7, 0x9cd9, 0x176e, 0xb205, 0x39b2,
+	                                   0x2edc, 0xa56b, 0xefbd, 0x640a, 0x7364, 0xf8d3,
+	                                   0x5db8, 0xd60f, 0xc161, 0x4ad6};
+	const uint8_t *at = (const uint8_t *)buf;
+	uint32_t crc = init;
+
+	for (; len != 0; at++, len--) {
+		crc = (crc << 4 & 0xffff) ^ table[(crc >> 12 ^ *at >> 4) & 15];
+		crc = (crc << 4 & 0xffff) ^ table[(crc >> 12 ^ *at) & 15];
+	}
+	return (uint16_t)crc;
+}
+
+NVMEDEF int nvme_pi_ctx_init(struct nvme_pi_ctx *ctx, const struct nvme_ns *ns, uint64_t slba,
+                             uint32_t flags, uint16_t app_tag_mask, uint16_t app_tag)
+{
+	const struct nvme_lbaf *lbaf = nvme__ns_find_lbaf(&ns->data);
+
+	memset(ctx, 0, sizeof(*ctx));
+	ctx->block_size = ns->sector_size;
+	ctx->md_size = lbaf != NULL ? lbaf->ms : 0;
+	ctx->extended = !ns->separate_metadata;
+	ctx->first = NVME_GET(ns->data.dps, NVME_DPS_PIP) != 0;
+	ctx->type = (uint8_t)NVME_GET(ns->data.dps, NVME_DPS_PIT);
+	ctx->flags = flags & NVME__IO_FLAGS_PRCHK;
+	ctx->app_tag = app_tag;
+	ctx->app_tag_mask = app_tag_mask;
+	ctx->ref_tag = ctx->type == 3 ? 0 : (uint32_t)slba;
+	if (ctx->type >= 1 && ctx->type <= 3 && ctx->md_size >= sizeof(struct nvme_pi))
+		return 0;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "namespace %" PRIu32
+	              " has no protection information: see pi of struct nvme_format",
+	              ns->id);
+	return -ENOTSUP;
+}
+
+static bool nvme__pi_ctx_ok(const struct nvme_pi_ctx *ctx, const void *buf, const void *md)
+{
+	return ctx->type >= 1 && ctx->type <= 3 && ctx->block_size != 0 &&
+	       ctx->md_size >= sizeof(struct nvme_pi) && buf != NULL &&
+	       ctx->extended == (md == NULL);
+}
+
+/* Where a block and its metadata are, and where in that its protection information. */
+struct nvme__pi_block {
+	size_t data, md; /* offsets in buf, and in buf or md */
+	size_t pi;       /* offset in the metadata */
+};
+
+static struct nvme__pi_block nvme__pi_locate(const struct nvme_pi_ctx *ctx, uint32_t block)
+{
+	size_t stride = (size_t)ctx->block_size + (ctx->extended ? ctx->md_size : 0);
+	struct nvme__pi_block b;
+
+	b.data = block * stride;
+	b.md = ctx->extended ? b.data + ctx->block_size : (size_t)block * ctx->md_size;
+	b.pi = ctx->first ? 0 : ctx->md_size - sizeof(struct nvme_pi);
+	return b;
+}
+
+/* Over the data, and over what there is of metadata before the protection information. */
+static uint16_t nvme__pi_guard(const struct nvme_pi_ctx *ctx, const struct nvme__pi_block *b,
+                               const uint8_t *data, const uint8_t *md)
+{
+	return nvme_crc16_t10dif(nvme_crc16_t10dif(0, data, ctx->block_size), md, b->pi);
+}
+
+static uint32_t nvme__pi_ref_tag(const struct nvme_pi_ctx *ctx, uint32_t block)
+{
+	return ctx->type == 3 ? ctx->ref_tag : ctx->ref_tag + block;
+}
+
+/* A number of 2 or 4 bytes, the highest first. */
+static void nvme__pi_put(uint8_t *at, size_t size, uint32_t value)
+{
+	for (; size != 0; size--, value >>= 8)
+		at[size - 1] = (uint8_t)value;
+}
+
+static uint32_t nvme__pi_get(const uint8_t *at, size_t size)
+{
+	uint32_t value = 0;
+
+	for (; size != 0; size--)
+		value = value << 8 | *at++;
+	return value;
+}
+
+NVMEDEF int nvme_pi_generate(const struct nvme_pi_ctx *ctx, void *buf, void *md, uint32_t nlb)
+{
+	uint8_t *in = (uint8_t *)(ctx->extended ? buf : md);
+	uint32_t i;
+
+	if (!nvme__pi_ctx_ok(ctx, buf, md))
+		return -EINVAL;
+	for (i = 0; i < nlb; i++) {
+		struct nvme__pi_block b = nvme__pi_locate(ctx, i);
+		struct nvme_pi pi;
+
+		nvme__pi_put(pi.guard, 2,
+		             nvme__pi_guard(ctx, &b, (uint8_t *)buf + b.data, in + b.md));
+		nvme__pi_put(pi.app_tag, 2, ctx->app_tag);
+		nvme__pi_put(pi.ref_tag, 4, nvme__pi_ref_tag(ctx, i));
+		memcpy(in + b.md + b.pi, &pi, sizeof(pi));
+	}
+	return 0;
+}
+
+/* Compares one field, if it is to be. */
+static int nvme__pi_compare(const struct nvme_pi_ctx *ctx, uint32_t flag, uint8_t sc,
+                            uint32_t expected, uint32_t actual, struct nvme_pi_error *err)
+{
+	if ((ctx->flags & flag) == 0 || expected == actual)
+		return 0;
+	err->sc = sc;
+	err->expected = expected;
+	err->actual = actual;
+	return -EILSEQ;
+}
+
+/* One block, in the order in which a controller reports: guard, application tag, reference tag. */
+static int nvme__pi_verify_block(const struct nvme_pi_ctx *ctx, uint32_t block, const uint8_t *data,
+                                 const uint8_t *in, struct nvme_pi_error *err)
+{
+	struct nvme__pi_block b = nvme__pi_locate(ctx, block);
+	uint32_t app_tag, ref_tag;
+	struct nvme_pi pi;
+	int rc;
+
+	memcpy(&pi, in + b.md + b.pi, sizeof(pi));
+	app_tag = nvme__pi_get(pi.app_tag, 2);
+	ref_tag = nvme__pi_get(pi.ref_tag, 4);
+	if (app_tag == 0xffff && (ctx->type != 3 || ref_tag == 0xffffffff))
+		return 0; /* "not checked": what a block has that was never written */
+	err->block = block;
+	rc = nvme__pi_compare(ctx, NVME_IO_FLAGS_PRCHK_GUARD, NVME_SC_GUARD_CHECK_ERROR,
+	                      nvme__pi_guard(ctx, &b, data + b.data, in + b.md),
+	                      nvme__pi_get(pi.guard, 2), err);
+	if (rc == 0)
+		rc = nvme__pi_compare(ctx, NVME_IO_FLAGS_PRCHK_APPTAG,
+		                      NVME_SC_APPLICATION_TAG_CHECK_ERROR,
+		                      (uint32_t)ctx->app_tag & ctx->app_tag_mask,
+		                      app_tag & ctx->app_tag_mask, err);
+	if (rc == 0 && ctx->type != 3)
+		rc = nvme__pi_compare(ctx, NVME_IO_FLAGS_PRCHK_REFTAG,
+		                      NVME_SC_REFERENCE_TAG_CHECK_ERROR,
+		                      nvme__pi_ref_tag(ctx, block), ref_tag, err);
+	return rc;
+}
+
+NVMEDEF int nvme_pi_verify(const struct nvme_pi_ctx *ctx, const void *buf, const void *md,
+                           uint32_t nlb, struct nvme_pi_error *err)
+{
+	const uint8_t *in = (const uint8_t *)(ctx->extended ? buf : md);
+	struct nvme_pi_error first;
+	uint32_t i;
+	int rc = 0;
+
+	if (!nvme__pi_ctx_ok(ctx, buf, md))
+		return -EINVAL;
+	for (i = 0; i < nlb && rc == 0; i++)
+		rc = nvme__pi_verify_block(ctx, i, (const uint8_t *)buf, in, &first);
+	if (rc != 0 && err != NULL)
+		*err = first;
+	return rc;
 }
 
 /* ============================================================================================
@@ -9827,8 +10426,8 @@ static const struct nvme_cmd_field nvme__read_fields[] = {
 	{12, NVME_RW_NLB, "NLB", "Number of Logical Blocks"},
 	{13, 7, 0, "DSM", "Dataset Management"},
 	{14, 31, 0, "ELBTL", "Expected Logical Block Tags Lower"},
-	{15, 31, 16, "ELBATM", "Expected Logical Block Application Tag Mask"},
-	{15, 15, 0, "ELBAT", "Expected Logical Block Application Tag"},
+	{15, NVME_RW_LBATM, "ELBATM", "Expected Logical Block Application Tag Mask"},
+	{15, NVME_RW_LBAT, "ELBAT", "Expected Logical Block Application Tag"},
 	NVME__CMD_FIELD_END,
 };
 
@@ -9842,8 +10441,8 @@ static const struct nvme_cmd_field nvme__compare_fields[] = {
 	{12, 19, 16, "CETYPE", "Command Extension Type"},
 	{12, NVME_RW_NLB, "NLB", "Number of Logical Blocks"},
 	{14, 31, 0, "ELBTL", "Expected Logical Block Tags Lower"},
-	{15, 31, 16, "ELBATM", "Expected Logical Block Application Tag Mask"},
-	{15, 15, 0, "ELBAT", "Expected Logical Block Application Tag"},
+	{15, NVME_RW_LBATM, "ELBATM", "Expected Logical Block Application Tag Mask"},
+	{15, NVME_RW_LBAT, "ELBAT", "Expected Logical Block Application Tag"},
 	NVME__CMD_FIELD_END,
 };
 
@@ -9859,8 +10458,8 @@ static const struct nvme_cmd_field nvme__write_fields[] = {
 	{13, 31, 16, "DSPEC", "Directive Specific"},
 	{13, 7, 0, "DSM", "Dataset Management"},
 	{14, 31, 0, "LBTL", "Logical Block Tags Lower"},
-	{15, 31, 16, "LBATM", "Logical Block Application Tag Mask"},
-	{15, 15, 0, "LBAT", "Logical Block Application Tag"},
+	{15, NVME_RW_LBATM, "LBATM", "Logical Block Application Tag Mask"},
+	{15, NVME_RW_LBAT, "LBAT", "Logical Block Application Tag"},
 	NVME__CMD_FIELD_END,
 };
 
@@ -9883,8 +10482,8 @@ static const struct nvme_cmd_field nvme__write_zeroes_fields[] = {
 	{12, NVME_RW_NLB, "NLB", "Number of Logical Blocks"},
 	{13, 31, 16, "DSPEC", "Directive Specific"},
 	{14, 31, 0, "LBTL", "Logical Block Tags Lower"},
-	{15, 31, 16, "LBATM", "Logical Block Application Tag Mask"},
-	{15, 15, 0, "LBAT", "Logical Block Application Tag"},
+	{15, NVME_RW_LBATM, "LBATM", "Logical Block Application Tag Mask"},
+	{15, NVME_RW_LBAT, "LBAT", "Logical Block Application Tag"},
 	NVME__CMD_FIELD_END,
 };
 

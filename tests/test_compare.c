@@ -268,6 +268,8 @@ static const struct {
 	{"NVME_FLBAS_LOW", "a structure"},
 	{"NVME_FLBAS_HIGH", "a structure"},
 	{"NVME_FLBAS_EXT", "a structure"},
+	{"NVME_DPS_PIT", "a structure"},
+	{"NVME_DPS_PIP", "a structure"},
 };
 
 static size_t find_elsewhere(const char *name)

@@ -190,7 +190,7 @@ vm: all ## a shell in the VM lab, with the examples on its PATH
 
 # ---- installing ----
 
-INSTALL_H   := nvme.h tools/nvme_soft.h tools/nvme_soft_plan.h tools/nvme_soft_admin.h
+INSTALL_H   := nvme.h $(wildcard tools/nvme_soft*.h)
 INSTALL_BIN := $(B)/nvtrace tools/nvme-bind
 VERSION      = $(shell sed -n 's/.*nvme\.h - v\([0-9.]*\).*/\1/p;4q' nvme.h)
 

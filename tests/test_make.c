@@ -181,7 +181,8 @@ static void check_install(const char *arg, const char *prefix)
 	EXPECT(&r, 0, "cd %s/root%s && find . -type f | sort", dir, prefix);
 	assert_string_equal(r.out, "./bin/nvme-bind\n./bin/nvtrace\n./include/nvme.h\n"
 	                           "./include/nvme_soft.h\n./include/nvme_soft_admin.h\n"
-	                           "./include/nvme_soft_plan.h\n./share/pkgconfig/nvme-h.pc\n");
+	                           "./include/nvme_soft_md.h\n./include/nvme_soft_plan.h\n"
+	                           "./share/pkgconfig/nvme-h.pc\n");
 	done(&r);
 	write_text("user.c", program_text);
 	EXPECT(&r, 0,

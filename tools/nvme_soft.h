@@ -34,6 +34,11 @@
  *	mpsmin=4      CAP.MPSMIN, the smallest page is 4096 << mpsmin bytes; default 0
  *	mpsmax=4      CAP.MPSMAX; default 4, or mpsmin if that is larger
  *	css=0x80      CAP.CSS, a set of bits; default 41h, NVM and "one or more I/O command sets"
+ *	ms=8          bytes of metadata of a block, up to 256; default 0. It is kept in memory only,
+ *	              not in file=. Formats 8 to 15 are then those with metadata
+ *	mset=1        metadata at the end of each block, in the data; default 0, separate (MPTR)
+ *	pi=1          protection information, type 1 to 3, where ms is at least 8; default 0, none
+ *	pil=1         it is the first 8 bytes of the metadata; default 0, the last
  *	iova=39       bits of the addresses that DMA can use; default 48
  *	file=disk.img keeps the namespaces in a file, one after the other. A file that does not exist
  *	              is created; one that does gives the size, and size= must not contradict it;
@@ -66,15 +71,17 @@
  *	>>soft-queue    the rings; posting completions
  *	>>soft-create   creating and deleting queues, Abort
  *	>>soft-nvm      reads, writes and the other commands of the NVM command set
+ *	>>soft-md       the same with metadata and protection information
  *	>>soft-execute  one command from the ring to its completion
  *	>>soft-regs     registers, doorbells, reset and shutdown
  *	>>soft-open     the access table, the thread
  *
- * Two more files belong to it: nvme_soft_plan.h reads the text of a device and of a fault plan;
+ * Three more files belong to it: nvme_soft_plan.h reads the text of a device and of a fault plan;
+ * nvme_soft_md.h has what namespaces with metadata need;
  * nvme_soft_admin.h has Identify, features, log pages, events and Format, dma_map(), and the file
  * behind the namespaces. The way of a command, from the doorbell to the completion, is all in here.
  *
- * Not modelled: metadata and protection information, interrupts other than an eventfd for each vector,
+ * Not modelled: guards of 32 and 64 bits, interrupts other than an eventfd for each vector,
  * discontiguous queues, weighted round robin, controller memory buffer, namespace management, zones.
  * [Base 2.1 ...], [NVM 1.1 ...], [PCIe 1.1 ...]: the specifications, as in nvme.h.
  */
@@ -131,6 +138,8 @@ NVMEDEF void nvme_soft_get_stats(const struct nvme_dev *dev, struct nvme_soft_st
 NVMEDEF uint64_t nvme_soft_get_doorbells(const struct nvme_dev *dev, uint16_t qid, bool cq);
 /* The content of a namespace. NULL: no such namespace. */
 NVMEDEF void *nvme_soft_get_ns_memory(const struct nvme_dev *dev, uint32_t nsid, size_t *size);
+/* Its metadata, block after block, apart from the data whatever the format. NULL: it has none. */
+NVMEDEF void *nvme_soft_get_ns_metadata(const struct nvme_dev *dev, uint32_t nsid, size_t *size);
 
 #define NVME_SOFT_LAST_CMDS 64
 struct nvme_soft_cmd {
@@ -206,7 +215,12 @@ struct nvme_soft__ns {
 	uint8_t *mem;
 	uint64_t nsze;
 	uint32_t lbads;
-	uint8_t *bad; /* a bit per block, 1: Write Uncorrectable made it so; NULL: none ever */
+	uint8_t *md;   /* metadata: that of block n is at n * ms */
+	uint32_t ms;   /* bytes of it; 0: none */
+	uint8_t pi;    /* type of protection information; 0: none */
+	bool pil;      /* it is the first bytes of the metadata, not the last */
+	bool extended; /* metadata is transferred with the data, not by MPTR */
+	uint8_t *bad;  /* a bit per block, 1: Write Uncorrectable made it so; NULL: none ever */
 	uint64_t num_bad;
 };
 
@@ -276,6 +290,8 @@ struct nvme_soft {
 	struct nvme_soft__ns ns[NVME_SOFT__MAX_NS + 1]; /* by NSID */
 	uint8_t *disk;
 	uint64_t disk_size;
+	uint8_t *md, *stage; /* metadata of all namespaces; see nvme_soft_md.h */
+	size_t stage_size;
 	uint64_t page[512]; /* 4096 bytes: Identify data, log pages, ranges */
 
 	struct nvme_soft_cmd last[NVME_SOFT_LAST_CMDS];
@@ -1029,6 +1045,8 @@ static bool nvme_soft__too_long(const struct nvme_soft *s, uint64_t len)
 	return s->cfg.mdts != 0 && shift < 40 && len > UINT64_C(1) << shift;
 }
 
+#include "nvme_soft_md.h"
+
 static uint16_t nvme_soft__check_blocks(struct nvme_soft *s, struct nvme_soft__job *job, bool data)
 {
 	const struct nvme_cmd *cmd = &job->cmd;
@@ -1039,9 +1057,10 @@ static uint16_t nvme_soft__check_blocks(struct nvme_soft *s, struct nvme_soft__j
 	job->ns = &s->ns[cmd->nsid];
 	job->slba = NVME_RW_SLBA(cmd->cdw10, cmd->cdw11);
 	job->nlb = (uint64_t)NVME_GET(cmd->cdw12, NVME_RW_NLB) + 1;
-	if (NVME_GET(cmd->cdw12, NVME_RW_PRINFO) != 0 && NVME_GET(cmd->cdw12, NVME_RW_PRINFO) != 8)
-		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_PROTECTION_INFO);
-	if (data && nvme_soft__too_long(s, job->nlb << job->ns->lbads))
+	status = nvme_soft__check_prinfo(job->ns, cmd);
+	if (status != 0)
+		return status;
+	if (data && nvme_soft__too_long(s, job->nlb * nvme_soft__md_in_data(job->ns, cmd)))
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
 	if (job->slba >= job->ns->nsze || job->nlb > job->ns->nsze - job->slba)
 		return NVME_SOFT__GENERIC(NVME_SC_LBA_OUT_OF_RANGE);
@@ -1129,13 +1148,16 @@ static uint16_t nvme_soft_read(struct nvme_soft *s, struct nvme_soft__job *job)
 		return status;
 	s->smart.host_reads[0]++;
 	s->data_read += job->len / 512;
+	if (job->ns->ms != 0)
+		return nvme_soft__md_read(s, job);
 	return nvme_soft_transfer(s, job, job->mem, job->len, true);
 }
 
 /* [NVM 1.1 §3.3.6: Write command] */
 static uint16_t nvme_soft_write(struct nvme_soft *s, struct nvme_soft__job *job)
 {
-	uint16_t status = nvme_soft_transfer(s, job, job->mem, job->len, false);
+	uint16_t status = job->ns->ms != 0 ? nvme_soft__md_write(s, job)
+	                                   : nvme_soft_transfer(s, job, job->mem, job->len, false);
 
 	if (status != 0)
 		return status;
@@ -1148,7 +1170,7 @@ static uint16_t nvme_soft_write(struct nvme_soft *s, struct nvme_soft__job *job)
 /* [NVM 1.1: Compare command] */
 static uint16_t nvme_soft_compare(struct nvme_soft *s, struct nvme_soft__job *job)
 {
-	uint16_t status = nvme_soft_walk_dptr(s, job, job->len, false);
+	uint16_t status = nvme_soft_walk_dptr(s, job, job->ns->ms != 0 ? 0 : job->len, false);
 	const uint8_t *mem = job->mem;
 	uint32_t i;
 
@@ -1157,6 +1179,8 @@ static uint16_t nvme_soft_compare(struct nvme_soft *s, struct nvme_soft__job *jo
 	if (status != 0)
 		return status;
 	s->smart.host_reads[0]++;
+	if (job->ns->ms != 0)
+		return nvme_soft__md_compare(s, job);
 	for (i = 0; i < s->num_pieces; mem += s->pieces[i++].len) {
 		if (memcmp(s->pieces[i].at, mem, s->pieces[i].len) != 0)
 			return NVME_SOFT__MEDIA(NVME_SC_COMPARE_FAILURE);
@@ -1167,7 +1191,15 @@ static uint16_t nvme_soft_compare(struct nvme_soft *s, struct nvme_soft__job *jo
 static uint16_t nvme_soft_write_zeroes(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	nvme_soft__zero(s, job->ns, job->slba << job->ns->lbads, job->len);
-	return 0;
+	return job->ns->ms != 0 ? nvme_soft__md_write_zeroes(s, job) : 0;
+}
+
+/* What is to be done beside the check of its blocks is the check of protection information. */
+static uint16_t nvme_soft_verify(struct nvme_soft *s, struct nvme_soft__job *job)
+{
+	uint16_t status = nvme_soft__check_readable(s, job);
+
+	return status == 0 && job->ns->ms != 0 ? nvme_soft__md_verify(s, job) : status;
 }
 
 /* Reads of these blocks fail until they are written again. */
@@ -1199,9 +1231,11 @@ static uint16_t nvme_soft_dataset_management(struct nvme_soft *s, struct nvme_so
 		if (range[i].slba > ns->nsze || range[i].nlb > ns->nsze - range[i].slba)
 			return NVME_SOFT__GENERIC(NVME_SC_LBA_OUT_OF_RANGE);
 	}
-	for (i = 0; i < nr && NVME_GET(job->cmd.cdw11, NVME_DSM_AD) != 0; i++)
+	for (i = 0; i < nr && NVME_GET(job->cmd.cdw11, NVME_DSM_AD) != 0; i++) {
 		nvme_soft__zero(s, ns, range[i].slba << ns->lbads,
 		                (uint64_t)range[i].nlb << ns->lbads);
+		nvme_soft__md_unwrite(ns, range[i].slba, range[i].nlb);
+	}
 	return 0;
 }
 
@@ -1249,7 +1283,6 @@ static const struct nvme_soft__handler nvme_soft__admin_cmds[] = {
 	{NVME_OPC_ASYNC_EVENT_REQUEST, 0x1, false, false, nvme_soft_async_event_request},
 };
 
-/* Verify has nothing to do that the check of its blocks does not do. */
 static const struct nvme_soft__handler nvme_soft__nvm_cmds[] = {
 	{NVME_OPC_FLUSH, 0x1, false, false, nvme_soft_flush},
 	{NVME_OPC_WRITE, 0x3, true, true, nvme_soft_write},
@@ -1257,7 +1290,7 @@ static const struct nvme_soft__handler nvme_soft__nvm_cmds[] = {
 	{NVME_OPC_WRITE_UNCORRECTABLE, 0x3, true, false, nvme_soft_write_uncorrectable},
 	{NVME_OPC_COMPARE, 0x1, true, true, nvme_soft_compare},
 	{NVME_OPC_WRITE_ZEROES, 0x3, true, false, nvme_soft_write_zeroes},
-	{NVME_OPC_VERIFY, 0x1, true, false, nvme_soft__check_readable},
+	{NVME_OPC_VERIFY, 0x1, true, false, nvme_soft_verify},
 	{NVME_OPC_DATASET_MANAGEMENT, 0x3, false, false, nvme_soft_dataset_management},
 };
 
@@ -1991,6 +2024,7 @@ static void nvme_soft__free(struct nvme_soft *s)
 	}
 	if (s->disk != NULL)
 		nvme__unreserve(s->disk, (size_t)s->disk_size);
+	nvme_soft__close_md(s);
 	free(s->pieces);
 	free(s->late);
 	nvme__mutex_destroy(&s->lock);

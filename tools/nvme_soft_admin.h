@@ -250,6 +250,7 @@ static void nvme_soft__id_ns(const struct nvme_soft *s, uint32_t nsid, struct nv
 	nvme_soft__ns_names(s, nsid, id->eui64, id->nguid);
 	for (i = 0; i < 8; i++)
 		id->lbaf[i].lbads = (uint8_t)(9 + i);
+	nvme_soft__id_md(s, ns, id);
 }
 
 /* [Base 2.1: Namespace Identification Descriptor]: EUI-64, NGUID, UUID, command set. */
@@ -612,6 +613,18 @@ static uint16_t nvme_soft_doorbell_buffer_config(struct nvme_soft *s, struct nvm
 /* ============================================================================================
  * >>soft-format   [Base 2.1: Format NVM command]
  * ============================================================================================ */
+
+/* MSET, PI and PIL are for formats with metadata; PI needs 8 bytes of it. */
+static bool nvme_soft__format_ok(const struct nvme_soft *s, uint32_t format, uint32_t cdw10)
+{
+	uint32_t pi = NVME_GET(cdw10, NVME_FORMAT_PI);
+
+	if (format < 8)
+		return nvme_bits(cdw10, 8, 4) == 0;
+	return s->cfg.ms != 0 && format < 16 &&
+	       (pi == 0 || (pi <= 3 && s->cfg.ms >= sizeof(struct nvme_pi)));
+}
+
 static uint16_t nvme_soft_format(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	uint32_t cdw10 = job->cmd.cdw10, nsid = job->cmd.nsid, i;
@@ -620,7 +633,7 @@ static uint16_t nvme_soft_format(struct nvme_soft *s, struct nvme_soft__job *job
 
 	if (nsid != NVME_NSID_ALL && nvme_soft__check_nsid(s, nsid) != 0)
 		return nvme_soft__check_nsid(s, nsid);
-	if (format > 7 || nvme_bits(cdw10, 8, 4) != 0) /* MSET, PI and PIL: no metadata here */
+	if (!nvme_soft__format_ok(s, format, cdw10))
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_FORMAT);
 	if (NVME_GET(cdw10, NVME_FORMAT_SES) > 1) /* SES: none, user data */
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
@@ -628,8 +641,9 @@ static uint16_t nvme_soft_format(struct nvme_soft *s, struct nvme_soft__job *job
 		if (nsid != NVME_NSID_ALL && nsid != i)
 			continue;
 		nvme_soft__zero(s, &s->ns[i], 0, s->cfg.size);
-		s->ns[i].lbads = 9 + format;
-		s->ns[i].nsze = s->cfg.size >> s->ns[i].lbads;
+		nvme_soft__set_format(s, &s->ns[i], format, NVME_GET(cdw10, NVME_FORMAT_MSET),
+		                      NVME_GET(cdw10, NVME_FORMAT_PI),
+		                      NVME_GET(cdw10, NVME_FORMAT_PIL));
 	}
 	return 0;
 }
@@ -824,12 +838,9 @@ static int nvme_soft__open_disk(struct nvme_soft *s)
 		return -ENOMEM;
 	}
 	s->disk = (uint8_t *)mem;
-	for (i = 1; i <= s->cfg.ns; i++) {
+	for (i = 1; i <= s->cfg.ns; i++)
 		s->ns[i].mem = s->disk + (i - 1) * s->cfg.size;
-		s->ns[i].lbads = (uint32_t)__builtin_ctz(s->cfg.lbs);
-		s->ns[i].nsze = s->cfg.size / s->cfg.lbs;
-	}
-	return 0;
+	return nvme_soft__open_md(s);
 }
 
 /* ============================================================================================
@@ -902,6 +913,17 @@ NVMEDEF void *nvme_soft_get_ns_memory(const struct nvme_dev *dev, uint32_t nsid,
 	if (size != NULL)
 		*size = (size_t)s->cfg.size;
 	return s->ns[nsid].mem;
+}
+
+NVMEDEF void *nvme_soft_get_ns_metadata(const struct nvme_dev *dev, uint32_t nsid, size_t *size)
+{
+	struct nvme_soft *s = nvme_soft__of(dev);
+
+	if (nsid == 0 || nsid > s->cfg.ns || s->ns[nsid].ms == 0)
+		return NULL;
+	if (size != NULL)
+		*size = (size_t)(s->ns[nsid].nsze * s->ns[nsid].ms);
+	return s->ns[nsid].md;
 }
 
 NVMEDEF uint32_t nvme_soft_get_last_cmds(const struct nvme_dev *dev, struct nvme_soft_cmd *list,

@@ -113,6 +113,7 @@ struct nvme_soft__config {
 	uint64_t size;
 	uint32_t lbs, ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, mpsmin, mpsmax, css, iova,
 		seed;
+	uint32_t ms, mset, pi, pil;
 	bool size_given, threaded;
 	char file[512];
 	const char *plan;
@@ -136,6 +137,10 @@ static const struct nvme_soft__option {
 	{"mpsmin", offsetof(struct nvme_soft__config, mpsmin), 0, 15},
 	{"mpsmax", offsetof(struct nvme_soft__config, mpsmax), 0, 15},
 	{"css", offsetof(struct nvme_soft__config, css), 0, 255},
+	{"ms", offsetof(struct nvme_soft__config, ms), 0, 256},
+	{"mset", offsetof(struct nvme_soft__config, mset), 0, 1},
+	{"pi", offsetof(struct nvme_soft__config, pi), 0, 3},
+	{"pil", offsetof(struct nvme_soft__config, pil), 0, 1},
 	{"iova", offsetof(struct nvme_soft__config, iova), 30, 62},
 	{"seed", offsetof(struct nvme_soft__config, seed), 0, UINT32_MAX},
 };
@@ -155,7 +160,8 @@ static int nvme_soft__set_number(struct nvme_soft__config *cfg, const char *key,
 		return nvme_soft__wrong(why,
 		                        "soft device: there is no option '%s': use size, lbs, "
 		                        "ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, "
-		                        "mpsmin, mpsmax, css, iova, file, mode, seed or plan",
+		                        "mpsmin, mpsmax, css, ms, mset, pi, pil, iova, file, mode, "
+		                        "seed or plan",
 		                        key);
 	if (!nvme_soft__number(&at, &n) || *at != '\0' || n < o->min || n > o->max ||
 	    (lbs && (n & (n - 1)) != 0))
@@ -213,6 +219,26 @@ static int nvme_soft__set_option(struct nvme_soft__config *cfg, const char *key,
 	return nvme_soft__wrong(why, "soft device: %s=%s is wrong: %s", key, value, want);
 }
 
+/* Do the options for metadata fit together? */
+static int nvme_soft__check_md(const struct nvme_soft__config *cfg, char *why)
+{
+	if (cfg->pi != 0 && cfg->ms < 8)
+		return nvme_soft__wrong(why,
+		                        "soft device: pi=%u needs 8 bytes of metadata, but ms is "
+		                        "%u: give ms=8 or more",
+		                        cfg->pi, cfg->ms);
+	if (cfg->ms == 0 && cfg->mset != 0)
+		return nvme_soft__wrong(why, "soft device: mset=1 means nothing without metadata: "
+		                             "give ms=8, for instance");
+	if (cfg->pi == 0 && cfg->pil != 0)
+		return nvme_soft__wrong(why, "soft device: pil=1 means nothing without protection "
+		                             "information: give pi=1, 2 or 3");
+	if (cfg->ms != 0 && cfg->file[0] != '\0')
+		return nvme_soft__wrong(why, "soft device: metadata is not kept in a file: leave "
+		                             "ms= or file= out");
+	return 0;
+}
+
 static bool nvme_soft__is_soft(const char *device)
 {
 	return device != NULL && strncmp(device, "soft", 4) == 0 &&
@@ -267,7 +293,7 @@ static int nvme_soft__parse_device(const char *device, struct nvme_soft__config 
 		                        "soft device: size=%" PRIu64 " is not a multiple of the "
 		                        "block size: give a multiple of lbs=%u",
 		                        cfg->size, cfg->lbs);
-	return 0;
+	return nvme_soft__check_md(cfg, why);
 }
 
 /* ============================================================================================

@@ -108,7 +108,22 @@ static void put_queue_1(struct trace *t, uint32_t n)
 	put_admin(t, n + 1, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
 }
 
+/* A command with metadata in a buffer of its own. */
+static void put_with_mptr(struct trace *t, uint16_t cid, uint8_t opc, uint32_t psdt, uint64_t mptr)
+{
+	struct nvme_cmd cmd = {.opc = opc, .cid = cid, .nsid = 1, .mptr = mptr};
+
+	cmd.flags = (uint8_t)NVME_SET(psdt, NVME_CMD_PSDT);
+	cmd.dptr.prp.prp1 = 0x20000;
+	put(t, NVME_TRACE_SQE, 1, &cmd, sizeof(cmd));
+}
+
 /* ---- mistakes ---- */
+
+static void m_mptr(struct trace *t)
+{
+	put_with_mptr(t, 6, NVME_OPC_READ, NVME_PSDT_PRP, 0x40002);
+}
 
 static void m_tail(struct trace *t)
 {
@@ -366,6 +381,9 @@ static void test_mistakes(void **state)
 	         m_prp2_list},
 		{"list", "misaligned PRP: entry 1 of the list of cid:0, 0x22008, is not at",
 	         m_list},
+		{"mptr",
+	         "queue 1: misaligned metadata: MPTR 0x40002 of cid:6 is not a multiple of 4",
+	         m_mptr},
 		{"page size", "PRP2 0x21000 of cid:0 is not at the start of a page", m_page_size},
 		{"queue base", "PRP1 0x20800 of cid:9 is not at the start of a page", m_queue_base},
 		{"asq", "misaligned queue: ASQ 0x1800 is not at a multiple of 4096", m_asq},
@@ -503,6 +521,14 @@ static void i_old_prp(struct trace *t)
 	put(t, NVME_TRACE_SQE, 1, &cmd, sizeof(cmd));
 }
 
+/* What is aligned, what no command with data has, and what SGLs may have. */
+static void i_mptr(struct trace *t)
+{
+	put_with_mptr(t, 6, NVME_OPC_WRITE, NVME_PSDT_PRP, 0x40004);
+	put_with_mptr(t, 7, NVME_OPC_FLUSH, NVME_PSDT_PRP, 0x40002);
+	put_with_mptr(t, 8, NVME_OPC_READ, NVME_PSDT_SGL, 0x40001);
+}
+
 static void test_innocent(void **state)
 {
 	static const struct made cases[] = {
@@ -514,6 +540,7 @@ static void test_innocent(void **state)
 		{"aborted by the driver", NULL, i_aborted},
 		{"announced later", NULL, i_announced_later},
 		{"old data pointer", NULL, i_old_prp},
+		{"metadata", NULL, i_mptr},
 	};
 
 	(void)state;

@@ -152,6 +152,16 @@ static const char *code_text(const char *const *names, size_t count, uint64_t va
 
 #define CODE(names, value) code_text(names, sizeof(names) / sizeof((names)[0]), value)
 
+/* Four bits, each of which says something: PRACT, then what is checked (PRCHK). */
+static int protection_value(char *buf, size_t size, uint64_t v)
+{
+	const char *check = (v & 7) != 0 ? "check" : "", *act = (v & 8) != 0 ? "PRACT" : "";
+
+	return snprintf(buf, size, "%s%s%s%s%s%s", act, *act != '\0' && *check != '\0' ? ", " : "",
+	                check, (v & 4) != 0 ? " guard" : "", (v & 2) != 0 ? " app tag" : "",
+	                (v & 1) != 0 ? " ref tag" : "");
+}
+
 /* Names that mean the same in every command: sizes and counts are 0-based. */
 static int common_value(char *buf, size_t size, const struct nvme_cmd_field *f, uint64_t v)
 {
@@ -168,6 +178,8 @@ static int common_value(char *buf, size_t size, const struct nvme_cmd_field *f, 
 			return snprintf(buf, size, "%s", v ? "yes" : "no");
 	if (strcmp(n, "QSIZE") == 0)
 		return snprintf(buf, size, "%" PRIu64 " entries", v + 1);
+	if (strncmp(n, "PRINFO", 6) == 0)
+		return protection_value(buf, size, v);
 	if (strcmp(n, "NLB") == 0)
 		return snprintf(buf, size, "%" PRIu64 " block%s", v + 1, v != 0 ? "s" : "");
 	if (strcmp(n, "NR") == 0 && f->hi == 7)
@@ -489,6 +501,11 @@ static void explain_pointer(FILE *out, const struct rec *rec)
 		fprintf(out, "; PRP2 0x%" PRIx64 " is the second page, or a list of the others",
 		        c->dptr.prp.prp2);
 	fprintf(out, ". [Base 2.1 §4.3.1: Physical Region Page Entry and List]\n");
+	if (known(rec, HAVE_MPTR) && c->mptr != 0)
+		fprintf(out,
+		        "    The metadata of the blocks is in a buffer of its own, at MPTR 0x%" PRIx64
+		        ". [Base 2.1 §4.1.1, Fig. 92: Common Command Format]\n",
+		        c->mptr);
 }
 
 /* What the command does, or its name at least. */

@@ -343,6 +343,20 @@ static void check_prps(struct output *o, const struct rec *r, uint32_t page)
 		        unit == 8 ? "a multiple of 8" : "at the start of a page");
 }
 
+/* Where MPTR is an address: SGLs may have metadata at any byte, if the controller says so (SGLS). */
+static void check_mptr(struct output *o, const struct rec *r)
+{
+	const uint32_t need = HAVE_OPC | HAVE_FLAGS | HAVE_MPTR;
+
+	if (r->qid == 0 || (r->cmd_have & need) != need ||
+	    NVME_GET(r->cmd.opc, NVME_OPC_DATA) == NVME_OPC_DATA_NONE ||
+	    NVME_GET(r->cmd.flags, NVME_CMD_PSDT) != NVME_PSDT_PRP || r->cmd.mptr % 4 == 0)
+		return;
+	finding(o, r->number, r->qid,
+	        "misaligned metadata: MPTR 0x%" PRIx64 " of cid:%u is not a multiple of 4",
+	        r->cmd.mptr, (unsigned)r->cmd.cid);
+}
+
 /* ---- commands ---- */
 
 static void check_create_sq(struct output *o, const struct lintc *c, const struct rec *r)
@@ -404,6 +418,7 @@ static void take_command(struct output *o, const struct rec *r)
 	cid_put(&q->seen, r->cmd.cid, true);
 	q->written++;
 	check_prps(o, r, c->page);
+	check_mptr(o, r);
 	if (r->qid == 0 && (r->cmd_have & dws) == dws) {
 		if (r->cmd.opc == NVME_OPC_CREATE_IO_SQ)
 			check_create_sq(o, c, r);

@@ -423,6 +423,88 @@ static void test_interrupts(void **state)
 	done(&r);
 }
 
+/* ---- metadata ---- */
+
+#define METADATA_REST(ref)                                                            \
+	"Writing blocks whose protection information the host has made\n"             \
+	"  SUCCESS\n"                                                                 \
+	"The same with a bit that has changed on the way\n"                           \
+	"  GUARD CHECK ERROR\n"                                                       \
+	"  block 0: GUARD CHECK ERROR, a477 instead of 1029\n"                        \
+	"Reading them, and checking them once more in the host\n"                     \
+	"  SUCCESS\n"                                                                 \
+	"  the last block: guard a477, application tag cafe, reference tag " ref "\n" \
+	"Reading them as somebody who expects another application tag\n"              \
+	"  APPLICATION TAG CHECK ERROR\n"                                             \
+	"Leaving it to the controller: PRACT\n"                                       \
+	"  SUCCESS\n"                                                                 \
+	"  SUCCESS\n"                                                                 \
+	"  the last block: guard a2ff, application tag cafe, reference tag " ref "\n"
+
+/* What it prints; what nvtrace makes of it, with nothing to find fault with. */
+static void test_metadata(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "NVME_TRACE=%s/md.nvt $BUILD/metadata", dir);
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "Namespace 1: blocks of 512 bytes, 8 bytes of metadata in a "
+	                           "buffer of its own, protection information of type 1 in the "
+	                           "last 8\n" METADATA_REST("00000003"));
+	done(&r);
+	run(&r, "$BUILD/nvtrace --lint %s/md.nvt && $BUILD/nvtrace -H %s/md.nvt", dir, dir);
+	expect_status(&r, 0);
+	expect_in(&r, r.err, "no mistakes found");
+	expect_in(&r,
+	          expect_in(&r,
+	                    expect_in(&r, expect_in(&r, r.out, "\n    MPTR 0000"),
+	                              "[29:26] PRINFO : 0x7 check guard, check app tag, check ref "
+	                              "tag\n"),
+	                    "[15:0] LBAT : 0xcafe\n"),
+	          "[29:26] PRINFO : 0x8 PRACT\n");
+	done(&r);
+	run(&r, "$BUILD/nvtrace --explain %s/md.nvt", dir);
+	expect_in(&r, r.out, "The metadata of the blocks is in a buffer of its own, at MPTR 0x");
+	done(&r);
+	run(&r, "$BUILD/nvtrace -T json %s/md.nvt | jq -r 'select(.mptr).mptr' | sort | uniq -c",
+	    dir);
+	expect_in(&r, r.out, "0x");
+	done(&r);
+	run(&r, "$BUILD/metadata soft:ms=8,mset=1,pi=3,pil=1");
+	expect_status(&r, 0);
+	expect_in(&r, r.out,
+	          "8 bytes of metadata behind each block, protection information of "
+	          "type 3 in the first 8\n" METADATA_REST("00000000"));
+	done(&r);
+	run(&r, "$BUILD/metadata soft:lbs=4096,ms=64,pi=2");
+	expect_status(&r, 0);
+	done(&r);
+}
+
+static void test_metadata_refuses(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "$BUILD/metadata soft");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "no namespace with protection information");
+	done(&r);
+	run(&r, "$BUILD/metadata 0000:01:00.0");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "--force");
+	done(&r);
+	run(&r, "$BUILD/metadata soft soft");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "usage: metadata");
+	done(&r);
+	/* a controller that passes over what is wrong */
+	run(&r, "NVME_FAULTS='on write #2 status 0/0' $BUILD/metadata");
+	expect_status(&r, 1);
+	done(&r);
+}
+
 static int setup(void **state)
 {
 	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
@@ -445,6 +527,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_identify_arguments),
 		cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_identify_several),
+		cmocka_unit_test(test_metadata),
+		cmocka_unit_test(test_metadata_refuses),
 	};
 
 	if (argc > 1)

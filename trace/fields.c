@@ -155,11 +155,15 @@ static const char *code_text(const char *const *names, size_t count, uint64_t va
 /* Four bits, each of which says something: PRACT, then what is checked (PRCHK). */
 static int protection_value(char *buf, size_t size, uint64_t v)
 {
-	const char *check = (v & 7) != 0 ? "check" : "", *act = (v & 8) != 0 ? "PRACT" : "";
+	static const char *const bits[] = {"PRACT", "check guard", "check app tag",
+	                                   "check ref tag"};
+	int n = snprintf(buf, size, "%s", ""), i;
 
-	return snprintf(buf, size, "%s%s%s%s%s%s", act, *act != '\0' && *check != '\0' ? ", " : "",
-	                check, (v & 4) != 0 ? " guard" : "", (v & 2) != 0 ? " app tag" : "",
-	                (v & 1) != 0 ? " ref tag" : "");
+	for (i = 0; i < 4; i++)
+		if ((v << i & 8) != 0)
+			n += snprintf(buf + n, size - (size_t)n, "%s%s", n > 0 ? ", " : "",
+			              bits[i]);
+	return n;
 }
 
 /* Names that mean the same in every command: sizes and counts are 0-based. */

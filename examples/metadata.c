@@ -110,7 +110,7 @@ static int run(struct blocks *b)
 		return 1;
 
 	printf("The same with a bit that has changed on the way\n");
-	b->data[0] ^= 1;
+	b->data[len / NLB] ^= 1; /* in the second block */
 	if (transfer(b, true, b->check, APP_TAG) != -EIO)
 		return 1;
 	if (nvme_pi_verify(&b->pi, b->data, b->apart, NLB, &err) == -EILSEQ)

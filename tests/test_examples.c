@@ -430,7 +430,7 @@ static void test_interrupts(void **state)
 	"  SUCCESS\n"                                                                 \
 	"The same with a bit that has changed on the way\n"                           \
 	"  GUARD CHECK ERROR\n"                                                       \
-	"  block 0: GUARD CHECK ERROR, a477 instead of 1029\n"                        \
+	"  block 1: GUARD CHECK ERROR, a477 instead of 1029\n"                        \
 	"Reading them, and checking them once more in the host\n"                     \
 	"  SUCCESS\n"                                                                 \
 	"  the last block: guard a477, application tag cafe, reference tag " ref "\n" \

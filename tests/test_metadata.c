@@ -13,11 +13,11 @@
 
 #include <cmocka.h>
 
-#include "pattern.h"
+#include "md_block.h"
 
-#define LBA     5 /* where most of it happens, */
-#define NLB     3 /* so many blocks, */
-#define APP_TAG 0xbeef
+#define LBA     MD_LBA /* where most of it happens */
+#define NLB     MD_NLB
+#define APP_TAG MD_APP_TAG
 #define GUARD   NVME_IO_FLAGS_PRCHK_GUARD
 #define APPTAG  NVME_IO_FLAGS_PRCHK_APPTAG
 #define REFTAG  NVME_IO_FLAGS_PRCHK_REFTAG
@@ -30,10 +30,7 @@
 #define BAD_APPTAG      STATUS(2, 0x83)
 #define BAD_REFTAG      STATUS(2, 0x84)
 
-/* A namespace. */
-static struct layout {
-	unsigned lbs, ms, mset, pi, pil;
-} L;
+static struct layout L; /* of the namespace */
 
 static struct nvme_ctrlr *ctrlr;
 static const struct nvme_dev *dev;
@@ -84,43 +81,15 @@ static void stop(void)
 
 /* ---- the reference ---- */
 
-/* Bit by bit, as the polynomial is defined. */
-static uint16_t slow_crc(uint16_t crc, const uint8_t *at, size_t len)
-{
-	size_t i;
-	int bit;
-
-	for (i = 0; i < len; i++)
-		for (bit = 7; bit >= 0; bit--)
-			crc = (uint16_t)((crc << 1) ^
-			                 (((crc >> 15) ^ (at[i] >> bit & 1)) != 0 ? 0x8bb7 : 0));
-	return crc;
-}
-
 /* What each block is to contain: data, then metadata; in a row for each block. */
 static uint8_t want[NLB][4096 + 256];
-
-static void want_pi(uint8_t *block, uint32_t lba, uint16_t app_tag)
-{
-	size_t at = L.lbs + (L.pil ? 0 : L.ms - 8);
-	uint16_t guard = slow_crc(0, block, L.pil ? L.lbs : at);
-	uint32_t ref = L.pi == 3 ? 0 : lba;
-	uint8_t pi[8] = {(uint8_t)(guard >> 8), (uint8_t)guard,       (uint8_t)(app_tag >> 8),
-	                 (uint8_t)app_tag,      (uint8_t)(ref >> 24), (uint8_t)(ref >> 16),
-	                 (uint8_t)(ref >> 8),   (uint8_t)ref};
-
-	memcpy(block + at, pi, sizeof(pi));
-}
 
 static void make_blocks(uint32_t seed)
 {
 	uint32_t i;
 
-	for (i = 0; i < NLB; i++) {
-		pattern_fill(want[i], L.lbs + L.ms, i * 10000, seed);
-		if (L.pi != 0)
-			want_pi(want[i], LBA + i, APP_TAG);
-	}
+	for (i = 0; i < NLB; i++)
+		make_block(&L, want[i], LBA + i, seed);
 }
 
 static bool stays(uint32_t flags)
@@ -435,7 +404,7 @@ static void test_zeroes(void **state)
 	assert_int_equal(raw(NVME_OPC_WRITE_ZEROES, PRACT, NULL, 0), 0);
 	for (i = 0; i < NLB; i++) {
 		memset(want[i], 0, L.lbs + L.ms);
-		want_pi(want[i], LBA + i, APP_TAG);
+		put_pi(&L, want[i], LBA + i, APP_TAG);
 	}
 	assert_true(stored());
 	assert_int_equal(read_md(GUARD | APPTAG | REFTAG, 0xffff, APP_TAG), 0);

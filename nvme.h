@@ -8658,6 +8658,7 @@ NVMEDEF int nvme_pi_verify(const struct nvme_pi_ctx *ctx, const void *buf, const
 	uint32_t i;
 	int rc = 0;
 
+	memset(&first, 0, sizeof(first));
 	if (!nvme__pi_ctx_ok(ctx, buf, md))
 		return -EINVAL;
 	for (i = 0; i < nlb && rc == 0; i++)

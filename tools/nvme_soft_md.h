@@ -288,12 +288,13 @@ static uint16_t nvme_soft__md_to_host(struct nvme_soft *s, struct nvme_soft__job
 
 /* ---- the check ---- */
 
-/* What stands in the stage, or there data and md point to. */
+/* What stands in the stage, or where data and md point. */
 static uint16_t nvme_soft__md_check(const struct nvme_soft__md *m, const uint8_t *data,
                                     const uint8_t *md)
 {
 	struct nvme_pi_error err;
 
+	memset(&err, 0, sizeof(err));
 	if (m->ctx.type == 0 || nvme_pi_verify(&m->ctx, data, md, (uint32_t)m->nlb, &err) == 0)
 		return 0;
 	return NVME_SOFT__MEDIA(err.sc);

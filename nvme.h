@@ -5808,7 +5808,8 @@ NVMEDEF int nvme_ns_cmd_write_with_md(struct nvme_ns *ns, struct nvme_qpair *qp,
 
 /*
  * The same as blocking helpers: buf and md are any memory, blocks of any number are cut into
- * pieces. A copy of separate metadata stands behind that of the data, in the same bounce buffer.
+ * pieces. A copy of separate metadata stands behind that of the data, in the same bounce buffer,
+ * which is then of up to twice max_xfer_size bytes.
  */
 NVMEDEF int nvme_ns_read_with_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, void *md,
                                  uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl,
@@ -8444,13 +8445,22 @@ static int nvme__md_command_and_wait(struct nvme_qpair *qp, struct nvme_cmd *cmd
 	return rc != 0 ? rc : nvme__submit_and_wait(qp, cmd, buf, len, NULL, cpl);
 }
 
+/* Blocks of one piece: what is copied is at most twice max_xfer_size, or one block. */
+static uint32_t nvme__md_piece(const struct nvme_qpair *qp, const struct nvme__md_rw *rw)
+{
+	uint32_t block = rw->in_md > rw->in_buf ? rw->in_md : rw->in_buf;
+	uint32_t max = qp->max_xfer_size / block;
+
+	return max == 0 ? 1 : max < 65536 ? max : 65536;
+}
+
 static int nvme__ns_rw_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, void *md,
                           uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl, struct nvme__md_rw *rw)
 {
 	uint8_t *at = (uint8_t *)buf, *md_at = (uint8_t *)md;
 	struct nvme_cpl local;
 	struct nvme_cmd cmd;
-	uint32_t piece, max;
+	uint32_t piece;
 	int rc;
 
 	cpl = cpl != NULL ? cpl : &local;
@@ -8461,8 +8471,7 @@ static int nvme__ns_rw_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, 
 	if (rc == 0)
 		rc = nvme__md_check_size(ns, qp, 1, rw);
 	while (rc == 0 && nlb != 0) {
-		max = qp->max_xfer_size / rw->in_buf;
-		piece = nvme_ns_next_piece(ns, max < 65536 ? max : 65536, slba, nlb);
+		piece = nvme_ns_next_piece(ns, nvme__md_piece(qp, rw), slba, nlb);
 		nvme__md_fill(&cmd, ns, slba, piece, rw);
 		rc = nvme__md_command_and_wait(qp, &cmd, at, piece * rw->in_buf, md_at,
 		                               piece * rw->in_md, cpl);

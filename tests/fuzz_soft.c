@@ -707,6 +707,8 @@ static char *choose_device(struct fuzz *in)
 		"soft:size=1M,lbs=4096,ns=2,mqes=40",
 		"soft:size=1M,dstrd=2,mpsmin=1,mdts=0",
 		"soft:size=1M,lbs=65536,iova=30,to=1",
+		"soft:size=1M,ms=8,pi=1,mset=1",
+		"soft:size=1M,ms=17,pi=3,pil=1,mdts=0",
 	};
 	char *text = make_device(in);
 
@@ -715,7 +717,7 @@ static char *choose_device(struct fuzz *in)
 	    strstr(text, "file") != NULL || strstr(text, "size=1M") == NULL ||
 	    strstr(text, "size=9") != NULL) {
 		free(text);
-		text = make_text(in, simple[fuzz_below(in, 5)], device_words, 0, ',');
+		text = make_text(in, simple[fuzz_below(in, 7)], device_words, 0, ',');
 		if (strstr(text, "size=1M,") == NULL || strncmp(text, "soft:", 5) != 0) {
 			free(text);
 			text = NULL;

@@ -683,6 +683,33 @@ static void test_blocking(void **state)
 			}
 }
 
+/* Metadata that is more than the data, as a device may say: the copies stay bounded. */
+static void test_blocking_much_metadata(void **state)
+{
+	static const struct layout l = {512, 8, 0, 0, 0};
+	struct nvme_soft_stats before, after;
+	struct nvme_io_qpair_opts opts;
+	struct nvme_qpair *small;
+	uint8_t *data = (uint8_t *)malloc(500 * 512), *meta = (uint8_t *)malloc(500 * 8192);
+
+	(void)state;
+	assert_true(data != NULL && meta != NULL);
+	start(",plan=identify ms=8192", l);
+	nvme_soft_get_stats(dev, &before);
+	assert_int_equal(nvme_ns_read_with_md(ns, qp, data, meta, 0, 500, NULL, 0, 0, 0), 0);
+	nvme_soft_get_stats(dev, &after);
+	assert_int_equal(after.io_cmds - before.io_cmds, 8); /* of 524288 / 8192 blocks */
+	memset(&opts, 0, sizeof(opts));
+	opts.max_xfer_size = 4096;
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &small), 0);
+	assert_int_equal(nvme_ns_read_with_md(ns, small, data, meta, 0, 5, NULL, 0, 0, 0), 0);
+	nvme_soft_get_stats(dev, &before);
+	assert_int_equal(before.io_cmds - after.io_cmds, 5);
+	stop();
+	free(data);
+	free(meta);
+}
+
 /* ---- what the driver refuses ---- */
 
 /* One line of the log, and nothing reaches the controller. */
@@ -903,6 +930,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_helpers),
 		cmocka_unit_test(test_ref_tag_goes_round),
 		cmocka_unit_test(test_blocking),
+		cmocka_unit_test(test_blocking_much_metadata),
 		cmocka_unit_test(test_misuse),
 		cmocka_unit_test(test_format),
 		cmocka_unit_test(test_unasked),

@@ -8463,7 +8463,8 @@ static int nvme__ns_rw_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, 
 	uint32_t piece;
 	int rc;
 
-	cpl = cpl != NULL ? cpl : &local;
+	if (cpl == NULL)
+		cpl = &local;
 	nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
 	rc = nvme__md_check(ns, slba, nlb, md, rw);
 	if (rc == 0)
@@ -8606,13 +8607,12 @@ NVMEDEF int nvme_pi_generate(const struct nvme_pi_ctx *ctx, void *buf, void *md,
 		return -EINVAL;
 	for (i = 0; i < nlb; i++) {
 		struct nvme__pi_block b = nvme__pi_locate(ctx, i);
-		struct nvme_pi pi;
+		uint8_t *pi = in + b.md + b.pi;
 
-		nvme__pi_put(pi.guard, 2,
+		nvme__pi_put(pi + offsetof(struct nvme_pi, guard), 2,
 		             nvme__pi_guard(ctx, &b, (uint8_t *)buf + b.data, in + b.md));
-		nvme__pi_put(pi.app_tag, 2, ctx->app_tag);
-		nvme__pi_put(pi.ref_tag, 4, nvme__pi_ref_tag(ctx, i));
-		memcpy(in + b.md + b.pi, &pi, sizeof(pi));
+		nvme__pi_put(pi + offsetof(struct nvme_pi, app_tag), 2, ctx->app_tag);
+		nvme__pi_put(pi + offsetof(struct nvme_pi, ref_tag), 4, nvme__pi_ref_tag(ctx, i));
 	}
 	return 0;
 }

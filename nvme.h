@@ -61,7 +61,7 @@
  *	>>more      the functions of this book
  *	   the implementation:
  *	>>options-check, >>probe, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts,
- *	>>shadow, >>format, >>metadata, >>getters
+ *	>>shadow, >>scatter, >>format, >>metadata, >>getters
  *
  * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
  *	>>text      names of codes; commands, completions and registers as text
@@ -1353,6 +1353,7 @@ struct nvme_qpair {
 	uint8_t *lists;              /* DMA memory of all PRP lists */
 	uint32_t qprio;
 	struct nvme__bounce bounce[NVME__BOUNCES];
+	struct nvme__scatter *scatter; /* see >>scatter; NULL: not needed yet */
 };
 
 struct nvme_ns {
@@ -2083,6 +2084,7 @@ static void nvme__qpair_free_memory(struct nvme_qpair *qp)
 static void nvme__qpair_destroy(struct nvme_qpair *qp)
 {
 	nvme__qpair_free_memory(qp);
+	NVME_FREE(qp->scatter);
 	NVME_FREE(qp->trackers);
 	NVME_FREE(qp);
 }
@@ -4643,6 +4645,7 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  *	>>blocking       calls that wait, with data in any memory
  *	>>interrupts     waiting without polling
  *	>>shadow         doorbells in memory
+ *	>>scatter        reads and writes of any size, to memory in pieces: PRPs or SGLs
  *	>>format         Format NVM
  *	>>metadata       metadata of blocks, and protection information in it
  *	>>getters        what is known
@@ -4655,6 +4658,10 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  * ============================================================================================ */
 #ifndef NVME_H_MORE
 #define NVME_H_MORE
+
+#ifndef NVME_TEXT_ONLY
+#include <sys/uio.h>
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -5355,7 +5362,8 @@ NVME__AT(struct nvme_id_ns, vs, 384);
 #define NVME_ONCS_VERIFY       0x0080u /* Verify */
 #define NVME_ONCS_COPY         0x0100u /* Copy */
 
-#define NVME_ID_SGLS 1, 0 /* 0 no SGLs, 1 any, 2 dword aligned */
+#define NVME_ID_SGLS            1, 0   /* 0 no SGLs, 1 any, 2 dword aligned */
+#define NVME_ID_SGLS_BIT_BUCKET 16, 16 /* the bit bucket descriptor is supported */
 
 #define NVME_ID_VWC_PRESENT 0, 0
 
@@ -5741,6 +5749,58 @@ NVMEDEF int nvme_ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cm
 NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
                           const struct nvme_cmd *cmd, void *buf, uint32_t len,
                           struct nvme_cpl *cpl);
+
+/* ---- reads and writes of any size, memory in pieces ---- */
+
+#define NVME_IO_FLAGS_SGL (1u << 0) /* of the functions here: SGLs, also where PRPs would do */
+#define NVME_MAX_PIECES   1024      /* of memory, in one call */
+
+/*
+ * Reads or writes nlb blocks at slba as as many commands as it takes, several at a time. The memory
+ * is that of iov, one piece behind the other: DMA memory, each piece inside one buffer, together
+ * nlb times nvme_ns_get_extended_sector_size() bytes. Pieces of no bytes are passed over. In a read
+ * a piece with iov_base NULL is a hole: its bytes are thrown away (only with bit buckets, SGLS bit
+ * 16). nlb has 64 bits: nothing but the namespace is its limit.
+ *
+ * A command ends at the largest transfer (MDTS, and max_xfer_size of the queue pair), at NOIOB as
+ * nvme_ns_next_piece() says, and where PRPs would need a hole inside of a page: all pieces of a
+ * command but the first begin at a page, all but the last end at one, and the first is dword
+ * aligned. Where that ends a command too early it goes with an SGL, if the controller takes them
+ * (SGLS), or all do, if io_flags has NVME_IO_FLAGS_SGL; an SGL has half as many descriptors as the PRP
+ * list of the largest transfer has room for entries, at least 4. FUA and limited retry go into each command.
+ * [Base 2.1 §4.3.1: PRP entry and list], [Base 2.1 §4.3.2: SGL descriptors]
+ *
+ * What finds no room in the queue goes on from completions, inside
+ * nvme_qpair_process_completions(): commands that are many do not fail the call, and while one is
+ * outstanding the others follow. iov is looked at during the call only: what is needed of it later
+ * is copied. The memory that it names belongs to the controller until the callback.
+ *
+ * cb runs once, when no command of the transfer is outstanding. Its completion is that of the
+ * command that failed at the lowest LBA, or of the last that succeeded. After a failure nothing more
+ * is sent; which of the other blocks were transferred is not told. What was not sent because the
+ * queue or the namespace came to an end has the status ABORTED - SQ DELETION or ABORTED BY HOST.
+ *
+ * Refused before anything is sent: what nvme_ns_cmd_read() refuses, and -EINVAL the pieces are not
+ * nlb blocks, -EMSGSIZE they are more than NVME_MAX_PIECES (those that are next to each other are
+ * one), or the queue pair cannot carry a block, -EFAULT not DMA memory, or a command would begin at
+ * no dword, -EOPNOTSUPP a block that PRPs cannot describe, or a hole, or NVME_IO_FLAGS_SGL, and the
+ * controller has no SGLs for it. -EAGAIN: no slot of the queue is free, 1024 of these calls are on
+ * their way, or 16 that are not all sent: process completions first. -ENOMEM: the first call on a
+ * queue pair allocates what all need, about 300 KiB.
+ */
+NVMEDEF int nvme_ns_cmd_readv(struct nvme_ns *ns, struct nvme_qpair *qp, const struct iovec *iov,
+                              int iovcnt, uint64_t slba, uint64_t nlb, nvme_cmd_cb cb, void *arg,
+                              uint32_t io_flags);
+NVMEDEF int nvme_ns_cmd_writev(struct nvme_ns *ns, struct nvme_qpair *qp, const struct iovec *iov,
+                               int iovcnt, uint64_t slba, uint64_t nlb, nvme_cmd_cb cb, void *arg,
+                               uint32_t io_flags);
+/* The same with one buffer. */
+NVMEDEF int nvme_ns_cmd_read_large(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                   uint64_t slba, uint64_t nlb, nvme_cmd_cb cb, void *arg,
+                                   uint32_t io_flags);
+NVMEDEF int nvme_ns_cmd_write_large(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                    uint64_t slba, uint64_t nlb, nvme_cmd_cb cb, void *arg,
+                                    uint32_t io_flags);
 
 /* What Format NVM is to do. Every field may be 0: LBA format 0, no metadata in blocks, no PI. */
 struct nvme_format {
@@ -8104,6 +8164,742 @@ static bool nvme__shadow_suffices(struct nvme_qpair *qp, size_t at, uint32_t old
 }
 
 /* ============================================================================================
+ * >>scatter
+ *
+ * Reads and writes of any size, to memory in pieces. A transfer is a parent; the commands that it is
+ * cut into are its children:
+ *
+ *	pieces    the caller's memory as the controller sees it, copied; what lies together is one
+ *	cursor    how far the children that were sent have come: in blocks, and in the pieces
+ *	cut       the next child: as many blocks as one command can carry from there, and how
+ *
+ * All cuts are tried before the first child is sent, so that what cannot be described is refused at
+ * once. Children that find no free CID wait with their parent in a list. It is never without a child
+ * outstanding, its own or one of those before it, whose callback sends the next ones: a CID has
+ * become free with it. A parent that is sent needs its pieces no more.
+ * ============================================================================================ */
+
+#define NVME__SCATTER_FLAGS (NVME__IO_FLAGS | NVME_IO_FLAGS_SGL)
+#define NVME__PARENTS       1024u /* of a queue pair, at most */
+#define NVME__STORES        16u   /* for pieces: so many parents can wait */
+
+/* A piece of memory. iova 0: a hole. */
+struct nvme__piece {
+	uint64_t iova, len;
+};
+
+struct nvme__pieces {
+	struct nvme__pieces *next; /* valid while it is free */
+	uint32_t count;
+	struct nvme__piece piece[NVME_MAX_PIECES];
+};
+
+struct nvme__cursor {
+	uint64_t slba, nlb; /* blocks that are still to be sent */
+	uint64_t offset;    /* in the piece with this number */
+	uint32_t piece;
+};
+
+/* nlb blocks; 0: not one can be described. */
+struct nvme__cut {
+	uint32_t nlb;
+	bool sgl;
+};
+
+struct nvme__parent {
+	struct nvme__parent *next; /* in the list of those that are free, or that wait */
+	struct nvme_qpair *qp;
+	struct nvme_ns *ns;
+	nvme_cmd_cb cb;
+	void *cb_arg;
+	struct nvme__pieces *pieces; /* NULL: all children were sent */
+	struct nvme__cursor rest;
+	uint64_t failed; /* LBA of the child that cpl is of; UINT64_MAX: none has failed */
+	uint32_t outstanding;
+	uint32_t block, max_nlb; /* bytes of a block; blocks of a child, at most */
+	uint32_t io_flags;
+	uint8_t opc;
+	bool waiting;
+	struct nvme_cpl cpl;
+};
+
+/* What a queue pair needs for its transfers. */
+struct nvme__scatter {
+	struct nvme__parent *free, *waiting;
+	struct nvme__pieces *free_stores;
+	uint32_t max_descs;       /* of an SGL, in the memory of a tracker's PRP list; 0: no SGLs */
+	bool dword_only, buckets; /* what SGLS says */
+	struct nvme__pieces store[NVME__STORES];
+};
+
+NVME__COLD void nvme__prp_list_print(const struct nvme_log *log, uint16_t qid, uint16_t cid,
+                                     const struct nvme_prp *prp, const void *virt_addr,
+                                     uint32_t len);
+NVME__COLD void nvme__sgl_print(const struct nvme_qpair *qp, const struct nvme_tracker *tr,
+                                uint32_t len);
+
+/* ---- the pool ---- */
+
+/* SGLS: what the controller can do [Base 2.1 §5.1.13.2.1, Fig. 312: Identify Controller]. */
+static void nvme__scatter_set_sgls(struct nvme__scatter *pool, const struct nvme_qpair *qp)
+{
+	uint32_t sgls = qp->ctrlr->data.sgls, pages;
+	uint32_t bytes = nvme__prp_list_bytes(qp->max_xfer_size, qp->ctrlr->page_size, &pages);
+
+	if (NVME_GET(sgls, NVME_ID_SGLS) != 1 && NVME_GET(sgls, NVME_ID_SGLS) != 2)
+		return;
+	pool->max_descs = bytes / (uint32_t)sizeof(struct nvme_sgl_desc);
+	pool->dword_only = NVME_GET(sgls, NVME_ID_SGLS) == 2;
+	pool->buckets = NVME_GET(sgls, NVME_ID_SGLS_BIT_BUCKET) != 0;
+}
+
+/* The first transfer of a queue pair allocates for all of them. NULL: no memory. */
+static struct nvme__scatter *nvme__scatter_pool(struct nvme_qpair *qp)
+{
+	size_t parents = qp->num_trackers < NVME__PARENTS ? qp->num_trackers : NVME__PARENTS, i;
+	struct nvme__scatter *pool;
+	struct nvme__parent *parent;
+
+	if (qp->scatter != NULL)
+		return qp->scatter;
+	pool = (struct nvme__scatter *)NVME_CALLOC(1, sizeof(*pool) + parents * sizeof(*parent));
+	if (pool == NULL)
+		return NULL;
+	parent = (struct nvme__parent *)(void *)(pool + 1);
+	for (i = 0; i < parents; i++) {
+		parent[i].next = pool->free;
+		pool->free = &parent[i];
+	}
+	for (i = 0; i < NVME__STORES; i++) {
+		pool->store[i].next = pool->free_stores;
+		pool->free_stores = &pool->store[i];
+	}
+	nvme__scatter_set_sgls(pool, qp);
+	qp->scatter = pool;
+	return pool;
+}
+
+/* With a store for its pieces. NULL: there is none. */
+static struct nvme__parent *nvme__parent_get(struct nvme__scatter *pool)
+{
+	struct nvme__parent *p = pool->free;
+
+	if (p == NULL || pool->free_stores == NULL)
+		return NULL;
+	pool->free = p->next;
+	memset(p, 0, sizeof(*p));
+	p->pieces = pool->free_stores;
+	pool->free_stores = p->pieces->next;
+	p->pieces->count = 0;
+	return p;
+}
+
+/* Nothing of it is sent any more. */
+static void nvme__parent_close(struct nvme__parent *p)
+{
+	struct nvme__scatter *pool = p->qp->scatter;
+
+	p->rest.nlb = 0;
+	if (p->pieces == NULL)
+		return;
+	p->pieces->next = pool->free_stores;
+	pool->free_stores = p->pieces;
+	p->pieces = NULL;
+}
+
+static void nvme__parent_put(struct nvme__parent *p)
+{
+	struct nvme__scatter *pool = p->qp->scatter;
+
+	nvme__parent_close(p);
+	p->next = pool->free;
+	pool->free = p;
+}
+
+/* ---- those that wait, first come, first served ---- */
+
+static void nvme__parent_wait(struct nvme__parent *p)
+{
+	struct nvme__parent **link = &p->qp->scatter->waiting;
+
+	while (*link != NULL)
+		link = &(*link)->next;
+	*link = p;
+	p->next = NULL;
+	p->waiting = true;
+}
+
+static void nvme__parent_stop_waiting(struct nvme__parent *p)
+{
+	struct nvme__parent **link = &p->qp->scatter->waiting;
+
+	if (!p->waiting)
+		return;
+	while (*link != p)
+		link = &(*link)->next;
+	*link = p->next;
+	p->waiting = false;
+}
+
+/* ---- pieces ---- */
+
+/* Behind what is there; one piece with it, if it is so for the controller, too. */
+static int nvme__pieces_add(struct nvme__pieces *pieces, uint64_t iova, uint64_t len)
+{
+	struct nvme__piece *next = &pieces->piece[pieces->count];
+
+	if (pieces->count != 0) {
+		struct nvme__piece *last = next - 1;
+		bool hole = last->iova == 0;
+
+		if (hole ? iova == 0 : iova == last->iova + last->len) {
+			last->len += len;
+			return 0;
+		}
+	}
+	if (pieces->count == NVME_MAX_PIECES)
+		return -EMSGSIZE;
+	next->iova = iova;
+	next->len = len;
+	pieces->count++;
+	return 0;
+}
+
+static int nvme__refuse_iov(const struct nvme__parent *p, int i, const struct iovec *at, int rc)
+{
+	const char *why =
+		rc == -EMSGSIZE ? "it is one piece too many: split the transfer"
+		: rc == -EFAULT
+			? "it is not DMA memory of one buffer: use nvme_dma_alloc() or nvme_dma_register()"
+			: "it is a hole, and the controller has no bit buckets (SGLS): give it memory";
+
+	NVME__DEV_LOG(&p->qp->ctrlr->dev, NVME_LOG_ERROR,
+	              "a read or write is refused because of piece %d, %zu bytes at %p: %s", i,
+	              at->iov_len, at->iov_base, why);
+	return rc;
+}
+
+/* The caller's memory as the controller sees it. NULL is a hole in a read, and a mistake elsewhere. */
+static int nvme__parent_take_iov(struct nvme__parent *p, const struct iovec *iov, int iovcnt)
+{
+	int i, rc = 0;
+
+	for (i = 0; i < iovcnt && rc == 0; i++) {
+		const struct iovec *at = &iov[i];
+		uint64_t iova = 0;
+
+		if (at->iov_len == 0)
+			continue;
+		if (at->iov_base != NULL || p->opc != NVME_OPC_READ)
+			rc = nvme_dma_iova(p->qp->ctrlr, at->iov_base, at->iov_len, &iova);
+		else if (!p->qp->scatter->buckets || p->qp->scatter->max_descs == 0)
+			rc = -EOPNOTSUPP;
+		if (rc == 0)
+			rc = nvme__pieces_add(p->pieces, iova, at->iov_len);
+		if (rc != 0)
+			return nvme__refuse_iov(p, i, at, rc);
+	}
+	return 0;
+}
+
+/* The next bytes that lie together, at most so many. The cursor moves behind them. */
+static struct nvme__piece nvme__pieces_next(const struct nvme__pieces *pieces,
+                                            struct nvme__cursor *at, uint64_t most)
+{
+	const struct nvme__piece *from = &pieces->piece[at->piece];
+	struct nvme__piece part;
+
+	part.iova = from->iova != 0 ? from->iova + at->offset : 0;
+	part.len = from->len - at->offset < most ? from->len - at->offset : most;
+	at->offset += part.len;
+	if (at->offset == from->len) {
+		at->piece++;
+		at->offset = 0;
+	}
+	return part;
+}
+
+/* ---- cuts ---- */
+
+/*
+ * Bytes that PRPs can describe, at most so many. Only the first entry may have an offset, and that
+ * is dword aligned [Base 2.1 §4.3.1: PRP entry and list].
+ */
+static uint64_t nvme__prp_run(const struct nvme__parent *p, struct nvme__cursor at, uint64_t most)
+{
+	uint64_t mask = p->qp->ctrlr->page_size - 1, run = 0;
+
+	while (run < most) {
+		struct nvme__piece part = nvme__pieces_next(p->pieces, &at, most - run);
+
+		if (part.iova == 0 || (part.iova & (run == 0 ? 3 : mask)) != 0)
+			break;
+		run += part.len;
+		if (((part.iova + part.len) & mask) != 0)
+			break;
+	}
+	return run;
+}
+
+/*
+ * The same for an SGL. With SGLS 2 addresses and lengths are dwords, so that blocks have to be, too
+ * [Base 2.1 §5.1.13.2.1, Fig. 312: Identify Controller data structure].
+ */
+static uint64_t nvme__sgl_run(const struct nvme__parent *p, struct nvme__cursor at, uint64_t most)
+{
+	const struct nvme__scatter *pool = p->qp->scatter;
+	uint64_t mask = pool->dword_only ? 3 : 0, run = 0;
+	uint32_t descs;
+
+	if ((p->block & mask) != 0)
+		return 0;
+	for (descs = 0; descs < pool->max_descs && run < most; descs++) {
+		struct nvme__piece part = nvme__pieces_next(p->pieces, &at, most - run);
+
+		if (((part.iova | part.len) & mask) != 0)
+			break;
+		run += part.len;
+	}
+	return run;
+}
+
+/* The next child: PRPs, unless an SGL makes it longer or is asked for. */
+static struct nvme__cut nvme__parent_cut(const struct nvme__parent *p,
+                                         const struct nvme__cursor *at)
+{
+	uint64_t most = nvme_ns_next_piece(p->ns, p->max_nlb, at->slba, at->nlb), run = 0, sgl_run;
+	struct nvme__cut cut = {0, false};
+
+	most *= p->block;
+	if ((p->io_flags & NVME_IO_FLAGS_SGL) == 0)
+		run = nvme__prp_run(p, *at, most);
+	if (run < most) {
+		sgl_run = nvme__sgl_run(p, *at, most);
+		cut.sgl = sgl_run > run;
+		run = cut.sgl ? sgl_run : run;
+	}
+	cut.nlb = (uint32_t)(run / p->block);
+	return cut;
+}
+
+static void nvme__cursor_move(struct nvme__cursor *at, const struct nvme__parent *p, uint32_t nlb)
+{
+	uint64_t left = (uint64_t)nlb * p->block;
+
+	while (left != 0)
+		left -= nvme__pieces_next(p->pieces, at, left).len;
+	at->slba += nlb;
+	at->nlb -= nlb;
+}
+
+/* A block that no command can describe. */
+static int nvme__refuse_cut(const struct nvme__parent *p, const struct nvme__cursor *at)
+{
+	bool dword = (p->pieces->piece[at->piece].iova + at->offset) % 4 == 0;
+
+	NVME__DEV_LOG(&p->ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "block %" PRIu64
+	              " cannot be transferred (its memory %s, and the controller takes no SGL for it): %s",
+	              at->slba,
+	              dword ? "is in pieces that PRPs cannot describe" : "is not dword aligned",
+	              dword ? "let pieces begin and end at pages, or at blocks"
+	                    : "let it begin at a multiple of 4");
+	return dword ? -EOPNOTSUPP : -EFAULT;
+}
+
+/* Is there a command for each block? */
+static int nvme__parent_try_cuts(const struct nvme__parent *p)
+{
+	struct nvme__cursor at = p->rest;
+
+	while (at.nlb != 0) {
+		struct nvme__cut cut = nvme__parent_cut(p, &at);
+
+		if (cut.nlb == 0)
+			return nvme__refuse_cut(p, &at);
+		nvme__cursor_move(&at, p, cut.nlb);
+	}
+	return 0;
+}
+
+/* ---- the data pointer of a child ---- */
+
+/* Several pieces as PRPs, which nvme__prp_run() has found possible. */
+static int nvme__child_build_prps(const struct nvme__parent *p, struct nvme_tracker *tr,
+                                  uint32_t len)
+{
+	struct nvme_qpair *qp = p->qp;
+	struct nvme__cursor at = p->rest;
+	struct nvme__piece part;
+	struct nvme_prp prp;
+	uint32_t left;
+	int rc = 0;
+
+	nvme__prp_init(&prp, qp->ctrlr->page_size, tr->prp_list, tr->prp_list_iova, qp->list_pages,
+	               qp->ctrlr->page_size);
+	for (left = len; left != 0 && rc == 0; left -= (uint32_t)part.len) {
+		part = nvme__pieces_next(p->pieces, &at, left);
+		rc = nvme_prp_list_append(&prp, part.iova, (uint32_t)part.len);
+	}
+	tr->cmd.dptr.prp.prp1 = prp.prp1;
+	tr->cmd.dptr.prp.prp2 = prp.prp2;
+	if (rc == 0 && (qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
+		nvme__prp_list_print(&qp->ctrlr->log, qp->id, tr->cid, &prp, NULL, len);
+	return rc;
+}
+
+static struct nvme_sgl_desc nvme__sgl_desc(uint32_t type, uint64_t addr, uint32_t len)
+{
+	struct nvme_sgl_desc desc;
+
+	memset(&desc, 0, sizeof(desc));
+	desc.addr = addr;
+	desc.len = len;
+	desc.id = NVME_SGL_ID(type, NVME_SGL_SUBTYPE_ADDRESS);
+	return desc;
+}
+
+/*
+ * An SGL. One data block is in the command, more are in a segment: the memory of the tracker's PRP
+ * list. MPTR would be a plain address: PSDT 1 [Base 2.1 §4.3.2: SGL descriptors].
+ */
+static void nvme__child_build_sgl(const struct nvme__parent *p, struct nvme_tracker *tr,
+                                  uint32_t len)
+{
+	struct nvme_sgl_desc *list = (struct nvme_sgl_desc *)(void *)tr->prp_list;
+	struct nvme__cursor at = p->rest;
+	struct nvme__piece part;
+	uint32_t left, descs = 0;
+
+	for (left = len; left != 0; left -= (uint32_t)part.len) {
+		part = nvme__pieces_next(p->pieces, &at, left);
+		list[descs++] = nvme__sgl_desc(part.iova != 0 ? NVME_SGL_TYPE_DATA_BLOCK
+		                                              : NVME_SGL_TYPE_BIT_BUCKET,
+		                               part.iova, (uint32_t)part.len);
+	}
+	tr->cmd.flags = (uint8_t)NVME_SET(NVME_PSDT_SGL, NVME_CMD_PSDT);
+	if (descs == 1 && part.iova != 0)
+		tr->cmd.dptr.sgl = list[0];
+	else
+		tr->cmd.dptr.sgl = nvme__sgl_desc(NVME_SGL_TYPE_LAST_SEGMENT, tr->prp_list_iova,
+		                                  descs * (uint32_t)sizeof(*list));
+	if ((p->qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
+		nvme__sgl_print(p->qp, tr, len);
+}
+
+/* ---- sending ---- */
+
+static void nvme__child_done(void *arg, const struct nvme_cpl *cpl);
+
+/* The SQE: a read or write like any other [NVM 1.1 §3.3.4: Read, §3.3.6: Write, CDW12]. */
+static int nvme__child_build(const struct nvme__parent *p, struct nvme_tracker *tr,
+                             struct nvme__cut cut)
+{
+	struct nvme_cmd *cmd = &tr->cmd;
+
+	nvme__cmd_init(cmd, p->opc, p->ns->id);
+	cmd->cid = tr->cid;
+	cmd->cdw10 = (uint32_t)p->rest.slba;
+	cmd->cdw11 = (uint32_t)(p->rest.slba >> 32);
+	cmd->cdw12 = (cut.nlb - 1) | (p->io_flags & NVME__IO_FLAGS);
+	if (!cut.sgl)
+		return nvme__child_build_prps(p, tr, cut.nlb * p->block);
+	nvme__child_build_sgl(p, tr, cut.nlb * p->block);
+	return 0;
+}
+
+/* What keeps every command of the transfer away. */
+static int nvme__scatter_barred(const struct nvme_ns *ns, const struct nvme_qpair *qp)
+{
+	if (qp->refuse != 0)
+		return qp->refuse;
+	if (nvme__ctrlr_is_gone(qp->ctrlr))
+		return -ENODEV;
+	return __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
+}
+
+/* The next child. -EAGAIN: no CID is free. */
+static int nvme__parent_send_one(struct nvme__parent *p)
+{
+	struct nvme__cut cut = nvme__parent_cut(p, &p->rest);
+	int rc = nvme__scatter_barred(p->ns, p->qp);
+	struct nvme_tracker *tr;
+
+	if (rc != 0 || cut.nlb == 0)
+		return rc != 0 ? rc : -EOPNOTSUPP;
+	tr = nvme__tracker_get(p->qp, nvme__child_done, p);
+	if (tr == NULL)
+		return -EAGAIN;
+	rc = nvme__child_build(p, tr, cut);
+	if (rc != 0) {
+		nvme__tracker_put(p->qp, tr);
+		return rc;
+	}
+	nvme__cursor_move(&p->rest, p, cut.nlb);
+	p->outstanding++;
+	nvme_copy_command(&p->qp->sq[p->qp->sq_tail], &tr->cmd);
+	nvme_qpair_submit_request(p->qp, tr, NULL, 0);
+	return 0;
+}
+
+/* As many children as there are CIDs, with one doorbell. -EAGAIN: not all. */
+static int nvme__parent_send(struct nvme__parent *p)
+{
+	uint32_t delay = p->qp->unusual & NVME__UNUSUAL_DELAY;
+	int rc = 0;
+
+	p->qp->unusual |= NVME__UNUSUAL_DELAY;
+	while (p->rest.nlb != 0 && rc == 0)
+		rc = nvme__parent_send_one(p);
+	if (delay == 0) {
+		p->qp->unusual &= ~NVME__UNUSUAL_DELAY;
+		nvme_qpair_ring(p->qp);
+	}
+	if (p->rest.nlb == 0)
+		nvme__parent_close(p); /* its pieces are of no use any more */
+	return rc;
+}
+
+/* ---- the end ---- */
+
+/* Of those that failed the one with the lowest LBA counts, else the last. */
+static void nvme__parent_note(struct nvme__parent *p, uint64_t slba, const struct nvme_cpl *cpl)
+{
+	if (!nvme_cpl_is_error(cpl)) {
+		if (p->failed == UINT64_MAX)
+			p->cpl = *cpl;
+		return;
+	}
+	if (slba < p->failed) {
+		p->failed = slba;
+		p->cpl = *cpl;
+	}
+	nvme__parent_stop_waiting(p);
+	nvme__parent_close(p); /* what was not sent has higher LBAs, and would change nothing */
+}
+
+static void nvme__parent_end_if_done(struct nvme__parent *p)
+{
+	nvme_cmd_cb cb = p->cb;
+	void *arg = p->cb_arg;
+	struct nvme_cpl cpl;
+
+	if (p->outstanding != 0 || p->rest.nlb != 0)
+		return;
+	cpl = p->cpl;
+	nvme__parent_put(p); /* before the callback, which may begin another */
+	cb(arg, &cpl);
+}
+
+/* The rest of it cannot be sent: the queue or the namespace has come to an end. */
+static void nvme__parent_give_up(struct nvme__parent *p, int rc)
+{
+	struct nvme_cpl cpl;
+
+	NVME__DEV_LOG(&p->ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "the last %" PRIu64 " blocks of a transfer, from %" PRIu64
+	              " on, are not sent on queue %u (%s): begin them anew",
+	              p->rest.nlb, p->rest.slba, p->qp->id, strerror(-rc));
+	nvme__cpl_set_none(&cpl, p->qp->id);
+	if (rc == -ESHUTDOWN)
+		cpl.status = (uint16_t)(NVME_SC_ABORTED_SQ_DELETION << 1);
+	nvme__parent_note(p, p->rest.slba, &cpl);
+	nvme__parent_end_if_done(p);
+}
+
+/* A CID is free: whoever waits sends what it can. */
+static void nvme__scatter_go_on(struct nvme__scatter *pool)
+{
+	struct nvme__parent *p;
+	int rc;
+
+	while ((p = pool->waiting) != NULL) {
+		rc = nvme__parent_send(p);
+		if (rc == -EAGAIN)
+			return;
+		if (rc != 0)
+			nvme__parent_give_up(p, rc);
+		else
+			nvme__parent_stop_waiting(p);
+	}
+}
+
+/*
+ * The callback of every child. The tracker is free by now, but nobody has used it yet: its command
+ * still says which blocks they were. The parent has this child outstanding until the others were
+ * sent, so that it does not end meanwhile.
+ */
+static void nvme__child_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct nvme__parent *p = (struct nvme__parent *)arg;
+	const struct nvme_cmd *cmd = &p->qp->trackers[cpl->cid].cmd;
+
+	nvme__parent_note(p, NVME_RW_SLBA(cmd->cdw10, cmd->cdw11), cpl);
+	nvme__scatter_go_on(p->qp->scatter);
+	p->outstanding--;
+	nvme__parent_end_if_done(p);
+}
+
+/* ---- the calls ---- */
+
+/* -EINVAL: the pieces are not so many blocks. */
+static int nvme__check_iov(const struct nvme_ns *ns, const struct iovec *iov, int iovcnt,
+                           uint64_t nlb)
+{
+	uint64_t total = 0;
+	int i;
+
+	for (i = 0; iov != NULL && i < iovcnt; i++) {
+		if (iov[i].iov_len > UINT64_MAX - total)
+			break;
+		total += iov[i].iov_len;
+	}
+	if (i == iovcnt && total % ns->extended_sector_size == 0 &&
+	    total / ns->extended_sector_size == nlb)
+		return 0;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "a read or write of %" PRIu64 " blocks of %" PRIu32
+	              " bytes is refused, since its pieces have %" PRIu64
+	              " bytes: let iov name as much memory as there are blocks",
+	              nlb, ns->extended_sector_size, total);
+	return -EINVAL;
+}
+
+/* The checks of nvme_ns_cmd_read(), but for the size. */
+static int nvme__check_scatter(const struct nvme_ns *ns, const struct nvme_qpair *qp, uint64_t slba,
+                               uint64_t nlb, uint32_t io_flags, nvme_cmd_cb cb)
+{
+	int rc;
+
+	if ((io_flags & ~NVME__SCATTER_FLAGS) != 0 || cb == NULL || qp->ctrlr != ns->ctrlr)
+		return nvme__refuse_rw(ns, qp, slba, 1, io_flags & ~NVME_IO_FLAGS_SGL, cb);
+	if (qp->refuse != 0)
+		return qp->refuse;
+	if (nvme__ctrlr_is_gone(qp->ctrlr))
+		return -ENODEV;
+	rc = nvme__refuse_blocks(ns, slba, nlb);
+	if (rc != 0 || nvme_ns_get_max_nlb(ns, qp) != 0)
+		return rc;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "queue pair %u cannot carry a block of %" PRIu32
+	              " bytes: create it with a larger max_xfer_size",
+	              qp->id, ns->extended_sector_size);
+	return -EMSGSIZE;
+}
+
+/* All that can be refused is, before the first child is sent. */
+static int nvme__parent_prepare(struct nvme__parent *p, const struct iovec *iov, int iovcnt)
+{
+	int rc;
+
+	if ((p->io_flags & NVME_IO_FLAGS_SGL) != 0 && p->qp->scatter->max_descs == 0) {
+		NVME__DEV_LOG(&p->ns->ctrlr->dev, NVME_LOG_ERROR,
+		              "the controller takes no SGLs (SGLS of Identify Controller): leave NVME_IO_FLAGS_SGL out");
+		return -EOPNOTSUPP;
+	}
+	rc = nvme__parent_take_iov(p, iov, iovcnt);
+	return rc != 0 ? rc : nvme__parent_try_cuts(p);
+}
+
+/* Everything is checked, and sent as far as there are CIDs. */
+static int nvme__parent_start(struct nvme__parent *p, const struct iovec *iov, int iovcnt)
+{
+	int rc = nvme__parent_prepare(p, iov, iovcnt);
+
+	if (rc == 0)
+		rc = nvme__parent_send(p);
+	if (rc == 0)
+		return 0;
+	if (p->outstanding == 0)
+		nvme__parent_put(p);
+	else if (rc == -EAGAIN)
+		nvme__parent_wait(p);
+	else
+		nvme__parent_give_up(p, rc);
+	return p->outstanding == 0 ? rc : 0;
+}
+
+static int nvme__ns_cmd_rwv(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc,
+                            const struct iovec *iov, int iovcnt, uint64_t slba, uint64_t nlb,
+                            nvme_cmd_cb cb, void *arg, uint32_t io_flags)
+{
+	struct nvme__scatter *pool;
+	struct nvme__parent *p;
+	int rc;
+
+	rc = nvme__check_scatter(ns, qp, slba, nlb, io_flags, cb);
+	if (rc == 0)
+		rc = nvme__check_iov(ns, iov, iovcnt, nlb);
+	if (rc != 0)
+		return rc;
+	if (qp->num_free == 0)
+		return -EAGAIN;
+	pool = nvme__scatter_pool(qp);
+	if (pool == NULL)
+		return -ENOMEM;
+	p = nvme__parent_get(pool);
+	if (p == NULL)
+		return -EAGAIN;
+	p->qp = qp;
+	p->ns = ns;
+	p->cb = cb;
+	p->cb_arg = arg;
+	p->rest.slba = slba;
+	p->rest.nlb = nlb;
+	p->failed = UINT64_MAX;
+	p->block = ns->extended_sector_size;
+	p->max_nlb = nvme_ns_get_max_nlb(ns, qp);
+	p->io_flags = io_flags;
+	p->opc = opc;
+	return nvme__parent_start(p, iov, iovcnt);
+}
+
+NVMEDEF int nvme_ns_cmd_readv(struct nvme_ns *ns, struct nvme_qpair *qp, const struct iovec *iov,
+                              int iovcnt, uint64_t slba, uint64_t nlb, nvme_cmd_cb cb, void *arg,
+                              uint32_t io_flags)
+{
+	return nvme__ns_cmd_rwv(ns, qp, NVME_OPC_READ, iov, iovcnt, slba, nlb, cb, arg, io_flags);
+}
+
+NVMEDEF int nvme_ns_cmd_writev(struct nvme_ns *ns, struct nvme_qpair *qp, const struct iovec *iov,
+                               int iovcnt, uint64_t slba, uint64_t nlb, nvme_cmd_cb cb, void *arg,
+                               uint32_t io_flags)
+{
+	return nvme__ns_cmd_rwv(ns, qp, NVME_OPC_WRITE, iov, iovcnt, slba, nlb, cb, arg, io_flags);
+}
+
+/* One piece of so many blocks; where they are more bytes than there are addresses, all of these. */
+static int nvme__ns_cmd_rw_large(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, void *buf,
+                                 uint64_t slba, uint64_t nlb, nvme_cmd_cb cb, void *arg,
+                                 uint32_t io_flags)
+{
+	struct iovec iov;
+	int rc = nvme__check_scatter(ns, qp, slba, nlb, io_flags, cb);
+
+	if (rc != 0)
+		return rc;
+	if (buf == NULL || nlb > SIZE_MAX / 2 / ns->extended_sector_size)
+		return nvme__explain_buffer(qp, buf, UINT32_MAX, -EFAULT, NVME__HERE);
+	iov.iov_base = buf;
+	iov.iov_len = (size_t)nlb * ns->extended_sector_size;
+	return nvme__ns_cmd_rwv(ns, qp, opc, &iov, 1, slba, nlb, cb, arg, io_flags);
+}
+
+NVMEDEF int nvme_ns_cmd_read_large(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                   uint64_t slba, uint64_t nlb, nvme_cmd_cb cb, void *arg,
+                                   uint32_t io_flags)
+{
+	return nvme__ns_cmd_rw_large(ns, qp, NVME_OPC_READ, buf, slba, nlb, cb, arg, io_flags);
+}
+
+NVMEDEF int nvme_ns_cmd_write_large(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                    uint64_t slba, uint64_t nlb, nvme_cmd_cb cb, void *arg,
+                                    uint32_t io_flags)
+{
+	return nvme__ns_cmd_rw_large(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+}
+
+/* ============================================================================================
  * >>format
  *
  * Format NVM: erases, and with it changes the size of blocks [Base 2.1: Format NVM command].
@@ -8997,6 +9793,8 @@ enum nvme_trace_kind {
 	NVME_TRACE_LOG = 13,
 	/* more text of the same thread's LOG, until a part is not full */
 	NVME_TRACE_LOG_MORE = 14,
+	/* struct nvme_trace_sgl: a part of the segment that the SGL of a command names, before it */
+	NVME_TRACE_SGL = 15,
 	/* struct nvme_cmd: a software controller has fetched it */
 	NVME_TRACE_DEV_FETCH = 32,
 	/* struct nvme_trace_data: it has moved data */
@@ -9068,6 +9866,16 @@ struct nvme_trace_prp_list {
 	uint64_t entry[10];
 };
 
+struct nvme_trace_sgl {
+	uint64_t segment; /* where the controller finds the descriptors */
+	uint32_t len;     /* bytes of the transfer */
+	uint32_t descs;   /* in the segment */
+	uint16_t cid;
+	uint16_t count; /* descriptors in this part */
+	uint32_t first; /* index of the first of them */
+	struct nvme_sgl_desc desc[4];
+};
+
 struct nvme_trace_dma {
 	uint64_t vaddr, iova, len;
 };
@@ -9082,6 +9890,7 @@ struct nvme_trace_data {
 NVME__SIZE(struct nvme_trace_header, 120);
 NVME__SIZE(struct nvme_trace_slot, 128);
 NVME__AT(struct nvme_trace_slot, payload, 28);
+NVME__SIZE(struct nvme_trace_sgl, 88);
 
 #ifndef NVME_TEXT_ONLY
 
@@ -9856,6 +10665,26 @@ static __attribute__((unused)) int nvme__format_prp_line(char *buf, size_t size,
 		return snprintf(buf, size, "prp2 = 0x%" PRIx64 "%s", prp,
 		                nprp > 2 ? " (PRP list)" : "");
 	return snprintf(buf, size, "prp[%u] = 0x%" PRIx64, i - 1, prp);
+}
+
+/* The same for descriptor i of a segment. SPDK has no such line. */
+static __attribute__((unused)) int nvme__format_sgl_line(char *buf, size_t size, uint32_t i,
+                                                         const struct nvme_sgl_desc *desc)
+{
+	uint8_t type = (uint8_t)NVME_GET(desc->id, NVME_SGL_TYPE);
+	uint8_t subtype = (uint8_t)NVME_GET(desc->id, NVME_SGL_SUBTYPE);
+
+	return snprintf(buf, size, "sgl[%" PRIu32 "] = %s %s 0x%" PRIx64 " len:0x%" PRIx32, i,
+	                nvme_sgl_type_name(type), nvme_sgl_subtype_name(subtype), desc->addr,
+	                desc->len);
+}
+
+/* And the line in front of them. */
+static __attribute__((unused)) int nvme__format_sgl_head(char *buf, size_t size, uint64_t segment,
+                                                         uint32_t descs, uint32_t len)
+{
+	return snprintf(buf, size, "sgl segment:0x%" PRIx64 " descs:%" PRIu32 " len:%" PRIu32,
+	                segment, descs, len);
 }
 
 /* ============================================================================================
@@ -11560,6 +12389,66 @@ NVME__COLD void nvme__prp_list_print(const struct nvme_log *log, uint16_t qid, u
 		nvme__trace_prp(log, now, place.line, qid, cid, prp, virt_addr, len);
 	if (nvme__unlikely(log->level >= NVME_LOG_DEBUG))
 		nvme__log_prp(log, now, &place, prp, virt_addr, len);
+}
+
+/* ---- SGLs ---- */
+
+#define NVME__SGL_PART 4u /* descriptors in one event */
+
+/* As many events as the descriptors need; each says all of what it is a part of. */
+static void nvme__trace_sgl(const struct nvme_qpair *qp, uint64_t now, int line,
+                            const struct nvme_tracker *tr, uint32_t len)
+{
+	const struct nvme_sgl_desc *list = (const struct nvme_sgl_desc *)(void *)tr->prp_list;
+	uint32_t descs = tr->cmd.dptr.sgl.len / (uint32_t)sizeof(*list), first, count;
+	struct nvme_trace_sgl part;
+
+	for (first = 0; first < descs; first += count) {
+		count = descs - first < NVME__SGL_PART ? descs - first : NVME__SGL_PART;
+		memset(&part, 0, sizeof(part));
+		part.segment = tr->cmd.dptr.sgl.addr;
+		part.len = len;
+		part.descs = descs;
+		part.cid = tr->cid;
+		part.count = (uint16_t)count;
+		part.first = first;
+		memcpy(part.desc, list + first, count * sizeof(*list));
+		nvme__trace_put(&qp->ctrlr->log, now, NVME_TRACE_SGL, line, qp->id, &part,
+		                offsetof(struct nvme_trace_sgl, desc) + count * sizeof(*list));
+	}
+}
+
+/* The segment that a command names, a line for each descriptor. */
+NVME__COLD void nvme__log_sgl(const struct nvme_log *log, uint64_t now,
+                              const struct nvme__log_place *place, const struct nvme_tracker *tr,
+                              uint32_t len)
+{
+	const struct nvme_sgl_desc *list = (const struct nvme_sgl_desc *)(void *)tr->prp_list;
+	uint32_t descs = tr->cmd.dptr.sgl.len / (uint32_t)sizeof(*list), i;
+	char text[128];
+
+	nvme__format_sgl_head(text, sizeof(text), tr->cmd.dptr.sgl.addr, descs, len);
+	nvme__log_print(log, now, place, NVME_LOG_DEBUG, text);
+	for (i = 0; i < descs; i++) {
+		nvme__format_sgl_line(text, sizeof(text), i, &list[i]);
+		nvme__log_print(log, now, place, NVME_LOG_DEBUG, text);
+	}
+}
+
+/* The descriptors of an SGL that has a segment; of one that has none the command tells all. */
+NVME__COLD void nvme__sgl_print(const struct nvme_qpair *qp, const struct nvme_tracker *tr,
+                                uint32_t len)
+{
+	static const struct nvme__log_place place = {"nvme.h", __LINE__, __func__};
+	const struct nvme_log *log = &qp->ctrlr->log;
+	uint64_t now = nvme__log_now(log);
+
+	if (NVME_GET(tr->cmd.dptr.sgl.id, NVME_SGL_TYPE) != NVME_SGL_TYPE_LAST_SEGMENT)
+		return;
+	if (NVME__TRACING(log))
+		nvme__trace_sgl(qp, now, place.line, tr, len);
+	if (nvme__unlikely(log->level >= NVME_LOG_DEBUG))
+		nvme__log_sgl(log, now, &place, tr, len);
 }
 
 /* ---- commands and completions ---- */

@@ -260,6 +260,7 @@ static const struct {
 	{"NVME_NUM_QUEUES_NSQ", "the value of a feature"},
 	{"NVME_NUM_QUEUES_NCQ", "the value of a feature"},
 	{"NVME_ID_SGLS", "a structure"},
+	{"NVME_ID_SGLS_BIT_BUCKET", "a structure"},
 	{"NVME_ID_QES_MIN", "a structure"},
 	{"NVME_ID_QES_MAX", "a structure"},
 	{"NVME_ID_VWC_PRESENT", "a structure"},

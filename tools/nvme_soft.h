@@ -40,6 +40,9 @@
  *	pi=1          protection information, type 1 to 3, where ms is at least 8; default 0, none
  *	pil=1         it is the first 8 bytes of the metadata; default 0, the last
  *	iova=39       bits of the addresses that DMA can use; default 48
+ *	sgls=2        SGLS of Identify Controller, a set of bits: 0 no SGLs, 2 dword aligned ones;
+ *	              default 10001h, any alignment and bit buckets. What it does not say is refused
+ *	noiob=96      NOIOB of each namespace, blocks; default 0
  *	file=disk.img keeps the namespaces in a file, one after the other. A file that does not exist
  *	              is created; one that does gives the size, and size= must not contradict it;
  *	              not in WebAssembly
@@ -581,8 +584,11 @@ static uint16_t nvme_soft__sgl_data(struct nvme_soft *s, const struct nvme_soft_
 {
 	bool bucket = NVME_GET(d.id, NVME_SGL_TYPE) == NVME_SGL_TYPE_BIT_BUCKET;
 
-	if (!bucket && NVME_GET(d.id, NVME_SGL_TYPE) != NVME_SGL_TYPE_DATA_BLOCK)
+	if (bucket ? NVME_GET(s->cfg.sgls, NVME_ID_SGLS_BIT_BUCKET) == 0
+	           : NVME_GET(d.id, NVME_SGL_TYPE) != NVME_SGL_TYPE_DATA_BLOCK)
 		return NVME_SOFT__GENERIC(NVME_SC_SGL_DESCRIPTOR_TYPE_INVALID);
+	if (NVME_GET(s->cfg.sgls, NVME_ID_SGLS) == 2 && ((d.addr | d.len) & 3) != 0)
+		return NVME_SOFT__GENERIC(NVME_SC_SGL_DATA_BLOCK_GRANULARITY_INVALID);
 	if (bucket && !job->to_host)
 		return 0;
 	if (d.len > *left)
@@ -650,7 +656,8 @@ static uint16_t nvme_soft_walk_dptr(struct nvme_soft *s, struct nvme_soft__job *
 	if (psdt == NVME_PSDT_PRP)
 		return nvme_soft_walk_prps(s, job, len);
 	/* over PCIe admin commands use PRPs [Base 2.1 §4.1.1: Command Dword 0, PSDT] */
-	if (job->sq->id == 0 || psdt > NVME_PSDT_SGL_MPTR)
+	if (job->sq->id == 0 || psdt > NVME_PSDT_SGL_MPTR ||
+	    NVME_GET(s->cfg.sgls, NVME_ID_SGLS) == 0)
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
 	return nvme_soft_walk_sgl(s, job, len);
 }

@@ -198,9 +198,9 @@ static void nvme_soft__id_ctrlr(const struct nvme_soft *s, struct nvme_id_ctrlr 
 	id->nn = s->cfg.ns;
 	id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_WRITE_UNC | NVME_ONCS_DSM |
 	           NVME_ONCS_WRITE_ZEROES | NVME_ONCS_SAVE | NVME_ONCS_TIMESTAMP | NVME_ONCS_VERIFY;
-	id->fuses = 1;           /* Compare and Write */
-	id->vwc = 0x07;          /* present; Flush takes FFFFFFFFh */
-	id->sgls = 1 | 1u << 16; /* any alignment; bit buckets */
+	id->fuses = 1;  /* Compare and Write */
+	id->vwc = 0x07; /* present; Flush takes FFFFFFFFh */
+	id->sgls = s->cfg.sgls;
 	id->psd[0].mp = 500;
 }
 
@@ -246,6 +246,7 @@ static void nvme_soft__id_ns(const struct nvme_soft *s, uint32_t nsid, struct nv
 	id->flbas = (uint8_t)(ns->lbads - 9);
 	id->fpi = nvme_soft__format_progress(s, nsid);
 	id->dlfeat = 0x01; /* deallocated blocks read as zeroes */
+	id->noiob = (uint16_t)s->cfg.noiob;
 	id->nvmcap[0] = s->cfg.size;
 	nvme_soft__ns_names(s, nsid, id->eui64, id->nguid);
 	for (i = 0; i < 8; i++)

@@ -112,7 +112,7 @@ static bool nvme_soft__number(const char **text, uint64_t *value)
 struct nvme_soft__config {
 	uint64_t size;
 	uint32_t lbs, ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, mpsmin, mpsmax, css, iova,
-		seed;
+		seed, sgls, noiob;
 	uint32_t ms, mset, pi, pil;
 	bool size_given, threaded;
 	char file[512];
@@ -143,6 +143,8 @@ static const struct nvme_soft__option {
 	{"pil", offsetof(struct nvme_soft__config, pil), 0, 1},
 	{"iova", offsetof(struct nvme_soft__config, iova), 30, 62},
 	{"seed", offsetof(struct nvme_soft__config, seed), 0, UINT32_MAX},
+	{"sgls", offsetof(struct nvme_soft__config, sgls), 0, UINT32_MAX},
+	{"noiob", offsetof(struct nvme_soft__config, noiob), 0, 65535},
 };
 
 static int nvme_soft__set_number(struct nvme_soft__config *cfg, const char *key, const char *value,
@@ -160,8 +162,8 @@ static int nvme_soft__set_number(struct nvme_soft__config *cfg, const char *key,
 		return nvme_soft__wrong(why,
 		                        "soft device: there is no option '%s': use size, lbs, "
 		                        "ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, "
-		                        "mpsmin, mpsmax, css, ms, mset, pi, pil, iova, file, mode, "
-		                        "seed or plan",
+		                        "mpsmin, mpsmax, css, ms, mset, pi, pil, iova, sgls, noiob, "
+		                        "file, mode, seed or plan",
 		                        key);
 	if (!nvme_soft__number(&at, &n) || *at != '\0' || n < o->min || n > o->max ||
 	    (lbs && (n & (n - 1)) != 0))
@@ -263,6 +265,7 @@ static int nvme_soft__parse_device(const char *device, struct nvme_soft__config 
 	cfg->mpsmax = UINT32_MAX;
 	cfg->css = NVME_CAP_CSS_NVM | NVME_CAP_CSS_IOCS;
 	cfg->iova = 48;
+	cfg->sgls = 1 | NVME_SET(1, NVME_ID_SGLS_BIT_BUCKET);
 	if (!nvme_soft__is_soft(device))
 		return nvme_soft__wrong(why, "'%.64s' is no soft device: use soft or soft:size=1G",
 		                        device);

@@ -139,6 +139,7 @@ static const struct name kind_names[] = {
 	{"completion", -1, REC_COMPLETION},
 	{"doorbell", -1, REC_DOORBELL},
 	{"prp", -1, REC_PRP},
+	{"sgl", -1, REC_SGL},
 	{"dma_map", -1, REC_DMA_MAP},
 	{"dma_unmap", -1, REC_DMA_UNMAP},
 	{"log", -1, REC_LOG},
@@ -589,9 +590,11 @@ static bool cid_value(const struct rec *rec, uint64_t *value)
 		return (rec->cmd_have & HAVE_OPC) != 0;
 	}
 	*value = rec->kind == REC_PRP        ? rec->prp.cid
+	         : rec->kind == REC_SGL      ? rec->sgl.cid
 	         : rec->kind == REC_DEV_DATA ? rec->data.cid
 	                                     : rec->cpl.cid;
-	return rec->kind == REC_PRP || rec->kind == REC_DEV_DATA || is_completion(rec);
+	return rec->kind == REC_PRP || rec->kind == REC_SGL || rec->kind == REC_DEV_DATA ||
+	       is_completion(rec);
 }
 
 static bool time_value(const struct start *start, const struct rec *rec, uint64_t *value)

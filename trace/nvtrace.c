@@ -69,6 +69,16 @@ int format_log_line(char *buf, size_t size, uint64_t time_ns, const char *file, 
 	return nvme__format_log_line(buf, size, time_ns, &place, level, text);
 }
 
+int format_sgl_line(char *buf, size_t size, uint32_t i, const struct nvme_sgl_desc *desc)
+{
+	return nvme__format_sgl_line(buf, size, i, desc);
+}
+
+int format_sgl_head(char *buf, size_t size, uint64_t segment, uint32_t descs, uint32_t len)
+{
+	return nvme__format_sgl_head(buf, size, segment, descs, len);
+}
+
 int format_prp_line(char *buf, size_t size, uint32_t nprp, uint32_t i, uint64_t prp)
 {
 	return nvme__format_prp_line(buf, size, nprp, i, prp);

@@ -39,6 +39,7 @@ enum rec_kind {
 	REC_COMPLETION,  /* cpl */
 	REC_DOORBELL,    /* doorbell */
 	REC_PRP,         /* prp and entry[]: the data pointer of the command that follows */
+	REC_SGL,         /* sgl: a part of the segment that a command names, which follows */
 	REC_DMA_MAP,     /* dma */
 	REC_DMA_UNMAP,   /* dma */
 	REC_LOG,         /* level, file, func, line, text: a line of the driver's log */
@@ -101,6 +102,7 @@ struct rec {
 	struct nvme_trace_reg reg;
 	struct nvme_trace_doorbell doorbell;
 	struct nvme_trace_prp prp;
+	struct nvme_trace_sgl sgl;
 	uint64_t *entry; /* REC_PRP: prp.nprp - 1 entries of the list (malloc'd, NULL: none); the
 	                  * record owns them, see rec_free() */
 	uint32_t entries;
@@ -286,6 +288,8 @@ void print_explanation(FILE *out, const struct rec *rec);
 /* What of nvme.h's own formatting is private to its implementation. (nvtrace.c) */
 int format_log_line(char *buf, size_t size, uint64_t time_ns, const char *file, uint32_t line,
                     const char *func, enum nvme_log_level level, const char *text);
+int format_sgl_line(char *buf, size_t size, uint32_t i, const struct nvme_sgl_desc *desc);
+int format_sgl_head(char *buf, size_t size, uint64_t segment, uint32_t descs, uint32_t len);
 int format_prp_line(char *buf, size_t size, uint32_t nprp, uint32_t i, uint64_t prp);
 int format_dptr(char *buf, size_t size, const struct nvme_cmd *cmd);
 

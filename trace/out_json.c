@@ -23,6 +23,7 @@ static const char *const event_names[] = {
 	[REC_COMPLETION] = "completion",
 	[REC_DOORBELL] = "doorbell",
 	[REC_PRP] = "prp_list",
+	[REC_SGL] = "sgl",
 	[REC_DMA_MAP] = "dma_map",
 	[REC_DMA_UNMAP] = "dma_unmap",
 	[REC_LOG] = "log",
@@ -113,6 +114,28 @@ static void put_prp(struct json *j, const struct rec *r)
 	json_array(j, "entries");
 	for (i = 0; r->entry != NULL && i < r->entries; i++)
 		json_hex(j, NULL, r->entry[i]);
+	json_close(j);
+}
+
+static void put_sgl(struct json *j, const struct rec *r)
+{
+	uint32_t i;
+
+	json_uint(j, "cid", r->sgl.cid);
+	json_hex(j, "segment", r->sgl.segment);
+	json_uint(j, "len", r->sgl.len);
+	json_uint(j, "descs", r->sgl.descs);
+	json_uint(j, "first", r->sgl.first);
+	json_array(j, "entries");
+	for (i = 0; i < r->sgl.count; i++) {
+		const struct nvme_sgl_desc *d = &r->sgl.desc[i];
+
+		json_object(j, NULL);
+		json_str(j, "type", nvme_sgl_type_name((uint8_t)NVME_GET(d->id, NVME_SGL_TYPE)));
+		json_hex(j, "addr", d->addr);
+		json_uint(j, "len", d->len);
+		json_close(j);
+	}
 	json_close(j);
 }
 
@@ -224,6 +247,9 @@ static void put_body(struct json *j, struct state *s, const struct rec *r)
 		break;
 	case REC_PRP:
 		put_prp(j, r);
+		break;
+	case REC_SGL:
+		put_sgl(j, r);
 		break;
 	case REC_DMA_MAP:
 	case REC_DMA_UNMAP:

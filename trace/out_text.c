@@ -185,6 +185,23 @@ static void put_prps(struct output *o, const struct rec *rec)
 	}
 }
 
+/* As nvme__log_sgl() does; the first part of a segment has the line in front. */
+static void put_sgl(struct output *o, const struct rec *rec)
+{
+	const struct nvme_trace_sgl *sgl = &rec->sgl;
+	char text[128];
+	uint32_t i;
+
+	if (sgl->first == 0) {
+		format_sgl_head(text, sizeof(text), sgl->segment, sgl->descs, sgl->len);
+		put_line(o, rec, text);
+	}
+	for (i = 0; i < sgl->count; i++) {
+		format_sgl_line(text, sizeof(text), sgl->first + i, &sgl->desc[i]);
+		put_line(o, rec, text);
+	}
+}
+
 static void put_reg(struct output *o, const struct rec *rec)
 {
 	struct text *t = o->state;
@@ -296,6 +313,7 @@ static bool wanted(const struct output *o, const struct rec *rec)
 	case REC_CMD_AGAIN:
 	case REC_COMPLETION:
 	case REC_PRP:
+	case REC_SGL:
 	case REC_LOG:
 	case REC_ASYNC_EVENT:
 		return true;
@@ -330,6 +348,9 @@ static void put_record(struct output *o, const struct rec *rec)
 		break;
 	case REC_PRP:
 		put_prps(o, rec);
+		break;
+	case REC_SGL:
+		put_sgl(o, rec);
 		break;
 	case REC_REG_READ:
 	case REC_REG_WRITE:

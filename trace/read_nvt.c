@@ -767,6 +767,7 @@ static const struct {
 	{NVME_TRACE_SQE_ERROR, sizeof(struct nvme_cmd), REC_CMD_AGAIN, HAS_QID | HAS_OPC},
 	{NVME_TRACE_CQE, sizeof(struct nvme_cpl), REC_COMPLETION, HAS_QID},
 	{NVME_TRACE_DOORBELL, sizeof(struct nvme_trace_doorbell), REC_DOORBELL, HAS_QID | HAS_OLD},
+	{NVME_TRACE_SGL, offsetof(struct nvme_trace_sgl, desc), REC_SGL, HAS_QID},
 	{NVME_TRACE_DMA_MAP, sizeof(struct nvme_trace_dma), REC_DMA_MAP, 0},
 	{NVME_TRACE_DMA_UNMAP, sizeof(struct nvme_trace_dma), REC_DMA_UNMAP, 0},
 	{NVME_TRACE_DEV_FETCH, sizeof(struct nvme_cmd), REC_DEV_FETCH, HAS_QID | HAS_OPC},
@@ -808,6 +809,10 @@ static void take_payload(const struct nvme_trace_slot *s, struct rec *rec)
 	case REC_DOORBELL:
 		memcpy(&rec->doorbell, from, sizeof(rec->doorbell));
 		break;
+	case REC_SGL:
+		memcpy(&rec->sgl, from, s->len < sizeof(rec->sgl) ? s->len : sizeof(rec->sgl));
+		set_place(rec, NVME_LOG_DEBUG, "nvme__sgl_print");
+		break;
 	case REC_DMA_MAP:
 	case REC_DMA_UNMAP:
 		memcpy(&rec->dma, from, sizeof(rec->dma));
@@ -818,6 +823,16 @@ static void take_payload(const struct nvme_trace_slot *s, struct rec *rec)
 	default:
 		break;
 	}
+}
+
+/* So many descriptors as it says, and none of them behind the end of the segment. */
+static bool sgl_whole(const struct nvme_trace_sgl *sgl, size_t len)
+{
+	size_t most = sizeof(sgl->desc) / sizeof(sgl->desc[0]);
+
+	return sgl->count > 0 && sgl->count <= most && sgl->first < sgl->descs &&
+	       sgl->count <= sgl->descs - sgl->first &&
+	       len >= offsetof(struct nvme_trace_sgl, desc) + sgl->count * sizeof(sgl->desc[0]);
 }
 
 static int simple_event(struct reader *rd, const struct nvme_trace_slot *s, struct rec *rec)
@@ -834,6 +849,10 @@ static int simple_event(struct reader *rd, const struct nvme_trace_slot *s, stru
 		rec->kind = simple_kinds[i].rec;
 		rec->has |= simple_kinds[i].has;
 		take_payload(s, rec);
+		if (rec->kind == REC_SGL && !sgl_whole(&rec->sgl, s->len))
+			return damage(rd, rec, s->seq,
+			              "event %" PRIu64 " is lost: no part of an SGL is in it",
+			              s->seq);
 		return 1;
 	}
 	return 0; /* known_kind() has let it through */

@@ -8,6 +8,7 @@
  *	soak DEVICE SEED	the same, fifty times as long
  *	depth DEVICE ENTRIES	1000 commands through a queue of that many entries
  *	format DEVICE SEED	to 4096-byte blocks and back to 512, and what is said and done then
+ *	scatter DEVICE SEED	the extents of pattern.h from and to memory in pieces: PRPs, and SGLs where they are
  *	limits DEVICE		what must be refused is refused, what the device refuses is reported
  *	vfio DEVICE		what VFIO gives: IOVA ranges, function reset, registers without a mapping
  *	list			the controllers that libpci finds
@@ -522,6 +523,88 @@ static int run_list(void)
 	return n;
 }
 
+/* ---- scatter ---- */
+
+/* len bytes in pieces, each in a page or several of its own, the last ones first; or odd ones. */
+static int scatter_iov(struct iovec *iov, uint8_t *area, size_t len, bool odd)
+{
+	size_t at = 0, part;
+	int n;
+
+	for (n = 0; at < len; at += part) {
+		part = odd ? 300 + 4 * (size_t)(n % 97) * 8 : 4096 * (1 + (size_t)n % 3);
+		part = part < len - at ? part : len - at;
+		iov[n].iov_base = area + (size_t)(1023 - n) * 16384 + (odd ? 4 * (n % 9) : 0);
+		iov[n++].iov_len = part;
+		CHECK(n < 1023);
+	}
+	return n;
+}
+
+static void scatter_wait(struct nvme_qpair *qp, struct slot *slot)
+{
+	while (slot->done == 0)
+		CHECK(nvme_qpair_process_completions(qp, 0) >= 0);
+	CHECK(slot->done == 1);
+	slot->done = 0;
+}
+
+static void scatter_extent(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t *area,
+                           const struct extent *e, uint32_t seed, bool odd, uint32_t flags)
+{
+	uint32_t block = nvme_ns_get_sector_size(ns);
+	static struct iovec iov[1024];
+	struct slot slot = {0};
+	uint64_t pos = (uint64_t)e->block * block;
+	int n = scatter_iov(iov, area, (size_t)e->nlb * block, odd), i;
+
+	for (i = 0; i < n; pos += iov[i++].iov_len)
+		pattern_fill(iov[i].iov_base, iov[i].iov_len, pos, seed);
+	CHECK(nvme_ns_cmd_writev(ns, qp, iov, n, e->block, e->nlb, slot_done, &slot, flags) == 0);
+	scatter_wait(qp, &slot);
+	memset(area, 0x55, (size_t)1024 * 16384);
+	CHECK(nvme_ns_cmd_readv(ns, qp, iov, n, e->block, e->nlb, slot_done, &slot, flags) == 0);
+	scatter_wait(qp, &slot);
+	for (i = 0, pos = (uint64_t)e->block * block; i < n; pos += iov[i++].iov_len)
+		check_extent(iov[i].iov_base, iov[i].iov_len, pos, seed);
+}
+
+/* Of the second extent the first block is thrown away. */
+static void scatter_hole(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t *area, uint32_t seed)
+{
+	uint32_t block = nvme_ns_get_sector_size(ns);
+	struct iovec iov[2] = {{NULL, block}, {area, block}};
+	struct slot slot = {0};
+	uint64_t slba = pattern_extents[1].block;
+
+	CHECK(nvme_ns_cmd_readv(ns, qp, iov, 2, slba, 2, slot_done, &slot, 0) == 0);
+	scatter_wait(qp, &slot);
+	check_extent(area, block, (slba + 1) * block, seed);
+}
+
+static void run_scatter(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	struct nvme_io_qpair_opts opts = {5, 0, 0, false};
+	uint32_t sgls = nvme_ctrlr_get_data(ctrlr)->sgls, support = NVME_GET(sgls, NVME_ID_SGLS);
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	uint8_t *area = nvme_dma_alloc(ctrlr, (size_t)1024 * 16384);
+	struct nvme_qpair *qp;
+	size_t i;
+
+	CHECK(area != NULL && nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp) == 0);
+	for (i = 0; i < PATTERN_EXTENTS; i++) {
+		bool odd = support != 0 && i % 2 == 0;
+
+		scatter_extent(ns, qp, area, &pattern_extents[i], seed + 1, odd,
+		               support != 0 && i % 4 == 3 ? NVME_IO_FLAGS_SGL : 0);
+	}
+	if (support != 0 && NVME_GET(sgls, NVME_ID_SGLS_BIT_BUCKET) != 0)
+		scatter_hole(ns, qp, area, seed + 1);
+	printf("SGLS %" PRIx32 "\n", sgls);
+	CHECK(nvme_ctrlr_free_io_qpair(qp) == 0);
+	CHECK(nvme_ns_flush(ns, NULL, NULL) == 0);
+}
+
 /* ---- hold ---- */
 
 static void run_hold(struct nvme_ctrlr *ctrlr, uint32_t unused)
@@ -586,6 +669,7 @@ int main(int argc, char **argv)
 		{"pattern", run_pattern}, {"async", run_async},   {"threads", run_threads},
 		{"depth", run_depth},     {"limits", run_limits}, {"hold", run_hold},
 		{"vfio", run_vfio},       {"soak", run_soak},     {"format", run_format},
+		{"scatter", run_scatter},
 	};
 	bool shadow = argc > 1 && strncmp(argv[1], "shadow-", 7) == 0;
 	int k, devices = argc > 4 ? 2 : 1;
@@ -609,7 +693,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	fprintf(stderr, "usage: run_io list | "
-	                "[shadow-]pattern|async|threads|soak|format|depth|limits|vfio|hold "
-	                "DEVICE [NUMBER [DEVICE2]]\n");
+	                "[shadow-]pattern|async|threads|soak|format|depth|scatter|limits|vfio|"
+	                "hold DEVICE [NUMBER [DEVICE2]]\n");
 	return 2;
 }

@@ -505,6 +505,61 @@ static void test_metadata_refuses(void **state)
 	done(&r);
 }
 
+/* ---- scatter ---- */
+
+/* What it does on each kind of controller, and that the record tells what the log does. */
+static void test_scatter(void **state)
+{
+	static const char impossible[] = "not possible, the controller takes no SGLs for it";
+	static const struct {
+		const char *device;
+		bool parts, hole;
+	} rows[] = {{"soft", true, true},
+	            {"soft:sgls=0", false, false},
+	            {"soft:sgls=2", true, false},
+	            {"soft:sgls=0x10002,lbs=4096", true, true},
+	            {"soft:mdts=1,noiob=7,mode=thread", true, true}};
+	char want[256];
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(want, sizeof(want), "pages ok\nparts %s\nhole  %s\nlarge ok\n",
+		         rows[i].parts ? "ok" : impossible, rows[i].hole ? "ok" : impossible);
+		run(&r,
+		    "rm -f %s/s.nvt; NVME_TRACE=%s/s.nvt NVME_LOG=debug $BUILD/scatter %s 2>%s/log && "
+		    "$BUILD/nvtrace %s/s.nvt >%s/text && $BUILD/nvtrace --lint %s/s.nvt >/dev/null && "
+		    "grep -e sgl -e prp -e SGL %s/log >%s/1 && grep -e sgl -e prp -e SGL %s/text >%s/2 && "
+		    "cmp %s/1 %s/2 >&2",
+		    dir, dir, rows[i].device, dir, dir, dir, dir, dir, dir, dir, dir, dir, dir);
+		expect_status(&r, 0);
+		assert_string_equal(r.out, want);
+		done(&r);
+	}
+	run(&r, "grep -c -e 'sgl.1. = BIT BUCKET' -e 'sgl segment:0x[0-9a-f]* descs:3' %s/text",
+	    dir);
+	assert_true(atoi(r.out) >= 2);
+	done(&r);
+	run(&r,
+	    "$BUILD/nvtrace -T json %s/s.nvt | jq -c 'select(.event == \"sgl\") | "
+	    "[.descs == (.entries | length), .entries[0].type]' | sort -u",
+	    dir);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "[true,\"BIT BUCKET\"]\n[true,\"DATA BLOCK\"]\n");
+	done(&r);
+	run(&r, "NVME_FAULTS='on read #2 status 2/81' $BUILD/scatter");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "scatter: parts failed: Input/output error");
+	done(&r);
+	run(&r, "NVME_FAULTS='on write drop' $BUILD/scatter");
+	expect_status(&r, 1);
+	done(&r);
+	run(&r, "$BUILD/scatter --bogus");
+	expect_status(&r, 2);
+	done(&r);
+}
+
 static int setup(void **state)
 {
 	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
@@ -529,6 +584,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_identify_several),
 		cmocka_unit_test(test_metadata),
 		cmocka_unit_test(test_metadata_refuses),
+		cmocka_unit_test(test_scatter),
 	};
 
 	if (argc > 1)

@@ -494,6 +494,55 @@ static void test_soak(void **state)
 	done(&r);
 }
 
+/*
+ * Memory in pieces, as PRPs and as SGLs: QEMU announces both. Its own log tells how the commands that
+ * it took described their data.
+ */
+static void test_scatter(void **state)
+{
+	static const struct {
+		const char *args;
+		long mib;
+		uint32_t block;
+	} rows[] = {{"", 16, 512},
+	            {"--nvme mdts=1", 16, 512},
+	            {"--nvme logical_block_size=4096", 80, 4096}};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *disk = new_image("scatter.img", rows[i].mib << 20);
+
+		run(&r,
+		    "tools/vm --disk %s %s --bind -- sh -c 'NVME_TRACE=/tmp/t.nvt run_io scatter " ADDR
+		    " 70 >&2 && gzip -c /tmp/t.nvt | base64' | base64 -d | gunzip >%s/t.nvt && "
+		    "$BUILD/nvtrace %s/t.nvt && $BUILD/nvtrace --lint %s/t.nvt",
+		    disk, rows[i].args, dir, dir, dir);
+		expect_status(&r, 0);
+		expect_in(&r, r.err, "SGLS 10001\n");
+		expect_in(&r, r.err, "checks passed");
+		expect_in(&r, r.out, "(PRP list)");
+		expect_in(&r, r.out, "sgl[2] = DATA BLOCK ADDRESS 0x");
+		expect_in(&r, r.out, "SGL LAST SEGMENT ADDRESS 0x");
+		expect_in(&r, r.out, "sgl[0] = BIT BUCKET ADDRESS 0x0");
+		expect_pattern(disk, rows[i].block, 71);
+		done(&r);
+	}
+}
+
+/* What the example does, on another controller than the software one. */
+static void test_scatter_example(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "tools/vm --size 16M --bind -- scatter " ADDR);
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "pages ok\nparts ok\nhole  ok\nlarge ok\n");
+	done(&r);
+}
+
 /* 4096-byte blocks and three namespaces of different sizes. */
 static void test_pattern_4k_namespaces(void **state)
 {
@@ -1321,6 +1370,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_identify_usage),
 		cmocka_unit_test(test_io_list),
 		cmocka_unit_test(test_soak),
+		cmocka_unit_test(test_scatter),
+		cmocka_unit_test(test_scatter_example),
 		cmocka_unit_test(test_pattern_4k_namespaces),
 		cmocka_unit_test(test_vfio),
 		cmocka_unit_test(test_metadata),

@@ -8499,11 +8499,10 @@ static int nvme__refuse_cut(const struct nvme__parent *p, const struct nvme__cur
 
 	NVME__DEV_LOG(&p->ns->ctrlr->dev, NVME_LOG_ERROR,
 	              "block %" PRIu64
-	              " cannot be transferred (its memory %s, and the controller takes no SGL for it): %s",
-	              at->slba,
-	              dword ? "is in pieces that PRPs cannot describe" : "is not dword aligned",
-	              dword ? "let pieces begin and end at pages, or at blocks"
-	                    : "let it begin at a multiple of 4");
+	              " cannot be transferred, since neither PRPs nor an SGL of %" PRIu32
+	              " descriptors can describe its memory: let pieces begin and end at %s",
+	              at->slba, p->qp->scatter->max_descs,
+	              dword ? "pages, or at blocks" : "multiples of 4 bytes");
 	return dword ? -EOPNOTSUPP : -EFAULT;
 }
 

@@ -528,11 +528,11 @@ static int run_list(void)
 /* len bytes in pieces, each in a page or several of its own, the last ones first; or odd ones. */
 static int scatter_iov(struct iovec *iov, uint8_t *area, size_t len, bool odd)
 {
-	size_t at = 0, part;
+	size_t at = 0, part, least = len > 1 << 20 ? 5000 : 300; /* or they would be too many */
 	int n;
 
 	for (n = 0; at < len; at += part) {
-		part = odd ? 300 + 4 * (size_t)(n % 97) * 8 : 4096 * (1 + (size_t)n % 3);
+		part = odd ? least + 96 * ((size_t)n % 97) : 4096 * (2 + (size_t)n % 3);
 		part = part < len - at ? part : len - at;
 		iov[n].iov_base = area + (size_t)(1023 - n) * 16384 + (odd ? 4 * (n % 9) : 0);
 		iov[n++].iov_len = part;

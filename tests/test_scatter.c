@@ -341,6 +341,13 @@ static const struct layout layouts[] = {
 	{"one piece", "sgls=1", 0, 0, {{1, 0, 8192}}, 0, {{16, PRP, 0}}},
 	{"asked for", "sgls=1", NVME_IO_FLAGS_SGL, 0, {{1, 0, 8192}}, 0, {{16, BLOCK, 0}}},
 	{"asked for, dwords", "sgls=2", NVME_IO_FLAGS_SGL, 0, {{1, 4, 1024}}, 0, {{2, BLOCK, 0}}},
+	{"asked for, an odd number",
+         "sgls=1",
+         NVME_IO_FLAGS_SGL,
+         0,
+         {{1, 0, 1536}},
+         0,
+         {{3, BLOCK, 0}}},
 	{"asked for in vain", "sgls=0", NVME_IO_FLAGS_SGL, 0, {{1, 0, 8192}}, -EOPNOTSUPP, {{0}}},
 	{"reserved", "sgls=3", NVME_IO_FLAGS_SGL, 0, {{1, 0, 8192}}, -EOPNOTSUPP, {{0}}},
 	{"keyed only", "sgls=4", NVME_IO_FLAGS_SGL, 0, {{1, 0, 8192}}, -EOPNOTSUPP, {{0}}},
@@ -371,6 +378,13 @@ static const struct layout layouts[] = {
          {{1, 0, 512}, {0, 0, 1024}, {1, 512, 512}},
          0,
          {{4, LIST, 3}}},
+	{"two holes",
+         "sgls=0x10001",
+         0,
+         0,
+         {{0, 0, 300}, {0, 0, 724}, {1, 0, 512}},
+         0,
+         {{3, LIST, 2}}},
 	{"only a hole", "sgls=0x10001", 0, 0, {{0, 0, 1024}}, 0, {{2, LIST, 1}}},
 	{"a hole after PRPs",
          "sgls=0x10001",
@@ -684,6 +698,9 @@ static void test_refused(void **state)
 	bad.iov_base = buf;
 	bad.iov_len = SIZE_MAX / 512 * 512;
 	V(ns, qp, &bad, 1, 0, 2048, count, 0, -EINVAL);
+	iov[1].iov_len = SIZE_MAX - 256; /* the sum would be too large */
+	V(ns, qp, iov, 2, 0, 1, count, 0, -EINVAL);
+	iov[1].iov_len = 256;
 	bad.iov_base = stack;
 	bad.iov_len = 512;
 	V(ns, qp, &bad, 1, 0, 1, count, 0, -EFAULT);
@@ -699,6 +716,11 @@ static void test_refused(void **state)
 	assert_int_equal(nvme_ns_cmd_write_large(ns, qp, buf, 0, 0, count, &seen, 0), -EINVAL);
 	assert_int_equal(nvme_ns_cmd_write_large(ns, qp, buf, 2048, 1, count, &seen, 0), -ERANGE);
 	lines += 6;
+	ns->nsze = UINT64_MAX; /* so many blocks that their bytes are none */
+	assert_int_equal(nvme_ns_cmd_read_large(ns, qp, buf, 0, (uint64_t)1 << 56, count, &seen, 0),
+	                 -EFAULT);
+	ns->nsze = 2048;
+	lines++;
 	for (i = 0; i < NVME_MAX_PIECES + 128; i++) {
 		many[i].iov_base = buf + 8 * i;
 		many[i].iov_len = 4;
@@ -1023,6 +1045,68 @@ static void test_out_of_order(void **state)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+static void complete_held(uint32_t i, uint16_t status)
+{
+	struct nvme_cpl cpl;
+	uint32_t k;
+
+	memset(&cpl, 0, sizeof(cpl));
+	cpl.sqid = 1;
+	cpl.cid = fake.held[i].cmd.cid;
+	cpl.status = (uint16_t)(status << 1);
+	for (k = i; k + 1 < fake.num_held; k++)
+		fake.held[k] = fake.held[k + 1];
+	fake.num_held--;
+	fake_post(&fake, 1, &cpl);
+}
+
+/*
+ * Two that wait, the second of which has one child outstanding. When that ends the first gets the
+ * slot, and the second goes on waiting without a child, or ends, if the child has failed.
+ */
+static void test_second_in_line(void **state)
+{
+	int fails_too;
+	uint64_t k;
+
+	(void)state;
+	for (fails_too = 0; fails_too < 2; fails_too++) {
+		struct nvme_qpair *qp;
+		struct nvme_ctrlr *ctrlr = attach_fake(&qp, 4);
+		struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+		uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 20 * 4096);
+		struct seen first = {0}, second = {0}, other = {0};
+		uint64_t before = fake.cmds;
+
+		fake.hook = hold_io;
+		assert_int_equal(nvme_ns_cmd_read(ns, qp, buf, 0, 1, count, &other, 0), 0);
+		assert_int_equal(nvme_ns_cmd_read_large(ns, qp, buf, 800, 80, count, &first, 0), 0);
+		complete_held(0, 0);
+		assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
+		assert_int_equal(nvme_ns_cmd_read_large(ns, qp, buf, 1600, 80, count, &second, 0),
+		                 0);
+		assert_int_equal(fake.num_held, 3);
+		assert_int_equal(slba_of(&fake.held[2].cmd), 1600);
+		complete_held(2, fails_too ? 0x281 : 0);
+		assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
+		assert_int_equal(slba_of(&fake.held[2].cmd), 816);
+		assert_int_equal(second.calls, fails_too);
+		while (fake.num_held != 0) {
+			complete_held(0, 0);
+			assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
+		}
+		/* 800, 808, 1600, 816 to 872, and then what was left of the second */
+		for (k = 3; k < 11; k++)
+			assert_int_equal(slba_of(&fake.log[before + 1 + k].cmd), 792 + 8 * k);
+		assert_int_equal(fake.cmds - before, fails_too ? 12 : 21);
+		assert_true(first.calls == 1 && !nvme_cpl_is_error(&first.cpl));
+		assert_int_equal(second.calls, 1);
+		assert_int_equal(second.cpl.status >> 1, fails_too ? 0x281 : 0);
+		check_pool(qp);
+		assert_int_equal(nvme_detach(ctrlr), 0);
+	}
+}
+
 /* ---- the end of a queue, or of everything, in the middle ---- */
 
 enum ending { FREE, DETACH, GONE, CFS, NO_DELETE, ENDINGS };
@@ -1085,7 +1169,8 @@ static void test_unsent(void **state)
 	struct nvme_ctrlr *ctrlr = attach_fake(&qp, 4);
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
 	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 100 * 4096);
-	struct seen seen = {0}, waits = {0};
+	struct seen seen = {0}, waits;
+	uint32_t depth;
 
 	(void)state;
 	/* deleted while their completions are in the ring */
@@ -1094,16 +1179,19 @@ static void test_unsent(void **state)
 	assert_int_equal(seen.calls, 1);
 	assert_int_equal(seen.cpl.status >> 1, 0x08);
 	/* and a namespace that is not what it was: nothing more is sent to it */
-	qp = fake_qpair(ctrlr, 3);
-	qp->max_xfer_size = 4096;
-	assert_int_equal(nvme_ns_cmd_write_large(ns, qp, buf, 0, 800, count, &waits, 0), 0);
-	nvme__ns_set_refuse(ns, -ENOENT);
-	assert_int_equal(nvme_qpair_process_completions(qp, 0), 2);
-	assert_int_equal(waits.calls, 1);
-	assert_int_equal(waits.cpl.status >> 1, 0x371);
-	assert_int_equal(fake_logged(&fake, "are not sent on queue"), 2);
-	check_pool(qp);
-	nvme__ns_set_refuse(ns, 0);
+	for (depth = 2; depth < 5; depth++) {
+		qp = fake_qpair(ctrlr, depth);
+		qp->max_xfer_size = 4096;
+		memset(&waits, 0, sizeof(waits));
+		assert_int_equal(nvme_ns_cmd_write_large(ns, qp, buf, 0, 800, count, &waits, 0), 0);
+		nvme__ns_set_refuse(ns, -ENOENT);
+		assert_int_equal(nvme_qpair_process_completions(qp, 0), depth - 1);
+		assert_int_equal(waits.calls, 1);
+		assert_int_equal(waits.cpl.status >> 1, 0x371);
+		assert_int_equal(fake_logged(&fake, "are not sent on queue"), depth);
+		check_pool(qp);
+		nvme__ns_set_refuse(ns, 0);
+	}
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
@@ -1149,13 +1237,14 @@ static void test_chain(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_splits),       cmocka_unit_test(test_formats),
-		cmocka_unit_test(test_layouts),      cmocka_unit_test(test_anything),
-		cmocka_unit_test(test_refused),      cmocka_unit_test(test_more_than_slots),
-		cmocka_unit_test(test_one_doorbell), cmocka_unit_test(test_crowd),
-		cmocka_unit_test(test_pool),         cmocka_unit_test(test_child_fails),
-		cmocka_unit_test(test_out_of_order), cmocka_unit_test(test_endings),
-		cmocka_unit_test(test_unsent),       cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_splits),         cmocka_unit_test(test_formats),
+		cmocka_unit_test(test_layouts),        cmocka_unit_test(test_anything),
+		cmocka_unit_test(test_refused),        cmocka_unit_test(test_more_than_slots),
+		cmocka_unit_test(test_one_doorbell),   cmocka_unit_test(test_crowd),
+		cmocka_unit_test(test_pool),           cmocka_unit_test(test_child_fails),
+		cmocka_unit_test(test_out_of_order),   cmocka_unit_test(test_endings),
+		cmocka_unit_test(test_second_in_line), cmocka_unit_test(test_unsent),
+		cmocka_unit_test(test_chain),
 	};
 
 	if (argc > 1)

@@ -551,6 +551,49 @@ static void test_layouts(void **state)
 	print_message("%zu layouts\n", i);
 }
 
+/* The software controller refuses what its SGLS does not announce, whoever sends it. */
+static void test_unannounced(void **state)
+{
+	static const struct {
+		const char *device;
+		uint32_t type, offset,
+			len; /* of the descriptor in the command, which reads 512 bytes */
+		uint32_t status;
+	} rows[] = {
+		{"soft:sgls=0", NVME_SGL_TYPE_DATA_BLOCK, 0, 512, NVME_SC_INVALID_FIELD},
+		{"soft:sgls=1", NVME_SGL_TYPE_DATA_BLOCK, 1, 512, 0},
+		{"soft:sgls=2", NVME_SGL_TYPE_DATA_BLOCK, 4, 512, 0},
+		{"soft:sgls=2", NVME_SGL_TYPE_DATA_BLOCK, 2, 512,
+	         NVME_SC_SGL_DATA_BLOCK_GRANULARITY_INVALID},
+		{"soft:sgls=2", NVME_SGL_TYPE_DATA_BLOCK, 0, 510,
+	         NVME_SC_SGL_DATA_BLOCK_GRANULARITY_INVALID},
+		{"soft:sgls=1", NVME_SGL_TYPE_BIT_BUCKET, 0, 512,
+	         NVME_SC_SGL_DESCRIPTOR_TYPE_INVALID},
+		{"soft:sgls=0x10001", NVME_SGL_TYPE_BIT_BUCKET, 0, 512, 0},
+		{"soft", NVME_SGL_TYPE_BIT_BUCKET, 0, 512, 0},
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct nvme_ctrlr *ctrlr = attach_soft(rows[i].device);
+		uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+		struct nvme_cmd cmd;
+		struct nvme_cpl cpl;
+		uint64_t iova;
+
+		assert_int_equal(nvme_dma_iova(ctrlr, buf, 4096, &iova), 0);
+		memset(&cmd, 0, sizeof(cmd));
+		cmd.opc = NVME_OPC_READ;
+		cmd.nsid = 1;
+		cmd.flags = (uint8_t)NVME_SET(NVME_PSDT_SGL, NVME_CMD_PSDT);
+		cmd.dptr.sgl = nvme__sgl_desc(rows[i].type, iova + rows[i].offset, rows[i].len);
+		(void)nvme_ctrlr_io(ctrlr, NULL, &cmd, NULL, 0, &cpl);
+		assert_int_equal(NVME_GET(cpl.status, NVME_CPL_SC), rows[i].status);
+		detach_soft(ctrlr);
+	}
+}
+
 /* ---- anything ---- */
 
 static uint32_t seed = 1;
@@ -1237,14 +1280,14 @@ static void test_chain(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_splits),         cmocka_unit_test(test_formats),
-		cmocka_unit_test(test_layouts),        cmocka_unit_test(test_anything),
-		cmocka_unit_test(test_refused),        cmocka_unit_test(test_more_than_slots),
-		cmocka_unit_test(test_one_doorbell),   cmocka_unit_test(test_crowd),
-		cmocka_unit_test(test_pool),           cmocka_unit_test(test_child_fails),
-		cmocka_unit_test(test_out_of_order),   cmocka_unit_test(test_endings),
-		cmocka_unit_test(test_second_in_line), cmocka_unit_test(test_unsent),
-		cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_splits),          cmocka_unit_test(test_formats),
+		cmocka_unit_test(test_layouts),         cmocka_unit_test(test_unannounced),
+		cmocka_unit_test(test_anything),        cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_more_than_slots), cmocka_unit_test(test_one_doorbell),
+		cmocka_unit_test(test_crowd),           cmocka_unit_test(test_pool),
+		cmocka_unit_test(test_child_fails),     cmocka_unit_test(test_out_of_order),
+		cmocka_unit_test(test_endings),         cmocka_unit_test(test_second_in_line),
+		cmocka_unit_test(test_unsent),          cmocka_unit_test(test_chain),
 	};
 
 	if (argc > 1)

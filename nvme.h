@@ -746,6 +746,7 @@ struct nvme_id_ctrlr {
 };
 NVME__SIZE(struct nvme_id_ctrlr, 4096);
 
+#define NVME_ID_SGLS    1, 0 /* of sgls: 0 no SGLs, 1 any, 2 dword aligned */
 #define NVME_ID_QES_MIN 3, 0 /* of sqes or cqes: required size, 2^n */
 #define NVME_ID_QES_MAX 7, 4 /* of sqes or cqes: maximum size, 2^n */
 
@@ -2125,6 +2126,9 @@ static int nvme__qpair_alloc_memory(struct nvme_qpair *qp)
 	uint32_t i, bytes;
 
 	bytes = nvme__prp_list_bytes(qp->max_xfer_size, ctrlr->page_size, &qp->list_pages);
+	/* an SGL may stand in its place, whose descriptors are twice as large */
+	if (NVME_GET(ctrlr->data.sgls, NVME_ID_SGLS) != 0 && bytes < ctrlr->page_size)
+		bytes *= 2;
 	qp->trackers = (struct nvme_tracker *)NVME_CALLOC(qp->num_trackers, sizeof(*qp->trackers));
 	qp->list_entries = (bytes < ctrlr->page_size ? bytes : ctrlr->page_size) / 8;
 	if (qp->trackers == NULL)
@@ -5362,7 +5366,6 @@ NVME__AT(struct nvme_id_ns, vs, 384);
 #define NVME_ONCS_VERIFY       0x0080u /* Verify */
 #define NVME_ONCS_COPY         0x0100u /* Copy */
 
-#define NVME_ID_SGLS            1, 0   /* 0 no SGLs, 1 any, 2 dword aligned */
 #define NVME_ID_SGLS_BIT_BUCKET 16, 16 /* the bit bucket descriptor is supported */
 
 #define NVME_ID_VWC_PRESENT 0, 0
@@ -8243,12 +8246,12 @@ NVME__COLD void nvme__sgl_print(const struct nvme_qpair *qp, const struct nvme_t
 /* SGLS: what the controller can do [Base 2.1 §5.1.13.2.1, Fig. 312: Identify Controller]. */
 static void nvme__scatter_set_sgls(struct nvme__scatter *pool, const struct nvme_qpair *qp)
 {
-	uint32_t sgls = qp->ctrlr->data.sgls, pages;
-	uint32_t bytes = nvme__prp_list_bytes(qp->max_xfer_size, qp->ctrlr->page_size, &pages);
+	uint32_t sgls = qp->ctrlr->data.sgls;
 
 	if (NVME_GET(sgls, NVME_ID_SGLS) != 1 && NVME_GET(sgls, NVME_ID_SGLS) != 2)
 		return;
-	pool->max_descs = bytes / (uint32_t)sizeof(struct nvme_sgl_desc);
+	pool->max_descs =
+		qp->list_pages * qp->list_entries / 2; /* each takes as much as two PRPs */
 	pool->dword_only = NVME_GET(sgls, NVME_ID_SGLS) == 2;
 	pool->buckets = NVME_GET(sgls, NVME_ID_SGLS_BIT_BUCKET) != 0;
 }

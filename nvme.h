@@ -11,8 +11,8 @@
  *	#define NVME_IMPLEMENTATION
  *	#include "nvme.h"
  *
- * Everywhere else just #include "nvme.h". Link with -lpci. C11 or C++17, little-endian Linux; without
- * VFIO, for devices of one's own (NVME_NO_VFIO), also other systems.
+ * Everywhere else just #include "nvme.h". Link with -lpci. C11 or C++17, little-endian Linux;
+ * without VFIO, for devices of one's own (NVME_NO_VFIO), also other systems.
  *
  * Quick start: read block 0 of namespace 1 and write it to standard output.
  *
@@ -1001,12 +1001,12 @@ struct nvme_ctrlr_opts {
 
 /*
  * Takes over the controller at a PCI address ("0000:01:00.0", "01:00.0" for domain 0, or a
- * transport id, "trtype:PCIe traddr:0000:01:00.0"), which must be bound to vfio-pci, and brings it to the point where namespaces are known and queue
- * pairs can be created. opts may be NULL. On failure the device is left disabled, *ctrlr is NULL
- * and the log holds one sentence with the cause and the way out.
- * -EINVAL bad address or options, -ENODEV no such device or it is gone, -ENOTSUP not an NVMe
- * controller or one that this driver cannot use, -EBUSY in use by another driver or process,
- * -EACCES no permission, -EPERM the kernel does not let this device be used (no interrupt
+ * transport id, "trtype:PCIe traddr:0000:01:00.0"), which must be bound to vfio-pci, and brings it
+ * to the point where namespaces are known and queue pairs can be created. opts may be NULL. On
+ * failure the device is left disabled, *ctrlr is NULL and the log holds one sentence with the cause
+ * and the way out. -EINVAL bad address or options, -ENODEV no such device or it is gone, -ENOTSUP
+ * not an NVMe controller or one that this driver cannot use, -EBUSY in use by another driver or
+ * process, -EACCES no permission, -EPERM the kernel does not let this device be used (no interrupt
  * remapping, for instance), -EMFILE too many open files, -ENOMEM no memory to lock, -ENOSPC no DMA
  * addresses, -ETIMEDOUT not ready in time, -EIO failed. Other codes are those of an open() of one's
  * own.
@@ -3533,8 +3533,8 @@ static int nvme_ctrlr_process_init(struct nvme_ctrlr *ctrlr)
  * ============================================================================================ */
 
 /*
- * PC = 1: the ring is one contiguous piece; IEN = 0: this driver polls, unless interrupts were asked
- * for [Base 2.1 §5.2.1, Fig. 474, 475: Create I/O Completion Queue].
+ * PC = 1: the ring is one contiguous piece; IEN = 0: this driver polls, unless interrupts were
+ * asked for [Base 2.1 §5.2.1, Fig. 474, 475: Create I/O Completion Queue].
  */
 static int nvme_ctrlr_cmd_create_io_cq(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
                                        struct nvme_cpl *cpl)
@@ -5512,12 +5512,12 @@ struct nvme_transport_id {
 };
 
 /*
- * Reads "trtype:PCIe traddr:0000:04:00.0". Between a key and its value is a colon or an equals sign,
- * between pairs are blanks. Keys and the names PCIe and CUSTOM may be written in capitals or not.
- * Each key comes at most once, in any order; without trtype it is PCIe. A PCI address is completed
- * (04:00.0 is in domain 0) and put in lower case. An address of CUSTOM that holds blanks comes last,
- * behind trtype. Writes the whole *trid, zeros if it fails. -EINVAL the text is wrong, -ENOTSUP it
- * names a transport that this driver does not speak (RDMA, TCP, FC, ...). Any thread.
+ * Reads "trtype:PCIe traddr:0000:04:00.0". Between a key and its value is a colon or an equals
+ * sign, between pairs are blanks. Keys and the names PCIe and CUSTOM may be written in capitals or
+ * not. Each key comes at most once, in any order; without trtype it is PCIe. A PCI address is
+ * completed (04:00.0 is in domain 0) and put in lower case. An address of CUSTOM that holds blanks
+ * comes last, behind trtype. Writes the whole *trid, zeros if it fails. -EINVAL the text is wrong,
+ * -ENOTSUP it names a transport that this driver does not speak (RDMA, TCP, FC, ...). Any thread.
  */
 NVMEDEF int nvme_transport_id_parse(struct nvme_transport_id *trid, const char *text);
 
@@ -5547,7 +5547,8 @@ typedef bool (*nvme_probe_cb)(void *ctx, const struct nvme_transport_id *trid,
                               struct nvme_ctrlr_opts *opts);
 /*
  * For each controller that is attached: from here on it is the caller's, to be detached some time,
- * in the callback if wanted. opts are those of nvme_ctrlr_get_opts(). trid is valid during the call.
+ * in the callback if wanted. opts are those of nvme_ctrlr_get_opts(). trid is valid during the
+ * call.
  */
 typedef void (*nvme_attach_cb)(void *ctx, const struct nvme_transport_id *trid,
                                struct nvme_ctrlr *ctrlr, const struct nvme_ctrlr_opts *opts);
@@ -5589,7 +5590,8 @@ NVMEDEF int nvme_probe(const struct nvme_transport_id *trid, void *ctx, nvme_pro
  *
  * What runs in these threads, several at a time: open() and the other functions of device tables,
  * opts.log, NVME_LOG_LINE, NVME_CALLOC and NVME_FREE. What does not: the callbacks of this section.
- * Without threads (WebAssembly), or if none can be started, a poll attaches to one and waits for it.
+ * Without threads (WebAssembly), or if none can be started, a poll attaches to one and waits for
+ * it.
  */
 struct nvme_probe_ctx;
 NVMEDEF struct nvme_probe_ctx *nvme_probe_async(const struct nvme_transport_id *trid, void *ctx,
@@ -5606,16 +5608,18 @@ NVMEDEF int nvme_probe_poll_async(struct nvme_probe_ctx *ctx);
 
 /*
  * nvme_detach() of several controllers, so that their shutdowns overlap. *ctx is NULL at first, and
- * every controller of the same *ctx is detached at once. Queues are deleted here, with the callbacks
- * of their commands; a thread of its own waits for the shutdown; the rest, and the last callbacks,
- * are in nvme_detach_poll_async(). From here on the controller is not to be used. 0, also for NULL;
- * -EBUSY as nvme_detach(), -ENOMEM: nothing has happened, the controller is still attached.
+ * every controller of the same *ctx is detached at once. Queues are deleted here, with the
+ * callbacks of their commands; a thread of its own waits for the shutdown; the rest, and the last
+ * callbacks, are in nvme_detach_poll_async(). From here on the controller is not to be used. 0,
+ * also for NULL; -EBUSY as nvme_detach(), -ENOMEM: nothing has happened, the controller is still
+ * attached.
  */
 struct nvme_detach_ctx;
 NVMEDEF int nvme_detach_async(struct nvme_ctrlr *ctrlr, struct nvme_detach_ctx **ctx);
 /*
- * Releases at most one controller. -EAGAIN: poll again. Anything else: done, and the context is gone;
- * 0 or the first error of nvme_detach(). NULL is allowed: 0. -EBUSY in a callback that it runs.
+ * Releases at most one controller. -EAGAIN: poll again. Anything else: done, and the context is
+ * gone; 0 or the first error of nvme_detach(). NULL is allowed: 0. -EBUSY in a callback that it
+ * runs.
  */
 NVMEDEF int nvme_detach_poll_async(struct nvme_detach_ctx *ctx);
 
@@ -5707,8 +5711,8 @@ NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
 NVMEDEF int nvme_qpair_get_fd(const struct nvme_qpair *qp);
 /*
  * Reaps what is there, as nvme_qpair_process_completions() does; where there is nothing, sleeps
- * until there is or timeout_ms is over (negative: without end). Returns how many, 0 when the time is
- * over or a signal came, the errors of nvme_qpair_get_fd() and nvme_qpair_process_completions().
+ * until there is or timeout_ms is over (negative: without end). Returns how many, 0 when the time
+ * is over or a signal came, the errors of nvme_qpair_get_fd() and nvme_qpair_process_completions().
  */
 NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms);
 
@@ -5769,9 +5773,9 @@ NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
  * nvme_ns_next_piece() says, and where PRPs would need a hole inside of a page: all pieces of a
  * command but the first begin at a page, all but the last end at one, and the first is dword
  * aligned. Where that ends a command too early it goes with an SGL, if the controller takes them
- * (SGLS), or all do, if io_flags has NVME_IO_FLAGS_SGL; an SGL has half as many descriptors as the PRP
- * list of the largest transfer has room for entries, at least 4. FUA and limited retry go into each command.
- * [Base 2.1 §4.3.1: PRP entry and list], [Base 2.1 §4.3.2: SGL descriptors]
+ * (SGLS), or all do, if io_flags has NVME_IO_FLAGS_SGL; an SGL has room for at least half as many
+ * descriptors as the PRP list of the largest transfer has entries, and for 8. FUA and limited retry
+ * go into each command. [Base 2.1 §4.3.1: PRP entry and list], [Base 2.1 §4.3.2: SGL descriptors]
  *
  * What finds no room in the queue goes on from completions, inside
  * nvme_qpair_process_completions(): commands that are many do not fail the call, and while one is
@@ -5779,9 +5783,10 @@ NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
  * is copied. The memory that it names belongs to the controller until the callback.
  *
  * cb runs once, when no command of the transfer is outstanding. Its completion is that of the
- * command that failed at the lowest LBA, or of the last that succeeded. After a failure nothing more
- * is sent; which of the other blocks were transferred is not told. What was not sent because the
- * queue or the namespace came to an end has the status ABORTED - SQ DELETION or ABORTED BY HOST.
+ * command that failed at the lowest LBA, or of the last that succeeded. After a failure nothing
+ * more is sent; which of the other blocks were transferred is not told. What was not sent because
+ * the queue or the namespace came to an end has the status ABORTED - SQ DELETION or ABORTED BY
+ * HOST.
  *
  * Refused before anything is sent: what nvme_ns_cmd_read() refuses, and -EINVAL the pieces are not
  * nlb blocks, -EMSGSIZE they are more than NVME_MAX_PIECES (those that are next to each other are

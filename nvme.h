@@ -61,13 +61,13 @@
  *	>>more      the functions of this book
  *	   the implementation:
  *	>>options-check, >>probe, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts,
- *	>>shadow, >>scatter, >>format, >>metadata, >>getters
+ *	>>shadow, >>scatter, >>format, >>metadata, >>commands, >>admin-commands, >>getters
  *
  * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
  *	>>text      names of codes; commands, completions and registers as text
  *	>>trace     the flight recorder: everything that happens, in a file
  *	   the implementation:
- *	>>names, >>words, >>fields, >>log, >>recorder, >>records, >>explain, >>platform
+ *	>>names, >>words, >>fields, >>log, >>recorder, >>records, >>explain, >>strerror, >>platform
  *	>>licence
  *
  * How the comments cite: [Base 2.1 §3.1.4.5: Controller Configuration] is the NVM Express Base
@@ -1355,6 +1355,7 @@ struct nvme_qpair {
 	uint32_t qprio;
 	struct nvme__bounce bounce[NVME__BOUNCES];
 	struct nvme__scatter *scatter; /* see >>scatter; NULL: not needed yet */
+	struct nvme__op *ops;          /* of >>commands: those that are not in use */
 };
 
 struct nvme_ns {
@@ -4652,6 +4653,8 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  *	>>scatter        reads and writes of any size, to memory in pieces: PRPs or SGLs
  *	>>format         Format NVM
  *	>>metadata       metadata of blocks, and protection information in it
+ *	>>commands       Compare, Write Zeroes, Copy and the other commands of namespaces
+ *	>>admin-commands features, log pages, self-test, sanitize, namespace management
  *	>>getters        what is known
  * ############################################################################################ */
 
@@ -5256,8 +5259,58 @@ struct nvme_dsm_range {
 };
 NVME__SIZE(struct nvme_dsm_range, 16);
 NVME__AT(struct nvme_dsm_range, slba, 8);
-#define NVME_DSM_NR 7, 0 /* number of ranges, 0-based */
-#define NVME_DSM_AD 2, 2 /* attribute: deallocate */
+#define NVME_DSM_NR  7, 0 /* number of ranges, 0-based */
+#define NVME_DSM_IDR 0, 0 /* attribute: integral dataset for read */
+#define NVME_DSM_IDW 1, 1 /* attribute: integral dataset for write */
+#define NVME_DSM_AD  2, 2 /* attribute: deallocate */
+
+/*
+ * Copy: the source ranges are in the data buffer, the destination is CDW10 and CDW11. nlb is 0-based,
+ * as in a read. The last three are for protection information.
+ * [NVM 1.1: Copy command, Source Range Entries Copy Descriptor Format 0h]
+ */
+struct nvme_copy_range {
+	uint8_t rsvd0[8];
+	uint64_t slba; /* Starting LBA */
+	uint16_t nlb;  /* Number of Logical Blocks, 0-based */
+	uint8_t rsvd18[6];
+	uint32_t eilbrt; /* Expected Initial Logical Block Reference Tag */
+	uint16_t elbat;  /* Expected Logical Block Application Tag */
+	uint16_t elbatm; /* Expected Logical Block Application Tag Mask */
+};
+NVME__SIZE(struct nvme_copy_range, 32);
+NVME__AT(struct nvme_copy_range, slba, 8);
+NVME__AT(struct nvme_copy_range, nlb, 16);
+NVME__AT(struct nvme_copy_range, eilbrt, 24);
+#define NVME_COPY_NR     7, 0  /* number of ranges, 0-based */
+#define NVME_COPY_DESFMT 11, 8 /* format of the ranges: 0 is the one above */
+
+/* Namespace Management and Attachment. [Base 2.1: Namespace Management command] */
+#define NVME_NS_MANAGEMENT_SEL    3, 0   /* 0 create, 1 delete */
+#define NVME_NS_MANAGEMENT_CSI    31, 24 /* command set of the new one, NVME_CSI_* */
+#define NVME_NS_ATTACHMENT_SEL    3, 0   /* 0 attach, 1 detach */
+#define NVME_NS_MANAGEMENT_CREATE 0u
+#define NVME_NS_MANAGEMENT_DELETE 1u
+#define NVME_NS_ATTACHMENT_ATTACH 0u
+#define NVME_NS_ATTACHMENT_DETACH 1u
+
+/* Device Self-test, CDW10. [Base 2.1: Device Self-test command] */
+#define NVME_SELF_TEST_STC      3, 0 /* which, NVME_SELF_TEST_* */
+#define NVME_SELF_TEST_SHORT    0x1u
+#define NVME_SELF_TEST_EXTENDED 0x2u
+#define NVME_SELF_TEST_VS       0xeu /* vendor specific */
+#define NVME_SELF_TEST_ABORT    0xfu
+
+/* Sanitize, CDW10; CDW11 is the pattern of an overwrite. [Base 2.1: Sanitize command] */
+#define NVME_SANITIZE_SANACT       2, 0 /* what is done, NVME_SANITIZE_* */
+#define NVME_SANITIZE_AUSE         3, 3 /* allow unrestricted exit after a failure */
+#define NVME_SANITIZE_OWPASS       7, 4 /* passes of an overwrite, 0: 16 */
+#define NVME_SANITIZE_OIPBP        8, 8 /* invert the pattern between passes */
+#define NVME_SANITIZE_NDAS         9, 9 /* no deallocation afterwards */
+#define NVME_SANITIZE_EXIT_FAILURE 1u
+#define NVME_SANITIZE_BLOCK_ERASE  2u
+#define NVME_SANITIZE_OVERWRITE    3u
+#define NVME_SANITIZE_CRYPTO_ERASE 4u
 
 /*
  * Reads and writes of blocks with protection information, CDW15: the application tag that is
@@ -5366,7 +5419,20 @@ NVME__AT(struct nvme_id_ns, vs, 384);
 #define NVME_ONCS_VERIFY       0x0080u /* Verify */
 #define NVME_ONCS_COPY         0x0100u /* Copy */
 
-#define NVME_ID_SGLS_BIT_BUCKET 16, 16 /* the bit bucket descriptor is supported */
+#define NVME_ID_SGLS_BIT_BUCKET      16, 16  /* the bit bucket descriptor is supported */
+#define NVME_LPA_SMART_PER_NS        0x01u   /* bits of lpa: SMART log for each namespace */
+#define NVME_LPA_EFFECTS             0x02u   /* Commands Supported and Effects log */
+#define NVME_LPA_EXTENDED            0x04u   /* offsets and lengths above 16 KiB in Get Log Page */
+#define NVME_LPA_TELEMETRY           0x08u   /* telemetry logs */
+#define NVME_LPA_PERSISTENT          0x10u   /* Persistent Event log */
+#define NVME_LPA_SUPPORTED           0x20u   /* logs 00h, 05h, 12h, 13h: what is supported */
+#define NVME_FUSES_COMPARE_AND_WRITE 0x0001u /* bit of fuses */
+#define NVME_SANICAP_CRYPTO          0x00000001u /* bits of sanicap: crypto erase */
+#define NVME_SANICAP_BLOCK           0x00000002u /* block erase */
+#define NVME_SANICAP_OVERWRITE       0x00000004u /* overwrite */
+#define NVME_SANICAP_NDI             0x20000000u /* no deallocation is inhibited */
+#define NVME_NSFEAT_NATOMIC          0x02u       /* bit of nsfeat: nawun, nawupf and nacwu count */
+#define NVME_DLFEAT_READ             2, 0        /* of dlfeat: what deallocated blocks read as */
 
 #define NVME_ID_VWC_PRESENT 0, 0
 
@@ -5485,6 +5551,60 @@ struct nvme_fw_slot_log {
 NVME__SIZE(struct nvme_fw_slot_log, 512);
 NVME__AT(struct nvme_fw_slot_log, frs, 8);
 NVME__AT(struct nvme_fw_slot_log, rsvd64, 64);
+
+/*
+ * Result of one self-test, 28 bytes, in struct nvme_self_test_log. Numbers of several bytes are low
+ * byte first; they stand at odd places. [Base 2.1: Device Self-test log page]
+ */
+struct nvme_self_test_result {
+	uint8_t status; /* result [3:0], FFh or Fh: not used; what was run [7:4], NVME_SELF_TEST_* */
+	uint8_t segment; /* that failed, if result is 7 */
+	uint8_t valid;   /* nsid [0], flba [1], sct [2], sc [3] mean something */
+	uint8_t rsvd3;
+	uint8_t poh[8];  /* Power On Hours when it ended */
+	uint8_t nsid[4]; /* of the Failing LBA */
+	uint8_t flba[8]; /* Failing LBA */
+	uint8_t sct;
+	uint8_t sc;
+	uint8_t vs[2];
+};
+NVME__SIZE(struct nvme_self_test_result, 28);
+NVME__AT(struct nvme_self_test_result, flba, 16);
+
+/* Device Self-test (log page 06h), 564 bytes, the newest result first. */
+struct nvme_self_test_log {
+	uint8_t current;    /* what is running [3:0], NVME_SELF_TEST_*, 0: nothing */
+	uint8_t completion; /* of it, per cent [6:0] */
+	uint8_t rsvd2[2];
+	struct nvme_self_test_result result[20];
+};
+NVME__SIZE(struct nvme_self_test_log, 564);
+
+/* Sanitize Status (log page 81h), 512 bytes. Times are estimates in seconds, FFFFFFFFh: unknown.
+ * [Base 2.1: Sanitize Status log page] */
+struct nvme_sanitize_log {
+	uint16_t sprog;  /* Sanitize Progress, of 65536; FFFFh: none is running */
+	uint16_t sstat;  /* Sanitize Status, NVME_SSTAT_* */
+	uint32_t scdw10; /* CDW10 of the latest Sanitize command */
+	uint32_t eto;    /* Estimated Time For Overwrite */
+	uint32_t etbe;   /* Estimated Time For Block Erase */
+	uint32_t etce;   /* Estimated Time For Crypto Erase */
+	uint32_t etond;  /* the same three without deallocation */
+	uint32_t etbend;
+	uint32_t etcend;
+	uint8_t rsvd32[480];
+};
+NVME__SIZE(struct nvme_sanitize_log, 512);
+NVME__AT(struct nvme_sanitize_log, etcend, 28);
+
+#define NVME_SSTAT_STATUS        2, 0 /* of sstat, NVME_SSTAT_* */
+#define NVME_SSTAT_PASSES        7, 3 /* completed passes of an overwrite */
+#define NVME_SSTAT_GDE           8, 8 /* global data erased: nothing was written since */
+#define NVME_SSTAT_NEVER         0u
+#define NVME_SSTAT_OK            1u
+#define NVME_SSTAT_RUNNING       2u
+#define NVME_SSTAT_FAILED        3u
+#define NVME_SSTAT_OK_NO_DEALLOC 4u
 
 /* ============================================================================================
  * >>more
@@ -5932,6 +6052,226 @@ NVMEDEF int nvme_pi_verify(const struct nvme_pi_ctx *ctx, const void *buf, const
 /* The piece that the helpers would send first of n blocks at slba: 1..n blocks. */
 NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
                                     uint64_t n);
+
+/* ---- more commands ----
+ *
+ * As nvme_ns_cmd_read() and nvme_ns_read() are: the same checks, rules and errors. A controller that
+ * lacks a command (ONCS, FUSES) is found out before anything is sent: -ENOTSUP. Commands without data
+ * carry up to 65536 blocks, -EMSGSIZE for more. Whether a controller has a lower limit (VSL, WZSL,
+ * WUSL) the driver does not know: it then answers INVALID FIELD. The blocking forms take any number
+ * of blocks and send pieces that a read could carry, which every controller takes.
+ *
+ * Dataset Management, Copy and Compare and Write need memory beside the command: a queue pair takes
+ * it once (nvme_dma_alloc, NVME_CALLOC) and keeps it for its next such commands. -ENOMEM.
+ */
+#define NVME_IO_FLAGS_DEALLOCATE \
+	(1u << 25) /* Write Zeroes: deallocate, where that reads as zeroes */
+
+/*
+ * Compare: is this on the medium? SC COMPARE FAILURE (02/85), and so -EIO, if it is not.
+ * [NVM 1.1: Compare command]
+ */
+NVMEDEF int nvme_ns_cmd_compare(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                                uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags);
+NVMEDEF int nvme_ns_compare(struct nvme_ns *ns, struct nvme_qpair *qp, const void *buf,
+                            uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl);
+/* The blocks read as zeroes afterwards. [NVM 1.1: Write Zeroes command] */
+NVMEDEF int nvme_ns_cmd_write_zeroes(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                     uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags);
+NVMEDEF int nvme_ns_write_zeroes(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                 uint64_t nlb, uint32_t io_flags, struct nvme_cpl *cpl);
+/* Reads of the blocks fail (02/81) until they are written. [NVM 1.1: Write Uncorrectable command] */
+NVMEDEF int nvme_ns_cmd_write_uncorrectable(struct nvme_ns *ns, struct nvme_qpair *qp,
+                                            uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg);
+NVMEDEF int nvme_ns_write_uncorrectable(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                        uint64_t nlb, struct nvme_cpl *cpl);
+/* A read that sends no data: can the medium be read? [NVM 1.1: Verify command] */
+NVMEDEF int nvme_ns_cmd_verify(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                               uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags);
+NVMEDEF int nvme_ns_verify(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba, uint64_t nlb,
+                           struct nvme_cpl *cpl);
+
+/*
+ * Dataset Management: what the ranges are good for; all that it says is a hint. The ranges are
+ * copied before the call returns. More than 256 become several commands, sent one after the other;
+ * the callback runs once, after the last, with the first error there was. A range has at least one
+ * block. -EINVAL no range, or an attribute that is unknown. [NVM 1.1: Dataset Management command]
+ */
+#define NVME_DSM_ATTR_READ       (1u << 0) /* optimise for reading them as one */
+#define NVME_DSM_ATTR_WRITE      (1u << 1) /* for writing them as one */
+#define NVME_DSM_ATTR_DEALLOCATE (1u << 2) /* their content is no longer needed */
+NVMEDEF int nvme_ns_cmd_dataset_management(struct nvme_ns *ns, struct nvme_qpair *qp,
+                                           uint32_t attributes, const struct nvme_dsm_range *ranges,
+                                           uint32_t num_ranges, nvme_cmd_cb cb, void *arg);
+/* Stops at the first command that fails. */
+NVMEDEF int nvme_ns_dataset_management(struct nvme_ns *ns, struct nvme_qpair *qp,
+                                       uint32_t attributes, const struct nvme_dsm_range *ranges,
+                                       uint32_t num_ranges, struct nvme_cpl *cpl);
+/* The attribute AD for all these blocks, in ranges of at most 4194304. */
+NVMEDEF int nvme_ns_deallocate(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                               uint64_t nlb, struct nvme_cpl *cpl);
+
+/*
+ * Copies source ranges of the namespace, one behind the other, to dest_lba. The ranges are copied
+ * before the call returns. -EINVAL no range; -EMSGSIZE more ranges (MSRC), blocks in one (MSSRL) or
+ * in all (MCL) than the namespace allows: see nvme_ns_get_data(). [NVM 1.1: Copy command]
+ */
+NVMEDEF int nvme_ns_cmd_copy(struct nvme_ns *ns, struct nvme_qpair *qp,
+                             const struct nvme_copy_range *ranges, uint32_t num_ranges,
+                             uint64_t dest_lba, nvme_cmd_cb cb, void *arg);
+NVMEDEF int nvme_ns_copy(struct nvme_ns *ns, struct nvme_qpair *qp,
+                         const struct nvme_copy_range *ranges, uint32_t num_ranges,
+                         uint64_t dest_lba, struct nvme_cpl *cpl);
+
+/*
+ * Compares with cmp_buf and, if that is what is there, writes wr_buf, and nobody comes between: a
+ * fused pair of commands, announced by one doorbell. The callback runs once, when both are complete,
+ * with the completion that matters: the error that stopped it, COMPARE FAILURE (02/85) for instance,
+ * or the success of the write. At most ACWU or NACWU blocks, -EMSGSIZE. -EAGAIN when there is no room
+ * for both commands. [Base 2.1: Fused Operations]
+ */
+NVMEDEF int nvme_ns_cmd_compare_and_write(struct nvme_ns *ns, struct nvme_qpair *qp, void *cmp_buf,
+                                          void *wr_buf, uint64_t slba, uint32_t nlb, nvme_cmd_cb cb,
+                                          void *arg);
+
+/* ---- what a namespace can do, with SPDK's names and meanings ---- */
+
+#define NVME_NS_DEALLOCATE_SUPPORTED          0x001u /* Dataset Management */
+#define NVME_NS_FLUSH_SUPPORTED               0x002u /* there is a volatile cache to flush */
+#define NVME_NS_RESERVATION_SUPPORTED         0x004u
+#define NVME_NS_WRITE_ZEROES_SUPPORTED        0x008u
+#define NVME_NS_DPS_PI_SUPPORTED              0x010u /* formatted with protection information */
+#define NVME_NS_EXTENDED_LBA_SUPPORTED        0x020u /* metadata at the end of each block */
+#define NVME_NS_WRITE_UNCORRECTABLE_SUPPORTED 0x040u
+#define NVME_NS_COMPARE_SUPPORTED             0x080u
+#define NVME_NS_VERIFY_SUPPORTED              0x100u /* these two SPDK does not have */
+#define NVME_NS_COPY_SUPPORTED                0x200u
+NVMEDEF uint32_t nvme_ns_get_flags(const struct nvme_ns *ns);
+NVMEDEF uint64_t nvme_ns_get_size(const struct nvme_ns *ns);    /* bytes of data */
+NVMEDEF uint32_t nvme_ns_get_md_size(const struct nvme_ns *ns); /* bytes of metadata of a block */
+NVMEDEF uint32_t nvme_ns_get_pi_type(const struct nvme_ns *ns); /* 0 none, or type 1 to 3 */
+NVMEDEF bool nvme_ns_supports_extended_lba(const struct nvme_ns *ns);
+/* NOIOB: blocks between boundaries that a command had better not cross; 0: none. */
+NVMEDEF uint32_t nvme_ns_get_optimal_io_boundary(const struct nvme_ns *ns);
+NVMEDEF uint32_t nvme_ns_get_max_io_xfer_size(const struct nvme_ns *ns);  /* bytes, of a command */
+NVMEDEF uint32_t nvme_ns_get_format_index(const struct nvme_id_ns *data); /* into data->lbaf */
+
+/* What deallocated blocks read as. */
+enum nvme_dealloc_read_value {
+	NVME_DEALLOC_NOT_REPORTED = 0,
+	NVME_DEALLOC_READ_00 = 1,
+	NVME_DEALLOC_READ_FF = 2
+};
+NVMEDEF enum nvme_dealloc_read_value
+nvme_ns_get_dealloc_logical_block_read_value(const struct nvme_ns *ns);
+
+/* ---- more admin commands ----
+ *
+ * They belong to the controller's thread, as all admin commands. After a _cmd_ form poll with
+ * nvme_ctrlr_process_admin_completions().
+ */
+
+/*
+ * Asks for the end of command cid of a queue pair (NULL: the admin queue). Whether it was aborted is
+ * bit 0 of the completion's cdw0 (0: yes); the command then ends with ABORTED - BY REQUEST (00/07).
+ * -EINVAL there is no such CID, -EAGAIN as many Aborts as the controller allows (ACL) are on their
+ * way. [Base 2.1: Abort command]
+ */
+NVMEDEF int nvme_ctrlr_cmd_abort(struct nvme_ctrlr *ctrlr, const struct nvme_qpair *qp,
+                                 uint16_t cid, nvme_cmd_cb cb, void *arg);
+
+/*
+ * Features. fid is CDW10 as it is sent: NVME_FEAT_*, and where wanted NVME_SET(sel,
+ * NVME_GET_FEATURES_SEL) or NVME_SET(1, NVME_SET_FEATURES_SV). buf is for features with a data
+ * structure, else NULL and len 0. value, where not NULL, receives dword 0 of the completion.
+ * -EINVAL len is not a multiple of 4. [Base 2.1: Get Features command, Set Features command]
+ */
+NVMEDEF int nvme_ctrlr_cmd_get_feature(struct nvme_ctrlr *ctrlr, uint32_t fid, uint32_t cdw11,
+                                       uint32_t cdw12, void *buf, uint32_t len, nvme_cmd_cb cb,
+                                       void *arg);
+NVMEDEF int nvme_ctrlr_cmd_set_feature(struct nvme_ctrlr *ctrlr, uint32_t fid, uint32_t cdw11,
+                                       uint32_t cdw12, void *buf, uint32_t len, nvme_cmd_cb cb,
+                                       void *arg);
+NVMEDEF int nvme_ctrlr_get_feature(struct nvme_ctrlr *ctrlr, uint32_t fid, uint32_t cdw11,
+                                   uint32_t cdw12, void *buf, uint32_t len, uint32_t *value,
+                                   struct nvme_cpl *cpl);
+NVMEDEF int nvme_ctrlr_set_feature(struct nvme_ctrlr *ctrlr, uint32_t fid, uint32_t cdw11,
+                                   uint32_t cdw12, const void *buf, uint32_t len,
+                                   struct nvme_cpl *cpl);
+
+/*
+ * A log page, len bytes of it from offset on, both multiples of 4 (-EINVAL). nsid is mostly
+ * NVME_NSID_ALL. What one command cannot carry is sent as several, all but the last with RAE, so
+ * that an event is acknowledged when the whole page was read. It stops at the first error. A page
+ * that changes meanwhile is the caller's to notice. -ENOTSUP an offset, or more than 16 KiB, from a
+ * controller without extended data (LPA bit 2). [Base 2.1 §5.1.12: Get Log Page command]
+ */
+NVMEDEF int nvme_ctrlr_cmd_get_log_page(struct nvme_ctrlr *ctrlr, uint8_t lid, uint32_t nsid,
+                                        void *buf, uint32_t len, uint64_t offset, nvme_cmd_cb cb,
+                                        void *arg);
+NVMEDEF int nvme_ctrlr_get_log_page(struct nvme_ctrlr *ctrlr, uint8_t lid, uint32_t nsid, void *buf,
+                                    uint32_t len, uint64_t offset, struct nvme_cpl *cpl);
+
+/*
+ * Does the controller have it? From its log page 00h, or 12h for features, where there is one, and
+ * for that an admin command is sent and waited for; else from what Identify says.
+ */
+NVMEDEF bool nvme_ctrlr_is_log_page_supported(struct nvme_ctrlr *ctrlr, uint8_t lid);
+NVMEDEF bool nvme_ctrlr_is_feature_supported(struct nvme_ctrlr *ctrlr, uint8_t fid);
+
+/*
+ * Starts a self-test or, with NVME_SELF_TEST_ABORT, ends it: code is NVME_SELF_TEST_*, nsid 0 for
+ * the controller alone, NVME_NSID_ALL for all namespaces, too. It goes on in the background: log page
+ * NVME_LOG_PAGE_DEVICE_SELF_TEST, struct nvme_self_test_log, says how far it is. -ENOTSUP no such
+ * command, -EINVAL no such code. [Base 2.1: Device Self-test command]
+ */
+NVMEDEF int nvme_ctrlr_self_test(struct nvme_ctrlr *ctrlr, uint32_t nsid, uint32_t code,
+                                 struct nvme_cpl *cpl);
+
+/* What Sanitize is to do. */
+struct nvme_sanitize {
+	uint8_t action;     /* NVME_SANITIZE_* */
+	uint8_t passes;     /* of an overwrite, 1 to 16 */
+	bool invert;        /* the pattern, between two passes */
+	bool unrestricted;  /* a failure may be left with NVME_SANITIZE_EXIT_FAILURE */
+	bool no_deallocate; /* the blocks stay allocated */
+	uint32_t pattern;   /* of an overwrite */
+};
+
+/*
+ * Starts a sanitize operation: ALL DATA IN THE SUBSYSTEM IS LOST, even if power fails. It goes on in
+ * the background: log page NVME_LOG_PAGE_SANITIZE_STATUS, struct nvme_sanitize_log, says how far it
+ * is; until then reads and writes end with SANITIZE IN PROGRESS (00/1D). -ENOTSUP the controller
+ * cannot do this (SANICAP), -EINVAL no such action or passes. [Base 2.1: Sanitize command]
+ */
+NVMEDEF int nvme_ctrlr_sanitize(struct nvme_ctrlr *ctrlr, const struct nvme_sanitize *what,
+                                struct nvme_cpl *cpl);
+
+/*
+ * Namespace Management and Attachment. Of data NSZE, NCAP, FLBAS, DPS and NMIC count, and what else
+ * the specification lets a host say; *nsid becomes the new one's. It must be attached to be used.
+ * cntlids names controllers (num of them); NULL means this one. THE DATA OF A DELETED NAMESPACE IS
+ * LOST. What the driver knows of namespaces follows (see namespaces above). -ENOTSUP no such
+ * commands (OACS), -EINVAL num is more than 2047, or NSID 0. [Base 2.1: Namespace Management command]
+ */
+NVMEDEF int nvme_ctrlr_create_ns(struct nvme_ctrlr *ctrlr, const struct nvme_id_ns *data,
+                                 uint32_t *nsid, struct nvme_cpl *cpl);
+NVMEDEF int nvme_ctrlr_delete_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid, struct nvme_cpl *cpl);
+NVMEDEF int nvme_ctrlr_attach_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid, const uint16_t *cntlids,
+                                 uint32_t num, struct nvme_cpl *cpl);
+NVMEDEF int nvme_ctrlr_detach_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid, const uint16_t *cntlids,
+                                 uint32_t num, struct nvme_cpl *cpl);
+
+/* ---- one text for any outcome ---- */
+
+#define NVME_ERROR_MAX 128 /* bytes that hold any of these texts */
+
+/*
+ * What came of a call: rc is what it returned, cpl its completion or NULL. "COMPARE FAILURE (02/85)"
+ * where the controller refused it, "the queue is full (-11)" where the driver did, "success".
+ * Writes to buf, at most size bytes, and returns it: any thread may call it at any time.
+ */
+NVMEDEF const char *nvme_strerror(char *buf, size_t size, int rc, const struct nvme_cpl *cpl);
 
 #endif /* NVME_TEXT_ONLY */
 
@@ -7642,6 +7982,8 @@ NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr)
  * Calls that wait, with data in any memory: what is not DMA memory goes through a bounce buffer.
  * ============================================================================================ */
 
+static void nvme__ops_free(struct nvme_qpair *qp);
+
 /* A buffer of this queue pair's own of at least len bytes. NULL: *rc says why not. */
 static struct nvme__bounce *nvme__bounce_get(struct nvme_qpair *qp, uint32_t len, int *rc)
 {
@@ -7672,6 +8014,7 @@ static void nvme__bounce_free(struct nvme_qpair *qp)
 
 	for (i = 0; i < NVME__BOUNCES; i++)
 		nvme_dma_free(qp->ctrlr, qp->bounce[i].buf);
+	nvme__ops_free(qp);
 }
 
 /*
@@ -9481,6 +9824,1189 @@ NVMEDEF int nvme_pi_verify(const struct nvme_pi_ctx *ctx, const void *buf, const
 }
 
 /* ============================================================================================
+ * >>commands
+ *
+ * The other commands of namespaces. Those of one SQE go the way of raw commands, after the checks of
+ * a read; Compare is a read in all but its opcode. What takes more than one command, or data of the
+ * driver's own, is an operation: struct nvme__op.
+ * ============================================================================================ */
+
+/*
+ * A call that is more than a command. The queue pair keeps those that are not in use, with their DMA
+ * memory, so that only the first of its operations allocate.
+ *
+ * Parts are sent one after the other. The next is submitted by the callback of the one before, when
+ * there is a CID for certain: that one's. A fused pair is two commands at once instead.
+ */
+struct nvme__op {
+	struct nvme__op *next; /* while it is not in use */
+	struct nvme_qpair *qp;
+	nvme_cmd_cb cb;
+	void *arg;
+	struct nvme_cmd cmd; /* the next part, but for what fill() puts into it */
+	void (*fill)(struct nvme__op *op, uint32_t len);
+	bool stop;           /* at the first error */
+	uint8_t *at;         /* its data ... */
+	uint32_t left, part; /* ... of so many bytes with all that follow; bytes of one part */
+	uint64_t offset;     /* in a log page */
+	uint8_t *data;       /* DMA memory of its own, of so many bytes */
+	uint32_t room;
+	struct nvme_cpl cpl;   /* the first error or, without any, the latest */
+	struct nvme_cpl other; /* of a pair: what became of the write */
+	uint32_t pending;      /* of a pair */
+};
+
+#define NVME__OP_KEEP 8192u /* bytes of DMA memory that an operation keeps for the next one */
+
+static struct nvme__op *nvme__op_new(struct nvme_qpair *qp)
+{
+	struct nvme__op *op = qp->ops;
+
+	if (op != NULL) {
+		qp->ops = op->next;
+		return op;
+	}
+	op = (struct nvme__op *)NVME_CALLOC(1, sizeof(*op));
+	if (op != NULL)
+		op->qp = qp;
+	return op;
+}
+
+/* Not in use any more. Memory of a size that is rarely needed goes back. */
+static void nvme__op_put(struct nvme__op *op)
+{
+	if (op->room > NVME__OP_KEEP) {
+		nvme_dma_free(op->qp->ctrlr, op->data);
+		op->data = NULL;
+		op->room = 0;
+	}
+	op->next = op->qp->ops;
+	op->qp->ops = op;
+}
+
+static void nvme__ops_free(struct nvme_qpair *qp)
+{
+	while (qp->ops != NULL) {
+		struct nvme__op *op = qp->ops;
+
+		qp->ops = op->next;
+		nvme_dma_free(qp->ctrlr, op->data);
+		NVME_FREE(op);
+	}
+}
+
+/* An operation with so much DMA memory of its own. NULL: no memory, and the log says so. */
+static struct nvme__op *nvme__op_get(struct nvme_qpair *qp, nvme_cmd_cb cb, void *arg,
+                                     uint32_t room)
+{
+	struct nvme__op *op = nvme__op_new(qp);
+
+	if (op == NULL)
+		return NULL;
+	if (op->room < room) {
+		nvme_dma_free(qp->ctrlr, op->data);
+		op->data = (uint8_t *)nvme_dma_alloc(qp->ctrlr, room);
+		op->room = op->data != NULL ? room : 0;
+	}
+	if (op->room < room) {
+		nvme__op_put(op);
+		return NULL;
+	}
+	memset(&op->cpl, 0, sizeof(op->cpl));
+	memset(&op->other, 0, sizeof(op->other));
+	op->cb = cb;
+	op->arg = arg;
+	return op;
+}
+
+/* The caller's callback may start the next operation: this one is free before. */
+static void nvme__op_end(struct nvme__op *op, const struct nvme_cpl *cpl)
+{
+	nvme_cmd_cb cb = op->cb;
+	void *arg = op->arg;
+	struct nvme_cpl copy = *cpl;
+
+	nvme__op_put(op);
+	cb(arg, &copy);
+}
+
+static void nvme__op_part_done(void *arg, const struct nvme_cpl *cpl);
+
+/* Submits the next part. */
+static int nvme__op_send(struct nvme__op *op)
+{
+	uint32_t len = op->left < op->part ? op->left : op->part;
+	uint8_t *at = op->at;
+	int rc;
+
+	if (op->qp->ctrlr->closing)
+		return -ESHUTDOWN;
+	op->fill(op, len);
+	rc = nvme__submit_raw(op->qp, &op->cmd, at, len, nvme__op_part_done, op);
+	if (rc != 0)
+		return rc;
+	op->at += len;
+	op->offset += len;
+	op->left -= len;
+	return 0;
+}
+
+static void nvme__op_part_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct nvme__op *op = (struct nvme__op *)arg;
+	bool failed;
+
+	if (!nvme_cpl_is_error(&op->cpl))
+		op->cpl = *cpl;
+	failed = nvme_cpl_is_error(&op->cpl);
+	if (op->left != 0 && !(failed && op->stop)) {
+		if (nvme__op_send(op) == 0)
+			return;
+		if (!failed) /* the queue pair ends: nobody will complete the rest */
+			nvme__cpl_set_none(&op->cpl, op->qp->id);
+	}
+	nvme__op_end(op, &op->cpl);
+}
+
+/* The first part; where it cannot be sent there was no operation. */
+static int nvme__op_begin(struct nvme__op *op, void (*fill)(struct nvme__op *, uint32_t),
+                          uint8_t *at, uint32_t len, uint32_t part)
+{
+	int rc;
+
+	op->fill = fill;
+	op->at = at;
+	op->left = len;
+	op->part = part;
+	rc = nvme__op_send(op);
+	if (rc != 0)
+		nvme__op_put(op);
+	return rc;
+}
+
+/* ---- checks ---- */
+
+/* Why nothing of the kind can be sent on this queue pair, whatever the blocks. */
+static int nvme__ns_check_qpair(const struct nvme_ns *ns, const struct nvme_qpair *qp,
+                                nvme_cmd_cb cb)
+{
+	struct nvme_cmd none;
+
+	if (qp == NULL || qp->ctrlr != ns->ctrlr)
+		return nvme__refuse_qpair(ns->ctrlr, qp);
+	if (qp->refuse != 0)
+		return qp->refuse;
+	if (nvme__ctrlr_is_gone(qp->ctrlr))
+		return -ENODEV;
+	nvme__cmd_init(&none, 0, 0);
+	return nvme__check_raw(qp, &none, NULL, 0, cb != NULL);
+}
+
+static int nvme__ns_check_oncs(const struct nvme_ns *ns, uint32_t bit, const char *what)
+{
+	if ((ns->ctrlr->data.oncs & bit) != 0)
+		return 0;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "the controller has no %s command (ONCS bit %d): look with nvme_ns_get_flags() before you send it",
+	              what, __builtin_ctz(bit));
+	return -ENOTSUP;
+}
+
+/* Blocks of a command that has no data: metadata, wherever it is, does not matter. */
+static int nvme__ns_check_range(const struct nvme_ns *ns, uint64_t slba, uint64_t nlb)
+{
+	int refuse = __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
+
+	if (refuse == 0 && nlb != 0 && slba < ns->nsze && nlb <= ns->nsze - slba)
+		return 0;
+	return nvme__refuse_blocks(ns, slba, nlb);
+}
+
+/* More than some limit of the controller's. */
+static int nvme__ns_refuse_many(const struct nvme_ns *ns, uint64_t n, const char *of, uint64_t most,
+                                const char *limit)
+{
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "%" PRIu64 " %s are too many for one command: send at most %" PRIu64 " (%s)",
+	              n, of, most, limit);
+	return -EMSGSIZE;
+}
+
+static int nvme__ns_refuse_call(const struct nvme_ns *ns, const char *what, const char *why)
+{
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR, "%s is refused (%s): see >>more in nvme.h",
+	              what, why);
+	return -EINVAL;
+}
+
+/* ---- commands with blocks but without data ---- */
+
+static const struct nvme__no_data {
+	uint8_t opc;
+	uint32_t oncs, flags; /* support; flags of CDW12 that it takes */
+	const char *name;
+} nvme__no_data[] = {
+	{NVME_OPC_WRITE_UNCORRECTABLE, NVME_ONCS_WRITE_UNC, 0, "Write Uncorrectable"},
+	{NVME_OPC_WRITE_ZEROES, NVME_ONCS_WRITE_ZEROES, NVME__IO_FLAGS | NVME_IO_FLAGS_DEALLOCATE,
+         "Write Zeroes"},
+	{NVME_OPC_VERIFY, NVME_ONCS_VERIFY, NVME__IO_FLAGS, "Verify"},
+};
+
+static void nvme__fill_no_data(struct nvme_cmd *cmd, uint8_t opc, uint32_t nsid, uint64_t slba,
+                               uint32_t nlb, uint32_t io_flags)
+{
+	nvme__cmd_init(cmd, opc, nsid);
+	cmd->cdw10 = (uint32_t)slba;
+	cmd->cdw11 = (uint32_t)(slba >> 32);
+	cmd->cdw12 = (nlb - 1) | io_flags;
+}
+
+static int nvme__ns_check_no_data(const struct nvme_ns *ns, uint8_t opc, uint64_t slba,
+                                  uint64_t nlb, uint32_t io_flags)
+{
+	const struct nvme__no_data *what = nvme__no_data;
+	int rc;
+
+	while (what->opc != opc)
+		what++;
+	rc = nvme__ns_check_oncs(ns, what->oncs, what->name);
+	if (rc != 0)
+		return rc;
+	if ((io_flags & ~what->flags) != 0)
+		return nvme__ns_refuse_call(ns, what->name, "a flag is unknown");
+	return nvme__ns_check_range(ns, slba, nlb);
+}
+
+static int nvme__ns_cmd_no_data(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc,
+                                uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
+                                uint32_t io_flags)
+{
+	struct nvme_cmd cmd;
+	int rc = nvme__ns_check_qpair(ns, qp, cb);
+
+	if (rc == 0)
+		rc = nvme__ns_check_no_data(ns, opc, slba, nlb, io_flags);
+	if (rc != 0)
+		return rc;
+	if (nlb > 65536)
+		return nvme__ns_refuse_many(ns, nlb, "blocks", 65536, "NLB has 16 bits");
+	nvme__fill_no_data(&cmd, opc, ns->id, slba, nlb, io_flags);
+	return nvme__submit_io(ns->ctrlr, qp, &cmd, NULL, 0, cb, arg);
+}
+
+/* Pieces that a read could carry: a controller may have a lower limit than 65536 blocks. */
+static int nvme__ns_no_data(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t opc, uint64_t slba,
+                            uint64_t nlb, uint32_t io_flags, struct nvme_cpl *cpl)
+{
+	uint32_t most = nvme_ns_get_max_nlb(ns, NULL), piece;
+	struct nvme_cmd cmd;
+	int rc;
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	rc = nvme__ns_check_no_data(ns, opc, slba, nlb, io_flags);
+	while (rc == 0 && nlb != 0) {
+		piece = nlb < most ? (uint32_t)nlb : most;
+		nvme__fill_no_data(&cmd, opc, ns->id, slba, piece, io_flags);
+		rc = nvme_ctrlr_io(ns->ctrlr, qp, &cmd, NULL, 0, cpl);
+		slba += piece;
+		nlb -= piece;
+	}
+	return rc;
+}
+
+NVMEDEF int nvme_ns_cmd_write_zeroes(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                     uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags)
+{
+	return nvme__ns_cmd_no_data(ns, qp, NVME_OPC_WRITE_ZEROES, slba, nlb, cb, arg, io_flags);
+}
+
+NVMEDEF int nvme_ns_write_zeroes(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                 uint64_t nlb, uint32_t io_flags, struct nvme_cpl *cpl)
+{
+	return nvme__ns_no_data(ns, qp, NVME_OPC_WRITE_ZEROES, slba, nlb, io_flags, cpl);
+}
+
+NVMEDEF int nvme_ns_cmd_write_uncorrectable(struct nvme_ns *ns, struct nvme_qpair *qp,
+                                            uint64_t slba, uint32_t nlb, nvme_cmd_cb cb, void *arg)
+{
+	return nvme__ns_cmd_no_data(ns, qp, NVME_OPC_WRITE_UNCORRECTABLE, slba, nlb, cb, arg, 0);
+}
+
+NVMEDEF int nvme_ns_write_uncorrectable(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                        uint64_t nlb, struct nvme_cpl *cpl)
+{
+	return nvme__ns_no_data(ns, qp, NVME_OPC_WRITE_UNCORRECTABLE, slba, nlb, 0, cpl);
+}
+
+NVMEDEF int nvme_ns_cmd_verify(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                               uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags)
+{
+	return nvme__ns_cmd_no_data(ns, qp, NVME_OPC_VERIFY, slba, nlb, cb, arg, io_flags);
+}
+
+NVMEDEF int nvme_ns_verify(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba, uint64_t nlb,
+                           struct nvme_cpl *cpl)
+{
+	return nvme__ns_no_data(ns, qp, NVME_OPC_VERIFY, slba, nlb, 0, cpl);
+}
+
+/* ---- Compare ---- */
+
+NVMEDEF int nvme_ns_cmd_compare(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                                uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags)
+{
+	int rc = nvme__ns_check_qpair(ns, qp, cb);
+
+	if (rc == 0)
+		rc = nvme__ns_check_oncs(ns, NVME_ONCS_COMPARE, "Compare");
+	if (rc != 0)
+		return rc;
+	return nvme__ns_cmd_rw(ns, qp, NVME_OPC_COMPARE, buf, slba, nlb, cb, arg, io_flags);
+}
+
+NVMEDEF int nvme_ns_compare(struct nvme_ns *ns, struct nvme_qpair *qp, const void *buf,
+                            uint64_t slba, uint64_t nlb, struct nvme_cpl *cpl)
+{
+	int rc = nvme__ns_check_oncs(ns, NVME_ONCS_COMPARE, "Compare");
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	if (rc != 0)
+		return rc;
+	return nvme__ns_rw(ns, qp, NVME_OPC_COMPARE, (void *)(uintptr_t)buf, slba, nlb, cpl);
+}
+
+/* ---- Dataset Management ---- */
+
+#define NVME__DSM_RANGES     256u       /* of one command */
+#define NVME__DSM_RANGE_MAX  (1u << 22) /* blocks that nvme_ns_deallocate() puts into one */
+#define NVME__DSM_ATTRIBUTES (NVME_DSM_ATTR_READ | NVME_DSM_ATTR_WRITE | NVME_DSM_ATTR_DEALLOCATE)
+
+static int nvme__ns_check_dsm(const struct nvme_ns *ns, uint32_t attributes,
+                              const struct nvme_dsm_range *ranges, uint32_t num_ranges)
+{
+	int rc = nvme__ns_check_oncs(ns, NVME_ONCS_DSM, "Dataset Management");
+	uint32_t i;
+
+	if (rc != 0)
+		return rc;
+	if (ranges == NULL || num_ranges == 0)
+		return nvme__ns_refuse_call(ns, "Dataset Management", "it has no ranges");
+	if ((attributes & ~NVME__DSM_ATTRIBUTES) != 0)
+		return nvme__ns_refuse_call(ns, "Dataset Management", "an attribute is unknown");
+	if (num_ranges > UINT32_MAX / sizeof(*ranges))
+		return nvme__ns_refuse_many(ns, num_ranges, "ranges", UINT32_MAX / sizeof(*ranges),
+		                            "of one call");
+	for (i = 0; i < num_ranges && rc == 0; i++)
+		rc = nvme__ns_check_range(ns, ranges[i].slba, ranges[i].nlb);
+	return rc;
+}
+
+/* NR is 0-based: 256 ranges are FFh. */
+static void nvme__fill_dsm(struct nvme_cmd *cmd, uint32_t nsid, uint32_t attributes,
+                           uint32_t num_ranges)
+{
+	nvme__cmd_init(cmd, NVME_OPC_DATASET_MANAGEMENT, nsid);
+	cmd->cdw10 = NVME_SET(num_ranges - 1, NVME_DSM_NR);
+	cmd->cdw11 = attributes;
+}
+
+static void nvme__op_fill_dsm(struct nvme__op *op, uint32_t len)
+{
+	uint32_t n = len / (uint32_t)sizeof(struct nvme_dsm_range);
+
+	nvme__fill_dsm(&op->cmd, op->cmd.nsid, op->cmd.cdw11, n);
+}
+
+NVMEDEF int nvme_ns_cmd_dataset_management(struct nvme_ns *ns, struct nvme_qpair *qp,
+                                           uint32_t attributes, const struct nvme_dsm_range *ranges,
+                                           uint32_t num_ranges, nvme_cmd_cb cb, void *arg)
+{
+	uint32_t len = num_ranges * (uint32_t)sizeof(*ranges);
+	int rc = nvme__ns_check_qpair(ns, qp, cb);
+	struct nvme__op *op;
+
+	if (rc == 0)
+		rc = nvme__ns_check_dsm(ns, attributes, ranges, num_ranges);
+	if (rc != 0)
+		return rc;
+	if (qp->num_free == 0)
+		return -EAGAIN;
+	op = nvme__op_get(qp, cb, arg, len);
+	if (op == NULL)
+		return -ENOMEM;
+	memcpy(op->data, ranges, len);
+	nvme__fill_dsm(&op->cmd, ns->id, attributes, 1);
+	op->stop = false;
+	return nvme__op_begin(op, nvme__op_fill_dsm, op->data, len,
+	                      NVME__DSM_RANGES * (uint32_t)sizeof(*ranges));
+}
+
+NVMEDEF int nvme_ns_dataset_management(struct nvme_ns *ns, struct nvme_qpair *qp,
+                                       uint32_t attributes, const struct nvme_dsm_range *ranges,
+                                       uint32_t num_ranges, struct nvme_cpl *cpl)
+{
+	int rc = nvme__ns_check_dsm(ns, attributes, ranges, num_ranges);
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	while (rc == 0 && num_ranges != 0) {
+		uint32_t n = num_ranges < NVME__DSM_RANGES ? num_ranges : NVME__DSM_RANGES;
+		struct nvme_cmd cmd;
+
+		nvme__fill_dsm(&cmd, ns->id, attributes, n);
+		rc = nvme_ctrlr_io(ns->ctrlr, qp, &cmd, (void *)(uintptr_t)ranges,
+		                   n * (uint32_t)sizeof(*ranges), cpl);
+		ranges += n;
+		num_ranges -= n;
+	}
+	return rc;
+}
+
+/* A range for each command: longer ones some controllers pass over without a word (DMRSL). */
+NVMEDEF int nvme_ns_deallocate(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                               uint64_t nlb, struct nvme_cpl *cpl)
+{
+	struct nvme_dsm_range range;
+	int rc = nvme__ns_check_range(ns, slba, nlb);
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	memset(&range, 0, sizeof(range));
+	while (rc == 0 && nlb != 0) {
+		range.slba = slba;
+		range.nlb = nlb < NVME__DSM_RANGE_MAX ? (uint32_t)nlb : NVME__DSM_RANGE_MAX;
+		rc = nvme_ns_dataset_management(ns, qp, NVME_DSM_ATTR_DEALLOCATE, &range, 1, cpl);
+		slba += range.nlb;
+		nlb -= range.nlb;
+	}
+	return rc;
+}
+
+/* ---- Copy ---- */
+
+/* Each range, and all of them: in the namespace, and within what it says it can copy at once. */
+static int nvme__ns_check_copy_ranges(const struct nvme_ns *ns,
+                                      const struct nvme_copy_range *ranges, uint32_t num_ranges,
+                                      uint64_t dest_lba)
+{
+	uint64_t total = 0, nlb;
+	uint32_t i;
+	int rc = 0;
+
+	for (i = 0; i < num_ranges && rc == 0; i++) {
+		nlb = (uint64_t)ranges[i].nlb + 1;
+		total += nlb;
+		if (ns->data.mssrl != 0 && nlb > ns->data.mssrl)
+			return nvme__ns_refuse_many(ns, nlb, "blocks of one range", ns->data.mssrl,
+			                            "MSSRL");
+		rc = nvme__ns_check_range(ns, ranges[i].slba, nlb);
+	}
+	if (rc == 0 && ns->data.mcl != 0 && total > ns->data.mcl)
+		return nvme__ns_refuse_many(ns, total, "blocks", ns->data.mcl, "MCL");
+	return rc != 0 ? rc : nvme__ns_check_range(ns, dest_lba, total);
+}
+
+static int nvme__ns_check_copy(const struct nvme_ns *ns, const struct nvme_copy_range *ranges,
+                               uint32_t num_ranges, uint64_t dest_lba)
+{
+	int rc = nvme__ns_check_oncs(ns, NVME_ONCS_COPY, "Copy");
+
+	if (rc != 0)
+		return rc;
+	if (ranges == NULL || num_ranges == 0)
+		return nvme__ns_refuse_call(ns, "Copy", "it has no ranges");
+	if (num_ranges > ns->data.msrc + 1u)
+		return nvme__ns_refuse_many(ns, num_ranges, "ranges", ns->data.msrc + 1u, "MSRC");
+	return nvme__ns_check_copy_ranges(ns, ranges, num_ranges, dest_lba);
+}
+
+/* NR is 0-based; the ranges are of format 0. */
+static void nvme__fill_copy(struct nvme_cmd *cmd, uint32_t nsid, uint32_t num_ranges,
+                            uint64_t dest_lba)
+{
+	nvme__cmd_init(cmd, NVME_OPC_COPY, nsid);
+	cmd->cdw10 = (uint32_t)dest_lba;
+	cmd->cdw11 = (uint32_t)(dest_lba >> 32);
+	cmd->cdw12 = NVME_SET(num_ranges - 1, NVME_COPY_NR);
+}
+
+static void nvme__op_fill_nothing(struct nvme__op *op, uint32_t len)
+{
+	(void)op, (void)len; /* one part, and it is complete */
+}
+
+NVMEDEF int nvme_ns_cmd_copy(struct nvme_ns *ns, struct nvme_qpair *qp,
+                             const struct nvme_copy_range *ranges, uint32_t num_ranges,
+                             uint64_t dest_lba, nvme_cmd_cb cb, void *arg)
+{
+	uint32_t len = num_ranges * (uint32_t)sizeof(*ranges);
+	int rc = nvme__ns_check_qpair(ns, qp, cb);
+	struct nvme__op *op;
+
+	if (rc == 0)
+		rc = nvme__ns_check_copy(ns, ranges, num_ranges, dest_lba);
+	if (rc != 0)
+		return rc;
+	if (qp->num_free == 0)
+		return -EAGAIN;
+	op = nvme__op_get(qp, cb, arg, len);
+	if (op == NULL)
+		return -ENOMEM;
+	memcpy(op->data, ranges, len);
+	nvme__fill_copy(&op->cmd, ns->id, num_ranges, dest_lba);
+	return nvme__op_begin(op, nvme__op_fill_nothing, op->data, len, len);
+}
+
+NVMEDEF int nvme_ns_copy(struct nvme_ns *ns, struct nvme_qpair *qp,
+                         const struct nvme_copy_range *ranges, uint32_t num_ranges,
+                         uint64_t dest_lba, struct nvme_cpl *cpl)
+{
+	int rc = nvme__ns_check_copy(ns, ranges, num_ranges, dest_lba);
+	struct nvme_cmd cmd;
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	if (rc != 0)
+		return rc;
+	nvme__fill_copy(&cmd, ns->id, num_ranges, dest_lba);
+	return nvme_ctrlr_io(ns->ctrlr, qp, &cmd, (void *)(uintptr_t)ranges,
+	                     num_ranges * (uint32_t)sizeof(*ranges), cpl);
+}
+
+/* ---- Compare and Write, a fused pair [Base 2.1: Fused Operations] ---- */
+
+/* Did it end because of the other half? */
+static bool nvme__cpl_is_fused_abort(const struct nvme_cpl *cpl)
+{
+	uint32_t sc = NVME_GET(cpl->status, NVME_CPL_SC);
+
+	return NVME_GET(cpl->status, NVME_CPL_SCT) == NVME_SCT_GENERIC &&
+	       (sc == NVME_SC_ABORTED_FAILED_FUSED || sc == NVME_SC_ABORTED_MISSING_FUSED);
+}
+
+/* Both are complete: what matters is the error of its own that one of them has, or the write. */
+static void nvme__fused_done(struct nvme__op *op)
+{
+	const struct nvme_cpl *compare = &op->cpl, *write = &op->other;
+	bool own = nvme_cpl_is_error(compare) && !nvme__cpl_is_fused_abort(compare);
+
+	if (--op->pending != 0)
+		return;
+	if (!own && !nvme_cpl_is_error(write) && nvme_cpl_is_error(compare))
+		own = true; /* a write that was done although its compare was not */
+	nvme__op_end(op, own ? compare : write);
+}
+
+static void nvme__fused_compare_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct nvme__op *op = (struct nvme__op *)arg;
+
+	op->cpl = *cpl;
+	nvme__fused_done(op);
+}
+
+static void nvme__fused_write_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct nvme__op *op = (struct nvme__op *)arg;
+
+	op->other = *cpl;
+	nvme__fused_done(op);
+}
+
+/* ACWU, or NACWU where the namespace has its own; both are 0-based. */
+static uint32_t nvme__ns_atomic_compare(const struct nvme_ns *ns)
+{
+	if ((ns->data.nsfeat & NVME_NSFEAT_NATOMIC) != 0 && ns->data.nacwu != 0)
+		return ns->data.nacwu + 1u;
+	return ns->ctrlr->data.acwu + 1u;
+}
+
+static int nvme__ns_check_fused(const struct nvme_ns *ns, const struct nvme_qpair *qp,
+                                uint64_t slba, uint32_t nlb, nvme_cmd_cb cb)
+{
+	uint64_t len;
+	int rc = nvme__ns_check_qpair(ns, qp, cb);
+
+	if (rc != 0)
+		return rc;
+	if ((ns->ctrlr->data.fuses & NVME_FUSES_COMPARE_AND_WRITE) == 0) {
+		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+		              "the controller cannot fuse Compare and Write (FUSES bit 0): keep others from the blocks by other means");
+		return -ENOTSUP;
+	}
+	if (qp->num_trackers < 2)
+		return nvme__ns_refuse_call(ns, "Compare and Write",
+		                            "the queue pair has room for one command only");
+	if (!nvme__check_rw(ns, qp, slba, nlb, &len, 0, cb))
+		return nvme__refuse_rw(ns, qp, slba, nlb, 0, cb);
+	if (nlb > nvme__ns_atomic_compare(ns))
+		return nvme__ns_refuse_many(ns, nlb, "blocks", nvme__ns_atomic_compare(ns),
+		                            "ACWU or NACWU");
+	return qp->num_free < 2 ? -EAGAIN : 0;
+}
+
+/* Half a pair: a tracker with its PRPs and its SQE, which is not in the ring yet. */
+static int nvme__fused_half(struct nvme_tracker *tr, const struct nvme_ns *ns,
+                            struct nvme_qpair *qp, uint8_t opc, const void *buf, uint64_t slba,
+                            uint32_t nlb)
+{
+	uint32_t fuse = opc == NVME_OPC_COMPARE ? NVME_FUSE_FIRST : NVME_FUSE_SECOND;
+	struct nvme_prp_pair prps;
+	int rc = nvme__build_prps(qp, tr, buf, nlb * ns->extended_sector_size, &prps);
+
+	if (rc != 0)
+		return rc;
+	nvme__fill_rw(&tr->cmd, opc, tr->cid, ns->id, &prps, slba, nlb - 1);
+	tr->cmd.flags = (uint8_t)NVME_SET(fuse, NVME_CMD_FUSE);
+	return 0;
+}
+
+/*
+ * Both into the ring, the second right behind the first, and the doorbell for both: the tail passes
+ * the first one in silence, whatever delays doorbells.
+ */
+static void nvme__fused_submit(struct nvme_qpair *qp, struct nvme_tracker *first, const void *cmp,
+                               struct nvme_tracker *second, const void *wr, uint32_t len)
+{
+	nvme_copy_command(&qp->sq[qp->sq_tail], &first->cmd);
+	if (++qp->sq_tail == qp->entries)
+		qp->sq_tail = 0;
+	if (qp->unusual != 0)
+		qp->delayed++;
+	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
+		nvme__print_submission(qp, first, cmp, len);
+	nvme_copy_command(&qp->sq[qp->sq_tail], &second->cmd);
+	nvme_qpair_submit_request(qp, second, wr, len);
+}
+
+NVMEDEF int nvme_ns_cmd_compare_and_write(struct nvme_ns *ns, struct nvme_qpair *qp, void *cmp_buf,
+                                          void *wr_buf, uint64_t slba, uint32_t nlb, nvme_cmd_cb cb,
+                                          void *arg)
+{
+	struct nvme_tracker *first, *second;
+	struct nvme__op *op;
+	int rc = nvme__ns_check_fused(ns, qp, slba, nlb, cb);
+
+	if (rc != 0)
+		return rc;
+	op = nvme__op_get(qp, cb, arg, 0);
+	if (op == NULL)
+		return -ENOMEM;
+	op->pending = 2;
+	first = nvme__tracker_get(qp, nvme__fused_compare_done, op);
+	second = nvme__tracker_get(qp, nvme__fused_write_done, op);
+	rc = nvme__fused_half(first, ns, qp, NVME_OPC_COMPARE, cmp_buf, slba, nlb);
+	if (rc == 0)
+		rc = nvme__fused_half(second, ns, qp, NVME_OPC_WRITE, wr_buf, slba, nlb);
+	if (rc != 0) {
+		nvme__tracker_put(qp, second);
+		nvme__tracker_put(qp, first);
+		nvme__op_put(op);
+		return rc;
+	}
+	nvme__fused_submit(qp, first, cmp_buf, second, wr_buf, nlb * ns->extended_sector_size);
+	return 0;
+}
+
+/* ============================================================================================
+ * >>admin-commands
+ *
+ * Abort, features, log pages, self-test, sanitize and namespace management: what the controller
+ * would refuse is refused before, where Identify says so.
+ * ============================================================================================ */
+
+#define NVME__PLAIN_LOG_MAX 16384u /* bytes without extended data: NUMD has 12 bits there */
+
+/* ---- Abort ---- */
+
+NVMEDEF int nvme_ctrlr_cmd_abort(struct nvme_ctrlr *ctrlr, const struct nvme_qpair *qp,
+                                 uint16_t cid, nvme_cmd_cb cb, void *arg)
+{
+	const struct nvme_qpair *aq = ctrlr->adminq, *of = qp != NULL ? qp : aq;
+	uint32_t i, aborts = 0;
+	struct nvme_cmd cmd;
+
+	if (of->ctrlr != ctrlr)
+		return nvme__refuse_qpair(ctrlr, of);
+	if (cid >= of->num_trackers) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "queue pair %u has no command %u to abort: its CIDs are 0 to %" PRIu32,
+		              of->id, cid, of->num_trackers - 1);
+		return -EINVAL;
+	}
+	for (i = 0; i < aq->num_trackers; i++)
+		aborts += aq->trackers[i].outstanding && aq->trackers[i].cmd.opc == NVME_OPC_ABORT;
+	if (aborts > ctrlr->data.acl) /* which is 0-based */
+		return -EAGAIN;
+	nvme__cmd_init(&cmd, NVME_OPC_ABORT, 0);
+	cmd.cdw10 = NVME_SET(of->id, NVME_ABORT_SQID) | NVME_SET(cid, NVME_ABORT_CID);
+	return nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, cb, arg);
+}
+
+/* ---- features ---- */
+
+static int nvme__ctrlr_fill_feature(struct nvme_ctrlr *ctrlr, struct nvme_cmd *cmd, uint8_t opc,
+                                    uint32_t fid, uint32_t cdw11, uint32_t cdw12, uint32_t len)
+{
+	nvme__cmd_init(cmd, opc, 0);
+	cmd->cdw10 = fid;
+	cmd->cdw11 = cdw11;
+	cmd->cdw12 = cdw12;
+	if (len % 4 == 0)
+		return 0;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "feature %02" PRIx32 "h with %" PRIu32
+	              " bytes is refused: the length is a multiple of 4",
+	              NVME_GET(fid, NVME_FEATURES_FID), len);
+	return -EINVAL;
+}
+
+NVMEDEF int nvme_ctrlr_cmd_get_feature(struct nvme_ctrlr *ctrlr, uint32_t fid, uint32_t cdw11,
+                                       uint32_t cdw12, void *buf, uint32_t len, nvme_cmd_cb cb,
+                                       void *arg)
+{
+	struct nvme_cmd cmd;
+	int rc = nvme__ctrlr_fill_feature(ctrlr, &cmd, NVME_OPC_GET_FEATURES, fid, cdw11, cdw12,
+	                                  len);
+
+	return rc != 0 ? rc : nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, buf, len, cb, arg);
+}
+
+NVMEDEF int nvme_ctrlr_cmd_set_feature(struct nvme_ctrlr *ctrlr, uint32_t fid, uint32_t cdw11,
+                                       uint32_t cdw12, void *buf, uint32_t len, nvme_cmd_cb cb,
+                                       void *arg)
+{
+	struct nvme_cmd cmd;
+	int rc = nvme__ctrlr_fill_feature(ctrlr, &cmd, NVME_OPC_SET_FEATURES, fid, cdw11, cdw12,
+	                                  len);
+
+	return rc != 0 ? rc : nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, buf, len, cb, arg);
+}
+
+NVMEDEF int nvme_ctrlr_get_feature(struct nvme_ctrlr *ctrlr, uint32_t fid, uint32_t cdw11,
+                                   uint32_t cdw12, void *buf, uint32_t len, uint32_t *value,
+                                   struct nvme_cpl *cpl)
+{
+	struct nvme_cpl local;
+	struct nvme_cmd cmd;
+	int rc;
+
+	if (cpl == NULL)
+		cpl = &local;
+	nvme__cpl_set_none(cpl, 0);
+	rc = nvme__ctrlr_fill_feature(ctrlr, &cmd, NVME_OPC_GET_FEATURES, fid, cdw11, cdw12, len);
+	if (rc == 0)
+		rc = nvme_ctrlr_admin(ctrlr, &cmd, buf, len, cpl);
+	if (rc == 0 && value != NULL)
+		*value = cpl->cdw0;
+	return rc;
+}
+
+NVMEDEF int nvme_ctrlr_set_feature(struct nvme_ctrlr *ctrlr, uint32_t fid, uint32_t cdw11,
+                                   uint32_t cdw12, const void *buf, uint32_t len,
+                                   struct nvme_cpl *cpl)
+{
+	struct nvme_cmd cmd;
+	int rc = nvme__ctrlr_fill_feature(ctrlr, &cmd, NVME_OPC_SET_FEATURES, fid, cdw11, cdw12,
+	                                  len);
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, 0);
+	if (rc != 0)
+		return rc;
+	return nvme_ctrlr_admin(ctrlr, &cmd, (void *)(uintptr_t)buf, len, cpl);
+}
+
+/* ---- log pages ---- */
+
+/* Whole dwords, at least one, and an offset that the controller understands. */
+static int nvme__ctrlr_check_log_page(struct nvme_ctrlr *ctrlr, uint8_t lid, uint32_t len,
+                                      uint64_t offset)
+{
+	bool extended = (ctrlr->data.lpa & NVME_LPA_EXTENDED) != 0;
+
+	if (len == 0 || len % 4 != 0 || offset % 4 != 0 || offset > UINT64_MAX - len) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "%" PRIu32 " bytes of log page %02xh from byte %" PRIu64
+		              " are refused: both are multiples of 4, and there is at least one dword",
+		              len, lid, offset);
+		return -EINVAL;
+	}
+	if (extended || (offset == 0 && len <= NVME__PLAIN_LOG_MAX && len <= ctrlr->max_xfer_size))
+		return 0;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "log page %02xh can only be read from its start and up to %" PRIu32
+	              " bytes: the controller has no extended data (LPA bit 2)",
+	              lid,
+	              ctrlr->max_xfer_size < NVME__PLAIN_LOG_MAX ? ctrlr->max_xfer_size
+	                                                         : NVME__PLAIN_LOG_MAX);
+	return -ENOTSUP;
+}
+
+/* The length is a number of dwords, 0-based, in two halves; RAE while another part follows. */
+static void nvme__fill_log_page(struct nvme_cmd *cmd, uint8_t lid, uint32_t nsid, uint32_t len,
+                                uint64_t offset, bool more)
+{
+	uint32_t numd = len / 4 - 1;
+
+	nvme__cmd_init(cmd, NVME_OPC_GET_LOG_PAGE, nsid);
+	cmd->cdw10 = NVME_SET(lid, NVME_GET_LOG_PAGE_LID) | NVME_SET(more, NVME_GET_LOG_PAGE_RAE) |
+	             NVME_SET(numd & 0xffffu, NVME_GET_LOG_PAGE_NUMDL);
+	cmd->cdw11 = NVME_SET(numd >> 16, NVME_GET_LOG_PAGE_NUMDU);
+	cmd->cdw12 = (uint32_t)offset;
+	cmd->cdw13 = (uint32_t)(offset >> 32);
+}
+
+static void nvme__op_fill_log_page(struct nvme__op *op, uint32_t len)
+{
+	uint8_t lid = (uint8_t)NVME_GET(op->cmd.cdw10, NVME_GET_LOG_PAGE_LID);
+
+	nvme__fill_log_page(&op->cmd, lid, op->cmd.nsid, len, op->offset, op->left > len);
+}
+
+NVMEDEF int nvme_ctrlr_cmd_get_log_page(struct nvme_ctrlr *ctrlr, uint8_t lid, uint32_t nsid,
+                                        void *buf, uint32_t len, uint64_t offset, nvme_cmd_cb cb,
+                                        void *arg)
+{
+	struct nvme_qpair *qp = ctrlr->adminq;
+	struct nvme_cmd cmd;
+	struct nvme__op *op;
+	int rc = nvme__ctrlr_check_log_page(ctrlr, lid, len, offset);
+
+	if (rc != 0)
+		return rc;
+	nvme__fill_log_page(&cmd, lid, nsid, 4, offset, false);
+	rc = nvme__ctrlr_admin_check(ctrlr, &cmd);
+	if (rc == 0)
+		rc = nvme__check_raw(qp, &cmd, buf, 4, cb != NULL);
+	if (rc != 0)
+		return rc;
+	if (qp->num_free == 0)
+		return -EAGAIN;
+	op = nvme__op_get(qp, cb, arg, 0);
+	if (op == NULL)
+		return -ENOMEM;
+	op->cmd = cmd;
+	op->offset = offset;
+	op->stop = true;
+	return nvme__op_begin(op, nvme__op_fill_log_page, (uint8_t *)buf, len,
+	                      qp->max_xfer_size & ~3u);
+}
+
+NVMEDEF int nvme_ctrlr_get_log_page(struct nvme_ctrlr *ctrlr, uint8_t lid, uint32_t nsid, void *buf,
+                                    uint32_t len, uint64_t offset, struct nvme_cpl *cpl)
+{
+	uint32_t most = ctrlr->adminq->max_xfer_size & ~3u;
+	uint8_t *at = (uint8_t *)buf;
+	int rc = nvme__ctrlr_check_log_page(ctrlr, lid, len, offset);
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, 0);
+	while (rc == 0 && len != 0) {
+		uint32_t part = len < most ? len : most;
+		struct nvme_cmd cmd;
+
+		nvme__fill_log_page(&cmd, lid, nsid, part, offset, len > part);
+		rc = nvme_ctrlr_admin(ctrlr, &cmd, at, part, cpl);
+		at += part;
+		offset += part;
+		len -= part;
+	}
+	return rc;
+}
+
+/* ---- what is supported ---- */
+
+/*
+ * A code, and the bits of Identify Controller that tell of it: any of mask in size bytes at offset;
+ * size 0: every controller has it.
+ */
+struct nvme__support {
+	uint8_t code, size;
+	uint16_t offset;
+	uint32_t mask;
+};
+
+#define NVME__ID(field, mask) \
+	sizeof(((struct nvme_id_ctrlr *)0)->field), offsetof(struct nvme_id_ctrlr, field), (mask)
+
+static const struct nvme__support nvme__log_page_support[] = {
+	{NVME_LOG_PAGE_ERROR, 0, 0, 0},
+	{NVME_LOG_PAGE_SMART, 0, 0, 0},
+	{NVME_LOG_PAGE_FIRMWARE_SLOT, 0, 0, 0},
+	{NVME_LOG_PAGE_CHANGED_NS_LIST, NVME__ID(oaes, 1u << 8)},
+	{NVME_LOG_PAGE_COMMAND_EFFECTS, NVME__ID(lpa, NVME_LPA_EFFECTS)},
+	{NVME_LOG_PAGE_DEVICE_SELF_TEST, NVME__ID(oacs, NVME_OACS_SELF_TEST)},
+	{NVME_LOG_PAGE_TELEMETRY_HOST, NVME__ID(lpa, NVME_LPA_TELEMETRY)},
+	{NVME_LOG_PAGE_TELEMETRY_CTRLR, NVME__ID(lpa, NVME_LPA_TELEMETRY)},
+	{NVME_LOG_PAGE_ENDURANCE_GROUP, NVME__ID(ctratt, 1u << 4)},
+	{NVME_LOG_PAGE_PREDICTABLE_LATENCY, NVME__ID(ctratt, 1u << 5)},
+	{NVME_LOG_PAGE_PREDICTABLE_LATENCY_AGG, NVME__ID(ctratt, 1u << 5)},
+	{NVME_LOG_PAGE_ANA, NVME__ID(cmic, 1u << 3)},
+	{NVME_LOG_PAGE_PERSISTENT_EVENT, NVME__ID(lpa, NVME_LPA_PERSISTENT)},
+	{NVME_LOG_PAGE_LBA_STATUS, NVME__ID(oacs, NVME_OACS_LBA_STATUS)},
+	{NVME_LOG_PAGE_RESERVATION, NVME__ID(oncs, NVME_ONCS_RESERVATIONS)},
+	{NVME_LOG_PAGE_SANITIZE_STATUS,
+         NVME__ID(sanicap, NVME_SANICAP_CRYPTO | NVME_SANICAP_BLOCK | NVME_SANICAP_OVERWRITE)},
+};
+
+static const struct nvme__support nvme__feature_support[] = {
+	{NVME_FEAT_ARBITRATION, 0, 0, 0},
+	{NVME_FEAT_POWER_MANAGEMENT, 0, 0, 0},
+	{NVME_FEAT_TEMPERATURE_THRESHOLD, 0, 0, 0},
+	{NVME_FEAT_ERROR_RECOVERY, 0, 0, 0},
+	{NVME_FEAT_VOLATILE_WRITE_CACHE, NVME__ID(vwc, 1u)},
+	{NVME_FEAT_NUMBER_OF_QUEUES, 0, 0, 0},
+	{NVME_FEAT_INTERRUPT_COALESCING, 0, 0, 0},
+	{NVME_FEAT_INTERRUPT_VECTOR_CONFIG, 0, 0, 0},
+	{NVME_FEAT_WRITE_ATOMICITY, 0, 0, 0},
+	{NVME_FEAT_ASYNC_EVENT_CONFIG, 0, 0, 0},
+	{NVME_FEAT_AUTO_POWER_STATE_TRANSITION, NVME__ID(apsta, 1u)},
+	{NVME_FEAT_HOST_MEM_BUFFER, NVME__ID(hmpre, UINT32_MAX)},
+	{NVME_FEAT_TIMESTAMP, NVME__ID(oncs, NVME_ONCS_TIMESTAMP)},
+	{NVME_FEAT_KEEP_ALIVE_TIMER, NVME__ID(kas, 0xffffu)},
+	{NVME_FEAT_HOST_THERMAL_MANAGEMENT, NVME__ID(hctma, 1u)},
+	{NVME_FEAT_NON_OP_POWER_STATE_CONFIG, NVME__ID(ctratt, 1u << 1)},
+	{NVME_FEAT_READ_RECOVERY_LEVEL, NVME__ID(ctratt, 1u << 3)},
+	{NVME_FEAT_PREDICTABLE_LATENCY_CONFIG, NVME__ID(ctratt, 1u << 5)},
+	{NVME_FEAT_PREDICTABLE_LATENCY_WINDOW, NVME__ID(ctratt, 1u << 5)},
+	{NVME_FEAT_LBA_STATUS_INTERVAL, NVME__ID(oacs, NVME_OACS_LBA_STATUS)},
+	{NVME_FEAT_SANITIZE_CONFIG,
+         NVME__ID(sanicap, NVME_SANICAP_CRYPTO | NVME_SANICAP_BLOCK | NVME_SANICAP_OVERWRITE)},
+	{NVME_FEAT_ENDURANCE_GROUP_EVENT, NVME__ID(ctratt, 1u << 4)},
+	{NVME_FEAT_HOST_RESERVE_MASK, NVME__ID(oncs, NVME_ONCS_RESERVATIONS)},
+	{NVME_FEAT_HOST_RESERVE_PERSIST, NVME__ID(oncs, NVME_ONCS_RESERVATIONS)},
+	{NVME_FEAT_NS_WRITE_PROTECTION, NVME__ID(nwpc, 1u)},
+};
+
+static bool nvme__id_says(const struct nvme_id_ctrlr *id, const struct nvme__support *row, size_t n,
+                          uint8_t code)
+{
+	uint32_t value = 0;
+
+	while (n > 0 && row->code != code) {
+		row++;
+		n--;
+	}
+	if (n == 0 || row->size == 0)
+		return n != 0;
+	memcpy(&value, (const uint8_t *)id + row->offset, row->size);
+	return (value & row->mask) != 0;
+}
+
+/* Bit 0 of dword code in a log page that has one for each. -1: it cannot be read. */
+static int nvme__ctrlr_log_says(struct nvme_ctrlr *ctrlr, uint8_t lid, uint8_t code)
+{
+	uint32_t dwords[256];
+
+	if (nvme_ctrlr_get_log_page(ctrlr, lid, 0, dwords, sizeof(dwords), 0, NULL) != 0)
+		return -1;
+	return (int)(dwords[code] & 1);
+}
+
+NVMEDEF bool nvme_ctrlr_is_log_page_supported(struct nvme_ctrlr *ctrlr, uint8_t lid)
+{
+	int says = -1;
+
+	if ((ctrlr->data.lpa & NVME_LPA_SUPPORTED) != 0)
+		says = nvme__ctrlr_log_says(ctrlr, NVME_LOG_PAGE_SUPPORTED, lid);
+	if (says >= 0)
+		return says != 0;
+	return nvme__id_says(&ctrlr->data, nvme__log_page_support,
+	                     sizeof(nvme__log_page_support) / sizeof(*nvme__log_page_support), lid);
+}
+
+NVMEDEF bool nvme_ctrlr_is_feature_supported(struct nvme_ctrlr *ctrlr, uint8_t fid)
+{
+	int says = -1;
+
+	if ((ctrlr->data.lpa & NVME_LPA_SUPPORTED) != 0 &&
+	    nvme_ctrlr_is_log_page_supported(ctrlr, NVME_LOG_PAGE_FEATURE_EFFECTS))
+		says = nvme__ctrlr_log_says(ctrlr, NVME_LOG_PAGE_FEATURE_EFFECTS, fid);
+	if (says >= 0)
+		return says != 0;
+	return nvme__id_says(&ctrlr->data, nvme__feature_support,
+	                     sizeof(nvme__feature_support) / sizeof(*nvme__feature_support), fid);
+}
+
+/* ---- self-test, sanitize ---- */
+
+/* What the controller lacks, and the bit that would say otherwise. */
+static int nvme__ctrlr_refuse_lacking(struct nvme_ctrlr *ctrlr, const char *what, const char *bit)
+{
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "the controller cannot do this: %s (%s): see nvme_ctrlr_get_data()", what,
+	              bit);
+	return -ENOTSUP;
+}
+
+NVMEDEF int nvme_ctrlr_self_test(struct nvme_ctrlr *ctrlr, uint32_t nsid, uint32_t code,
+                                 struct nvme_cpl *cpl)
+{
+	struct nvme_cmd cmd;
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, 0);
+	if ((ctrlr->data.oacs & NVME_OACS_SELF_TEST) == 0)
+		return nvme__ctrlr_refuse_lacking(ctrlr, "Device Self-test", "OACS bit 4");
+	if (code != NVME_SELF_TEST_SHORT && code != NVME_SELF_TEST_EXTENDED &&
+	    code != NVME_SELF_TEST_VS && code != NVME_SELF_TEST_ABORT) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "a self-test with code %" PRIu32
+		              " was asked for: see NVME_SELF_TEST_*",
+		              code);
+		return -EINVAL;
+	}
+	nvme__cmd_init(&cmd, NVME_OPC_DEVICE_SELF_TEST, nsid);
+	cmd.cdw10 = NVME_SET(code, NVME_SELF_TEST_STC);
+	return nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
+}
+
+static int nvme__ctrlr_check_sanitize(struct nvme_ctrlr *ctrlr, const struct nvme_sanitize *what)
+{
+	uint32_t can = ctrlr->data.sanicap, any;
+	bool overwrite = what->action == NVME_SANITIZE_OVERWRITE;
+
+	any = can & (NVME_SANICAP_CRYPTO | NVME_SANICAP_BLOCK | NVME_SANICAP_OVERWRITE);
+	if (what->action < NVME_SANITIZE_EXIT_FAILURE ||
+	    what->action > NVME_SANITIZE_CRYPTO_ERASE ||
+	    (overwrite && (what->passes < 1 || what->passes > 16))) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "a sanitize operation with action %u and %u passes was asked for: see struct nvme_sanitize",
+		              what->action, what->passes);
+		return -EINVAL;
+	}
+	if (any == 0)
+		return nvme__ctrlr_refuse_lacking(ctrlr, "Sanitize", "SANICAP bits 0 to 2");
+	if (what->action == NVME_SANITIZE_BLOCK_ERASE && (can & NVME_SANICAP_BLOCK) == 0)
+		return nvme__ctrlr_refuse_lacking(ctrlr, "a block erase", "SANICAP bit 1");
+	if (what->action == NVME_SANITIZE_CRYPTO_ERASE && (can & NVME_SANICAP_CRYPTO) == 0)
+		return nvme__ctrlr_refuse_lacking(ctrlr, "a crypto erase", "SANICAP bit 0");
+	if (overwrite && (can & NVME_SANICAP_OVERWRITE) == 0)
+		return nvme__ctrlr_refuse_lacking(ctrlr, "an overwrite", "SANICAP bit 2");
+	return 0;
+}
+
+NVMEDEF int nvme_ctrlr_sanitize(struct nvme_ctrlr *ctrlr, const struct nvme_sanitize *what,
+                                struct nvme_cpl *cpl)
+{
+	int rc = nvme__ctrlr_check_sanitize(ctrlr, what);
+	struct nvme_cmd cmd;
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, 0);
+	if (rc != 0)
+		return rc;
+	nvme__cmd_init(&cmd, NVME_OPC_SANITIZE, 0);
+	cmd.cdw10 = NVME_SET(what->action, NVME_SANITIZE_SANACT) |
+	            NVME_SET(what->unrestricted, NVME_SANITIZE_AUSE) |
+	            NVME_SET(what->no_deallocate, NVME_SANITIZE_NDAS);
+	if (what->action == NVME_SANITIZE_OVERWRITE) {
+		cmd.cdw10 |= NVME_SET(what->passes, NVME_SANITIZE_OWPASS) | /* 16 becomes 0 */
+		             NVME_SET(what->invert, NVME_SANITIZE_OIPBP);
+		cmd.cdw11 = what->pattern;
+	}
+	return nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, cpl);
+}
+
+/* ---- namespace management and attachment ---- */
+
+#define NVME__CTRLR_LIST_MAX 2047u /* controllers in a list, which has 4096 bytes */
+
+static int nvme__ctrlr_ns_admin(struct nvme_ctrlr *ctrlr, uint8_t opc, uint32_t nsid, uint32_t sel,
+                                void *buf, struct nvme_cpl *cpl)
+{
+	struct nvme_cmd cmd;
+
+	nvme__cpl_set_none(cpl, 0);
+	if ((ctrlr->data.oacs & NVME_OACS_NS_MGMT) == 0)
+		return nvme__ctrlr_refuse_lacking(ctrlr, "namespace management", "OACS bit 3");
+	nvme__cmd_init(&cmd, opc, nsid);
+	cmd.cdw10 = NVME_SET(sel, NVME_NS_MANAGEMENT_SEL); /* which both commands have there */
+	return nvme_ctrlr_admin(ctrlr, &cmd, buf, buf != NULL ? 4096 : 0, cpl);
+}
+
+NVMEDEF int nvme_ctrlr_create_ns(struct nvme_ctrlr *ctrlr, const struct nvme_id_ns *data,
+                                 uint32_t *nsid, struct nvme_cpl *cpl)
+{
+	struct nvme_cpl local;
+	int rc;
+
+	if (cpl == NULL)
+		cpl = &local;
+	rc = nvme__ctrlr_ns_admin(ctrlr, NVME_OPC_NS_MANAGEMENT, 0, NVME_NS_MANAGEMENT_CREATE,
+	                          (void *)(uintptr_t)data, cpl);
+	if (rc == 0)
+		*nsid = cpl->cdw0;
+	return rc;
+}
+
+/* NSID 0 is none, and would be refused by the controller with less of an explanation. */
+static int nvme__ctrlr_check_nsid(struct nvme_ctrlr *ctrlr, uint32_t nsid, const char *what)
+{
+	if (nsid != 0)
+		return 0;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "%s of namespace 0 is refused: NSIDs begin with 1", what);
+	return -EINVAL;
+}
+
+NVMEDEF int nvme_ctrlr_delete_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid, struct nvme_cpl *cpl)
+{
+	struct nvme_cpl local;
+	int rc = nvme__ctrlr_check_nsid(ctrlr, nsid, "deletion");
+
+	if (cpl == NULL)
+		cpl = &local;
+	nvme__cpl_set_none(cpl, 0);
+	if (rc != 0)
+		return rc;
+	return nvme__ctrlr_ns_admin(ctrlr, NVME_OPC_NS_MANAGEMENT, nsid, NVME_NS_MANAGEMENT_DELETE,
+	                            NULL, cpl);
+}
+
+/* Attach or detach: the data is a list of controllers, their number first. */
+static int nvme__ctrlr_attachment(struct nvme_ctrlr *ctrlr, uint32_t nsid, uint32_t sel,
+                                  const uint16_t *cntlids, uint32_t num, struct nvme_cpl *cpl)
+{
+	int rc = nvme__ctrlr_check_nsid(ctrlr, nsid, "attachment");
+	struct nvme_cpl local;
+	uint16_t list[2048];
+
+	if (cpl == NULL)
+		cpl = &local;
+	nvme__cpl_set_none(cpl, 0);
+	if (rc == 0 && cntlids != NULL && (num == 0 || num > NVME__CTRLR_LIST_MAX)) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "a list of %" PRIu32 " controllers is refused: name 1 to %u", num,
+		              NVME__CTRLR_LIST_MAX);
+		rc = -EINVAL;
+	}
+	if (rc != 0)
+		return rc;
+	memset(list, 0, sizeof(list));
+	list[0] = cntlids != NULL ? (uint16_t)num : 1;
+	list[1] = ctrlr->data.cntlid;
+	if (cntlids != NULL)
+		memcpy(&list[1], cntlids, num * sizeof(*cntlids));
+	return nvme__ctrlr_ns_admin(ctrlr, NVME_OPC_NS_ATTACHMENT, nsid, sel, list, cpl);
+}
+
+NVMEDEF int nvme_ctrlr_attach_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid, const uint16_t *cntlids,
+                                 uint32_t num, struct nvme_cpl *cpl)
+{
+	return nvme__ctrlr_attachment(ctrlr, nsid, NVME_NS_ATTACHMENT_ATTACH, cntlids, num, cpl);
+}
+
+NVMEDEF int nvme_ctrlr_detach_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid, const uint16_t *cntlids,
+                                 uint32_t num, struct nvme_cpl *cpl)
+{
+	return nvme__ctrlr_attachment(ctrlr, nsid, NVME_NS_ATTACHMENT_DETACH, cntlids, num, cpl);
+}
+
+/* ============================================================================================
  * >>getters
  *
  * What is known of a controller, a queue pair and a namespace.
@@ -9597,6 +11123,88 @@ NVMEDEF const struct nvme_id_ns *nvme_ns_get_data(const struct nvme_ns *ns)
 	return &ns->data;
 }
 
+/* ---- what a namespace can do ---- */
+
+/* The LBA format in use. Its index was checked when the namespace was identified. */
+static const struct nvme_lbaf *nvme__ns_lbaf(const struct nvme_ns *ns)
+{
+	return &ns->data.lbaf[nvme_ns_get_format_index(&ns->data)];
+}
+
+NVMEDEF uint32_t nvme_ns_get_format_index(const struct nvme_id_ns *data)
+{
+	return NVME_FLBAS_INDEX(data->flbas);
+}
+
+NVMEDEF uint64_t nvme_ns_get_size(const struct nvme_ns *ns)
+{
+	return ns->nsze * ns->sector_size;
+}
+
+NVMEDEF uint32_t nvme_ns_get_md_size(const struct nvme_ns *ns)
+{
+	return nvme__ns_lbaf(ns)->ms;
+}
+
+/* Without metadata there is no room for it, whatever DPS says. */
+NVMEDEF uint32_t nvme_ns_get_pi_type(const struct nvme_ns *ns)
+{
+	return nvme_ns_get_md_size(ns) != 0 ? NVME_GET(ns->data.dps, NVME_DPS_PIT) : 0;
+}
+
+NVMEDEF bool nvme_ns_supports_extended_lba(const struct nvme_ns *ns)
+{
+	return nvme_ns_get_md_size(ns) != 0 && NVME_GET(ns->data.flbas, NVME_FLBAS_EXT) != 0;
+}
+
+NVMEDEF uint32_t nvme_ns_get_optimal_io_boundary(const struct nvme_ns *ns)
+{
+	return ns->noiob;
+}
+
+NVMEDEF uint32_t nvme_ns_get_max_io_xfer_size(const struct nvme_ns *ns)
+{
+	return ns->ctrlr->max_xfer_size;
+}
+
+NVMEDEF enum nvme_dealloc_read_value
+nvme_ns_get_dealloc_logical_block_read_value(const struct nvme_ns *ns)
+{
+	uint32_t value = NVME_GET(ns->data.dlfeat, NVME_DLFEAT_READ);
+
+	return value == 1   ? NVME_DEALLOC_READ_00
+	       : value == 2 ? NVME_DEALLOC_READ_FF
+	                    : NVME_DEALLOC_NOT_REPORTED;
+}
+
+NVMEDEF uint32_t nvme_ns_get_flags(const struct nvme_ns *ns)
+{
+	static const struct {
+		uint32_t oncs, flag;
+	} bits[] = {
+		{NVME_ONCS_DSM, NVME_NS_DEALLOCATE_SUPPORTED},
+		{NVME_ONCS_RESERVATIONS, NVME_NS_RESERVATION_SUPPORTED},
+		{NVME_ONCS_WRITE_ZEROES, NVME_NS_WRITE_ZEROES_SUPPORTED},
+		{NVME_ONCS_WRITE_UNC, NVME_NS_WRITE_UNCORRECTABLE_SUPPORTED},
+		{NVME_ONCS_COMPARE, NVME_NS_COMPARE_SUPPORTED},
+		{NVME_ONCS_VERIFY, NVME_NS_VERIFY_SUPPORTED},
+		{NVME_ONCS_COPY, NVME_NS_COPY_SUPPORTED},
+	};
+	const struct nvme_id_ctrlr *id = &ns->ctrlr->data;
+	uint32_t flags = 0;
+	size_t i;
+
+	for (i = 0; i < sizeof(bits) / sizeof(*bits); i++)
+		flags |= (id->oncs & bits[i].oncs) != 0 ? bits[i].flag : 0;
+	if (NVME_GET(id->vwc, NVME_ID_VWC_PRESENT) != 0)
+		flags |= NVME_NS_FLUSH_SUPPORTED;
+	if (nvme_ns_get_pi_type(ns) != 0)
+		flags |= NVME_NS_DPS_PI_SUPPORTED;
+	if (nvme_ns_supports_extended_lba(ns))
+		flags |= NVME_NS_EXTENDED_LBA_SUPPORTED;
+	return flags;
+}
+
 /* NULL for a name that is all zeros, which means that there is none. */
 static const uint8_t *nvme__name_or_null(const uint8_t *name, size_t len)
 {
@@ -9644,6 +11252,7 @@ NVMEDEF const uint8_t *nvme_ns_get_uuid(const struct nvme_ns *ns)
  *	>>recorder  the file of the flight recorder, and writing to it
  *	>>records   what the path of a command leaves in record and log
  *	>>explain   why a step has failed, and what to do about it
+ *	>>strerror  one text for any outcome
  *	>>platform  the host's memory
  * ############################################################################################ */
 
@@ -11173,8 +12782,8 @@ static const struct nvme_cmd_field nvme__get_features_fields[] = {
 };
 
 static const struct nvme_cmd_field nvme__ns_management_fields[] = {
-	{10, 3, 0, "SEL", "Select"},
-	{11, 31, 24, "CSI", "Command Set Identifier"},
+	{10, NVME_NS_MANAGEMENT_SEL, "SEL", "Select"},
+	{11, NVME_NS_MANAGEMENT_CSI, "CSI", "Command Set Identifier"},
 	NVME__CMD_FIELD_END,
 };
 
@@ -11192,12 +12801,12 @@ static const struct nvme_cmd_field nvme__firmware_download_fields[] = {
 };
 
 static const struct nvme_cmd_field nvme__self_test_fields[] = {
-	{10, 3, 0, "STC", "Self-test Code"},
+	{10, NVME_SELF_TEST_STC, "STC", "Self-test Code"},
 	NVME__CMD_FIELD_END,
 };
 
 static const struct nvme_cmd_field nvme__ns_attachment_fields[] = {
-	{10, 3, 0, "SEL", "Select"},
+	{10, NVME_NS_ATTACHMENT_SEL, "SEL", "Select"},
 	NVME__CMD_FIELD_END,
 };
 
@@ -11245,11 +12854,11 @@ static const struct nvme_cmd_field nvme__security_receive_fields[] = {
 
 static const struct nvme_cmd_field nvme__sanitize_fields[] = {
 	{10, 10, 10, "EMVS", "Enter Media Verification State"},
-	{10, 9, 9, "NDAS", "No-Deallocate After Sanitize"},
-	{10, 8, 8, "OIPBP", "Overwrite Invert Pattern Between Passes"},
-	{10, 7, 4, "OWPASS", "Overwrite Pass Count"},
-	{10, 3, 3, "AUSE", "Allow Unrestricted Sanitize Exit"},
-	{10, 2, 0, "SANACT", "Sanitize Action"},
+	{10, NVME_SANITIZE_NDAS, "NDAS", "No-Deallocate After Sanitize"},
+	{10, NVME_SANITIZE_OIPBP, "OIPBP", "Overwrite Invert Pattern Between Passes"},
+	{10, NVME_SANITIZE_OWPASS, "OWPASS", "Overwrite Pass Count"},
+	{10, NVME_SANITIZE_AUSE, "AUSE", "Allow Unrestricted Sanitize Exit"},
+	{10, NVME_SANITIZE_SANACT, "SANACT", "Sanitize Action"},
 	{11, 31, 0, "OVRPAT", "Overwrite Pattern"},
 	NVME__CMD_FIELD_END,
 };
@@ -11336,8 +12945,8 @@ static const struct nvme_cmd_field nvme__write_zeroes_fields[] = {
 static const struct nvme_cmd_field nvme__dataset_management_fields[] = {
 	{10, NVME_DSM_NR, "NR", "Number of Ranges"},
 	{11, NVME_DSM_AD, "AD", "Attribute - Deallocate"},
-	{11, 1, 1, "IDW", "Attribute - Integral Dataset for Write"},
-	{11, 0, 0, "IDR", "Attribute - Integral Dataset for Read"},
+	{11, NVME_DSM_IDW, "IDW", "Attribute - Integral Dataset for Write"},
+	{11, NVME_DSM_IDR, "IDR", "Attribute - Integral Dataset for Read"},
 	NVME__CMD_FIELD_END,
 };
 
@@ -11351,8 +12960,8 @@ static const struct nvme_cmd_field nvme__copy_fields[] = {
 	{12, NVME_RW_DTYPE, "DTYPE", "Directive Type"},
 	{12, 19, 16, "CETYPE", "Command Extension Type"},
 	{12, 15, 12, "PRINFOR", "Protection Information Read"},
-	{12, 11, 8, "DESFMT", "Descriptor Format"},
-	{12, 7, 0, "NR", "Number of Ranges"},
+	{12, NVME_COPY_DESFMT, "DESFMT", "Descriptor Format"},
+	{12, NVME_COPY_NR, "NR", "Number of Ranges"},
 	{13, 31, 16, "DSPEC", "Directive Specific"},
 	NVME__CMD_FIELD_END,
 };
@@ -13154,6 +14763,68 @@ static int nvme__explain_dma_map(struct nvme_dev *dev, const void *vaddr, size_t
 }
 
 #endif /* NVME_NO_VFIO */
+
+/* ============================================================================================
+ * >>strerror
+ *
+ * One text for any outcome. strerror() is not used: it may write to memory of its own.
+ * ============================================================================================ */
+
+static const struct nvme__errno {
+	int rc;
+	const char *text;
+} nvme__errnos[] = {
+	{-EINVAL, "an argument is wrong"},
+	{-ERANGE, "past the end of the namespace"},
+	{-EMSGSIZE, "more than one command can carry"},
+	{-EFAULT, "the buffer is not DMA memory, not aligned or too small"},
+	{-ENOTSUP, "the controller or this driver cannot do that"},
+	{-EBUSY, "in use, being changed, or called from a callback"},
+	{-ENOENT, "it is not there any more"},
+	{-EAGAIN, "the queue is full"},
+	{-ENXIO, "the queue has failed"},
+	{-EIO, "input/output error"},
+	{-ENODEV, "there is no such device, or it is gone"},
+	{-ESHUTDOWN, "the queue or the controller is being closed"},
+	{-ETIMEDOUT, "it was not complete in time"},
+	{-ENOMEM, "no memory"},
+	{-ENOSPC, "no room"},
+	{-EACCES, "no permission"},
+	{-EPERM, "the kernel does not allow it"},
+	{-EMFILE, "too many open files"},
+	{-EEXIST, "it is there already"},
+};
+
+static const char *nvme__errno_text(int rc)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(nvme__errnos) / sizeof(*nvme__errnos); i++) {
+		if (nvme__errnos[i].rc == rc)
+			return nvme__errnos[i].text;
+	}
+	return rc < 0 ? "error" : "success";
+}
+
+/* A completion counts where it is the reason: one with an error, and not the driver's own. */
+NVMEDEF const char *nvme_strerror(char *buf, size_t size, int rc, const struct nvme_cpl *cpl)
+{
+	bool refused = cpl != NULL && nvme_cpl_is_error(cpl) && cpl->cid != NVME_CID_NONE &&
+	               (rc == -EIO || rc >= 0);
+
+	if (refused) {
+		uint8_t sct = (uint8_t)NVME_GET(cpl->status, NVME_CPL_SCT);
+		uint8_t sc = (uint8_t)NVME_GET(cpl->status, NVME_CPL_SC);
+
+		snprintf(buf, size, "%s (%02x/%02x)%s", nvme_status_full_name(sct, sc, 0), sct, sc,
+		         NVME_GET(cpl->status, NVME_CPL_DNR) != 0 ? ", do not retry" : "");
+	} else if (rc >= 0) {
+		snprintf(buf, size, "%s", nvme__errno_text(rc));
+	} else {
+		snprintf(buf, size, "%s (%d)", nvme__errno_text(rc), rc);
+	}
+	return buf;
+}
 
 /* ============================================================================================
  * >>platform

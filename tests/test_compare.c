@@ -236,6 +236,11 @@ static const struct group {
           NVME_OPC_WRITE_UNCORRECTABLE}},
 	{"NVME_WRITE_ZEROES_", 1, 1, {NVME_OPC_WRITE_ZEROES}},
 	{"NVME_DSM_", 1, 1, {NVME_OPC_DATASET_MANAGEMENT}},
+	{"NVME_COPY_", 1, 1, {NVME_OPC_COPY}},
+	{"NVME_NS_MANAGEMENT_", 0, 1, {NVME_OPC_NS_MANAGEMENT}},
+	{"NVME_NS_ATTACHMENT_", 0, 1, {NVME_OPC_NS_ATTACHMENT}},
+	{"NVME_SELF_TEST_", 0, 1, {NVME_OPC_DEVICE_SELF_TEST}},
+	{"NVME_SANITIZE_", 0, 1, {NVME_OPC_SANITIZE}},
 };
 
 /* Places that are neither in a register nor in CDW10 to CDW15, and why. */
@@ -271,6 +276,10 @@ static const struct {
 	{"NVME_FLBAS_EXT", "a structure"},
 	{"NVME_DPS_PIT", "a structure"},
 	{"NVME_DPS_PIP", "a structure"},
+	{"NVME_DLFEAT_READ", "a structure"},
+	{"NVME_SSTAT_STATUS", "a structure"},
+	{"NVME_SSTAT_PASSES", "a structure"},
+	{"NVME_SSTAT_GDE", "a structure"},
 };
 
 static size_t find_elsewhere(const char *name)

@@ -81,8 +81,9 @@
  *
  * Three more files belong to it: nvme_soft_plan.h reads the text of a device and of a fault plan;
  * nvme_soft_md.h has what namespaces with metadata need;
- * nvme_soft_admin.h has Identify, features, log pages, events and Format, dma_map(), and the file
- * behind the namespaces. The way of a command, from the doorbell to the completion, is all in here.
+ * nvme_soft_admin.h has Identify, features, log pages, events, Format, self-test, sanitize,
+ * dma_map(), and the file behind the namespaces. The way of a command, from the doorbell to the
+ * completion, is all in here.
  *
  * Not modelled: guards of 32 and 64 bits, interrupts other than an eventfd for each vector,
  * discontiguous queues, weighted round robin, controller memory buffer, namespace management, zones.
@@ -180,9 +181,11 @@ extern "C" {
 #include "nvme_soft_plan.h"
 
 #define NVME_SOFT__MAX_MAPS 512u
-#define NVME_SOFT__AERS     4u  /* AERL + 1 */
-#define NVME_SOFT__ERRORS   64u /* entries of the error log, ELPE + 1 */
-#define NVME_SOFT__ABORTS   4u  /* ACL + 1 */
+#define NVME_SOFT__AERS     4u   /* AERL + 1 */
+#define NVME_SOFT__ERRORS   64u  /* entries of the error log, ELPE + 1 */
+#define NVME_SOFT__ABORTS   4u   /* ACL + 1 */
+#define NVME_SOFT__ACWU     127u /* Compare and Write: blocks, 0-based */
+#define NVME_SOFT__RESULTS  20u  /* of self-tests that are kept */
 
 /* A range that the driver mapped: host memory at, reachable under iova. */
 struct nvme_soft__map {
@@ -285,6 +288,11 @@ struct nvme_soft {
 	struct nvme_smart_log smart;
 	uint64_t data_read, data_written; /* 512-byte units */
 	bool ns_changed;
+	struct nvme_self_test_log tests;    /* as they are when none is running */
+	uint64_t test_since, test_until;    /* the one that is running, ... */
+	uint32_t test_nsid;                 /* ... and of which namespace */
+	struct nvme_sanitize_log sanitized; /* without the progress */
+	uint64_t sanitize_since, sanitize_until;
 
 	uint32_t features[256], defaults[256];
 	uint64_t timestamp, timestamp_set_at;
@@ -1256,6 +1264,68 @@ static uint16_t nvme_soft_flush(struct nvme_soft *s, struct nvme_soft__job *job)
 	return 0;
 }
 
+#define NVME_SOFT__MSSRL 256u  /* Copy: blocks of a range, ... */
+#define NVME_SOFT__MCL   1024u /* ... and of all */
+#define NVME_SOFT__MSRC  31u   /* ranges, 0-based */
+
+/* The ranges of a Copy, in s->page: within the limits and the namespace, and readable. */
+static uint16_t nvme_soft__check_copy(struct nvme_soft *s, struct nvme_soft__job *job, uint32_t nr)
+{
+	const struct nvme_copy_range *r = (const struct nvme_copy_range *)(const void *)s->page;
+	struct nvme_soft__job part = *job;
+	uint16_t status = 0;
+	uint32_t i;
+
+	job->nlb = 0;
+	for (i = 0; i < nr && status == 0; i++) {
+		part.slba = r[i].slba;
+		part.nlb = r[i].nlb + UINT64_C(1);
+		job->nlb += part.nlb;
+		if (part.nlb > NVME_SOFT__MSSRL || job->nlb > NVME_SOFT__MCL)
+			return NVME_SOFT__SPECIFIC(NVME_SC_CMD_SIZE_LIMIT_EXCEEDED);
+		if (part.slba >= job->ns->nsze || part.nlb > job->ns->nsze - part.slba)
+			return NVME_SOFT__GENERIC(NVME_SC_LBA_OUT_OF_RANGE);
+		status = nvme_soft__check_readable(s, &part);
+	}
+	if (status == 0 && (job->slba >= job->ns->nsze || job->nlb > job->ns->nsze - job->slba))
+		return NVME_SOFT__GENERIC(NVME_SC_LBA_OUT_OF_RANGE);
+	return status;
+}
+
+/* Ranges of format 0, one behind the other to SDLBA. [NVM 1.1: Copy command] */
+static uint16_t nvme_soft_copy(struct nvme_soft *s, struct nvme_soft__job *job)
+{
+	const struct nvme_copy_range *r = (const struct nvme_copy_range *)(const void *)s->page;
+	uint32_t nr = NVME_GET(job->cmd.cdw12, NVME_COPY_NR) + 1, i;
+	uint16_t status = nvme_soft__check_nsid(s, job->cmd.nsid);
+	uint8_t *to;
+
+	if (status == 0 && NVME_GET(job->cmd.cdw12, NVME_COPY_DESFMT) != 0)
+		status = NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
+	if (status == 0 && nr > NVME_SOFT__MSRC + 1)
+		status = NVME_SOFT__SPECIFIC(NVME_SC_CMD_SIZE_LIMIT_EXCEEDED);
+	if (status == 0)
+		status = nvme_soft_transfer(s, job, s->page, nr * sizeof(*r), false);
+	if (status != 0)
+		return status;
+	job->ns = &s->ns[job->cmd.nsid];
+	job->slba = NVME_RW_SLBA(job->cmd.cdw10, job->cmd.cdw11);
+	status = nvme_soft__check_copy(s, job, nr);
+	if (status != 0)
+		return status;
+	to = job->ns->mem + (job->slba << job->ns->lbads);
+	for (i = 0; i < nr; i++) {
+		size_t len = (r[i].nlb + (size_t)1) << job->ns->lbads;
+
+		memmove(to, job->ns->mem + (r[i].slba << job->ns->lbads), len);
+		to += len;
+	}
+	nvme_soft__set_bad(job->ns, job->slba, job->nlb, false);
+	s->smart.host_writes[0]++;
+	s->data_written += (job->nlb << job->ns->lbads) / 512;
+	return 0;
+}
+
 /* How a command is executed, and its effects: CSUPP [0] supported, LBCC [1] changes blocks. */
 struct nvme_soft__handler {
 	uint8_t opc, effects;
@@ -1288,6 +1358,8 @@ static const struct nvme_soft__handler nvme_soft__admin_cmds[] = {
 	{NVME_OPC_DOORBELL_BUFFER_CONFIG, 0x1, false, false, nvme_soft_doorbell_buffer_config},
 	{NVME_OPC_FORMAT_NVM, 0x3, false, false, nvme_soft_format},
 	{NVME_OPC_ASYNC_EVENT_REQUEST, 0x1, false, false, nvme_soft_async_event_request},
+	{NVME_OPC_DEVICE_SELF_TEST, 0x1, false, false, nvme_soft_self_test},
+	{NVME_OPC_SANITIZE, 0x3, false, false, nvme_soft_sanitize},
 };
 
 static const struct nvme_soft__handler nvme_soft__nvm_cmds[] = {
@@ -1299,6 +1371,7 @@ static const struct nvme_soft__handler nvme_soft__nvm_cmds[] = {
 	{NVME_OPC_WRITE_ZEROES, 0x3, true, false, nvme_soft_write_zeroes},
 	{NVME_OPC_VERIFY, 0x1, true, false, nvme_soft_verify},
 	{NVME_OPC_DATASET_MANAGEMENT, 0x3, false, false, nvme_soft_dataset_management},
+	{NVME_OPC_COPY, 0x3, false, false, nvme_soft_copy},
 };
 
 static const struct nvme_soft__handler *nvme_soft__find_handler(bool admin, uint8_t opc)
@@ -1376,6 +1449,8 @@ static uint16_t nvme_soft_execute(struct nvme_soft *s, struct nvme_soft__job *jo
 	h = nvme_soft__find_handler(job->sq->id == 0, job->cmd.opc);
 	if (h == NULL)
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_OPCODE);
+	if (nvme_soft__sanitizing(s) && (job->sq->id != 0 || (h->effects & 0x2) != 0))
+		return NVME_SOFT__GENERIC(NVME_SC_SANITIZE_IN_PROGRESS);
 	if (h->blocks)
 		status = nvme_soft__check_blocks(s, job, h->data);
 	return status != 0 ? status : h->execute(s, job);
@@ -1415,7 +1490,10 @@ static void nvme_soft__execute_pair(struct nvme_soft *s, struct nvme_soft__job *
 
 	if (a->opc != NVME_OPC_COMPARE || b->opc != NVME_OPC_WRITE || a->nsid != b->nsid ||
 	    a->cdw10 != b->cdw10 || a->cdw11 != b->cdw11 ||
-	    NVME_GET(a->cdw12, NVME_RW_NLB) != NVME_GET(b->cdw12, NVME_RW_NLB)) {
+	    NVME_GET(a->cdw12, NVME_RW_NLB) != NVME_GET(b->cdw12, NVME_RW_NLB) ||
+	    NVME_GET(a->cdw12, NVME_RW_NLB) > NVME_SOFT__ACWU) {
+		if (NVME_GET(a->cdw12, NVME_RW_NLB) > NVME_SOFT__ACWU)
+			wrong = NVME_SOFT__GENERIC(NVME_SC_ATOMIC_WRITE_UNIT_EXCEEDED);
 		nvme_soft_complete(s, first, wrong);
 		nvme_soft_complete(s, second, wrong);
 		return;
@@ -1561,6 +1639,7 @@ static void nvme_soft_reset(struct nvme_soft *s)
 	memset(s->cq, 0, sizeof(s->cq));
 	memset(s->fused, 0, sizeof(s->fused));
 	nvme_soft__reset_features(s);
+	nvme_soft__reset_self_test(s);
 	s->shadow = s->event_idx = 0;
 	s->num_late = s->num_aers = s->num_events = s->masked = 0;
 	s->csts = s->intm = 0;
@@ -2066,6 +2145,7 @@ static int nvme_soft__open(struct nvme_dev *dev, const char *addr)
 	s->smart.avsp = 100;
 	s->smart.avspt = 10;
 	s->smart.power_cycles[0] = 1;
+	memset(s->tests.result, 0xff, sizeof(s->tests.result)); /* Fh: not used */
 	nvme_soft__power_on(s);
 	nvme_soft__start(s);
 	nvme_soft__fill_dev(dev, s);

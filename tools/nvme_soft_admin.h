@@ -9,6 +9,7 @@
  *	>>soft-feature  Set Features, Get Features
  *	>>soft-log      Get Log Page
  *	>>soft-format   Format NVM
+ *	>>soft-tasks    what goes on in the background: Device Self-test, Sanitize
  *	>>soft-iommu    dma_map() and dma_unmap()
  *	>>soft-disk     the memory of the namespaces, and the file behind it
  *	>>soft-test     what only tests call
@@ -184,21 +185,27 @@ static void nvme_soft__id_ctrlr(const struct nvme_soft *s, struct nvme_id_ctrlr 
 	id->rtd3r = id->rtd3e = 1000000;
 	id->oaes = 0x300; /* namespace attribute and firmware activation notices */
 	id->cntrltype = 1;
-	id->oacs = (uint16_t)(NVME_OACS_FORMAT | (s->cfg.dbbuf ? NVME_OACS_DBBUF : 0));
+	id->oacs = (uint16_t)(NVME_OACS_FORMAT | NVME_OACS_SELF_TEST |
+	                      (s->cfg.dbbuf ? NVME_OACS_DBBUF : 0));
 	id->acl = NVME_SOFT__ABORTS - 1;
 	id->aerl = NVME_SOFT__AERS - 1;
 	id->frmw = 0x03; /* one slot, read only */
-	id->lpa = 0x06;  /* effects log, offsets */
+	id->lpa = NVME_LPA_EFFECTS | NVME_LPA_EXTENDED | NVME_LPA_SUPPORTED;
 	id->elpe = NVME_SOFT__ERRORS - 1;
 	id->wctemp = 343;
 	id->cctemp = 353;
 	id->tnvmcap[0] = s->disk_size;
+	id->edstt = 1; /* minutes */
+	id->sanicap = NVME_SANICAP_CRYPTO | NVME_SANICAP_BLOCK | NVME_SANICAP_OVERWRITE;
 	id->sqes = 0x66;
 	id->cqes = 0x44;
 	id->nn = s->cfg.ns;
 	id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_WRITE_UNC | NVME_ONCS_DSM |
-	           NVME_ONCS_WRITE_ZEROES | NVME_ONCS_SAVE | NVME_ONCS_TIMESTAMP | NVME_ONCS_VERIFY;
-	id->fuses = 1;  /* Compare and Write */
+	           NVME_ONCS_WRITE_ZEROES | NVME_ONCS_SAVE | NVME_ONCS_TIMESTAMP |
+	           NVME_ONCS_VERIFY | NVME_ONCS_COPY;
+	id->fuses = NVME_FUSES_COMPARE_AND_WRITE;
+	id->acwu = NVME_SOFT__ACWU;
+	id->cdfs = 0x1; /* Copy: ranges of format 0 */
 	id->vwc = 0x07; /* present; Flush takes FFFFFFFFh */
 	id->sgls = s->cfg.sgls;
 	id->psd[0].mp = 500;
@@ -248,6 +255,9 @@ static void nvme_soft__id_ns(const struct nvme_soft *s, uint32_t nsid, struct nv
 	id->dlfeat = 0x01; /* deallocated blocks read as zeroes */
 	id->noiob = (uint16_t)s->cfg.noiob;
 	id->nvmcap[0] = s->cfg.size;
+	id->mssrl = NVME_SOFT__MSSRL;
+	id->mcl = NVME_SOFT__MCL;
+	id->msrc = NVME_SOFT__MSRC;
 	nvme_soft__ns_names(s, nsid, id->eui64, id->nguid);
 	for (i = 0; i < 8; i++)
 		id->lbaf[i].lbads = (uint8_t)(9 + i);
@@ -516,6 +526,141 @@ static uint16_t nvme_soft_get_features(struct nvme_soft *s, struct nvme_soft__jo
 }
 
 /* ============================================================================================
+ * >>soft-tasks   [Base 2.1: Device Self-test command, Sanitize command]
+ *
+ * What goes on in the background takes time of the controller's clock: a short self-test a second,
+ * an extended one a minute, a sanitize operation a second.
+ * ============================================================================================ */
+
+#define NVME_SOFT__TEST_OK        0x0u
+#define NVME_SOFT__TEST_ABORTED   0x1u /* by a Device Self-test command */
+#define NVME_SOFT__TEST_RESET     0x2u /* by a reset of the controller */
+#define NVME_SOFT__TEST_SANITIZED 0x9u
+
+/* The self-test that is running ends: its result comes first in the log. */
+static void nvme_soft__end_self_test(struct nvme_soft *s, uint32_t result)
+{
+	struct nvme_self_test_result *r = s->tests.result;
+
+	if (s->tests.current == 0)
+		return;
+	memmove(r + 1, r, (NVME_SOFT__RESULTS - 1) * sizeof(*r));
+	memset(r, 0, sizeof(*r));
+	r->status = (uint8_t)(result | (uint32_t)s->tests.current << 4);
+	if (s->test_nsid != 0) {
+		r->valid = 0x1;
+		memcpy(r->nsid, &s->test_nsid, sizeof(r->nsid));
+	}
+	s->tests.current = 0;
+}
+
+/* A reset ends a short one, an extended one goes on. */
+static void nvme_soft__reset_self_test(struct nvme_soft *s)
+{
+	if (s->now >= s->test_until)
+		nvme_soft__end_self_test(s, NVME_SOFT__TEST_OK);
+	else if (s->tests.current == NVME_SELF_TEST_SHORT)
+		nvme_soft__end_self_test(s, NVME_SOFT__TEST_RESET);
+}
+
+/* How much of the time from since to until is over, of so many parts. */
+static uint64_t nvme_soft__passed(const struct nvme_soft *s, uint64_t since, uint64_t until,
+                                  uint64_t parts)
+{
+	uint64_t whole = until > since ? until - since : 1, part = s->now - since;
+
+	return part < whole ? (uint64_t)((double)part / (double)whole * (double)parts) : parts;
+}
+
+static void nvme_soft__self_test_log(struct nvme_soft *s, struct nvme_self_test_log *log)
+{
+	if (s->now >= s->test_until)
+		nvme_soft__end_self_test(s, NVME_SOFT__TEST_OK);
+	*log = s->tests;
+	if (log->current != 0)
+		log->completion = (uint8_t)nvme_soft__passed(s, s->test_since, s->test_until, 100);
+}
+
+static uint16_t nvme_soft_self_test(struct nvme_soft *s, struct nvme_soft__job *job)
+{
+	uint32_t code = NVME_GET(job->cmd.cdw10, NVME_SELF_TEST_STC), nsid = job->cmd.nsid;
+
+	if (nsid != 0 && nsid != NVME_NSID_ALL && nvme_soft__check_nsid(s, nsid) != 0)
+		return nvme_soft__check_nsid(s, nsid);
+	if (s->now >= s->test_until)
+		nvme_soft__end_self_test(s, NVME_SOFT__TEST_OK);
+	if (code == NVME_SELF_TEST_ABORT) {
+		nvme_soft__end_self_test(s, NVME_SOFT__TEST_ABORTED);
+		return 0;
+	}
+	if (code != NVME_SELF_TEST_SHORT && code != NVME_SELF_TEST_EXTENDED)
+		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
+	if (s->tests.current != 0)
+		return NVME_SOFT__SPECIFIC(NVME_SC_DEVICE_SELF_TEST_IN_PROGRESS);
+	s->tests.current = (uint8_t)code;
+	s->test_nsid = nsid;
+	s->test_since = s->now;
+	s->test_until = s->now + (code == NVME_SELF_TEST_SHORT ? 1u : 60u) * 1000 * NVME_SOFT__MS;
+	return 0;
+}
+
+static bool nvme_soft__sanitizing(const struct nvme_soft *s)
+{
+	return s->now < s->sanitize_until;
+}
+
+static void nvme_soft__sanitize_log(const struct nvme_soft *s, struct nvme_sanitize_log *log)
+{
+	*log = s->sanitized;
+	log->sprog = UINT16_MAX;
+	log->eto = log->etbe = log->etce = log->etond = log->etbend = log->etcend = 1;
+	if (!nvme_soft__sanitizing(s))
+		return;
+	log->sstat = NVME_SSTAT_RUNNING;
+	log->sprog = (uint16_t)nvme_soft__passed(s, s->sanitize_since, s->sanitize_until, 65535);
+}
+
+/* With NDAS an overwrite leaves its pattern, inverted as often as it was said; else zeroes are read. */
+static void nvme_soft__erase(struct nvme_soft *s, uint32_t cdw10, uint32_t pattern)
+{
+	uint32_t passes = NVME_GET(cdw10, NVME_SANITIZE_OWPASS), i;
+	uint64_t at;
+
+	for (i = 1; i <= s->cfg.ns; i++)
+		nvme_soft__zero(s, &s->ns[i], 0, s->cfg.size);
+	if (NVME_GET(cdw10, NVME_SANITIZE_SANACT) != NVME_SANITIZE_OVERWRITE ||
+	    NVME_GET(cdw10, NVME_SANITIZE_NDAS) == 0)
+		return;
+	if (NVME_GET(cdw10, NVME_SANITIZE_OIPBP) != 0 && passes % 2 == 0)
+		pattern = ~pattern; /* 16 passes, which are 0 here, are even too */
+	for (at = 0; at + 4 <= s->disk_size; at += 4)
+		memcpy(s->disk + at, &pattern, 4);
+}
+
+static uint16_t nvme_soft_sanitize(struct nvme_soft *s, struct nvme_soft__job *job)
+{
+	uint32_t cdw10 = job->cmd.cdw10, action = NVME_GET(cdw10, NVME_SANITIZE_SANACT);
+	bool overwrite = action == NVME_SANITIZE_OVERWRITE;
+	uint32_t passes = NVME_GET(cdw10, NVME_SANITIZE_OWPASS);
+
+	if (action == NVME_SANITIZE_EXIT_FAILURE) /* none has failed */
+		return 0;
+	if (action < NVME_SANITIZE_BLOCK_ERASE || action > NVME_SANITIZE_CRYPTO_ERASE)
+		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
+	nvme_soft__end_self_test(s, NVME_SOFT__TEST_SANITIZED);
+	nvme_soft__erase(s, cdw10, job->cmd.cdw11);
+	s->sanitized.scdw10 = cdw10;
+	s->sanitized.sstat = NVME_SSTAT_OK;
+	if (overwrite)
+		s->sanitized.sstat |= (uint16_t)NVME_SET(passes, NVME_SSTAT_PASSES);
+	if (overwrite && passes == 0)
+		s->sanitized.sstat |= (uint16_t)NVME_SET(16, NVME_SSTAT_PASSES);
+	s->sanitize_since = s->now;
+	s->sanitize_until = s->now + 1000 * NVME_SOFT__MS;
+	return 0;
+}
+
+/* ============================================================================================
  * >>soft-log   [Base 2.1 §5.1.12: Get Log Page command]
  * ============================================================================================ */
 
@@ -531,8 +676,9 @@ static size_t nvme_soft__log_page(struct nvme_soft *s, uint32_t lid)
 
 	switch (lid) {
 	case NVME_LOG_PAGE_SUPPORTED:
-		for (i = NVME_LOG_PAGE_SUPPORTED; i <= NVME_LOG_PAGE_COMMAND_EFFECTS; i++)
-			dwords[i] = 0x1;
+		for (i = NVME_LOG_PAGE_SUPPORTED; i <= NVME_LOG_PAGE_FEATURE_EFFECTS; i++)
+			dwords[i] = i <= NVME_LOG_PAGE_DEVICE_SELF_TEST || i > 0x11;
+		dwords[NVME_LOG_PAGE_SANITIZE_STATUS] = 0x1;
 		return 1024;
 	case NVME_LOG_PAGE_ERROR:
 		for (i = 0; i < s->num_errors && i < NVME_SOFT__ERRORS; i++)
@@ -559,6 +705,16 @@ static size_t nvme_soft__log_page(struct nvme_soft *s, uint32_t lid)
 				dwords[i] = 0;
 		}
 		return 4096;
+	case NVME_LOG_PAGE_DEVICE_SELF_TEST:
+		nvme_soft__self_test_log(s, (struct nvme_self_test_log *)(void *)bytes);
+		return sizeof(struct nvme_self_test_log);
+	case NVME_LOG_PAGE_FEATURE_EFFECTS: /* FSUPP */
+		for (i = 0; i < NVME_SOFT__COUNT(nvme_soft__features); i++)
+			dwords[nvme_soft__features[i].fid] = 0x1;
+		return 1024;
+	case NVME_LOG_PAGE_SANITIZE_STATUS:
+		nvme_soft__sanitize_log(s, (struct nvme_sanitize_log *)(void *)bytes);
+		return sizeof(struct nvme_sanitize_log);
 	default:
 		return 0;
 	}

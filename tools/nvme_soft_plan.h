@@ -37,8 +37,9 @@
  *	aer EVENT [after WHICH]  an asynchronous event: smart, error, namespace or firmware
  *	identify FIELD=N         a field of Identify Controller: mdts, nn, sqes, cqes, oncs, vwc, aerl,
  *	                         acl, rtd3e, sgls, crdt1, crdt2, crdt3, cntlid, plsi, crcap,
- *	                         sanicap, kpioc; of Identify Namespace: nsze, nsfeat, nlbaf, nulbaf,
- *	                         flbas, noiob, dps; lbads and ms of the format in use
+ *	                         sanicap, kpioc, oacs, lpa, fuses, acwu; of Identify Namespace: nsze,
+ *	                         nsfeat, nlbaf, nulbaf, flbas, noiob, dps, nacwu, dlfeat, msrc; lbads
+ *	                         and ms of the format in use
  *	identify strings         serial number, model and firmware of control characters
  *	nn=4294967295            the same as identify nn=
  *	nslist 3,2,2             what the list of active namespaces says
@@ -389,6 +390,10 @@ static const struct nvme_soft__field {
 	{"nn", NVME_ID_CNS_CTRLR, 4, offsetof(struct nvme_id_ctrlr, nn)},
 	{"oncs", NVME_ID_CNS_CTRLR, 2, offsetof(struct nvme_id_ctrlr, oncs)},
 	{"vwc", NVME_ID_CNS_CTRLR, 1, offsetof(struct nvme_id_ctrlr, vwc)},
+	{"oacs", NVME_ID_CNS_CTRLR, 2, offsetof(struct nvme_id_ctrlr, oacs)},
+	{"lpa", NVME_ID_CNS_CTRLR, 1, offsetof(struct nvme_id_ctrlr, lpa)},
+	{"fuses", NVME_ID_CNS_CTRLR, 2, offsetof(struct nvme_id_ctrlr, fuses)},
+	{"acwu", NVME_ID_CNS_CTRLR, 2, offsetof(struct nvme_id_ctrlr, acwu)},
 	{"sgls", NVME_ID_CNS_CTRLR, 4, offsetof(struct nvme_id_ctrlr, sgls)},
 	{"nsze", NVME_ID_CNS_NS, 8, offsetof(struct nvme_id_ns, nsze)},
 	{"nsfeat", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, nsfeat)},
@@ -397,6 +402,9 @@ static const struct nvme_soft__field {
 	{"flbas", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, flbas)},
 	{"dps", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, dps)},
 	{"noiob", NVME_ID_CNS_NS, 2, offsetof(struct nvme_id_ns, noiob)},
+	{"nacwu", NVME_ID_CNS_NS, 2, offsetof(struct nvme_id_ns, nacwu)},
+	{"dlfeat", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, dlfeat)},
+	{"msrc", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, msrc)},
 	{"ms", NVME_ID_CNS_NS, 2, UINT16_MAX}, /* of the format in use */
 	{"lbads", NVME_ID_CNS_NS, 1, UINT16_MAX},
 };

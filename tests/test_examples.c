@@ -560,6 +560,153 @@ static void test_scatter(void **state)
 	done(&r);
 }
 
+/* ---- smart ---- */
+
+/* Errors, counters of 128 bits and a string that must not reach a terminal, as text and as JSON. */
+static void test_smart(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "$BUILD/smart");
+	expect_status(&r, 0);
+	assert_string_equal(r.err, "");
+	expect_in(&r, r.out, "Health\n  critical_warning     0 (none)\n");
+	expect_in(&r, r.out, "\n  temperature          310 kelvin\n");
+	expect_in(&r, r.out, "\nErrors, the latest first\n  none\n");
+	expect_in(&r, r.out, "\n  slot_1               0.1\n");
+	done(&r);
+	run(&r, "$BUILD/smart --json | jq -c '[.health.temperature, .health.power_cycles, "
+	        "(.health | length), .errors, .firmware]'");
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "[310,1,15,[],{\"running_slot\":1,\"next_slot\":0,"
+	                           "\"slot_1\":\"0.1\"}]\n");
+	done(&r);
+	/* an error of the attach itself is in the log: the command was refused */
+	run(&r, "NVME_LOG=error $BUILD/smart --json 'soft:plan=on identify #3 status 0/06' | "
+	        "jq -c '.errors[0]'");
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "\"error\":1,\"queue\":0,");
+	expect_in(&r, r.out, "\"status\":\"INTERNAL DEVICE ERROR\"");
+	done(&r);
+	run(&r, "NVME_LOG=error $BUILD/smart 'soft:plan=on identify #3 status 0/06'");
+	expect_in(&r, r.out, "\n  error 1: queue 0, command ");
+	done(&r);
+	run(&r, "$BUILD/smart 'soft:plan=on get-log-page #2 status 1/09'");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "smart: log page 01h cannot be read: INVALID LOG PAGE (01/09)");
+	done(&r);
+	run(&r, "$BUILD/smart --frob");
+	expect_status(&r, 2);
+	expect_in(&r, expect_in(&r, r.err, "'--frob'"), "usage: smart");
+	done(&r);
+}
+
+/* ---- those that write ---- */
+
+/* Each refuses a disk that holds something, changes no byte of it, and goes on with --force. */
+static void test_writers_refuse(void **state)
+{
+	static const char *const programs[] = {"format --lbaf 3", "deallocate", "fused"};
+	const char *disk = image("writers.img"), *copy = image("writers_copy.img");
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
+		const char *device = device_on(disk, "");
+		char *name = strdup(programs[i]), *rest = strchr(name, ' ');
+
+		if (rest != NULL)
+			*rest++ = '\0';
+		new_image("writers.img", 4 * MIB);
+		write_at(disk, 512, "EFI PART", 8);
+		run(&r, "cp %s %s; $BUILD/%s %s %s", disk, copy, name, rest ? rest : "", device);
+		expect_status(&r, 1);
+		expect_in(&r, r.err, "a GPT partition table");
+		expect_in(&r, r.err, "--force");
+		done(&r);
+		run(&r, "cmp %s %s && $BUILD/%s --force %s %s", disk, copy, name, rest ? rest : "",
+		    device);
+		expect_status(&r, 0);
+		done(&r);
+		run(&r, "cmp %s %s", disk, copy);
+		expect_status(&r, 1);
+		done(&r);
+		run(&r, "$BUILD/%s --frob", name);
+		expect_status(&r, 2);
+		expect_in(&r, expect_in(&r, r.err, "'--frob'"), "usage: ");
+		done(&r);
+		free(name);
+	}
+}
+
+static void test_format(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "$BUILD/format");
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "  format  0*    512 bytes");
+	expect_in(&r, r.out, "  format  3    4096 bytes");
+	assert_null(strstr(r.out, "Formatted"));
+	done(&r);
+	run(&r, "$BUILD/format --lbaf 3 --ses 1");
+	expect_status(&r, 0);
+	expect_in(&r, expect_in(&r, r.out, "Formatted.\n"), "262144 blocks of 4096 bytes\n");
+	done(&r);
+	run(&r, "$BUILD/format --lbaf 3 --ses 2");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "format: it failed: INVALID FIELD (00/02), do not retry");
+	done(&r);
+	run(&r, "$BUILD/format --lbaf 64");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "'64'");
+	done(&r);
+}
+
+static void test_deallocate(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "$BUILD/deallocate");
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "Deallocated blocks read as zeroes.\n"
+	                           "#0#0#0#0#0#0#0#0#0#0#0#0#0#0#0#0\n");
+	assert_string_equal(r.err, "");
+	done(&r);
+	run(&r, "$BUILD/deallocate 'soft:plan=identify oncs=0'");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "no Dataset Management command (ONCS bit 2)");
+	done(&r);
+}
+
+/* No addition is lost, whoever is faster; and what it puts on the wire is right. */
+static void test_fused(void **state)
+{
+	static const char *const devices[] = {"soft", "soft:mode=thread", "soft:lbs=4096"};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
+		run(&r, "NVME_TRACE=%s $BUILD/fused %s && $BUILD/nvtrace --lint %s",
+		    image("fused.nvt"), devices[i], image("fused.nvt"));
+		expect_status(&r, 0);
+		expect_in(&r, r.out, "writer 1: 100 additions, ");
+		expect_in(&r, r.out, "writer 2: 100 additions, ");
+		expect_in(&r, r.out, "the number is 200\n");
+		expect_in(&r, r.err, "no mistakes found");
+		done(&r);
+	}
+	run(&r, "$BUILD/fused 'soft:plan=on write #8 status 2/80'");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "WRITE FAULTS (02/80)");
+	done(&r);
+}
+
 static int setup(void **state)
 {
 	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
@@ -585,6 +732,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_metadata),
 		cmocka_unit_test(test_metadata_refuses),
 		cmocka_unit_test(test_scatter),
+		cmocka_unit_test(test_smart),
+		cmocka_unit_test(test_writers_refuse),
+		cmocka_unit_test(test_format),
+		cmocka_unit_test(test_deallocate),
+		cmocka_unit_test(test_fused),
 	};
 
 	if (argc > 1)

@@ -151,6 +151,69 @@ static void m_far(struct trace *t)
 	put_doorbell(t, 1, 0, 300, 2);
 }
 
+/* Half a fused pair, or a command by itself, on queue 1. */
+static void put_half(struct trace *t, uint16_t cid, uint32_t fuse)
+{
+	struct nvme_cmd cmd = {.opc = fuse == NVME_FUSE_FIRST ? NVME_OPC_COMPARE : NVME_OPC_WRITE,
+	                       .flags = (uint8_t)NVME_SET(fuse, NVME_CMD_FUSE),
+	                       .cid = cid,
+	                       .nsid = 1};
+
+	cmd.dptr.prp.prp1 = 0x20000;
+	put(t, NVME_TRACE_SQE, 1, &cmd, sizeof(cmd));
+}
+
+/* A doorbell for each half. */
+static void m_fused_rung(struct trace *t)
+{
+	put_half(t, 6, NVME_FUSE_FIRST);
+	put_doorbell(t, 1, 0, 2, 3);
+	put_half(t, 7, NVME_FUSE_SECOND);
+	put_doorbell(t, 1, 0, 3, 0);
+}
+
+/* Delayed doorbells: there is a command before it, and the doorbell covers both. */
+static void m_fused_rung_late(struct trace *t)
+{
+	put_half(t, 6, NVME_FUSE_NONE);
+	put_half(t, 7, NVME_FUSE_FIRST);
+	put_doorbell(t, 1, 0, 2, 0);
+	put_half(t, 8, NVME_FUSE_SECOND);
+	put_doorbell(t, 1, 0, 0, 1);
+}
+
+/* The command before it has a doorbell of its own, and so has the first half. */
+static void m_fused_rung_twice(struct trace *t)
+{
+	put_half(t, 6, NVME_FUSE_NONE);
+	put_half(t, 7, NVME_FUSE_FIRST);
+	put_doorbell(t, 1, 0, 2, 3);
+	put_doorbell(t, 1, 0, 3, 0);
+	put_half(t, 8, NVME_FUSE_SECOND);
+	put_doorbell(t, 1, 0, 0, 1);
+}
+
+static void m_fused_between(struct trace *t)
+{
+	put_half(t, 6, NVME_FUSE_FIRST);
+	put_half(t, 7, NVME_FUSE_NONE);
+	put_doorbell(t, 1, 0, 2, 0);
+}
+
+static void m_fused_twice(struct trace *t)
+{
+	put_half(t, 6, NVME_FUSE_FIRST);
+	put_half(t, 7, NVME_FUSE_FIRST);
+	put_half(t, 8, NVME_FUSE_SECOND);
+	put_doorbell(t, 1, 0, 2, 1);
+}
+
+static void m_fused_alone(struct trace *t)
+{
+	put_half(t, 6, NVME_FUSE_SECOND);
+	put_doorbell(t, 1, 0, 2, 3);
+}
+
 static void m_cq_far(struct trace *t)
 {
 	put_unrung(t, 6);
@@ -401,6 +464,21 @@ static void test_mistakes(void **state)
 		{"shadow, then function reset", "CQ overrun: 4 completions",
 	         m_shadow_function_reset},
 		{"shadow, then reset", "CQ overrun: 4 completions", m_shadow_reset},
+		{"fused, two doorbells",
+	         "queue 1: fused pair cut: SQ tail 2 to 3 announces cid:6, a first half, without",
+	         m_fused_rung},
+		{"fused, late doorbell", "fused pair cut: SQ tail 2 to 0 announces cid:7",
+	         m_fused_rung_late},
+		{"fused, two doorbells later", "fused pair cut: SQ tail 3 to 0 announces cid:7",
+	         m_fused_rung_twice},
+		{"fused, another between",
+	         "fused pair cut: cid:6 is a first half, but behind it comes cid:7",
+	         m_fused_between},
+		{"fused, two first halves",
+	         "fused pair cut: cid:6 is a first half, but behind it comes cid:7", m_fused_twice},
+		{"fused, no first half",
+	         "fused pair cut: cid:6 is a second half without a first half before it",
+	         m_fused_alone},
 	};
 
 	(void)state;
@@ -507,6 +585,22 @@ static void i_announced_later(struct trace *t)
 	put_doorbell(t, 1, 0, 3, 1);
 }
 
+/* Pairs, alone and behind another command that is announced before or with them. */
+static void i_fused(struct trace *t)
+{
+	put_half(t, 6, NVME_FUSE_FIRST);
+	put_half(t, 7, NVME_FUSE_SECOND);
+	put_doorbell(t, 1, 0, 2, 0);
+	put_cpl(t, 1, 6, 0);
+	put_cpl(t, 1, 7, 0);
+	put_doorbell(t, 1, 1, 2, 0);
+	put_half(t, 8, NVME_FUSE_NONE);
+	put_half(t, 9, NVME_FUSE_FIRST);
+	put_doorbell(t, 1, 0, 0, 1); /* of the first one alone */
+	put_half(t, 10, NVME_FUSE_SECOND);
+	put_doorbell(t, 1, 0, 1, 3);
+}
+
 /* A data pointer of an earlier command says nothing of this one, whose PRPs are the caller's. */
 static void i_old_prp(struct trace *t)
 {
@@ -541,6 +635,7 @@ static void test_innocent(void **state)
 		{"announced later", NULL, i_announced_later},
 		{"old data pointer", NULL, i_old_prp},
 		{"metadata", NULL, i_mptr},
+		{"fused pairs", NULL, i_fused},
 	};
 
 	(void)state;

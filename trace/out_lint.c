@@ -27,6 +27,9 @@ struct lintq {
 	uint64_t completions;      /* of the completion queue, since it was made */
 	uint64_t last_cpl;         /* record */
 	uint64_t sq_without_cq;    /* record that made the SQ when its CQ was not there; 0: none */
+	uint64_t first_half;       /* record of a fused pair's first half that waits; 0: none */
+	uint16_t first_cid;        /* its CID, ... */
+	uint64_t first_written;    /* ... and commands written up to it, itself included */
 	uint32_t index, phase;     /* of the next completion */
 	uint16_t cqid;             /* where completions of this SQ go */
 	bool sq_whole, cq_whole;   /* everything since the making is in the trace */
@@ -146,6 +149,7 @@ static void sq_begin(struct lintq *q, uint32_t size)
 	q->sq_size = size;
 	q->tail = 0;
 	q->written = 0;
+	q->first_half = 0;
 	q->sq_whole = q->tail_sure = size != 0;
 	q->open_count = 0;
 	cids_none(q->open);
@@ -399,6 +403,32 @@ static void check_state(struct output *o, const struct lintc *c, const struct re
 		        (unsigned)r->cmd.cid);
 }
 
+/*
+ * The two halves of a fused pair stand in adjacent slots. A second half whose first may be before
+ * the trace is no mistake that can be seen.
+ */
+static void check_fused(struct output *o, struct lintq *q, const struct rec *r)
+{
+	uint32_t fuse = NVME_GET(r->cmd.flags, NVME_CMD_FUSE);
+
+	if ((r->cmd_have & HAVE_FLAGS) == 0 || r->qid == 0) {
+		q->first_half = 0;
+		return;
+	}
+	if (q->first_half != 0 && fuse != NVME_FUSE_SECOND)
+		finding(o, q->first_half, r->qid,
+		        "fused pair cut: cid:%u is a first half, but behind it comes cid:%u, "
+		        "which is no second half",
+		        (unsigned)q->first_cid, (unsigned)r->cmd.cid);
+	else if (q->first_half == 0 && fuse == NVME_FUSE_SECOND && q->sq_whole)
+		finding(o, r->number, r->qid,
+		        "fused pair cut: cid:%u is a second half without a first half before it",
+		        (unsigned)r->cmd.cid);
+	q->first_half = fuse == NVME_FUSE_FIRST ? r->number : 0;
+	q->first_cid = r->cmd.cid;
+	q->first_written = q->written;
+}
+
 static void take_command(struct output *o, const struct rec *r)
 {
 	const uint32_t dws = HAVE_OPC | HAVE_DW(10) | HAVE_DW(11);
@@ -417,6 +447,7 @@ static void take_command(struct output *o, const struct rec *r)
 	cid_put(&q->open, r->cmd.cid, true);
 	cid_put(&q->seen, r->cmd.cid, true);
 	q->written++;
+	check_fused(o, q, r);
 	check_prps(o, r, c->page);
 	check_mptr(o, r);
 	if (r->qid == 0 && (r->cmd_have & dws) == dws) {
@@ -613,7 +644,13 @@ static void take_sq_doorbell(struct output *o, struct lintq *q, const struct rec
 		        "doorbell beyond the tail: SQ tail %" PRIu32 " to %" PRIu32
 		        " announces %" PRIu32 " commands, %" PRIu64 " written",
 		        q->tail, r->doorbell.new_value, entries, q->written);
+	if (q->first_half != 0 && entries >= q->first_written)
+		finding(o, r->number, r->qid,
+		        "fused pair cut: SQ tail %" PRIu32 " to %" PRIu32
+		        " announces cid:%u, a first half, without its second half",
+		        q->tail, r->doorbell.new_value, (unsigned)q->first_cid);
 	q->written -= entries < q->written ? entries : q->written;
+	q->first_written -= entries < q->first_written ? entries : q->first_written;
 	q->tail = r->doorbell.new_value;
 }
 

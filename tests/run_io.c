@@ -9,6 +9,7 @@
  *	depth DEVICE ENTRIES	1000 commands through a queue of that many entries
  *	format DEVICE SEED	to 4096-byte blocks and back to 512, and what is said and done then
  *	scatter DEVICE SEED	the extents of pattern.h from and to memory in pieces: PRPs, and SGLs where they are
+ *	commands DEVICE SEED	Compare, Write Zeroes, Copy and the rest, features, log pages: see below
  *	limits DEVICE		what must be refused is refused, what the device refuses is reported
  *	vfio DEVICE		what VFIO gives: IOVA ranges, function reset, registers without a mapping
  *	list			the controllers that libpci finds
@@ -337,6 +338,169 @@ static void run_depth(struct nvme_ctrlr *ctrlr, uint32_t entries)
 	CHECK(nvme_ctrlr_free_io_qpair(qp) == 0);
 	nvme_dma_free(ctrlr, slots[0].buf);
 	free(slots);
+}
+
+/* ---- commands ----
+ *
+ * On the first 8192 blocks, of 512 bytes, which get the pattern of SEED: blocks 100 to 299 become
+ * zeroes, 2048 to 4095 are deallocated, 5000 to 5019 become copies of 10 to 19 and 30 to 39, and
+ * block 6000 is 6001 as Compare and Write leaves it, if the controller can. What the controller
+ * lacks is refused.
+ */
+
+static void expect_status_code(const struct nvme_cpl *cpl, uint32_t sct, uint32_t sc)
+{
+	CHECK(NVME_GET(cpl->status, NVME_CPL_SCT) == sct);
+	CHECK(NVME_GET(cpl->status, NVME_CPL_SC) == sc);
+	checked(1);
+}
+
+static void outcome(void *arg, const struct nvme_cpl *cpl)
+{
+	*(struct nvme_cpl *)arg = *cpl;
+}
+
+/* Waits for a command whose callback is outcome(): the CID was FFFFh, which no completion has. */
+static void wait_for_outcome(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                             const struct nvme_cpl *cpl)
+{
+	while (cpl->cid == 0xffff) {
+		CHECK(nvme_qpair_process_completions(qp, 0) >= 0);
+		CHECK(nvme_ctrlr_process_admin_completions(ctrlr) >= 0);
+	}
+	checked(1);
+}
+
+static void commands_with_data(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t *buf)
+{
+	struct nvme_ctrlr *ctrlr = nvme_ns_get_ctrlr(ns);
+	struct nvme_cpl cpl;
+	int rc;
+
+	CHECK(nvme_ns_compare(ns, NULL, buf, 0, 8192, NULL) == 0);
+	buf[512 * 77]++;
+	CHECK(nvme_ns_compare(ns, qp, buf, 0, 8192, &cpl) == -EIO);
+	expect_status_code(&cpl, NVME_SCT_MEDIA_ERROR, NVME_SC_COMPARE_FAILURE);
+	buf[512 * 77]--;
+	cpl.cid = 0xffff;
+	CHECK(nvme_ns_cmd_compare(ns, qp, buf, 0, 8, outcome, &cpl, 0) == 0);
+	wait_for_outcome(ctrlr, qp, &cpl);
+	CHECK(!nvme_cpl_is_error(&cpl));
+	/* QEMU 7.2 has Verify, but does not say so */
+	CHECK(nvme_ns_verify(ns, qp, 0, 8192, NULL) ==
+	      ((nvme_ns_get_flags(ns) & NVME_NS_VERIFY_SUPPORTED) != 0 ? 0 : -ENOTSUP));
+	cpl.cid = 0xffff;
+	rc = nvme_ns_cmd_compare_and_write(ns, qp, buf + 512 * 6000, buf + 512 * 6001, 6000, 1,
+	                                   outcome, &cpl);
+	if ((nvme_ctrlr_get_data(ctrlr)->fuses & NVME_FUSES_COMPARE_AND_WRITE) != 0) {
+		CHECK(rc == 0);
+		wait_for_outcome(ctrlr, qp, &cpl);
+		CHECK(!nvme_cpl_is_error(&cpl));
+	} else {
+		CHECK(rc == -ENOTSUP);
+	}
+	checked(5);
+}
+
+static void commands_without_data(struct nvme_ns *ns, struct nvme_qpair *qp)
+{
+	struct nvme_ctrlr *ctrlr = nvme_ns_get_ctrlr(ns);
+	static struct nvme_dsm_range ranges[512];
+	struct nvme_copy_range copies[2];
+	struct nvme_cpl cpl;
+	uint32_t i;
+
+	CHECK(nvme_ns_write_zeroes(ns, qp, 100, 100, 0, NULL) == 0);
+	cpl.cid = 0xffff;
+	CHECK(nvme_ns_cmd_write_zeroes(ns, qp, 200, 100, outcome, &cpl, NVME_IO_FLAGS_DEALLOCATE) ==
+	      0);
+	wait_for_outcome(ctrlr, qp, &cpl);
+	CHECK(!nvme_cpl_is_error(&cpl));
+	CHECK(nvme_ns_deallocate(ns, qp, 2048, 1024, NULL) == 0);
+	for (i = 0; i < 512; i++) { /* two commands: of 256 ranges each */
+		ranges[i].slba = 3072 + i * 2;
+		ranges[i].nlb = 2;
+	}
+	cpl.cid = 0xffff;
+	CHECK(nvme_ns_cmd_dataset_management(ns, qp, NVME_DSM_ATTR_DEALLOCATE, ranges, 512, outcome,
+	                                     &cpl) == 0);
+	wait_for_outcome(ctrlr, qp, &cpl);
+	CHECK(!nvme_cpl_is_error(&cpl));
+	memset(copies, 0, sizeof(copies));
+	copies[0].slba = 10;
+	copies[1].slba = 30;
+	copies[0].nlb = copies[1].nlb = 9; /* 0-based */
+	cpl.cid = 0xffff;
+	CHECK(nvme_ns_cmd_copy(ns, qp, copies, 2, 5000, outcome, &cpl) == 0);
+	wait_for_outcome(ctrlr, qp, &cpl);
+	CHECK(!nvme_cpl_is_error(&cpl));
+	CHECK(nvme_ns_copy(ns, NULL, copies, 2, nvme_ns_get_num_sectors(ns) - 19, NULL) == -ERANGE);
+	checked(8);
+}
+
+static void commands_of_features(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t value = 0;
+	uint64_t stamp = 0;
+
+	CHECK(nvme_ctrlr_set_feature(ctrlr, NVME_FEAT_TEMPERATURE_THRESHOLD, 333, 0, NULL, 0,
+	                             NULL) == 0);
+	CHECK(nvme_ctrlr_get_feature(ctrlr, NVME_FEAT_TEMPERATURE_THRESHOLD, 0, 0, NULL, 0, &value,
+	                             NULL) == 0);
+	CHECK(value == 333);
+	CHECK(nvme_ctrlr_get_feature(ctrlr, NVME_FEAT_NUMBER_OF_QUEUES, 0, 0, NULL, 0, &value,
+	                             NULL) == 0);
+	CHECK(nvme_ctrlr_get_feature(ctrlr, NVME_FEAT_TIMESTAMP, 0, 0, &stamp, 8, NULL, NULL) == 0);
+	CHECK(nvme_ctrlr_is_feature_supported(ctrlr, NVME_FEAT_TIMESTAMP));
+	CHECK(!nvme_ctrlr_is_feature_supported(ctrlr, 0xbf));
+	checked(7);
+}
+
+/* An Abort finds nothing to abort: the command was complete long ago. */
+static void commands_of_admin(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
+{
+	static uint8_t whole[4096], part[4096];
+	struct nvme_smart_log smart;
+	struct nvme_cpl cpl;
+	uint32_t i;
+
+	CHECK(nvme_ctrlr_get_log_page(ctrlr, NVME_LOG_PAGE_SMART, NVME_NSID_ALL, &smart,
+	                              sizeof(smart), 0, NULL) == 0);
+	CHECK((smart.temperature[0] | smart.temperature[1] << 8) > 250);
+	CHECK(smart.host_writes[0] != 0);
+	CHECK(nvme_ctrlr_is_log_page_supported(ctrlr, NVME_LOG_PAGE_COMMAND_EFFECTS));
+	CHECK(!nvme_ctrlr_is_log_page_supported(ctrlr, NVME_LOG_PAGE_ANA));
+	CHECK(nvme_ctrlr_get_log_page(ctrlr, NVME_LOG_PAGE_COMMAND_EFFECTS, 0, whole, 4096, 0,
+	                              NULL) == 0);
+	for (i = 0; i < 4096; i += 512)
+		CHECK(nvme_ctrlr_get_log_page(ctrlr, NVME_LOG_PAGE_COMMAND_EFFECTS, 0, part + i,
+		                              512, i, NULL) == 0);
+	CHECK(memcmp(whole, part, sizeof(whole)) == 0);
+	CHECK((whole[4 * NVME_OPC_IDENTIFY] & 1) != 0);
+	cpl.cid = 0xffff;
+	CHECK(nvme_ctrlr_cmd_abort(ctrlr, qp, 0, outcome, &cpl) == 0);
+	wait_for_outcome(ctrlr, qp, &cpl);
+	CHECK(NVME_GET(cpl.cdw0, NVME_ABORT_NOT_ABORTED) == 1);
+	checked(11);
+}
+
+static void run_commands(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	uint8_t *buf = nvme_dma_alloc(ctrlr, 8192 * 512);
+	struct nvme_qpair *qp;
+
+	CHECK(ns != NULL && buf != NULL && nvme_ns_get_sector_size(ns) == 512);
+	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp) == 0);
+	pattern_fill(buf, 8192 * 512, 0, seed);
+	CHECK(nvme_ns_write(ns, qp, buf, 0, 8192, NULL) == 0);
+	commands_with_data(ns, qp, buf);
+	commands_without_data(ns, qp);
+	CHECK(nvme_ns_flush(ns, qp, NULL) == 0);
+	commands_of_features(ctrlr);
+	commands_of_admin(ctrlr, qp);
+	CHECK(nvme_ctrlr_free_io_qpair(qp) == 0);
+	nvme_dma_free(ctrlr, buf);
 }
 
 /* ---- limits ---- */
@@ -670,6 +834,7 @@ int main(int argc, char **argv)
 		{"depth", run_depth},     {"limits", run_limits}, {"hold", run_hold},
 		{"vfio", run_vfio},       {"soak", run_soak},     {"format", run_format},
 		{"scatter", run_scatter},
+		{"commands", run_commands},
 	};
 	bool shadow = argc > 1 && strncmp(argv[1], "shadow-", 7) == 0;
 	int k, devices = argc > 4 ? 2 : 1;

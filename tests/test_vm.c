@@ -565,6 +565,66 @@ static void test_pattern_4k_namespaces(void **state)
 	done(&r);
 }
 
+/* ---- commands of >>commands, checked from outside ---- */
+
+/* Blocks of the image that lie one behind the other; from -1: zeroes, else the pattern from there. */
+static void expect_blocks(const uint8_t *image, long at, long n, long from, uint32_t seed)
+{
+	long i;
+
+	for (i = 0; i < n * 512; i++) {
+		uint8_t want = from < 0 ? 0 : pattern_byte((uint64_t)(from * 512 + i), seed);
+
+		if (image[at * 512 + i] != want)
+			fail_msg("block %ld, byte %ld is %02x, not %02x", at + i / 512, i % 512,
+			         image[at * 512 + i], want);
+	}
+}
+
+static void expect_commands(const char *disk, uint32_t seed, bool fused)
+{
+	size_t size;
+	uint8_t *image = (uint8_t *)read_file(disk, &size);
+
+	assert_int_equal(size, 16 << 20);
+	expect_blocks(image, 0, 100, 0, seed);
+	expect_blocks(image, 100, 200, -1, seed);
+	expect_blocks(image, 300, 2048 - 300, 300, seed);
+	expect_blocks(image, 2048, 2048, -1, seed);
+	expect_blocks(image, 4096, 5000 - 4096, 4096, seed);
+	expect_blocks(image, 5000, 10, 10, seed);
+	expect_blocks(image, 5010, 10, 30, seed);
+	expect_blocks(image, 5020, 980, 5020, seed);
+	expect_blocks(image, 6000, 1, fused ? 6001 : 6000, seed);
+	expect_blocks(image, 6001, 8192 - 6001, 6001, seed);
+	expect_blocks(image, 8192, 32768 - 8192, -1, seed);
+	free(image);
+}
+
+/* Compare, Write Zeroes, Dataset Management, Copy, Verify, features, log pages; and the record. */
+static void test_commands(void **state)
+{
+	const char *disk = new_image("commands.img", 16 << 20);
+	struct result r;
+
+	(void)state;
+	run(&r, "$BUILD/tests/run_io commands soft:file=%s 40", disk);
+	expect_status(&r, 0);
+	done(&r);
+	expect_commands(disk, 40, true);
+	disk = new_image("commands.img", 16 << 20);
+	run(&r,
+	    "tools/vm --disk %s --bind -- sh -c '"
+	    "NVME_TRACE=/tmp/c.nvt run_io commands " ADDR " 41 && nvtrace --lint /tmp/c.nvt'",
+	    disk);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "checks passed");
+	expect_in(&r, r.err, "no mistakes found");
+	expect_in(&r, r.err, "cannot fuse Compare and Write (FUSES bit 0)");
+	done(&r);
+	expect_commands(disk, 41, false);
+}
+
 /* What the driver asks of VFIO, one by one. */
 static void test_vfio(void **state)
 {
@@ -1373,6 +1433,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_scatter),
 		cmocka_unit_test(test_scatter_example),
 		cmocka_unit_test(test_pattern_4k_namespaces),
+		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_vfio),
 		cmocka_unit_test(test_metadata),
 		cmocka_unit_test(test_merge),

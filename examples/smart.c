@@ -150,7 +150,7 @@ static void print_errors(const struct nvme_error_log_entry *log, uint32_t n)
 
 static void print_firmware(const struct nvme_fw_slot_log *log)
 {
-	char slot[8];
+	char slot[24];
 
 	open_part("firmware", '{', "Firmware");
 	put_number("running_slot", log->afi & 7u, 0, "");

@@ -701,6 +701,15 @@ static void test_fused(void **state)
 		expect_in(&r, r.err, "no mistakes found");
 		done(&r);
 	}
+	/* in the record a doorbell says where the last one was: each pair moves the tail by 2 */
+	run(&r,
+	    "$BUILD/nvtrace -T json %s | jq -s '[.[] | select(.doorbell == \"sq_tail\" and "
+	    ".qid == 2)] | [range(1; length) as $i | .[$i].old == .[$i - 1].new] | "
+	    "length > 100 and all'",
+	    image("fused.nvt"));
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "true\n");
+	done(&r);
 	run(&r, "$BUILD/fused 'soft:plan=on write #8 status 2/80'");
 	expect_status(&r, 1);
 	expect_in(&r, r.err, "WRITE FAULTS (02/80)");

@@ -418,6 +418,7 @@ static void test_copy(void **state)
 {
 	struct nvme_copy_range r[40];
 	const struct nvme_cmd *cmd;
+	struct nvme_cmd raw;
 	struct nvme_cpl cpl;
 	uint32_t i;
 
@@ -462,6 +463,17 @@ static void test_copy(void **state)
 	assert_int_equal(nvme_ns_cmd_copy(ns, qp, r, 2, 8191, note, &seen), -ERANGE);
 	copy_range(&r[0], 8191, 2);
 	assert_int_equal(nvme_ns_cmd_copy(ns, qp, r, 1, 0, note, &seen), -ERANGE);
+	/* what the driver refuses the controller would refuse, too */
+	nvme__fill_copy(&raw, 1, 1, 4096);
+	copy_range(&r[0], 0, 257);
+	assert_int_equal(nvme_ctrlr_io(ctrlr, qp, &raw, r, 32, &cpl), -EIO);
+	assert_int_equal(code(&cpl), 0x183);
+	copy_range(&r[0], 8191, 2);
+	assert_int_equal(nvme_ctrlr_io(ctrlr, qp, &raw, r, 32, &cpl), -EIO);
+	assert_int_equal(code(&cpl), 0x080);
+	raw.cdw12 = NVME_SET(1, NVME_COPY_DESFMT);
+	assert_int_equal(nvme_ctrlr_io(ctrlr, qp, &raw, r, 32, &cpl), -EIO);
+	assert_int_equal(code(&cpl), 0x002);
 	/* what cannot be read is not copied */
 	assert_int_equal(nvme_ns_write_uncorrectable(ns, qp, 5, 1, NULL), 0);
 	copy_range(&r[0], 4, 4);

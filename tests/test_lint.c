@@ -642,6 +642,19 @@ static void test_innocent(void **state)
 	expect_made(cases, sizeof(cases) / sizeof(cases[0]));
 }
 
+/* The first half of the first pair was overwritten. */
+static void test_fused_begins_before(void **state)
+{
+	struct trace t;
+
+	(void)state;
+	trace_open(&t, "made.nvt");
+	put_half(&t, 7, NVME_FUSE_SECOND);
+	put_doorbell(&t, 1, 0, 2, 0);
+	trace_close(&t);
+	expect_lint("second half first", "made.nvt", NULL);
+}
+
 /* Slots that are damaged may have held what is missing. */
 static void test_damage(void **state)
 {
@@ -1053,21 +1066,14 @@ static void test_lost_events(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mistakes),
-		cmocka_unit_test(test_no_queue),
-		cmocka_unit_test(test_innocent),
-		cmocka_unit_test(test_damage),
-		cmocka_unit_test(test_two_controllers),
-		cmocka_unit_test(test_never_rung),
-		cmocka_unit_test(test_driver_never_rings),
-		cmocka_unit_test(test_wrapped),
-		cmocka_unit_test(test_sync),
-		cmocka_unit_test(test_thread),
-		cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_cut),
-		cmocka_unit_test(test_qemu),
-		cmocka_unit_test(test_qemu_alone),
-		cmocka_unit_test(test_fixtures),
+		cmocka_unit_test(test_mistakes),    cmocka_unit_test(test_no_queue),
+		cmocka_unit_test(test_innocent),    cmocka_unit_test(test_fused_begins_before),
+		cmocka_unit_test(test_damage),      cmocka_unit_test(test_two_controllers),
+		cmocka_unit_test(test_never_rung),  cmocka_unit_test(test_driver_never_rings),
+		cmocka_unit_test(test_wrapped),     cmocka_unit_test(test_sync),
+		cmocka_unit_test(test_thread),      cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_cut),         cmocka_unit_test(test_qemu),
+		cmocka_unit_test(test_qemu_alone),  cmocka_unit_test(test_fixtures),
 		cmocka_unit_test(test_lost_events),
 	};
 

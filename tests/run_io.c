@@ -830,11 +830,10 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*run)(struct nvme_ctrlr *ctrlr, uint32_t number);
 	} commands[] = {
-		{"pattern", run_pattern}, {"async", run_async},   {"threads", run_threads},
-		{"depth", run_depth},     {"limits", run_limits}, {"hold", run_hold},
-		{"vfio", run_vfio},       {"soak", run_soak},     {"format", run_format},
-		{"scatter", run_scatter},
-		{"commands", run_commands},
+		{"pattern", run_pattern}, {"async", run_async},       {"threads", run_threads},
+		{"depth", run_depth},     {"limits", run_limits},     {"hold", run_hold},
+		{"vfio", run_vfio},       {"soak", run_soak},         {"format", run_format},
+		{"scatter", run_scatter}, {"commands", run_commands},
 	};
 	bool shadow = argc > 1 && strncmp(argv[1], "shadow-", 7) == 0;
 	int k, devices = argc > 4 ? 2 : 1;
@@ -858,7 +857,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	fprintf(stderr, "usage: run_io list | "
-	                "[shadow-]pattern|async|threads|soak|format|depth|scatter|limits|vfio|"
-	                "hold DEVICE [NUMBER [DEVICE2]]\n");
+	                "[shadow-]pattern|async|threads|soak|format|commands|depth|scatter|limits|"
+	                "vfio|hold DEVICE [NUMBER [DEVICE2]]\n");
 	return 2;
 }

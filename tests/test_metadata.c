@@ -820,6 +820,42 @@ static int format(uint8_t lbaf, uint8_t mset, uint8_t pi, uint8_t pil)
 	return nvme_ctrlr_format(ctrlr, 1, &f, NULL);
 }
 
+/* Copy takes the metadata with the blocks, sanitize erases it with them. */
+static void test_copy_and_sanitize(void **state)
+{
+	static const struct layout plain = {512, 16, 0, 0, 0};
+	static uint8_t data[8 * 512], tags[8 * 16], back[8 * 512], tags_back[8 * 16];
+	struct nvme_copy_range range;
+	struct nvme_sanitize erase;
+	size_t i;
+
+	(void)state;
+	start("", plain);
+	assert_int_equal(format(8, 0, 0, 0), 0);
+	for (i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 7);
+	for (i = 0; i < sizeof(tags); i++)
+		tags[i] = (uint8_t)(i * 3 + 1);
+	assert_int_equal(nvme_ns_write_with_md(ns, qp, data, tags, 5, 8, NULL, 0, 0, 0), 0);
+	memset(&range, 0, sizeof(range));
+	range.slba = 5;
+	range.nlb = 7;
+	assert_int_equal(nvme_ns_copy(ns, qp, &range, 1, 9, NULL), 0); /* they overlap */
+	assert_int_equal(nvme_ns_read_with_md(ns, qp, back, tags_back, 9, 8, NULL, 0, 0, 0), 0);
+	assert_memory_equal(back, data, sizeof(data));
+	assert_memory_equal(tags_back, tags, sizeof(tags));
+	memset(&erase, 0, sizeof(erase));
+	erase.action = NVME_SANITIZE_BLOCK_ERASE;
+	assert_int_equal(nvme_ctrlr_sanitize(nvme_ns_get_ctrlr(ns), &erase, NULL), 0);
+	memset(tags, 0, sizeof(tags));
+	memset(data, 0, sizeof(data));
+	while (nvme_ns_read_with_md(ns, qp, back, tags_back, 9, 8, NULL, 0, 0, 0) != 0)
+		(void)dev->ops->now_ns((struct nvme_dev *)(uintptr_t)dev); /* until it is done */
+	assert_memory_equal(back, data, sizeof(data));
+	assert_memory_equal(tags_back, tags, sizeof(tags));
+	stop();
+}
+
 static void test_format(void **state)
 {
 	static const struct layout plain = {512, 16, 0, 0, 0};
@@ -932,6 +968,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_blocking),
 		cmocka_unit_test(test_blocking_much_metadata),
 		cmocka_unit_test(test_misuse),
+		cmocka_unit_test(test_copy_and_sanitize),
 		cmocka_unit_test(test_format),
 		cmocka_unit_test(test_unasked),
 		cmocka_unit_test(test_options),

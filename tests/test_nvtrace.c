@@ -441,9 +441,11 @@ static void expect_live(uint64_t slots, uint32_t commands, unsigned pause, int r
 	                                   "cat $t | $n"};
 	struct writer w[2];
 	pthread_t thread[2];
-	int stop = 0, i, moved = 0, wrong = 0;
+	int stop = 0, i, moved = 0, wrong = 0, none = 0;
 	struct result r;
+	char all[64];
 
+	snprintf(all, sizeof(all), " %u events were overwritten", (unsigned)slots);
 	make(&w[0].m, "moving.nvt", slots);
 	w[0].stop = &stop;
 	w[0].commands = commands;
@@ -456,9 +458,13 @@ static void expect_live(uint64_t slots, uint32_t commands, unsigned pause, int r
 		usleep(1000);
 	for (i = 0; i < runs; i++) {
 		run(&r, "n=%s t=%s; %s", nvtrace(), image("moving.nvt"), ways[i % 4]);
-		/* what cat copies may be from many rounds: then there is little that fits */
-		if (strlen(r.out) < (i % 4 == 3 ? 1 : 500) || strstr(r.err, "not there") != NULL ||
-		    !told_truly(&r, i % 4 == 3 ? 2 : 0)) {
+		/* what cat copies may be from many rounds: then there is little that fits; and on a
+		 * busy machine the writers may have gone once round before nvtrace has a look */
+		if (strlen(r.out) < (i % 4 == 3 ? 1 : 500) && strstr(r.err, all) != NULL)
+			none++;
+		else if (strlen(r.out) < (i % 4 == 3 ? 1 : 500) ||
+		         strstr(r.err, "not there") != NULL ||
+		         !told_truly(&r, i % 4 == 3 ? 2 : 0)) {
 			fprintf(stderr, "%s: status %d, %zu bytes\n%.2000s", ways[i % 4], r.status,
 			        strlen(r.out), r.err);
 			wrong++;
@@ -470,8 +476,10 @@ static void expect_live(uint64_t slots, uint32_t commands, unsigned pause, int r
 	for (i = 0; i < 2; i++)
 		pthread_join(thread[i], NULL);
 	nvme_trace_close(w[0].m.trace);
-	print_message("%d of %d times events were overwritten meanwhile\n", moved, runs);
+	print_message("%d of %d times events were overwritten meanwhile, %d times all of them\n",
+	              moved, runs, none);
 	assert_int_equal(wrong, 0);
+	assert_true(none < runs);
 }
 
 static void test_written_meanwhile(void **state)

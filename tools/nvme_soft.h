@@ -1298,6 +1298,7 @@ static uint16_t nvme_soft_copy(struct nvme_soft *s, struct nvme_soft__job *job)
 	const struct nvme_copy_range *r = (const struct nvme_copy_range *)(const void *)s->page;
 	uint32_t nr = NVME_GET(job->cmd.cdw12, NVME_COPY_NR) + 1, i;
 	uint16_t status = nvme_soft__check_nsid(s, job->cmd.nsid);
+	uint64_t md;
 	uint8_t *to;
 
 	if (status == 0 && NVME_GET(job->cmd.cdw12, NVME_COPY_DESFMT) != 0)
@@ -1314,11 +1315,16 @@ static uint16_t nvme_soft_copy(struct nvme_soft *s, struct nvme_soft__job *job)
 	if (status != 0)
 		return status;
 	to = job->ns->mem + (job->slba << job->ns->lbads);
+	md = job->slba;
 	for (i = 0; i < nr; i++) {
 		size_t len = (r[i].nlb + (size_t)1) << job->ns->lbads;
 
 		memmove(to, job->ns->mem + (r[i].slba << job->ns->lbads), len);
 		to += len;
+		if (job->ns->ms != 0) /* as it is: its tags are not changed */
+			memmove(nvme_soft__md_at(job->ns, md), nvme_soft__md_at(job->ns, r[i].slba),
+			        (r[i].nlb + (size_t)1) * job->ns->ms);
+		md += r[i].nlb + (uint64_t)1;
 	}
 	nvme_soft__set_bad(job->ns, job->slba, job->nlb, false);
 	s->smart.host_writes[0]++;

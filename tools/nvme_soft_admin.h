@@ -626,8 +626,10 @@ static void nvme_soft__erase(struct nvme_soft *s, uint32_t cdw10, uint32_t patte
 	uint32_t passes = NVME_GET(cdw10, NVME_SANITIZE_OWPASS), i;
 	uint64_t at;
 
-	for (i = 1; i <= s->cfg.ns; i++)
+	for (i = 1; i <= s->cfg.ns; i++) {
 		nvme_soft__zero(s, &s->ns[i], 0, s->cfg.size);
+		nvme_soft__md_unwrite(&s->ns[i], 0, s->ns[i].nsze);
+	}
 	if (NVME_GET(cdw10, NVME_SANITIZE_SANACT) != NVME_SANITIZE_OVERWRITE ||
 	    NVME_GET(cdw10, NVME_SANITIZE_NDAS) == 0)
 		return;

@@ -61,7 +61,8 @@
  *	>>more      the functions of this book
  *	   the implementation:
  *	>>options-check, >>probe, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts,
- *	>>shadow, >>scatter, >>format, >>metadata, >>commands, >>admin-commands, >>getters
+ *	>>shadow, >>scatter, >>format, >>metadata, >>commands, >>admin-commands, >>connect,
+ *	>>groups, >>getters
  *
  * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
  *	>>text      names of codes; commands, completions and registers as text
@@ -1053,6 +1054,12 @@ NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, siz
 
 /* ---- queue pairs ---- */
 
+/* Memory of the caller's own: DMA memory, see >>connect. */
+struct nvme_queue_memory {
+	void *vaddr; /* NULL: the driver takes memory of its own */
+	size_t len;  /* bytes */
+};
+
 /* Every field may be 0, which means the default. */
 struct nvme_io_qpair_opts {
 	uint32_t entries;       /* 2..65536, one of them stays empty; default 256; the controller's
@@ -1063,6 +1070,9 @@ struct nvme_io_qpair_opts {
 	bool delay_cmd_submit;  /* ring the SQ doorbell once for many commands: at the next
 	                         * nvme_qpair_process_completions(), when half the ring waits, or
 	                         * by nvme_qpair_ring(); a doorbell is an exit in a virtual machine */
+	bool stats;             /* count, for nvme_qpair_get_stats() */
+	bool create_only;       /* the controller is told by nvme_ctrlr_connect_io_qpair() */
+	struct nvme_queue_memory sq, cq; /* where the rings are to be */
 };
 
 /* Creates a completion queue and its submission queue. opts may be NULL. */
@@ -1101,7 +1111,8 @@ NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max);
  * nvme_ns_get_max_nlb), -EFAULT buf is not DMA memory, not aligned or too small, -ENOTSUP the
  * metadata of the namespace is separate from its data (see nvme_ns_cmd_read_with_md), -EBUSY the
  * namespace is being formatted, -ENOENT it is not there any more, -EAGAIN the queue is full:
- * process completions first, -ENXIO, -EIO or -ENODEV the queue has failed, -ESHUTDOWN it is being
+ * process completions first, -ENXIO,
+ * -EIO or -ENODEV the queue has failed (-ENXIO also: it is not connected), -ESHUTDOWN it is being
  * deleted.
  */
 NVMEDEF int nvme_ns_cmd_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
@@ -1313,6 +1324,7 @@ struct nvme__bounce {
 #define NVME__UNUSUAL_VERBOSE 1u /* commands are printed or recorded */
 #define NVME__UNUSUAL_DELAY   2u /* the doorbell waits for the next poll */
 #define NVME__UNUSUAL_SHADOW  4u /* doorbells go to memory first */
+#define NVME__UNUSUAL_STATS   8u /* all of it is counted */
 
 struct nvme_qpair {
 	/* the submission queue: the driver writes at the tail, the controller reads at its head */
@@ -1354,8 +1366,13 @@ struct nvme_qpair {
 	uint8_t *lists;              /* DMA memory of all PRP lists */
 	uint32_t qprio;
 	struct nvme__bounce bounce[NVME__BOUNCES];
-	struct nvme__scatter *scatter; /* see >>scatter; NULL: not needed yet */
-	struct nvme__op *ops;          /* of >>commands: those that are not in use */
+	struct nvme__scatter *scatter;  /* see >>scatter; NULL: not needed yet */
+	struct nvme__op *ops;           /* of >>commands: those that are not in use */
+	bool disconnected;              /* the controller knows nothing of it, see >>connect */
+	bool own_sq, own_cq;            /* these rings are the caller's memory */
+	struct nvme__counters *counted; /* NULL: nothing is counted */
+	struct nvme_poll_group *group;  /* NULL: none, see >>groups */
+	struct nvme_qpair *group_next;
 };
 
 struct nvme_ns {
@@ -1505,8 +1522,6 @@ NVME__COLD void nvme__trace_reg(const struct nvme_dev *dev, bool write, uint32_t
                                 uint32_t val);
 static void nvme__trace_dma(const struct nvme_dev *dev, const void *vaddr, uint64_t iova,
                             size_t len);
-NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker *tr,
-                                const struct nvme_cpl *cpl);
 
 /* ---- options, and memory ---- */
 
@@ -1531,7 +1546,13 @@ NVME__COLD uint64_t nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void
 NVME__COLD void nvme__submit_unusual(struct nvme_qpair *qp, struct nvme_tracker *tr,
                                      const void *buf, uint32_t len);
 static void nvme__ring_delayed(struct nvme_qpair *qp);
+NVME__COLD void nvme__poll_unusual(struct nvme_qpair *qp);
 NVME__COLD bool nvme__cq_doorbell_unusual(struct nvme_qpair *qp, uint32_t count);
+NVME__COLD void nvme__end_unusual(struct nvme_qpair *qp, const struct nvme_tracker *tr,
+                                  const struct nvme_cpl *cpl);
+static int nvme__qpair_set_more(struct nvme_qpair *qp, const struct nvme_io_qpair_opts *opts);
+static void nvme__qpair_drop_more(struct nvme_qpair *qp);
+static void nvme__qpair_leave_group(struct nvme_qpair *qp);
 static int nvme__ctrlr_init_shadow(struct nvme_ctrlr *ctrlr);
 static void nvme__qpair_init_shadow(struct nvme_qpair *qp);
 static int nvme__submit_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
@@ -2078,6 +2099,7 @@ static void nvme__qpair_reset(struct nvme_qpair *qp)
 static void nvme__qpair_free_memory(struct nvme_qpair *qp)
 {
 	nvme__bounce_free(qp);
+	nvme__qpair_drop_more(qp);
 	nvme__dma_give_back(qp->ctrlr, qp->lists, NVME__EXTENT_RING);
 	nvme__dma_give_back(qp->ctrlr, qp->cq, NVME__EXTENT_RING);
 	nvme__dma_give_back(qp->ctrlr, qp->sq, NVME__EXTENT_RING);
@@ -2555,7 +2577,7 @@ NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker 
 	 * there
 	 */
 	if (nvme__unlikely(((cpl->status & 0xfffeu) | qp->unusual) != 0))
-		nvme__print_end(qp, tr, cpl);
+		nvme__end_unusual(qp, tr, cpl);
 	nvme__tracker_put(qp, tr);
 	cb(arg, cpl);
 }
@@ -2661,15 +2683,15 @@ NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 	return nvme__unlikely(qp->failed != 0) ? qp->failed : (int)(max - left);
 }
 
-/* Before a poll in a callback, of a queue that has failed, or with commands not announced yet. */
-NVME__COLD int nvme__qpair_poll_first(struct nvme_qpair *qp)
+/* A poll in a callback, of a queue that has failed, or of one that does more than the usual. */
+NVME__COLD int nvme__qpair_poll_unusual(struct nvme_qpair *qp)
 {
 	if (qp->polling != 0)
 		return nvme__explain_in_callback(qp, "nvme_qpair_process_completions()",
 		                                 NVME__HERE);
 	if (qp->failed != 0)
 		return qp->failed;
-	nvme__ring_delayed(qp);
+	nvme__poll_unusual(qp);
 	return 0;
 }
 
@@ -2681,8 +2703,8 @@ NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max)
 {
 	int rc = 0;
 
-	if (nvme__unlikely((qp->polling | qp->failed | (int)qp->delayed) != 0))
-		rc = nvme__qpair_poll_first(qp);
+	if (nvme__unlikely((qp->polling | qp->failed | (int)qp->unusual) != 0))
+		rc = nvme__qpair_poll_unusual(qp);
 	return nvme__likely(rc == 0) ? nvme__qpair_reap(qp, max) : rc;
 }
 
@@ -3668,9 +3690,13 @@ static int nvme__ctrlr_create_io_qpair(struct nvme_ctrlr *ctrlr, uint16_t qid,
 	if (rc != 0)
 		return rc;
 	qp->qprio = opts->qprio;
-	if (opts->delay_cmd_submit)
-		qp->unusual |= NVME__UNUSUAL_DELAY;
-	rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
+	rc = nvme__qpair_set_more(qp, opts);
+	if (rc != 0) {
+		nvme__qpair_destroy(qp);
+		return rc;
+	}
+	if (!opts->create_only)
+		rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
 	if (rc == -EIO && ctrlr->adminq->failed == 0) { /* refused: the rings are not in use */
 		nvme__qpair_destroy(qp);
 		return rc;
@@ -3719,6 +3745,7 @@ static void nvme__qpair_unlink(struct nvme_qpair *qp)
 	for (link = &ctrlr->io_qpairs; *link != qp; link = &(*link)->next)
 		;
 	*link = qp->next;
+	nvme__qpair_leave_group(qp);
 	if (ctrlr->sync_qp == qp)
 		ctrlr->sync_qp = NULL;
 }
@@ -3726,8 +3753,28 @@ static void nvme__qpair_unlink(struct nvme_qpair *qp)
 /*
  * Deletes the submission queue, then the completion queue. When the first is deleted the controller
  * is done with all commands and their data [Base 2.1: Delete I/O Submission Queue command], so that
- * their callbacks may run. One that is not deleted is buried: it ends when the controller is off.
+ * their callbacks may run.
  */
+static int nvme__qpair_disconnect(struct nvme_qpair *qp)
+{
+	int rc;
+
+	if (qp->disconnected)
+		return 0;
+	if (qp->delayed != 0)
+		nvme__ring_delayed(qp);
+	rc = nvme_ctrlr_cmd_delete_io_sq(qp->ctrlr, qp);
+	if (rc != 0)
+		return rc;
+	if (qp->failed == 0)
+		(void)nvme__qpair_reap(qp, 0); /* what came before the queue was gone */
+	rc = nvme_ctrlr_cmd_delete_io_cq(qp->ctrlr, qp);
+	nvme__qpair_abort_outstanding(qp, true);
+	qp->disconnected = rc == 0;
+	return rc;
+}
+
+/* One that is not deleted is buried: it ends when the controller is off. */
 static int nvme__qpair_delete(struct nvme_qpair *qp)
 {
 	struct nvme_ctrlr *ctrlr = qp->ctrlr;
@@ -3735,15 +3782,7 @@ static int nvme__qpair_delete(struct nvme_qpair *qp)
 
 	qp->refuse = -ESHUTDOWN;
 	qp->polling++; /* callbacks run from here on, and they may not free it once more */
-	if (qp->delayed != 0)
-		nvme__ring_delayed(qp);
-	rc = nvme_ctrlr_cmd_delete_io_sq(ctrlr, qp);
-	if (rc == 0) {
-		if (qp->failed == 0)
-			(void)nvme__qpair_reap(qp, 0); /* what came before the queue was gone */
-		rc = nvme_ctrlr_cmd_delete_io_cq(ctrlr, qp);
-		nvme__qpair_abort_outstanding(qp, true);
-	}
+	rc = nvme__qpair_disconnect(qp);
 	nvme__qpair_unlink(qp);
 	if (rc == 0 && !ctrlr->closing)
 		nvme__qpair_destroy(qp);
@@ -4655,6 +4694,8 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  *	>>metadata       metadata of blocks, and protection information in it
  *	>>commands       Compare, Write Zeroes, Copy and the other commands of namespaces
  *	>>admin-commands features, log pages, self-test, sanitize, namespace management
+ *	>>connect        queue pairs that are told of, forgotten and told of again; their statistics
+ *	>>groups         many queue pairs, one poll
  *	>>getters        what is known
  * ############################################################################################ */
 
@@ -5836,6 +5877,118 @@ NVMEDEF int nvme_qpair_get_fd(const struct nvme_qpair *qp);
  */
 NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms);
 
+/* ---- queue pairs: connecting, statistics ----
+ *
+ * A queue pair has two sides: rings and trackers here, and two queues that the controller was told
+ * of. nvme_ctrlr_alloc_io_qpair() makes both; with create_only in its options it makes the first
+ * one only, and a queue pair may lose and get back the second. One that is not connected refuses
+ * submissions and polls with -ENXIO. Of these functions the rules for creating and freeing hold:
+ * they belong to the controller's thread and are refused with -EBUSY in callbacks of the same queue
+ * pair, of admin commands and of nvme_detach().
+ *
+ * With sq and cq in the options the rings are where the caller says: DMA memory, of nvme_dma_alloc()
+ * or registered, that begins at a page of the controller's (CC.MPS) and has room for all entries, 64
+ * bytes each in sq, 16 in cq; -EINVAL otherwise. It is the controller's and the driver's until the
+ * queue pair is freed, or, where that was not confirmed, the controller detached: not to be written,
+ * given back or unregistered before. The driver cannot tell it from memory for data: commands must
+ * stay out of it.
+ */
+
+/*
+ * Tells the controller of a queue pair of its own that is not connected. -EISCONN it is, -EINVAL it
+ * is another controller's, -EIO the controller refused: it can be tried again. After any other error
+ * the controller may know of it or not: the queue pair can only be freed.
+ */
+NVMEDEF int nvme_ctrlr_connect_io_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp);
+/*
+ * Deletes the submission queue and the completion queue of the controller and keeps the rest.
+ * Commands that are outstanding get their callback with the status ABORTED - SQ DELETION before this
+ * returns. 0, also if it was not connected. After an error the controller did not confirm: the queue
+ * pair has failed with it, and what is outstanding stays so until it is freed, or after that until
+ * nvme_detach().
+ */
+NVMEDEF int nvme_ctrlr_disconnect_io_qpair(struct nvme_qpair *qp);
+/*
+ * Connects a queue pair that was disconnected, or that has failed: that one is disconnected first,
+ * its rings start anew. One that works stays as it is. Errors are those of the other two.
+ */
+NVMEDEF int nvme_ctrlr_reconnect_io_qpair(struct nvme_qpair *qp);
+/* Does the controller know of it? True for a queue pair that has failed, too. */
+NVMEDEF bool nvme_qpair_is_connected(const struct nvme_qpair *qp);
+
+/* What happened since the queue pair was created. */
+struct nvme_qpair_stats {
+	uint64_t polls;      /* that looked at the completion queue */
+	uint64_t idle_polls; /* that found nothing there */
+	uint64_t completions; /* callbacks: of commands that were completed, or aborted by the driver */
+	uint64_t submitted_requests;  /* commands put into the ring */
+	uint64_t sq_doorbell_updates; /* doorbells rung, of either kind */
+	uint64_t cq_doorbell_updates;
+};
+
+/*
+ * For a queue pair with stats in its options; -ENOTSUP without. In the thread of the queue pair. A
+ * queue pair without statistics pays nothing for them.
+ */
+NVMEDEF int nvme_qpair_get_stats(const struct nvme_qpair *qp, struct nvme_qpair_stats *stats);
+
+/* ---- poll groups ----
+ *
+ * Queue pairs of any controllers that one thread polls with one call. A group belongs to one thread
+ * at a time, and so do the queue pairs in it; what changes the group counts as its use: adding and
+ * removing, and also freeing a queue pair that is in it, or detaching its controller, which both
+ * take it out.
+ *
+ * In callbacks that run inside a poll of the group all this is allowed: adding (polled from the next
+ * time on), removing, and freeing other queue pairs than the one whose callback it is, which takes
+ * effect at once. What is refused with -EBUSY is to poll the group, and to destroy it.
+ */
+struct nvme_poll_group;
+
+/* ctx is the caller's. NULL: no memory. */
+NVMEDEF struct nvme_poll_group *nvme_poll_group_create(void *ctx);
+/* -EBUSY while it has queue pairs. NULL is allowed. */
+NVMEDEF int nvme_poll_group_destroy(struct nvme_poll_group *group);
+NVMEDEF void *nvme_poll_group_get_ctx(const struct nvme_poll_group *group);
+
+/*
+ * Connected or not. -EBUSY: it is in a group already, this one or another; -ESHUTDOWN: it is being
+ * freed, or its controller detached.
+ */
+NVMEDEF int nvme_poll_group_add(struct nvme_poll_group *group, struct nvme_qpair *qp);
+/* -ENOENT: it is not in this group. */
+NVMEDEF int nvme_poll_group_remove(struct nvme_poll_group *group, struct nvme_qpair *qp);
+
+/*
+ * Receives a queue pair that has failed, and the ctx of the group. nvme_poll_group_remove(),
+ * nvme_ctrlr_free_io_qpair() and nvme_ctrlr_reconnect_io_qpair() are what it is for.
+ */
+typedef void (*nvme_disconnected_qpair_cb)(struct nvme_qpair *qp, void *ctx);
+
+/*
+ * nvme_qpair_process_completions() for each queue pair in the group, with at most
+ * completions_per_qpair (0: a lap of its ring) for each. Returns how many there were. One that has
+ * failed goes to disconnected_cb, in each poll until it is removed, freed or connected again, and
+ * does not keep the others from being polled; one that the caller has not connected is passed over.
+ * -EINVAL disconnected_cb is NULL; -EBUSY in a callback inside a poll of this group, or, when the
+ * others were polled, in one of a queue pair in it. Never waits.
+ */
+NVMEDEF int64_t nvme_poll_group_process_completions(struct nvme_poll_group *group,
+                                                    uint32_t completions_per_qpair,
+                                                    nvme_disconnected_qpair_cb disconnected_cb);
+
+struct nvme_poll_group_stats {
+	uint64_t polls;                 /* of the group */
+	uint64_t idle_polls;            /* that found nothing in any queue pair */
+	uint64_t completions;           /* the sum of what polls returned */
+	uint64_t failures;              /* calls of disconnected_cb */
+	uint32_t num_qpairs;            /* in the group now */
+	struct nvme_qpair_stats qpairs; /* the sum over those in it now that have statistics */
+};
+
+NVMEDEF void nvme_poll_group_get_stats(const struct nvme_poll_group *group,
+                                       struct nvme_poll_group_stats *stats);
+
 /* ---- any command ---- */
 
 /*
@@ -6382,6 +6535,9 @@ static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrl
 	return 0;
 }
 
+static int nvme__ctrlr_check_own_rings(struct nvme_ctrlr *ctrlr,
+                                       const struct nvme_io_qpair_opts *opts);
+
 /* Fills in defaults and refuses what cannot be. */
 static int nvme__ctrlr_check_qpair_opts(struct nvme_ctrlr *ctrlr, struct nvme_io_qpair_opts *opts)
 {
@@ -6412,7 +6568,7 @@ static int nvme__ctrlr_check_qpair_opts(struct nvme_ctrlr *ctrlr, struct nvme_io
 		opts->max_xfer_size = NVME__IO_MAX_XFER_SIZE;
 	if (opts->max_xfer_size > ctrlr->max_xfer_size)
 		opts->max_xfer_size = ctrlr->max_xfer_size;
-	return 0;
+	return nvme__ctrlr_check_own_rings(ctrlr, opts);
 }
 
 /* ---- what is used ---- */
@@ -7567,6 +7723,17 @@ NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, siz
 
 static void nvme__print_submission(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
                                    uint32_t len);
+NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker *tr,
+                                const struct nvme_cpl *cpl);
+
+/*
+ * Statistics of a queue pair. That a poll is idle is counted when it begins, and taken back when it
+ * rings the doorbell at its end.
+ */
+struct nvme__counters {
+	struct nvme_qpair_stats stats;
+	bool idle;
+};
 
 static void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t old_value,
                                  bool in_memory);
@@ -7584,8 +7751,22 @@ static void nvme__ring_delayed(struct nvme_qpair *qp)
 		in_memory = nvme__shadow_suffices(qp, qp->sq_shadow, old, qp->sq_tail);
 	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
 		nvme__trace_doorbell(qp, 0, old, in_memory);
-	if (!in_memory && !nvme__ctrlr_is_gone(qp->ctrlr)) /* it may have gone meanwhile */
-		nvme_ring_sq_doorbell(qp);
+	if (in_memory || nvme__ctrlr_is_gone(qp->ctrlr)) /* it may have gone meanwhile */
+		return;
+	if ((qp->unusual & NVME__UNUSUAL_STATS) != 0)
+		qp->counted->stats.sq_doorbell_updates++;
+	nvme_ring_sq_doorbell(qp);
+}
+
+/* That at the end of a poll comes when its callbacks are done. */
+static void nvme__count_cq_doorbell(struct nvme_qpair *qp, bool in_memory)
+{
+	if (!in_memory && !nvme__ctrlr_is_gone(qp->ctrlr))
+		qp->counted->stats.cq_doorbell_updates++;
+	if (qp->counted->idle && qp->polling == 0) {
+		qp->counted->idle = false;
+		qp->counted->stats.idle_polls--;
+	}
 }
 
 /* count slots before the head go back to the controller. true: the register need not be written. */
@@ -7598,6 +7779,8 @@ NVME__COLD bool nvme__cq_doorbell_unusual(struct nvme_qpair *qp, uint32_t count)
 		in_memory = nvme__shadow_suffices(qp, qp->cq_shadow, old, qp->cq_head);
 	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
 		nvme__trace_doorbell(qp, 1, old, in_memory);
+	if ((qp->unusual & NVME__UNUSUAL_STATS) != 0)
+		nvme__count_cq_doorbell(qp, in_memory);
 	return in_memory;
 }
 
@@ -7606,10 +7789,33 @@ NVME__COLD void nvme__submit_unusual(struct nvme_qpair *qp, struct nvme_tracker 
                                      const void *buf, uint32_t len)
 {
 	qp->delayed++;
+	if ((qp->unusual & NVME__UNUSUAL_STATS) != 0)
+		qp->counted->stats.submitted_requests++;
 	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
 		nvme__print_submission(qp, tr, buf, len);
 	if ((qp->unusual & NVME__UNUSUAL_DELAY) == 0 || qp->delayed >= qp->entries / 2)
 		nvme__ring_delayed(qp);
+}
+
+/* A poll begins. What waits is announced first. */
+NVME__COLD void nvme__poll_unusual(struct nvme_qpair *qp)
+{
+	if (qp->delayed != 0)
+		nvme__ring_delayed(qp);
+	if ((qp->unusual & NVME__UNUSUAL_STATS) == 0)
+		return;
+	qp->counted->stats.polls++;
+	qp->counted->stats.idle_polls++;
+	qp->counted->idle = true;
+}
+
+/* A command has ended: with an error, or on a queue pair that does more than the usual. */
+NVME__COLD void nvme__end_unusual(struct nvme_qpair *qp, const struct nvme_tracker *tr,
+                                  const struct nvme_cpl *cpl)
+{
+	nvme__print_end(qp, tr, cpl);
+	if ((qp->unusual & NVME__UNUSUAL_STATS) != 0)
+		qp->counted->stats.completions++;
 }
 
 NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp)
@@ -7638,7 +7844,8 @@ static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data)
 	struct nvme_cpl cpl;
 	uint32_t i;
 
-	qp->refuse = -ESHUTDOWN;
+	if (qp->refuse == 0)
+		qp->refuse = -ESHUTDOWN;
 	for (i = 0; i < qp->num_trackers; i++) {
 		struct nvme_tracker *tr = &qp->trackers[i];
 
@@ -7729,12 +7936,22 @@ NVME__COLD int nvme__refuse_qpair(const struct nvme_ctrlr *ctrlr, const struct n
 	return -EINVAL;
 }
 
+/* A command for a queue pair that is not connected. In its callbacks, as it ends, that is no news. */
+NVME__COLD void nvme__explain_disconnected(const struct nvme_qpair *qp)
+{
+	if (qp->disconnected && qp->polling == 0)
+		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+		              "a command is refused (queue pair %u is not connected): connect it with nvme_ctrlr_connect_io_qpair()",
+		              qp->id);
+}
+
 /* What the caller gave, after what keeps every command away. */
 static int nvme__submit_checked(struct nvme_qpair *qp, const struct nvme_cmd *cmd, void *buf,
                                 uint32_t len, nvme_cmd_cb cb, void *arg)
 {
 	int rc = 0;
 
+	nvme__explain_disconnected(qp);
 	if (qp->refuse == 0 && !nvme__ctrlr_is_gone(qp->ctrlr))
 		rc = nvme__check_raw(qp, cmd, buf, len, cb != NULL);
 	return rc != 0 ? rc : nvme__submit_raw(qp, cmd, buf, len, cb, arg);
@@ -8134,6 +8351,7 @@ NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair
 {
 	int rc;
 
+	nvme__explain_disconnected(qp);
 	if (qp->refuse != 0)
 		return qp->refuse;
 	if (nvme__ctrlr_is_gone(qp->ctrlr))
@@ -11004,6 +11222,424 @@ NVMEDEF int nvme_ctrlr_detach_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid, const 
                                  uint32_t num, struct nvme_cpl *cpl)
 {
 	return nvme__ctrlr_attachment(ctrlr, nsid, NVME_NS_ATTACHMENT_DETACH, cntlids, num, cpl);
+}
+
+/* ============================================================================================
+ * >>connect
+ *
+ * A queue pair whose two sides come and go apart: rings of the caller's own, connecting and
+ * disconnecting, statistics.
+ * ============================================================================================ */
+
+/* ---- rings of the caller's own ---- */
+
+/* Do these bytes and the rings that the caller gave another queue pair have one in common? */
+static bool nvme__qpair_overlaps(const struct nvme_qpair *qp, const uint8_t *at, size_t len)
+{
+	const uint8_t *sq = (const uint8_t *)qp->sq, *cq = (const uint8_t *)qp->cq;
+
+	return (qp->own_sq && at < sq + qp->entries * sizeof(*qp->sq) && sq < at + len) ||
+	       (qp->own_cq && at < cq + qp->entries * sizeof(*qp->cq) && cq < at + len);
+}
+
+static bool nvme__ctrlr_overlaps(const struct nvme_ctrlr *ctrlr, const uint8_t *at, size_t len)
+{
+	const struct nvme_qpair *qp;
+
+	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next) {
+		if (nvme__qpair_overlaps(qp, at, len))
+			return true;
+	}
+	for (qp = ctrlr->zombies; qp != NULL; qp = qp->next) {
+		if (nvme__qpair_overlaps(qp, at, len))
+			return true;
+	}
+	return false;
+}
+
+/* Can a ring of size bytes be there? A ring begins at a page and is in one piece, since PC is 1. */
+static int nvme__ctrlr_check_own_ring(struct nvme_ctrlr *ctrlr, const char *name,
+                                      const struct nvme_queue_memory *mem, size_t size)
+{
+	const char *why = NULL;
+	uint64_t iova = 0;
+
+	if (mem->vaddr == NULL && mem->len == 0)
+		return 0;
+	if (mem->vaddr == NULL)
+		why = "vaddr is NULL, but len is not 0: give both or none";
+	else if (mem->len < size)
+		why = "it is too small for all entries: give more, or ask for fewer entries";
+	else if (nvme_dma_iova(ctrlr, mem->vaddr, size, &iova) != 0)
+		why = "it is not DMA memory of one buffer: use nvme_dma_alloc() or nvme_dma_register()";
+	else if (((uintptr_t)mem->vaddr | iova) % ctrlr->page_size != 0)
+		why = "it does not begin at a page: align it to the page size in CC.MPS";
+	else if (nvme__ctrlr_overlaps(ctrlr, (const uint8_t *)mem->vaddr, size))
+		why = "another queue pair has a ring there: give each ring memory of its own";
+	if (why == NULL)
+		return 0;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "a ring of %zu bytes cannot be in %s of the options, %zu bytes at %p (%s)",
+	              size, name, mem->len, mem->vaddr, why);
+	return -EINVAL;
+}
+
+/* The number of entries is known. */
+static int nvme__ctrlr_check_own_rings(struct nvme_ctrlr *ctrlr,
+                                       const struct nvme_io_qpair_opts *opts)
+{
+	size_t sq_size = opts->entries * sizeof(struct nvme_cmd);
+	size_t cq_size = opts->entries * sizeof(struct nvme_cpl);
+	const uint8_t *sq = (const uint8_t *)opts->sq.vaddr;
+	const uint8_t *cq = (const uint8_t *)opts->cq.vaddr;
+	int rc = nvme__ctrlr_check_own_ring(ctrlr, "sq", &opts->sq, sq_size);
+
+	if (rc == 0)
+		rc = nvme__ctrlr_check_own_ring(ctrlr, "cq", &opts->cq, cq_size);
+	if (rc != 0 || sq == NULL || cq == NULL || sq >= cq + cq_size || cq >= sq + sq_size)
+		return rc;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "sq and cq of the options overlap: give each ring memory of its own");
+	return -EINVAL;
+}
+
+/* They replace those that the queue pair was built with. Their memory is checked. */
+static void nvme__qpair_use_own_rings(struct nvme_qpair *qp, const struct nvme_io_qpair_opts *opts)
+{
+	if (opts->sq.vaddr != NULL) {
+		nvme__dma_give_back(qp->ctrlr, qp->sq, NVME__EXTENT_RING);
+		qp->sq = (struct nvme_cmd *)opts->sq.vaddr;
+		qp->own_sq = true;
+		(void)nvme_dma_iova(qp->ctrlr, qp->sq, qp->entries * sizeof(*qp->sq), &qp->sq_iova);
+	}
+	if (opts->cq.vaddr != NULL) {
+		nvme__dma_give_back(qp->ctrlr, qp->cq, NVME__EXTENT_RING);
+		qp->cq = (struct nvme_cpl *)opts->cq.vaddr;
+		qp->own_cq = true;
+		(void)nvme_dma_iova(qp->ctrlr, qp->cq, qp->entries * sizeof(*qp->cq), &qp->cq_iova);
+	}
+	if (qp->own_sq || qp->own_cq)
+		nvme__qpair_reset(qp);
+}
+
+/* ---- options of a queue pair beyond those of Book 1 ---- */
+
+/* It is built, and the controller does not know of it. */
+static void nvme__qpair_set_disconnected(struct nvme_qpair *qp)
+{
+	qp->disconnected = true;
+	qp->refuse = qp->failed = -ENXIO;
+}
+
+static int nvme__qpair_set_more(struct nvme_qpair *qp, const struct nvme_io_qpair_opts *opts)
+{
+	nvme__qpair_use_own_rings(qp, opts);
+	if (opts->create_only)
+		nvme__qpair_set_disconnected(qp);
+	if (opts->delay_cmd_submit)
+		qp->unusual |= NVME__UNUSUAL_DELAY;
+	if (!opts->stats)
+		return 0;
+	qp->counted = (struct nvme__counters *)NVME_CALLOC(1, sizeof(*qp->counted));
+	if (qp->counted == NULL)
+		return -ENOMEM;
+	qp->unusual |= NVME__UNUSUAL_STATS;
+	return 0;
+}
+
+/* Its memory is about to be given back: not that of the caller. */
+static void nvme__qpair_drop_more(struct nvme_qpair *qp)
+{
+	if (qp->own_sq)
+		qp->sq = NULL;
+	if (qp->own_cq)
+		qp->cq = NULL;
+	NVME_FREE(qp->counted);
+}
+
+/* ---- connecting ---- */
+
+/* Not in its callbacks, nor in those of admin commands, nor while all ends. */
+static int nvme__qpair_refuse_call(struct nvme_qpair *qp, const char *what)
+{
+	if (qp->polling != 0)
+		return nvme__explain_in_callback(qp, what, NVME__HERE);
+	return nvme__ctrlr_refuse_call(qp->ctrlr, what);
+}
+
+/*
+ * Empty rings first, then the controller. After an error that leaves open whether it knows of them
+ * the queue pair has failed: what is freed then is buried.
+ */
+static int nvme__qpair_connect(struct nvme_qpair *qp)
+{
+	int rc;
+
+	nvme__qpair_reset(qp);
+	nvme__qpair_set_disconnected(
+		qp); /* until it is connected, callbacks of admin commands run */
+	qp->cqes_seen = 0;
+	rc = nvme__ctrlr_connect_io_qpair(qp->ctrlr, qp);
+	if (rc == -EIO && qp->ctrlr->adminq->failed == 0) { /* refused: the rings are not in use */
+		nvme__qpair_set_disconnected(qp);
+		return rc;
+	}
+	qp->disconnected = false;
+	qp->refuse = qp->failed = rc;
+	return rc;
+}
+
+NVMEDEF int nvme_ctrlr_connect_io_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
+{
+	int rc;
+
+	if (qp == NULL || qp->ctrlr != ctrlr)
+		return nvme__refuse_qpair(ctrlr, qp);
+	rc = nvme__qpair_refuse_call(qp, "nvme_ctrlr_connect_io_qpair()");
+	if (rc != 0)
+		return rc;
+	if (qp->disconnected)
+		return nvme__qpair_connect(qp);
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "queue pair %u is connected already: connect each one once, or see nvme_ctrlr_reconnect_io_qpair()",
+	              qp->id);
+	return -EISCONN;
+}
+
+/* Callbacks run here; submissions in them are refused like those that come later. */
+static int nvme__qpair_take_off(struct nvme_qpair *qp)
+{
+	int rc;
+
+	qp->refuse = -ENXIO;
+	qp->polling++;
+	rc = nvme__qpair_disconnect(qp);
+	qp->polling--;
+	if (rc == 0)
+		nvme__qpair_set_disconnected(qp);
+	else
+		qp->refuse = qp->failed = rc;
+	return rc;
+}
+
+NVMEDEF int nvme_ctrlr_disconnect_io_qpair(struct nvme_qpair *qp)
+{
+	int rc = nvme__qpair_refuse_call(qp, "nvme_ctrlr_disconnect_io_qpair()");
+
+	return rc != 0 ? rc : nvme__qpair_take_off(qp);
+}
+
+NVMEDEF int nvme_ctrlr_reconnect_io_qpair(struct nvme_qpair *qp)
+{
+	int rc = nvme__qpair_refuse_call(qp, "nvme_ctrlr_reconnect_io_qpair()");
+
+	if (rc != 0 || qp->failed == 0)
+		return rc;
+	rc = nvme__qpair_take_off(qp);
+	return rc != 0 ? rc : nvme__qpair_connect(qp);
+}
+
+NVMEDEF bool nvme_qpair_is_connected(const struct nvme_qpair *qp)
+{
+	return !qp->disconnected;
+}
+
+NVMEDEF int nvme_qpair_get_stats(const struct nvme_qpair *qp, struct nvme_qpair_stats *stats)
+{
+	memset(stats, 0, sizeof(*stats));
+	if (qp->counted == NULL) {
+		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+		              "queue pair %u has no statistics: create it with stats in its options",
+		              qp->id);
+		return -ENOTSUP;
+	}
+	*stats = qp->counted->stats;
+	return 0;
+}
+
+/* ============================================================================================
+ * >>groups
+ *
+ * A group is a list of queue pairs and the place that a poll has come to in it, which moves on when
+ * the queue pair there leaves. New ones come to the front, where the poll has been: however
+ * callbacks change the list, a poll ends.
+ * ============================================================================================ */
+
+struct nvme_poll_group {
+	void *ctx;
+	struct nvme_qpair *first;
+	struct nvme_qpair *upcoming; /* during a poll: the one to be polled next, or NULL */
+	bool polling;
+	struct nvme_poll_group_stats stats;
+};
+
+NVMEDEF struct nvme_poll_group *nvme_poll_group_create(void *ctx)
+{
+	struct nvme_poll_group *group;
+
+	group = (struct nvme_poll_group *)NVME_CALLOC(1, sizeof(*group));
+	if (group != NULL)
+		group->ctx = ctx;
+	return group;
+}
+
+/* A sentence, in the log of one of its controllers if it has any. The negative errno comes back. */
+static int nvme__group_refuse(const struct nvme_poll_group *group, const char *why, int rc)
+{
+	static struct nvme_dev nobody; /* without a log of its own */
+	const struct nvme_log *log =
+		nvme__log_of(group->first != NULL ? &group->first->ctrlr->dev : &nobody);
+
+	if (log->level >= NVME_LOG_ERROR || NVME__TRACING(log))
+		nvme__log_write(log, NVME_LOG_ERROR, "nvme.h", NVME__HERE, "poll group", "%s", why);
+	return rc;
+}
+
+NVMEDEF int nvme_poll_group_destroy(struct nvme_poll_group *group)
+{
+	if (group == NULL)
+		return 0;
+	if (group->polling)
+		return nvme__group_refuse(group,
+		                          "it was to be destroyed in a callback of its poll: set a flag there and destroy it when the poll has returned",
+		                          -EBUSY);
+	if (group->first != NULL)
+		return nvme__group_refuse(group,
+		                          "it was to be destroyed with queue pairs in it: remove or free them first",
+		                          -EBUSY);
+	NVME_FREE(group);
+	return 0;
+}
+
+NVMEDEF void *nvme_poll_group_get_ctx(const struct nvme_poll_group *group)
+{
+	return group->ctx;
+}
+
+NVMEDEF int nvme_poll_group_add(struct nvme_poll_group *group, struct nvme_qpair *qp)
+{
+	if (qp->group != NULL)
+		return nvme__group_refuse(qp->group,
+		                          "a queue pair of it was to be added to a group: remove it from this one first",
+		                          -EBUSY);
+	if (qp->refuse == -ESHUTDOWN || qp->ctrlr->closing)
+		return -ESHUTDOWN;
+	qp->group = group;
+	qp->group_next = group->first;
+	group->first = qp;
+	group->stats.num_qpairs++;
+	return 0;
+}
+
+/* It is freed, or removed: a poll that was about to come to it goes on behind it. */
+static void nvme__qpair_leave_group(struct nvme_qpair *qp)
+{
+	struct nvme_poll_group *group = qp->group;
+	struct nvme_qpair **link;
+
+	if (group == NULL)
+		return;
+	for (link = &group->first; *link != qp; link = &(*link)->group_next)
+		;
+	*link = qp->group_next;
+	if (group->upcoming == qp)
+		group->upcoming = qp->group_next;
+	group->stats.num_qpairs--;
+	qp->group = NULL;
+	qp->group_next = NULL;
+}
+
+NVMEDEF int nvme_poll_group_remove(struct nvme_poll_group *group, struct nvme_qpair *qp)
+{
+	if (qp->group != group) {
+		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
+		              "queue pair %u is not in the group that it was to be removed from: remove it from its own",
+		              qp->id);
+		return -ENOENT;
+	}
+	nvme__qpair_leave_group(qp);
+	return 0;
+}
+
+/*
+ * One queue pair. It lives until its poll is over, though its callbacks may have removed it; the
+ * callback for one that has failed may free it.
+ */
+static int nvme__group_poll_one(struct nvme_poll_group *group, struct nvme_qpair *qp, uint32_t max,
+                                nvme_disconnected_qpair_cb disconnected_cb)
+{
+	int rc;
+
+	if (qp->disconnected)
+		return 0;
+	rc = nvme_qpair_process_completions(qp, max);
+	if (rc >= 0 || rc == -EBUSY)
+		return rc;
+	if (qp->group == group) {
+		group->stats.failures++;
+		disconnected_cb(qp, group->ctx);
+	}
+	return 0;
+}
+
+static int64_t nvme__group_poll_all(struct nvme_poll_group *group, uint32_t max,
+                                    nvme_disconnected_qpair_cb disconnected_cb)
+{
+	struct nvme_qpair *qp;
+	int64_t count = 0;
+	int rc, error = 0;
+
+	for (qp = group->first; qp != NULL; qp = group->upcoming) {
+		group->upcoming = qp->group_next;
+		rc = nvme__group_poll_one(group, qp, max, disconnected_cb);
+		if (rc < 0)
+			error = rc;
+		else
+			count += rc;
+	}
+	group->stats.polls++;
+	group->stats.idle_polls += count == 0;
+	group->stats.completions += (uint64_t)count;
+	return error != 0 ? error : count;
+}
+
+NVMEDEF int64_t nvme_poll_group_process_completions(struct nvme_poll_group *group,
+                                                    uint32_t completions_per_qpair,
+                                                    nvme_disconnected_qpair_cb disconnected_cb)
+{
+	int64_t count;
+
+	if (disconnected_cb == NULL)
+		return nvme__group_refuse(group,
+		                          "it was polled without a callback for queue pairs that fail: give disconnected_cb",
+		                          -EINVAL);
+	if (group->polling)
+		return nvme__group_refuse(group,
+		                          "it was polled in a callback of its own poll: set a flag there and poll it when that has returned",
+		                          -EBUSY);
+	group->polling = true;
+	count = nvme__group_poll_all(group, completions_per_qpair, disconnected_cb);
+	group->polling = false;
+	return count;
+}
+
+NVMEDEF void nvme_poll_group_get_stats(const struct nvme_poll_group *group,
+                                       struct nvme_poll_group_stats *stats)
+{
+	struct nvme_qpair_stats *sum = &stats->qpairs;
+	const struct nvme_qpair *qp;
+
+	*stats = group->stats;
+	for (qp = group->first; qp != NULL; qp = qp->group_next) {
+		if (qp->counted == NULL)
+			continue;
+		sum->polls += qp->counted->stats.polls;
+		sum->idle_polls += qp->counted->stats.idle_polls;
+		sum->completions += qp->counted->stats.completions;
+		sum->submitted_requests += qp->counted->stats.submitted_requests;
+		sum->sq_doorbell_updates += qp->counted->stats.sq_doorbell_updates;
+		sum->cq_doorbell_updates += qp->counted->stats.cq_doorbell_updates;
+	}
 }
 
 /* ============================================================================================

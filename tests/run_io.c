@@ -152,7 +152,7 @@ static void run_async(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	const size_t own_size = 1 << 18;
 	uint8_t *own = aligned_alloc(4096, own_size);
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
-	struct nvme_io_qpair_opts opts = {16, 0, 0, false};
+	struct nvme_io_qpair_opts opts = {.entries = 16};
 	uint32_t block = nvme_ns_get_sector_size(ns);
 	struct nvme_qpair *qps[2];
 	struct slot slots[SLOTS];
@@ -306,7 +306,7 @@ static void run_soak(struct nvme_ctrlr *ctrlr, uint32_t seed)
 static void run_depth(struct nvme_ctrlr *ctrlr, uint32_t entries)
 {
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
-	struct nvme_io_qpair_opts opts = {entries, 0, 0, false};
+	struct nvme_io_qpair_opts opts = {.entries = entries};
 	uint32_t size = nvme_ns_get_sector_size(ns), most;
 	struct nvme_qpair *qp;
 	struct slot *slots;

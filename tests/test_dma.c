@@ -281,7 +281,7 @@ static void test_map_fails_at_attach(void **state)
 
 static void test_map_fails_later(void **state)
 {
-	struct nvme_io_qpair_opts opts = {1024, 0, 131072, false};
+	struct nvme_io_qpair_opts opts = {.entries = 1024, .max_xfer_size = 131072};
 	struct nvme_ctrlr *ctrlr = start();
 	uint8_t *mine = pages_of_my_own(8192);
 	size_t used = used_bytes(ctrlr), mapped = ctrlr->arena.mapped;
@@ -654,7 +654,7 @@ static void check_commands(const struct split *row, uint8_t opc, uint64_t before
 
 static void check_split(const struct split *row)
 {
-	struct nvme_io_qpair_opts opts = {4, 0, row->max_xfer, false};
+	struct nvme_io_qpair_opts opts = {.entries = 4, .max_xfer_size = row->max_xfer};
 	uint32_t block = (1u << row->lbads) + row->ms;
 	size_t len = (size_t)row->n * block, i;
 	uint8_t *out = (uint8_t *)malloc(len + 1), *in = (uint8_t *)malloc(len + 1);
@@ -839,7 +839,7 @@ static void test_one_command_limit(void **state)
 	cmd.nsid = 1;
 	assert_int_equal(nvme_ctrlr_get_max_xfer_size(ctrlr), 131072); /* MDTS */
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct nvme_io_qpair_opts opts = {4, 0, rows[i].max_xfer, false};
+		struct nvme_io_qpair_opts opts = {.entries = 4, .max_xfer_size = rows[i].max_xfer};
 		uint32_t fits = rows[i].fits,
 			 bytes = rows[i].max_xfer != 0 ? rows[i].max_xfer : 131072;
 		struct nvme_qpair *qp;
@@ -873,7 +873,7 @@ static void test_one_command_limit(void **state)
 /* A queue pair whose transfers cannot hold a single block. */
 static void test_limit_below_block(void **state)
 {
-	struct nvme_io_qpair_opts opts = {4, 0, 256, false};
+	struct nvme_io_qpair_opts opts = {.entries = 4, .max_xfer_size = 256};
 	struct nvme_ctrlr *ctrlr = start();
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
 	uint8_t data[512];

@@ -159,7 +159,7 @@ static void test_full(void **state)
 
 static void test_largest(void **state)
 {
-	struct nvme_io_qpair_opts opts = {65536, 0, 4096, false};
+	struct nvme_io_qpair_opts opts = {.entries = 65536, .max_xfer_size = 4096};
 	struct seen *seen = (struct seen *)calloc(65536, sizeof(*seen));
 	struct nvme_ctrlr *ctrlr;
 	struct nvme_qpair *qp;
@@ -860,8 +860,12 @@ static void test_create_fails(void **state)
 static void test_bad_qpair_opts(void **state)
 {
 	static const struct nvme_io_qpair_opts bad[] = {
-		{1, 0, 0, false}, {65537, 0, 0, false}, {8, 4, 0, false},
-		{8, 1, 0, false}, {0, 1, 0, false},     {UINT32_MAX, 0, 0, false},
+		{.entries = 1},
+		{.entries = 65537},
+		{.entries = 8, .qprio = 4},
+		{.entries = 8, .qprio = 1},
+		{.qprio = 1},
+		{.entries = UINT32_MAX},
 	};
 	struct nvme_ctrlr *ctrlr = start();
 	struct nvme_qpair *qp;
@@ -879,7 +883,7 @@ static void test_bad_qpair_opts(void **state)
 /* The default number of entries is no reason not to look at the priority. */
 static void test_bad_priority(void **state)
 {
-	struct nvme_io_qpair_opts bad = {0, 4, 0, false}, good = {0, NVME_QPRIO_LOW, 0, false};
+	struct nvme_io_qpair_opts bad = {.qprio = 4}, good = {.qprio = NVME_QPRIO_LOW};
 	struct nvme_ctrlr_opts opts;
 	struct nvme_ctrlr *ctrlr;
 	struct nvme_qpair *qp;
@@ -902,7 +906,7 @@ static void test_bad_priority(void **state)
 
 static struct nvme_qpair *delaying_qpair(struct nvme_ctrlr *ctrlr, uint32_t entries)
 {
-	struct nvme_io_qpair_opts opts = {entries, 0, 0, true};
+	struct nvme_io_qpair_opts opts = {.entries = entries, .delay_cmd_submit = true};
 	struct nvme_qpair *qp;
 
 	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp), 0);

@@ -30,6 +30,7 @@ static const struct io_test {
          {"namespace 1: 20480 blocks of 4096 bytes", "pattern: 18 checks"}},
 	{"asynchronous", "", "", "async", 40, 16, 0, {"async: 183 checks passed"}},
 	{"threads", "", "", "threads", 50, 16, 0, {"threads: 480 checks passed"}},
+	{"groups", "", "", "groups", 55, 16, 0, {"groups: 3200 checks passed"}},
 	{"format", "", "", "format", 60, 16, 0, {"format: 24 checks passed"}},
 	{"2 entries", "", "", "depth", 2, 1, 0, {"2 entries", "depth: 1000 checks passed"}},
 	{"3 entries", "", "", "depth", 3, 1, 0, {"3 entries", "depth: 500 checks passed"}},

@@ -6,6 +6,7 @@
  *	async DEVICE SEED		the same through asynchronous commands, many at a time, two queues
  *	threads DEVICE SEED	four threads with a queue pair each: blocking calls, commands, DMA memory
  *	soak DEVICE SEED	the same, fifty times as long
+ *	groups DEVICE SEED	four threads with a poll group of two queue pairs each, connected twice
  *	depth DEVICE ENTRIES	1000 commands through a queue of that many entries
  *	format DEVICE SEED	to 4096-byte blocks and back to 512, and what is said and done then
  *	scatter DEVICE SEED	the extents of pattern.h from and to memory in pieces: PRPs, and SGLs where they are
@@ -299,6 +300,159 @@ static void run_threads(struct nvme_ctrlr *ctrlr, uint32_t seed)
 static void run_soak(struct nvme_ctrlr *ctrlr, uint32_t seed)
 {
 	work_together(ctrlr, seed, 3000);
+}
+
+/* ---- groups ---- */
+
+enum { POLLERS = 4, POLLED = 2, IN_FLIGHT = 8, PIECE = 4, LAPS = 50 };
+
+/*
+ * A piece of the disk on its way: written through one queue pair of the group, read back through
+ * the other, compared, and on to the next lap, all of it in callbacks.
+ */
+struct piece {
+	struct poller *poller;
+	uint8_t *buf;
+	uint64_t slba;
+	int lap, turn; /* which queue pair is next */
+	bool reading;
+};
+
+struct poller {
+	struct nvme_ns *ns;
+	struct nvme_poll_group *group;
+	struct nvme_qpair *qps[POLLED];
+	struct piece pieces[IN_FLIGHT];
+	uint32_t seed;
+	int busy, checks;
+	pthread_t thread;
+};
+
+static void piece_done(void *arg, const struct nvme_cpl *cpl);
+
+static void piece_send(struct piece *p)
+{
+	struct nvme_qpair *qp = p->poller->qps[p->turn++ % POLLED];
+	int rc = p->reading ? nvme_ns_cmd_read(p->poller->ns, qp, p->buf, p->slba, PIECE,
+	                                       piece_done, p, 0)
+	                    : nvme_ns_cmd_write(p->poller->ns, qp, p->buf, p->slba, PIECE,
+	                                        piece_done, p, 0);
+
+	CHECK(rc == 0);
+}
+
+static void piece_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct piece *p = arg;
+	size_t size = (size_t)PIECE * nvme_ns_get_sector_size(p->poller->ns);
+	uint32_t seed = p->poller->seed + (uint32_t)p->lap;
+
+	CHECK(!nvme_cpl_is_error(cpl));
+	if (p->reading) {
+		CHECK(pattern_check(p->buf, size, p->slba, seed) == -1);
+		p->poller->checks++;
+		if (++p->lap == LAPS) {
+			p->poller->busy--;
+			return;
+		}
+		pattern_fill(p->buf, size, p->slba, seed + 1);
+	} else {
+		memset(p->buf, 0, size);
+	}
+	p->reading = !p->reading;
+	piece_send(p);
+}
+
+static void no_failure(struct nvme_qpair *qp, void *ctx)
+{
+	(void)qp, (void)ctx;
+	CHECK(!"a queue pair has failed");
+}
+
+/* The group is created, used and emptied in this thread; queue pairs come and go in another. */
+static void *poll_group(void *arg)
+{
+	struct poller *poller = arg;
+	struct nvme_poll_group_stats stats;
+	int i;
+
+	poller->group = nvme_poll_group_create(poller);
+	CHECK(poller->group != NULL);
+	for (i = 0; i < POLLED; i++)
+		CHECK(nvme_poll_group_add(poller->group, poller->qps[i]) == 0);
+	for (i = 0; i < IN_FLIGHT; i++)
+		piece_send(&poller->pieces[i]);
+	while (poller->busy > 0)
+		CHECK(nvme_poll_group_process_completions(poller->group, 3, no_failure) >= 0);
+	nvme_poll_group_get_stats(poller->group, &stats);
+	CHECK(stats.completions == 2 * LAPS * IN_FLIGHT && stats.num_qpairs == POLLED);
+	CHECK(stats.qpairs.completions % stats.completions == 0); /* of one round, or of two */
+	CHECK(stats.qpairs.submitted_requests == stats.qpairs.completions);
+	for (i = 0; i < POLLED; i++)
+		CHECK(nvme_poll_group_remove(poller->group, poller->qps[i]) == 0);
+	CHECK(nvme_poll_group_destroy(poller->group) == 0);
+	return NULL;
+}
+
+/* One round of all threads, with doorbells of either kind. */
+static void run_pollers(struct poller *pollers, uint8_t *buf, uint32_t seed)
+{
+	size_t size = (size_t)PIECE * nvme_ns_get_sector_size(pollers->ns);
+	int i, k;
+
+	for (i = 0; i < POLLERS; i++) {
+		struct poller *poller = &pollers[i];
+
+		poller->seed = seed + (uint32_t)i * 1000003;
+		poller->busy = IN_FLIGHT;
+		poller->checks = 0;
+		for (k = 0; k < IN_FLIGHT; k++) {
+			struct piece *p = &poller->pieces[k];
+
+			memset(p, 0, sizeof(*p));
+			p->poller = poller;
+			p->buf = buf + (size_t)(i * IN_FLIGHT + k) * size;
+			p->slba = (uint64_t)(i * IN_FLIGHT + k) * PIECE;
+			p->turn = k;
+			pattern_fill(p->buf, size, p->slba, poller->seed);
+		}
+		CHECK(pthread_create(&poller->thread, NULL, poll_group, poller) == 0);
+	}
+	for (i = 0; i < POLLERS; i++) {
+		CHECK(pthread_join(pollers[i].thread, NULL) == 0);
+		checked(pollers[i].checks);
+	}
+}
+
+/* Each thread has a group. Between two rounds all queue pairs are disconnected and come again. */
+static void run_groups(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	size_t size = (size_t)PIECE * nvme_ns_get_sector_size(ns);
+	uint8_t *buf = nvme_dma_alloc(ctrlr, POLLERS * IN_FLIGHT * size);
+	struct nvme_io_qpair_opts opts = {.entries = 16, .stats = true, .create_only = true};
+	struct nvme_qpair *qps[POLLERS * POLLED];
+	struct poller pollers[POLLERS];
+	int i, round;
+
+	CHECK(buf != NULL);
+	memset(pollers, 0, sizeof(pollers));
+	for (i = 0; i < POLLERS * POLLED; i++) {
+		opts.delay_cmd_submit = i % 3 == 0;
+		CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qps[i]) == 0);
+		pollers[i / POLLED].qps[i % POLLED] = qps[i];
+		pollers[i / POLLED].ns = ns;
+	}
+	for (round = 0; round < 2; round++) {
+		for (i = 0; i < POLLERS * POLLED; i++)
+			CHECK(nvme_ctrlr_connect_io_qpair(ctrlr, qps[i]) == 0);
+		run_pollers(pollers, buf, seed + (uint32_t)(round * LAPS));
+		for (i = 0; i < POLLERS * POLLED; i++)
+			CHECK(nvme_ctrlr_disconnect_io_qpair(qps[i]) == 0);
+	}
+	for (i = 0; i < POLLERS * POLLED; i++)
+		CHECK(nvme_ctrlr_free_io_qpair(qps[i]) == 0);
+	nvme_dma_free(ctrlr, buf);
 }
 
 /* ---- depth ---- */
@@ -833,7 +987,7 @@ int main(int argc, char **argv)
 		{"pattern", run_pattern}, {"async", run_async},       {"threads", run_threads},
 		{"depth", run_depth},     {"limits", run_limits},     {"hold", run_hold},
 		{"vfio", run_vfio},       {"soak", run_soak},         {"format", run_format},
-		{"scatter", run_scatter}, {"commands", run_commands},
+		{"scatter", run_scatter}, {"commands", run_commands}, {"groups", run_groups},
 	};
 	bool shadow = argc > 1 && strncmp(argv[1], "shadow-", 7) == 0;
 	int k, devices = argc > 4 ? 2 : 1;
@@ -856,8 +1010,9 @@ int main(int argc, char **argv)
 		printf("%s: %d checks passed\n", argv[1], checks);
 		return 0;
 	}
-	fprintf(stderr, "usage: run_io list | "
-	                "[shadow-]pattern|async|threads|soak|format|commands|depth|scatter|limits|"
-	                "vfio|hold DEVICE [NUMBER [DEVICE2]]\n");
+	fprintf(stderr,
+	        "usage: run_io list | "
+	        "[shadow-]pattern|async|threads|groups|soak|format|commands|depth|scatter|limits|"
+	        "vfio|hold DEVICE [NUMBER [DEVICE2]]\n");
 	return 2;
 }

@@ -5840,6 +5840,7 @@ NVMEDEF const uint8_t *nvme_ns_get_uuid(const struct nvme_ns *ns);
 
 /* ---- queue pairs ---- */
 
+NVMEDEF struct nvme_ctrlr *nvme_qpair_get_ctrlr(const struct nvme_qpair *qp);
 NVMEDEF uint16_t nvme_qpair_get_id(const struct nvme_qpair *qp);
 NVMEDEF uint32_t nvme_qpair_get_entries(const struct nvme_qpair *qp);
 NVMEDEF uint32_t nvme_qpair_get_num_outstanding(const struct nvme_qpair *qp);
@@ -11707,6 +11708,11 @@ NVMEDEF struct nvme_ns *nvme_ctrlr_get_ns(const struct nvme_ctrlr *ctrlr, uint32
 			return ctrlr->ns[i];
 	}
 	return NULL;
+}
+
+NVMEDEF struct nvme_ctrlr *nvme_qpair_get_ctrlr(const struct nvme_qpair *qp)
+{
+	return qp->ctrlr;
 }
 
 NVMEDEF uint16_t nvme_qpair_get_id(const struct nvme_qpair *qp)

@@ -92,21 +92,30 @@ static inline int no_device(const char *program)
 }
 
 /*
- * Attaches to device. Returns 0, or the exit status of a program that cannot: 2 where the text of
- * the device or of a fault plan is wrong, 1 for everything else. The reason is on standard error.
+ * Attaches to device, with options of which dev_ops is filled in here. Returns 0, or the exit status
+ * of a program that cannot: 2 where the text of the device or of a fault plan is wrong, 1 for
+ * everything else. The reason is on standard error.
  */
-static inline int open_device(const char *device, struct nvme_ctrlr **ctrlr)
+static inline int open_device_with(const char *device, struct nvme_ctrlr_opts *opts,
+                                   struct nvme_ctrlr **ctrlr)
 {
-	struct nvme_ctrlr_opts opts;
 	char why[256];
 
-	memset(&opts, 0, sizeof(opts));
-	opts.dev_ops = nvme_soft_dev_ops(device); /* NULL, and that is VFIO, for a PCI address */
-	if (opts.dev_ops != NULL && nvme_soft_check(device, why, sizeof(why)) != 0) {
+	opts->dev_ops = nvme_soft_dev_ops(device); /* NULL, and that is VFIO, for a PCI address */
+	if (opts->dev_ops != NULL && nvme_soft_check(device, why, sizeof(why)) != 0) {
 		fprintf(stderr, "%s\n", why);
 		return 2;
 	}
-	return nvme_attach(device, &opts, ctrlr) == 0 ? 0 : 1;
+	return nvme_attach(device, opts, ctrlr) == 0 ? 0 : 1;
+}
+
+/* The same with the defaults. */
+static inline int open_device(const char *device, struct nvme_ctrlr **ctrlr)
+{
+	struct nvme_ctrlr_opts opts;
+
+	memset(&opts, 0, sizeof(opts));
+	return open_device_with(device, &opts, ctrlr);
 }
 
 #endif /* DEVICE_H */

@@ -716,6 +716,256 @@ static void test_fused(void **state)
 	done(&r);
 }
 
+/* ---- perf ---- */
+
+/* What jq makes of the output, without the newline. */
+static const char *jq(const struct result *r, const char *filter)
+{
+	static char line[2048];
+	const char *file = image("perf.json");
+	FILE *pipe, *f = fopen(file, "w");
+
+	assert_non_null(f);
+	fputs(r->out, f);
+	fclose(f);
+	snprintf(line, sizeof(line), "jq -cj '%s' %s", filter, file);
+	pipe = popen(line, "r");
+	assert_non_null(pipe);
+	line[fread(line, 1, sizeof(line) - 1, pipe)] = '\0';
+	assert_int_equal(pclose(pipe), 0);
+	return line;
+}
+
+static void expect_true(const struct result *r, const char *filter)
+{
+	if (strcmp(jq(r, filter), "true") != 0) {
+		fprintf(stderr, "not true: %s\n", filter);
+		show(r);
+		fail();
+	}
+}
+
+/* So many I/Os as were asked for: in the results, in the statistics, and in the record. */
+static void test_perf_adds_up(void **state)
+{
+	static const struct {
+		const char *options;
+		int count;
+		const char *holds;
+	} rows[] = {
+		{"-w read", 1000, ".total.reads == 1000 and .total.bytes == 4096000"},
+		{"-w write -o 512", 1000, ".total.reads == 0 and .total.bytes == 512000"},
+		{"-w rw", 1000, ".total.reads > 300 and .total.reads < 700"},
+		{"-w randread -o 128K", 100, ".total.reads == 100 and .total.bytes == 13107200"},
+		{"-w randwrite -q 1", 100, ".total.reads == 0 and .depth == 1"},
+		{"-w randrw -M 90", 1000, ".total.reads > 800 and .total.reads < 1000"},
+		{"-w rw -M 0", 100, ".total.reads == 0"},
+		{"-w randrw -M 100", 100, ".total.reads == 100"},
+		{"-c 3 -P 2 -q 7", 1000, "[.results[].ios] == [334, 333, 333]"},
+		{"-r soft -r soft:ns=2,lbs=4096 -c 2", 1001,
+	         "[.results[].ios] == [251, 250, 250, 250] and "
+	         "[.results[].device] == [\"soft\", \"soft:ns=2,lbs=4096\", \"soft\", "
+	         "\"soft:ns=2,lbs=4096\"]"},
+		{"-D", 1000, ".total.stats.sq_doorbell_updates < 500"},
+		{"-q 100", 5, ".total.stats.sq_doorbell_updates == 5"},
+		{"-r soft:mode=thread -c 2", 500, ".total.reads == 500"},
+	};
+	static const char add_up[] =
+		".total.bytes == .total.ios * .size and "
+		".total.stats.submitted_requests == .total.ios and "
+		".total.stats.completions == .total.ios and "
+		"([.results[].ios] | add) == .total.ios and "
+		"([.results[].bytes] | add) == .total.bytes and "
+		"([.results[].latency_us.max] | max) == .total.latency_us.max and "
+		"([.results[].latency_us.min] | min) == .total.latency_us.min and "
+		"(.total.latency_us | .min <= .average and .average <= .max) and "
+		"([.total.percentiles_us[]] | . == sort) and "
+		".total.percentiles_us.\"99.999\" <= .total.latency_us.max";
+	struct result r;
+	char filter[256];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		run(&r,
+		    "NVME_TRACE=%s/perf.nvt $BUILD/perf -n %d --json -L --transport-stats %s && "
+		    "$BUILD/nvtrace --lint %s/perf.nvt >&2 && "
+		    "$BUILD/nvtrace %s/perf.nvt | grep -cE '(READ|WRITE) sqid:' >&2",
+		    dir, rows[i].count, rows[i].options, dir, dir);
+		expect_status(&r, 0);
+		snprintf(filter, sizeof(filter), "\n%d\n", rows[i].count);
+		expect_in(&r, r.err, filter);
+		snprintf(filter, sizeof(filter), ".total.ios == %d and %s", rows[i].count,
+		         rows[i].holds);
+		expect_true(&r, filter);
+		expect_true(&r, add_up);
+		done(&r);
+	}
+}
+
+/* The table for people, and no progress line where there is no terminal. */
+static void test_perf_table(void **state)
+{
+	struct result r;
+	const char *at;
+
+	(void)state;
+	run(&r, "$BUILD/perf -n 100 -c 2 -L --transport-stats");
+	expect_status(&r, 0);
+	assert_string_equal(r.err, "");
+	at = expect_in(&r, r.out, "Latency(us)\n");
+	at = expect_in(&r, at, "IOPS      MiB/s    Average        min        max\n");
+	at = expect_in(&r, at, "soft NSID 1 from core ");
+	at = expect_in(&r, at, "\nsoft NSID 1 from core ");
+	at = expect_in(&r, at, "\nTotal ");
+	at = expect_in(&r, at, "\n  50.00000% : ");
+	expect_in(&r, at, "submitted: 100, completed: 100\n");
+	done(&r);
+	run(&r, "$BUILD/perf -t 1 -q 4 && $BUILD/perf --help");
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "usage: perf");
+	assert_string_equal(r.err, "");
+	done(&r);
+}
+
+static void test_perf_wrong_use(void **state)
+{
+	static const struct {
+		const char *options, *says;
+	} rows[] = {
+		{"-q 0", "'-q 0' makes no sense: give a number from 1 to 65535"},
+		{"-q x", "'-q x' makes no sense"},
+		{"-q -1", "'-q -1' makes no sense"},
+		{"-q ''", "'-q ' makes no sense"},
+		{"-q 2000", "-q 2000 is too much for 1 queue pairs of soft: say -q 1023"},
+		{"-o 4Kx", "'-o 4Kx' makes no sense"},
+		{"-o 513", "-o 513 is no I/O of soft: say 1 to 1024 blocks of 512 bytes"},
+		{"-o 1024K", "-o 1048576 is no I/O of soft"},
+		{"-o 99999999999999999999K", "makes no sense"},
+		{"-o 64K -r soft:size=32K", "-o 65536 is no I/O of soft:size=32K"},
+		{"-w randfoo", "there is no workload randfoo"},
+		{"-w rand", "there is no workload rand"},
+		{"-M 50", "-M means nothing without"},
+		{"-w rw -M 101", "give a number from 0 to 100"},
+		{"-n 1 -t 1", "-t and -n exclude each other"},
+		{"-c 0", "'-c 0' makes no sense"},
+		{"-P 3 -q 2", "-P is more than -q"},
+		{"soft", "name devices with -r, not just so: soft"},
+		{"--frob", "usage: perf"},
+		{"-r soft:x=1", "there is no option 'x'"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		run(&r, "$BUILD/perf %s", rows[i].options);
+		expect_status(&r, 2);
+		expect_in(&r, r.err, rows[i].says);
+		assert_string_equal(r.out, "");
+		done(&r);
+	}
+}
+
+/* What keeps its data is not written to without --force, be it empty or not; reading is free. */
+static void test_perf_refuses(void **state)
+{
+	static const char *const writing[] = {"write", "randwrite", "rw", "randrw"};
+	const char *disk, *copy = image("copy.img");
+	struct result r;
+	size_t i;
+	int used;
+
+	(void)state;
+	for (i = 0; i < 2 * sizeof(writing) / sizeof(writing[0]); i++) {
+		used = i % 2 == 1;
+		disk = new_image("used.img", 2 * MIB);
+		if (used)
+			write_at(disk, 512, "EFI PART", 8);
+		run(&r, "cp %s %s; $BUILD/perf -n 100 -w %s -r %s", disk, copy, writing[i / 2],
+		    device_on(disk, ""));
+		expect_status(&r, 1);
+		expect_in(&r, r.err, used ? "a GPT partition table" : "holds only zeros");
+		expect_in(&r, r.err, "--force");
+		assert_string_equal(r.out, "");
+		done(&r);
+		run(&r, "cmp %s %s && $BUILD/perf -n 100 -r %s && cmp %s %s", disk, copy,
+		    device_on(disk, ""), disk, copy);
+		expect_status(&r, 0);
+		done(&r);
+		run(&r, "$BUILD/perf -n 100 -w %s --force -r %s", writing[i / 2],
+		    device_on(disk, ""));
+		expect_status(&r, 0);
+		expect_in(&r, r.out, "\nTotal ");
+		done(&r);
+	}
+}
+
+/* It ends, says why, and blames no one else; also with several threads and devices. */
+static void test_perf_failing_controller(void **state)
+{
+	static const struct {
+		const char *plan, *says;
+	} plans[] = {
+		{"on read #100 gone", "a queue pair has failed"},
+		{"on read #100 cfs", "a queue pair has failed"},
+		{"on read #100 drop", "nothing was completed in 30 seconds"},
+		{"on read #100 status 2/81 dnr", "a command has failed"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 2 * sizeof(plans) / sizeof(plans[0]); i++) {
+		run(&r, "NVME_FAULTS='%s' $BUILD/perf -n 1000 %s", plans[i / 2].plan,
+		    i % 2 == 0 ? "" : "-c 2 -P 2 -r soft -r soft:seed=2");
+		expect_status(&r, 1);
+		expect_in(&r, r.err, plans[i / 2].says);
+		expect_in(&r, r.err, "the run ends here");
+		expect_in(&r, r.out, "\nTotal ");
+		done(&r);
+	}
+	run(&r, "NVME_FAULTS='on read #100 delay 50ms' $BUILD/perf -n 1000 --json");
+	expect_status(&r, 0);
+	expect_true(&r, ".total.ios == 1000");
+	done(&r);
+}
+
+/* ---- groups ---- */
+
+/* A disk that fails keeps none of the others from being read. */
+static void test_groups(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "NVME_TRACE=%s/groups.nvt $BUILD/groups && $BUILD/nvtrace --lint %s/groups.nvt >&2",
+	    dir, dir);
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "soft: 1000 of 1000 blocks read\n"
+	                           "soft:seed=2: 1000 of 1000 blocks read\n");
+	done(&r);
+	run(&r, "$BUILD/groups soft 'soft:plan=on read #10 gone' soft:size=1M,lbs=4096");
+	expect_status(&r, 1);
+	assert_string_equal(r.out, "soft:plan=on read #10 gone leaves the group\n"
+	                           "soft: 1000 of 1000 blocks read\n"
+	                           "soft:plan=on read #10 gone: 9 of 1000 blocks read\n"
+	                           "soft:size=1M,lbs=4096: 256 of 256 blocks read\n");
+	done(&r);
+	run(&r, "$BUILD/groups 'soft:plan=on read #10 drop' soft");
+	expect_status(&r, 1);
+	expect_in(&r, r.out, ": 999 of 1000 blocks read\nsoft: 1000 of 1000");
+	done(&r);
+	run(&r, "$BUILD/groups --frob");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "usage: groups");
+	done(&r);
+	run(&r, "$BUILD/groups soft soft:x=1");
+	expect_status(&r, 2);
+	assert_string_equal(r.out, "");
+	done(&r);
+}
+
 static int setup(void **state)
 {
 	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
@@ -746,6 +996,12 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_format),
 		cmocka_unit_test(test_deallocate),
 		cmocka_unit_test(test_fused),
+		cmocka_unit_test(test_perf_adds_up),
+		cmocka_unit_test(test_perf_table),
+		cmocka_unit_test(test_perf_wrong_use),
+		cmocka_unit_test(test_perf_refuses),
+		cmocka_unit_test(test_perf_failing_controller),
+		cmocka_unit_test(test_groups),
 	};
 
 	if (argc > 1)

@@ -200,23 +200,23 @@ static void *run_worker(void *arg)
 /* How far it is: one line, and on a terminal only. */
 static void show_progress(const struct worker *workers)
 {
-	const struct timespec second = {1, 0};
-	uint64_t done, before = 0;
+	const struct timespec a_tenth = {0, 100000000};
+	uint64_t done, start = now_ns();
 	uint32_t i, k;
 
 	while (isatty(STDERR_FILENO) && __atomic_load_n(&running, __ATOMIC_ACQUIRE) > 0) {
-		(void)nanosleep(&second, NULL);
-		for (done = i = 0; i < threads; i++) {
+		(void)nanosleep(&a_tenth, NULL);
+		for (done = 0, i = 0; i < threads; i++) {
 			for (k = 0; k < num_devices; k++)
 				done += __atomic_load_n(&workers[i].streams[k].tally.done,
 				                        __ATOMIC_RELAXED);
 		}
-		fprintf(stderr, "\r%12" PRIu64 " I/Os, %10" PRIu64 " in the last second ", done,
-		        done - before);
-		before = done;
+		fprintf(stderr, "\r%5.1f s %12" PRIu64 " I/Os %10.0f IOPS \r",
+		        (double)(now_ns() - start) / 1e9, done,
+		        (double)done * 1e9 / (double)(now_ns() - start));
 	}
-	if (before != 0)
-		fprintf(stderr, "\r%60s\r", "");
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "%48s\r", "");
 }
 
 static void run_workers(struct worker *workers)

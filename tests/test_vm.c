@@ -458,6 +458,59 @@ static void test_identify_usage(void **state)
 	run_cases("", cases, sizeof(cases) / sizeof(cases[0]));
 }
 
+/* ---- perf ---- */
+
+/*
+ * Two queue pairs in a poll group: the I/Os that were asked for, no more of them in QEMU's log than
+ * in the driver's record and none less, and statistics that fit both.
+ */
+static void test_perf(void **state)
+{
+	static const struct {
+		const char *options, *holds;
+	} rows[] = {
+		{"-w randread", ".total.reads == 500 and .total.stats.sq_doorbell_updates == 500"},
+		{"-w randread -D",
+	         ".total.reads == 500 and .total.stats.sq_doorbell_updates < 500"},
+		{"-w randrw --force -o 64K",
+	         ".total.reads > 100 and .total.reads < 400 and .total.bytes == 32768000"},
+	};
+	struct result r;
+	char filter[512];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		run(&r,
+		    "tools/vm --disk %s --trace %s/qemu.log --bind -- sh -c '"
+		    "NVME_TRACE=/tmp/t.nvt perf -n 500 -P 2 -q 16 --json --transport-stats %s "
+		    "-r " ADDR " >/tmp/json && { echo; cat /tmp/json; } >&2 && "
+		    "gzip -c /tmp/t.nvt | base64' | base64 -d | gunzip "
+		    ">%s/host.nvt && $BUILD/nvtrace %s/host.nvt --with %s/qemu.log >/dev/null && "
+		    "$BUILD/nvtrace --lint %s/host.nvt >/dev/null && "
+		    "for q in 1 2; do $BUILD/nvtrace %s/host.nvt | grep -cE \"(READ|WRITE) "
+		    "sqid:$q \"; done; sed -n '/^{/,/^],/p' %s/err | tr -d '\\r'",
+		    new_image("perf.img", 16 << 20), dir, rows[i].options, dir, dir, dir, dir, dir,
+		    dir);
+		expect_status(&r, 0);
+		/* half of them each: a queue pair has half of the I/Os that follow each other */
+		assert_true(atoi(nth_line(r.out, 0)) > 100 && atoi(nth_line(r.out, 1)) > 100);
+		assert_int_equal(atoi(nth_line(r.out, 0)) + atoi(nth_line(r.out, 1)), 500);
+		snprintf(filter, sizeof(filter),
+		         "%s and (.total | .ios == 500 and .seconds > 0 and .iops > 0 and "
+		         ".latency_us.min > 0) and (.total.stats | .submitted_requests == 500 and "
+		         ".completions == 500 and .cq_doorbell_updates >= 500 / 16 and "
+		         ".cq_doorbell_updates <= 500 and .polls > .idle_polls)",
+		         rows[i].holds);
+		assert_string_equal(jq(filter), "true");
+		done(&r);
+	}
+	run(&r, "tools/vm --bind -- perf -n 1 -w write -r " ADDR);
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "--force");
+	done(&r);
+}
+
 /* ---- reads and writes, checked from outside ---- */
 
 /* The tests that hold on every controller. */
@@ -1428,6 +1481,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_readme_tool),
 		cmocka_unit_test(test_identify),
 		cmocka_unit_test(test_identify_usage),
+		cmocka_unit_test(test_perf),
 		cmocka_unit_test(test_io_list),
 		cmocka_unit_test(test_soak),
 		cmocka_unit_test(test_scatter),

@@ -1366,12 +1366,12 @@ struct nvme_qpair {
 	uint8_t *lists;              /* DMA memory of all PRP lists */
 	uint32_t qprio;
 	struct nvme__bounce bounce[NVME__BOUNCES];
-	struct nvme__scatter *scatter;  /* see >>scatter; NULL: not needed yet */
-	struct nvme__op *ops;           /* of >>commands: those that are not in use */
-	bool disconnected;              /* the controller knows nothing of it, see >>connect */
-	bool own_sq, own_cq;            /* these rings are the caller's memory */
-	struct nvme__counters *counted; /* NULL: nothing is counted */
-	struct nvme_poll_group *group;  /* NULL: none, see >>groups */
+	struct nvme__scatter *scatter;    /* see >>scatter; NULL: not needed yet */
+	struct nvme__op *ops;             /* of >>commands: those that are not in use */
+	bool disconnected;                /* the controller knows nothing of it, see >>connect */
+	bool own_sq, own_cq;              /* these rings are the caller's memory */
+	struct nvme_qpair_stats *counted; /* NULL: nothing is counted */
+	struct nvme_poll_group *group;    /* NULL: none, see >>groups */
 	struct nvme_qpair *group_next;
 };
 
@@ -3770,7 +3770,6 @@ static int nvme__qpair_disconnect(struct nvme_qpair *qp)
 		(void)nvme__qpair_reap(qp, 0); /* what came before the queue was gone */
 	rc = nvme_ctrlr_cmd_delete_io_cq(qp->ctrlr, qp);
 	nvme__qpair_abort_outstanding(qp, true);
-	qp->disconnected = rc == 0;
 	return rc;
 }
 
@@ -7727,15 +7726,6 @@ static void nvme__print_submission(struct nvme_qpair *qp, struct nvme_tracker *t
 NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker *tr,
                                 const struct nvme_cpl *cpl);
 
-/*
- * Statistics of a queue pair. That a poll is idle is counted when it begins, and taken back when it
- * rings the doorbell at its end.
- */
-struct nvme__counters {
-	struct nvme_qpair_stats stats;
-	bool idle;
-};
-
 static void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t old_value,
                                  bool in_memory);
 static bool nvme__shadow_suffices(struct nvme_qpair *qp, size_t at, uint32_t old_value,
@@ -7755,7 +7745,7 @@ static void nvme__ring_delayed(struct nvme_qpair *qp)
 	if (in_memory || nvme__ctrlr_is_gone(qp->ctrlr)) /* it may have gone meanwhile */
 		return;
 	if ((qp->unusual & NVME__UNUSUAL_STATS) != 0)
-		qp->counted->stats.sq_doorbell_updates++;
+		qp->counted->sq_doorbell_updates++;
 	nvme_ring_sq_doorbell(qp);
 }
 
@@ -7763,11 +7753,9 @@ static void nvme__ring_delayed(struct nvme_qpair *qp)
 static void nvme__count_cq_doorbell(struct nvme_qpair *qp, bool in_memory)
 {
 	if (!in_memory && !nvme__ctrlr_is_gone(qp->ctrlr))
-		qp->counted->stats.cq_doorbell_updates++;
-	if (qp->counted->idle && qp->polling == 0) {
-		qp->counted->idle = false;
-		qp->counted->stats.idle_polls--;
-	}
+		qp->counted->cq_doorbell_updates++;
+	if (qp->polling == 0)
+		qp->counted->idle_polls--;
 }
 
 /* count slots before the head go back to the controller. true: the register need not be written. */
@@ -7791,23 +7779,22 @@ NVME__COLD void nvme__submit_unusual(struct nvme_qpair *qp, struct nvme_tracker 
 {
 	qp->delayed++;
 	if ((qp->unusual & NVME__UNUSUAL_STATS) != 0)
-		qp->counted->stats.submitted_requests++;
+		qp->counted->submitted_requests++;
 	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
 		nvme__print_submission(qp, tr, buf, len);
 	if ((qp->unusual & NVME__UNUSUAL_DELAY) == 0 || qp->delayed >= qp->entries / 2)
 		nvme__ring_delayed(qp);
 }
 
-/* A poll begins. What waits is announced first. */
+/* A poll begins, and counts as idle until its doorbell says otherwise. What waits is announced. */
 NVME__COLD void nvme__poll_unusual(struct nvme_qpair *qp)
 {
 	if (qp->delayed != 0)
 		nvme__ring_delayed(qp);
 	if ((qp->unusual & NVME__UNUSUAL_STATS) == 0)
 		return;
-	qp->counted->stats.polls++;
-	qp->counted->stats.idle_polls++;
-	qp->counted->idle = true;
+	qp->counted->polls++;
+	qp->counted->idle_polls++;
 }
 
 /* A command has ended: with an error, or on a queue pair that does more than the usual. */
@@ -7816,7 +7803,7 @@ NVME__COLD void nvme__end_unusual(struct nvme_qpair *qp, const struct nvme_track
 {
 	nvme__print_end(qp, tr, cpl);
 	if ((qp->unusual & NVME__UNUSUAL_STATS) != 0)
-		qp->counted->stats.completions++;
+		qp->counted->completions++;
 }
 
 NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp)
@@ -7937,10 +7924,10 @@ NVME__COLD int nvme__refuse_qpair(const struct nvme_ctrlr *ctrlr, const struct n
 	return -EINVAL;
 }
 
-/* A command for a queue pair that is not connected. In its callbacks, as it ends, that is no news. */
+/* A command for a queue pair that is not connected: callbacks of its end came before it was that. */
 NVME__COLD void nvme__explain_disconnected(const struct nvme_qpair *qp)
 {
-	if (qp->disconnected && qp->polling == 0)
+	if (qp->disconnected)
 		NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_ERROR,
 		              "a command is refused (queue pair %u is not connected): connect it with nvme_ctrlr_connect_io_qpair()",
 		              qp->id);
@@ -11341,7 +11328,7 @@ static int nvme__qpair_set_more(struct nvme_qpair *qp, const struct nvme_io_qpai
 		qp->unusual |= NVME__UNUSUAL_DELAY;
 	if (!opts->stats)
 		return 0;
-	qp->counted = (struct nvme__counters *)NVME_CALLOC(1, sizeof(*qp->counted));
+	qp->counted = (struct nvme_qpair_stats *)NVME_CALLOC(1, sizeof(*qp->counted));
 	if (qp->counted == NULL)
 		return -ENOMEM;
 	qp->unusual |= NVME__UNUSUAL_STATS;
@@ -11454,7 +11441,7 @@ NVMEDEF int nvme_qpair_get_stats(const struct nvme_qpair *qp, struct nvme_qpair_
 		              qp->id);
 		return -ENOTSUP;
 	}
-	*stats = qp->counted->stats;
+	*stats = *qp->counted;
 	return 0;
 }
 
@@ -11634,12 +11621,12 @@ NVMEDEF void nvme_poll_group_get_stats(const struct nvme_poll_group *group,
 	for (qp = group->first; qp != NULL; qp = qp->group_next) {
 		if (qp->counted == NULL)
 			continue;
-		sum->polls += qp->counted->stats.polls;
-		sum->idle_polls += qp->counted->stats.idle_polls;
-		sum->completions += qp->counted->stats.completions;
-		sum->submitted_requests += qp->counted->stats.submitted_requests;
-		sum->sq_doorbell_updates += qp->counted->stats.sq_doorbell_updates;
-		sum->cq_doorbell_updates += qp->counted->stats.cq_doorbell_updates;
+		sum->polls += qp->counted->polls;
+		sum->idle_polls += qp->counted->idle_polls;
+		sum->completions += qp->counted->completions;
+		sum->submitted_requests += qp->counted->submitted_requests;
+		sum->sq_doorbell_updates += qp->counted->sq_doorbell_updates;
+		sum->cq_doorbell_updates += qp->counted->cq_doorbell_updates;
 	}
 }
 

@@ -481,6 +481,57 @@ static void test_callback_refused(void **state)
 	assert_int_equal(nvme_poll_group_destroy(group), 0);
 }
 
+/* Within a poll nothing is polled, not even what the poll has still to come to. */
+static void test_callback_polls(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start(&fake);
+	struct nvme_poll_group *group = new_group();
+	struct nvme_poll_group_stats stats;
+	struct nvme_qpair *next = member(group, ctrlr), *qp = member(group, ctrlr);
+	struct seen seen, seen2;
+
+	(void)state;
+	memset(&seen, 0, sizeof(seen));
+	memset(&seen2, 0, sizeof(seen2));
+	seen.group = group;
+	seen.then = poll_group;
+	flush(qp, &seen);
+	flush(next, &seen2);
+	assert_int_equal(poll(group), 2);
+	assert_int_equal(seen.rc, -EBUSY);
+	nvme_poll_group_get_stats(group, &stats);
+	assert_int_equal(stats.polls, 1);
+	assert_int_equal(stats.completions, 2);
+	stop(&fake, ctrlr);
+	assert_int_equal(nvme_poll_group_destroy(group), 0);
+}
+
+static void fail_and_leave(struct seen *seen)
+{
+	seen->rc = nvme_poll_group_remove(seen->group, seen->qp);
+	nvme__qpair_fail(seen->qp, -ENXIO);
+}
+
+/* What has left the group is no failure of the group's, even if it fails in the same poll. */
+static void test_callback_fails_and_leaves(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start(&fake);
+	struct nvme_poll_group *group = new_group();
+	struct seen seen;
+
+	(void)state;
+	memset(&seen, 0, sizeof(seen));
+	seen.qp = member(group, ctrlr);
+	seen.group = group;
+	seen.then = fail_and_leave;
+	flush(seen.qp, &seen);
+	assert_int_equal(poll(group), 0);
+	assert_int_equal(seen.rc, 0);
+	assert_int_equal(num_failed, 0);
+	stop(&fake, ctrlr);
+	assert_int_equal(nvme_poll_group_destroy(group), 0);
+}
+
 /* The queue pair is polled alone, and its callback polls the group: the others are. */
 static void test_callback_of_member(void **state)
 {
@@ -747,6 +798,14 @@ static void test_group_stats(void **state)
 	assert_int_equal(stats.qpairs.submitted_requests, 4);
 	assert_int_equal(stats.qpairs.completions, 4);
 	assert_int_equal(stats.qpairs.sq_doorbell_updates, 4);
+	assert_int_equal(stats.qpairs.cq_doorbell_updates, 2);
+	/* those that are aborted are completions, too, without a doorbell */
+	fake.hook = hold_io;
+	flush(qp, &seen);
+	assert_int_equal(nvme_ctrlr_disconnect_io_qpair(qp), 0);
+	nvme_poll_group_get_stats(group, &stats);
+	assert_int_equal(stats.qpairs.submitted_requests, 5);
+	assert_int_equal(stats.qpairs.completions, 5);
 	assert_int_equal(stats.qpairs.cq_doorbell_updates, 2);
 	stop(&fake, ctrlr);
 	assert_int_equal(nvme_poll_group_destroy(group), 0);
@@ -1128,6 +1187,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_callback_frees_other),
 		cmocka_unit_test(test_callback_detaches_other),
 		cmocka_unit_test(test_callback_refused),
+		cmocka_unit_test(test_callback_polls),
+		cmocka_unit_test(test_callback_fails_and_leaves),
 		cmocka_unit_test(test_callback_of_member),
 		cmocka_unit_test(test_callback_leaves_and_joins),
 		cmocka_unit_test(test_callback_removes_next),

@@ -25,7 +25,7 @@
 	"  --json       results as JSON\n"                                          \
 	"  --force      write to a device that keeps its data: IT IS LOST\n"
 
-enum { MAX_DEVICES = 16, MAX_THREADS = 256, MAX_QPAIRS = 64, NONE = UINT16_MAX };
+enum { MAX_THREADS = 256, MAX_QPAIRS = 64, NONE = UINT16_MAX };
 
 static uint32_t depth = 32, size = 4096, threads = 1, qpairs = 1;
 static uint32_t seconds, num_ios; /* one of them is 0 */

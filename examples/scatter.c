@@ -160,7 +160,7 @@ static int run(struct disk *d)
 
 static int scatter(struct nvme_ctrlr *ctrlr, bool look_first, struct io *io)
 {
-	struct nvme_io_qpair_opts opts = {4, 0, 0, false};
+	struct nvme_io_qpair_opts opts = {.entries = 4};
 	struct disk d = {ctrlr, NULL, NULL, 0, NULL, NULL, io};
 	size_t i;
 	int rc;

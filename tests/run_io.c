@@ -902,7 +902,7 @@ static void scatter_hole(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t *are
 
 static void run_scatter(struct nvme_ctrlr *ctrlr, uint32_t seed)
 {
-	struct nvme_io_qpair_opts opts = {5, 0, 0, false};
+	struct nvme_io_qpair_opts opts = {.entries = 5};
 	uint32_t sgls = nvme_ctrlr_get_data(ctrlr)->sgls, support = NVME_GET(sgls, NVME_ID_SGLS);
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
 	uint8_t *area = nvme_dma_alloc(ctrlr, (size_t)1024 * 16384);

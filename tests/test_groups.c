@@ -134,7 +134,7 @@ static struct nvme_qpair *member(struct nvme_poll_group *group, struct nvme_ctrl
 	return qp;
 }
 
-static int64_t poll(struct nvme_poll_group *group)
+static int64_t poll_once(struct nvme_poll_group *group)
 {
 	return nvme_poll_group_process_completions(group, 0, failed);
 }
@@ -156,7 +156,7 @@ static void test_membership(void **state)
 
 	(void)state;
 	assert_ptr_equal(nvme_poll_group_get_ctx(group), &num_failed);
-	assert_int_equal(poll(group), 0);
+	assert_int_equal(poll_once(group), 0);
 	assert_int_equal(nvme_poll_group_add(group, qp), 0);
 	assert_int_equal(nvme_poll_group_add(group, qp), -EBUSY);
 	assert_int_equal(nvme_poll_group_add(second, qp), -EBUSY);
@@ -201,10 +201,10 @@ static void test_two_controllers(void **state)
 	assert_int_equal(nvme_poll_group_process_completions(group, 1, failed), 4);
 	for (i = 0; i < 4; i++)
 		assert_int_equal(seen[i].calls, 1);
-	assert_int_equal(poll(group), 6);
+	assert_int_equal(poll_once(group), 6);
 	for (i = 0; i < 4; i++)
 		assert_int_equal(seen[i].calls, i + 1);
-	assert_int_equal(poll(group), 0);
+	assert_int_equal(poll_once(group), 0);
 	nvme_poll_group_get_stats(group, &stats);
 	assert_int_equal(stats.polls, 3);
 	assert_int_equal(stats.idle_polls, 1);
@@ -215,7 +215,7 @@ static void test_two_controllers(void **state)
 	stop(&fake, ctrlrs[0]);
 	assert_int_equal(members(group), 2); /* detaching takes out what it frees */
 	flush(qps[2], &seen[2]);
-	assert_int_equal(poll(group), 1);
+	assert_int_equal(poll_once(group), 1);
 	stop(&other, ctrlrs[1]);
 	assert_int_equal(nvme_poll_group_destroy(group), 0);
 }
@@ -226,7 +226,7 @@ static int64_t poll_until_failed(struct nvme_poll_group *group)
 	int64_t sum = 0;
 
 	for (i = 0; i < 2 * NVME__IDLE_POLLS && num_failed == before; i++)
-		sum += poll(group);
+		sum += poll_once(group);
 	assert_int_equal(num_failed, before + 1);
 	return sum;
 }
@@ -257,7 +257,7 @@ static void test_gone(void **state)
 	assert_ptr_equal(failed_qp, lost);
 	flush(well[0], &seen[1]);
 	flush(well[1], &seen[2]);
-	assert_int_equal(poll(group), 2); /* and it is told of in every poll */
+	assert_int_equal(poll_once(group), 2); /* and it is told of in every poll */
 	assert_int_equal(num_failed, 2);
 	assert_int_equal(seen[0].calls, 0);
 	assert_int_equal(seen[1].calls + seen[2].calls, 2);
@@ -266,8 +266,8 @@ static void test_gone(void **state)
 	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(lost), -ENODEV);
 	assert_int_equal(nvme_ctrlr_disconnect_io_qpair(lost), -ENODEV);
 	on_failed = free_gone;
-	assert_int_equal(poll(group), 0);
-	assert_int_equal(poll(group), 0);
+	assert_int_equal(poll_once(group), 0);
+	assert_int_equal(poll_once(group), 0);
 	assert_int_equal(num_failed, 3);
 	assert_int_equal(members(group), 2);
 	assert_int_equal(nvme_detach(ctrlrs[0]), -ENODEV);
@@ -294,12 +294,12 @@ static void test_failed_is_freed(void **state)
 	fake.hook = hold_io;
 	flush(qps[1], &seen);
 	nvme__qpair_fail(qps[1], -ENXIO);
-	assert_int_equal(poll(group), 0);
+	assert_int_equal(poll_once(group), 0);
 	assert_int_equal(num_failed, 1);
 	assert_int_equal(seen.calls, 1);
 	assert_int_equal(seen.status, NVME_SC_ABORTED_SQ_DELETION);
 	assert_int_equal(members(group), 2);
-	assert_int_equal(poll(group), 0);
+	assert_int_equal(poll_once(group), 0);
 	assert_int_equal(num_failed, 1);
 	stop(&fake, ctrlr);
 	assert_int_equal(nvme_poll_group_destroy(group), 0);
@@ -326,16 +326,16 @@ static void test_failed_is_reconnected(void **state)
 	for (i = 0; i < 8; i++) { /* the queue has eight entries: seven and, in the next lap, one */
 		fake_post(&fake, 1, &bad);
 		if (i == 6)
-			assert_true(poll(group) > 0);
+			assert_true(poll_once(group) > 0);
 	}
-	assert_int_equal(poll(group), 0);
+	assert_int_equal(poll_once(group), 0);
 	assert_int_equal(num_failed, 1);
 	assert_int_equal(seen.calls, 1);
 	assert_int_equal(seen.status, NVME_SC_ABORTED_SQ_DELETION);
 	fake.hook = NULL;
 	for (i = 0; i < 20; i++) {
 		flush(qp, &seen);
-		assert_int_equal(poll(group), 1);
+		assert_int_equal(poll_once(group), 1);
 		assert_int_equal(seen.status, 0);
 	}
 	assert_int_equal(seen.calls, 21);
@@ -372,13 +372,13 @@ static void test_callback_frees_other(void **state)
 		seen[1].then = free_other;
 		seen[1].other_qp = qps[victim];
 		seen[1].rc = -1;
-		assert_true(poll(group) >= 2);
+		assert_true(poll_once(group) >= 2);
 		assert_int_equal(seen[1].rc, 0);
 		for (i = 0; i < 3; i++)
 			assert_int_equal(seen[i].calls, 1);
 		assert_int_equal(members(group), 2);
 		flush(qps[2 - victim], &seen[2 - victim]);
-		assert_int_equal(poll(group), 1);
+		assert_int_equal(poll_once(group), 1);
 		stop(&fake, ctrlr);
 		assert_int_equal(nvme_poll_group_destroy(group), 0);
 	}
@@ -405,7 +405,7 @@ static void test_callback_detaches_other(void **state)
 	member(group, ctrlrs[1]);
 	seen.then = detach_other;
 	flush(qp, &seen);
-	assert_int_equal(poll(group), 1);
+	assert_int_equal(poll_once(group), 1);
 	assert_int_equal(seen.rc, 0);
 	assert_false(other.open);
 	assert_int_equal(members(group), 1);
@@ -435,7 +435,7 @@ static void connect_own(struct seen *seen)
 
 static void poll_group(struct seen *seen)
 {
-	seen->rc = (int)poll(seen->group);
+	seen->rc = (int)poll_once(seen->group);
 }
 
 static void destroy_group(struct seen *seen)
@@ -469,7 +469,7 @@ static void test_callback_refused(void **state)
 		seen.then = misuses[i];
 		flush(qp, &seen);
 		lines = fake.lines[NVME_LOG_ERROR];
-		assert_int_equal(poll(group), 1);
+		assert_int_equal(poll_once(group), 1);
 		assert_int_equal(seen.rc, -EBUSY);
 		assert_int_equal(seen.calls, 1);
 		if (misuses[i] != destroy_group) /* that log is standard error: no member left */
@@ -497,7 +497,7 @@ static void test_callback_polls(void **state)
 	seen.then = poll_group;
 	flush(qp, &seen);
 	flush(next, &seen2);
-	assert_int_equal(poll(group), 2);
+	assert_int_equal(poll_once(group), 2);
 	assert_int_equal(seen.rc, -EBUSY);
 	nvme_poll_group_get_stats(group, &stats);
 	assert_int_equal(stats.polls, 1);
@@ -525,7 +525,7 @@ static void test_callback_fails_and_leaves(void **state)
 	seen.group = group;
 	seen.then = fail_and_leave;
 	flush(seen.qp, &seen);
-	assert_int_equal(poll(group), 0);
+	assert_int_equal(poll_once(group), 0);
 	assert_int_equal(seen.rc, 0);
 	assert_int_equal(num_failed, 0);
 	stop(&fake, ctrlr);
@@ -616,10 +616,10 @@ static void test_callback_removes_next(void **state)
 	seen.then = remove_other;
 	flush(qp, &seen);
 	flush(next, &seen2);
-	assert_int_equal(poll(group), 1);
+	assert_int_equal(poll_once(group), 1);
 	assert_int_equal(seen.rc, 0);
 	assert_int_equal(seen2.calls, 0);
-	assert_int_equal(poll(group), 0);
+	assert_int_equal(poll_once(group), 0);
 	assert_int_equal(nvme_qpair_process_completions(next, 0), 1);
 	stop(&fake, ctrlr);
 	assert_int_equal(nvme_poll_group_destroy(group), 0);
@@ -790,8 +790,8 @@ static void test_group_stats(void **state)
 		flush(qp, &seen);
 		flush(qp, &seen);
 	}
-	assert_int_equal(poll(group), 6);
-	assert_int_equal(poll(group), 0);
+	assert_int_equal(poll_once(group), 6);
+	assert_int_equal(poll_once(group), 0);
 	nvme_poll_group_get_stats(group, &stats);
 	assert_int_equal(stats.qpairs.polls, 4);
 	assert_int_equal(stats.qpairs.idle_polls, 2);
@@ -855,7 +855,7 @@ static void test_create_only(void **state)
 	assert_int_equal(nvme_poll_group_add(group, qp), 0);
 	expect_refused(qp, &seen);
 	assert_true(fake_logged(&fake, "queue pair 1 is not connected") >= 2);
-	assert_int_equal(poll(group), 0); /* that is no failure */
+	assert_int_equal(poll_once(group), 0); /* that is no failure */
 	assert_int_equal(num_failed, 0);
 	qp2 = fake_qpair(ctrlr, 8); /* its id is taken */
 	assert_int_equal(nvme_qpair_get_id(qp2), 2);
@@ -871,7 +871,7 @@ static void test_create_only(void **state)
 		seen.calls = 0;
 		while (seen.calls < 10) { /* more than a lap */
 			flush(qp, &seen);
-			assert_int_equal(poll(group), 1);
+			assert_int_equal(poll_once(group), 1);
 			assert_int_equal(seen.status, 0);
 		}
 		cmds = fake.cmds;
@@ -999,7 +999,7 @@ static void test_disconnect_unanswered(void **state)
 	assert_int_equal(nvme_ctrlr_disconnect_io_qpair(qp), -ETIMEDOUT);
 	assert_int_equal(seen.calls, 0);
 	assert_true(nvme_qpair_is_connected(qp));
-	assert_int_equal(poll(group), 0); /* it has failed, and that is told */
+	assert_int_equal(poll_once(group), 0); /* it has failed, and that is told */
 	assert_int_equal(num_failed, 1);
 	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), -ETIMEDOUT);
 	assert_int_equal(seen.calls, 0);

@@ -117,7 +117,7 @@ static const struct split splits[] = {
 
 static struct nvme_ctrlr *attach_split(const struct split *row, struct nvme_qpair **qp)
 {
-	struct nvme_io_qpair_opts opts = {4, 0, row->max_xfer, false};
+	struct nvme_io_qpair_opts opts = {.entries = 4, .max_xfer_size = row->max_xfer};
 	struct nvme_ctrlr *ctrlr;
 
 	fake_init(&fake);
@@ -648,7 +648,7 @@ static void test_anything(void **state)
 
 	(void)state;
 	for (d = 0; d < 4; d++) {
-		struct nvme_io_qpair_opts opts = {3 + d, 0, 0, d == 1};
+		struct nvme_io_qpair_opts opts = {.entries = 3 + d, .delay_cmd_submit = d == 1};
 		struct nvme_ctrlr *ctrlr = attach_soft(devices[d]);
 		struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
 		uint32_t block = nvme_ns_get_sector_size(ns);
@@ -701,7 +701,7 @@ static void test_refused(void **state)
 {
 	struct nvme_ctrlr *ctrlr = attach_soft("soft:size=1M,sgls=1");
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
-	struct nvme_io_qpair_opts small = {4, 0, 256, false};
+	struct nvme_io_qpair_opts small = {.entries = 4, .max_xfer_size = 256};
 	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 65536), stack[512];
 	struct nvme_qpair *qp, *tiny;
 	static struct iovec many[NVME_MAX_PIECES + 128];
@@ -800,7 +800,8 @@ static enum fake_verdict hold_io(struct fake *f, uint16_t qid, const struct nvme
 
 static struct nvme_ctrlr *attach_fake(struct nvme_qpair **qp, uint32_t entries)
 {
-	struct nvme_io_qpair_opts opts = {entries, 0, 4096, false}; /* 8 blocks each */
+	struct nvme_io_qpair_opts opts = {.entries = entries,
+	                                  .max_xfer_size = 4096}; /* 8 blocks each */
 	struct nvme_ctrlr *ctrlr;
 
 	fake_init(&fake);
@@ -866,7 +867,7 @@ static void test_one_doorbell(void **state)
 {
 	struct nvme_ctrlr *ctrlr = attach_soft("soft:size=16M,mdts=1");
 	const struct nvme_dev *dev = nvme_ctrlr_get_dev(ctrlr);
-	struct nvme_io_qpair_opts opts = {64, 0, 0, true};
+	struct nvme_io_qpair_opts opts = {.entries = 64, .delay_cmd_submit = true};
 	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 16 * 8192);
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
 	struct nvme_qpair *qp;
@@ -938,7 +939,7 @@ static void test_crowd(void **state)
 static void test_pool(void **state)
 {
 	static struct seen seen[1100];
-	struct nvme_io_qpair_opts opts = {1024, 0, 4096, false};
+	struct nvme_io_qpair_opts opts = {.entries = 1024, .max_xfer_size = 4096};
 	struct nvme_qpair *qp, *deep;
 	struct nvme_ctrlr *ctrlr = attach_fake(&qp, 40);
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);

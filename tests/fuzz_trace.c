@@ -14,6 +14,8 @@
  * of the source tree, where tests/fixtures/ is; without them those traces are missing. See fuzz.h.
  * FUZZ_SHOW=1 in the environment prints each command line with its output.
  */
+#define NVME_IMPLEMENTATION
+#include "../trace/nvtrace.h" /* before nvtrace.c, which leaves the driver out */
 #define main nvtrace_main
 #include "../trace/nvtrace.c"
 #undef main

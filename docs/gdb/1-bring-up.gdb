@@ -76,14 +76,14 @@ nvme decode AQA 2031647
 # the first command is sent.
 
 break nvme_mmio_write_4
-#> Breakpoint 1 at 0x9774: file ./nvme.h, line 1689.
+#> Breakpoint 1 at 0x9794: file ./nvme.h, line 1717.
 commands
 silent
 nvme write
 continue
 end
 tbreak nvme_ring_sq_doorbell
-#> Temporary breakpoint 2 at 0xa086: file ./nvme.h, line 1992.
+#> Temporary breakpoint 2 at 0xa0a6: file ./nvme.h, line 2020.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -107,8 +107,8 @@ run
 #>   10:7   MPS     0      4096 bytes       Memory Page Size
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      1      enabled          Enable
-#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555acc30) at ./nvme.h:1992
-#> 1992		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555c19c0) at ./nvme.h:2020
+#> 2020		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 
 # That is all. Six writes, four of them for two 64-bit addresses.
 #
@@ -129,23 +129,27 @@ run
 
 delete
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 3 at 0x55555555d774: file ./nvme.h, line 1689.
+#> Breakpoint 3 at 0x55555555d794: file ./nvme.h, line 1717.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555962b0, offset=20, val=4587521) at ./nvme.h:1689
-#> 1689		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555aa7a0, offset=20, val=4587521) at ./nvme.h:1717
+#> 1717		if (nvme__likely(offset < dev->bar0_mapped))
 backtrace
-#> #0  nvme_mmio_write_4 (dev=0x5555555962b0, offset=20, val=4587521) at ./nvme.h:1689
-#> #1  0x000055555555d941 in nvme__reg_write_4 (dev=0x5555555962b0, offset=20, val=4587521) at ./nvme.h:1740
-#> #2  0x0000555555560b70 in nvme_ctrlr_enable (ctrlr=0x5555555962b0) at ./nvme.h:3072
-#> #3  0x0000555555560d3d in nvme__ctrlr_try_start (ctrlr=0x5555555962b0) at ./nvme.h:3108
-#> #4  0x0000555555560d5d in nvme_ctrlr_start (ctrlr=0x5555555962b0) at ./nvme.h:3118
-#> #5  0x0000555555561f78 in nvme__ctrlr_bring_up (ctrlr=0x5555555962b0) at ./nvme.h:3492
-#> #6  0x0000555555562012 in nvme_ctrlr_process_init (ctrlr=0x5555555962b0) at ./nvme.h:3513
-#> #7  0x0000555555562cd4 in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:3851
-#> #8  0x000055555557f056 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
-#> #9  0x000055555557fcaf in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
+#> #0  nvme_mmio_write_4 (dev=0x5555555aa7a0, offset=20, val=4587521) at ./nvme.h:1717
+#> #1  0x000055555555d961 in nvme__reg_write_4 (dev=0x5555555aa7a0, offset=20, val=4587521) at ./nvme.h:1768
+#> #2  0x0000555555560be3 in nvme_ctrlr_enable (ctrlr=0x5555555aa7a0) at ./nvme.h:3105
+#> #3  0x0000555555560db0 in nvme__ctrlr_try_start (ctrlr=0x5555555aa7a0) at ./nvme.h:3141
+#> #4  0x0000555555560dd0 in nvme_ctrlr_start (ctrlr=0x5555555aa7a0) at ./nvme.h:3151
+#> #5  0x0000555555561fff in nvme__ctrlr_bring_up (ctrlr=0x5555555aa7a0) at ./nvme.h:3522
+#> #6  0x0000555555562099 in nvme_ctrlr_process_init (ctrlr=0x5555555aa7a0) at ./nvme.h:3543
+#> #7  0x0000555555562dfe in nvme_attach (addr=0x5555555aa334 "soft", opts=0x5555555aa738, out=0x5555555aa328) at ./nvme.h:3897
+#> #8  0x00005555555661c2 in nvme__probe_work (job=0x5555555aa310) at ./nvme.h:6904
+#> #9  0x0000555555565f99 in nvme__job_run (job=0x5555555aa310) at ./nvme.h:6815
+#> #10 0x000055555556610c in nvme__job_poll (list=0x5555555aa2b0) at ./nvme.h:6867
+#> #11 0x0000555555566f97 in nvme_probe_poll_async (ctx=0x5555555aa2b0) at ./nvme.h:7158
+#> #12 0x000055555556704d in nvme_probe (trid=0x0, ctx=0x5555555a84a0 <disks>, probe_cb=0x55555558d612 <probe_cb>, attach_cb=0x55555558d64c <attach_cb>, opts=0x7fffffffe0e0) at ./nvme.h:7179
+#> #13 0x000055555558dafa in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:202
 
 # Read it from below: attach, initialize, bring up, start, enable. The old backtraces have other frames
 # in between, but the same stations: process_init, then enable, then the write.
@@ -163,8 +167,8 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error       Controller Fatal Status
 #>   0      RDY     0      not ready            Ready
 finish
-#> nvme__reg_write_4 (dev=0x5555555962b0, offset=20, val=4587521) at ./nvme.h:1741
-#> 1741	}
+#> nvme__reg_write_4 (dev=0x5555555aa7a0, offset=20, val=4587521) at ./nvme.h:1769
+#> 1769	}
 nvme regs
 #> Controller 'soft' (found as 'dev' of frame 0, nvme__reg_write_4())
 #> Registers: read in the memory of the soft controller, without a call
@@ -220,10 +224,10 @@ nvme regs
 # 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x555555561362: file ./nvme.h, line 3248.
+#> Temporary breakpoint 4 at 0x5555555613d5: file ./nvme.h, line 3281.
 continue
-#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555962b0) at ./nvme.h:3248
-#> 3248		struct nvme_dev *dev = &ctrlr->dev;
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555aa7a0) at ./nvme.h:3281
+#> 3281		struct nvme_dev *dev = &ctrlr->dev;
 nvme regs CSTS
 #> CSTS = 00000001h (decimal 1)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -238,7 +242,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 16905) killed]
+#> [Inferior 1 (process 6926) killed]
 
 # ---- When the last owner left it on ----------------------------------------------------------
 #
@@ -248,12 +252,12 @@ kill
 delete
 set args 'soft:plan=start en=1 rdy=1'
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 5 at 0x55555555d774: file ./nvme.h, line 1689.
+#> Breakpoint 5 at 0x55555555d794: file ./nvme.h, line 1717.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:plan=start en=1 rdy=1
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555962b0, offset=20, val=4587520) at ./nvme.h:1689
-#> 1689		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555aa7a0, offset=20, val=4587520) at ./nvme.h:1717
+#> 1717		if (nvme__likely(offset < dev->bar0_mapped))
 nvme regs ASQ CSTS
 #> ASQ = 00000000DEAD0000h (decimal 3735879680)
 #>   63:12  ASQB    DEAD0h 0xdead0000  Admin Submission Queue Base
@@ -275,10 +279,10 @@ nvme write
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      0      disabled         Enable
 backtrace 4
-#> #0  nvme_mmio_write_4 (dev=0x5555555962b0, offset=20, val=4587520) at ./nvme.h:1689
-#> #1  0x000055555555d941 in nvme__reg_write_4 (dev=0x5555555962b0, offset=20, val=4587520) at ./nvme.h:1740
-#> #2  0x00005555555605b9 in nvme__ctrlr_clear_en (ctrlr=0x5555555962b0, cc=4587521) at ./nvme.h:2971
-#> #3  0x000055555556074d in nvme_ctrlr_disable (ctrlr=0x5555555962b0) at ./nvme.h:2999
+#> #0  nvme_mmio_write_4 (dev=0x5555555aa7a0, offset=20, val=4587520) at ./nvme.h:1717
+#> #1  0x000055555555d961 in nvme__reg_write_4 (dev=0x5555555aa7a0, offset=20, val=4587520) at ./nvme.h:1768
+#> #2  0x000055555556062c in nvme__ctrlr_clear_en (ctrlr=0x5555555aa7a0, cc=4587521) at ./nvme.h:3004
+#> #3  0x00005555555607c0 in nvme_ctrlr_disable (ctrlr=0x5555555aa7a0) at ./nvme.h:3032
 
 # The controller is ready, but for somebody else: ASQ is where the last owner had its ring, in
 # memory that may hold anything by now. So the first write is another one than above. The driver has
@@ -286,8 +290,8 @@ backtrace 4
 # combinations of EN and RDY that it can meet.
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555962b0, offset=20, val=4587520) at ./nvme.h:1741
-#> 1741	}
+#> nvme__reg_write_4 (dev=0x5555555aa7a0, offset=20, val=4587520) at ./nvme.h:1769
+#> 1769	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -302,13 +306,13 @@ nvme regs CSTS
 # CC with EN set:
 
 continue
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555962b0, offset=20, val=4587521) at ./nvme.h:1689
-#> 1689		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555aa7a0, offset=20, val=4587521) at ./nvme.h:1717
+#> 1717		if (nvme__likely(offset < dev->bar0_mapped))
 print/x val
 #> $2 = 0x460001
 
 kill
-#> [Inferior 1 (process 16906) killed]
+#> [Inferior 1 (process 6927) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -22,27 +22,31 @@ set args soft
 # ---- First place: bring-up -------------------------------------------------------------------
 
 break nvme_ring_cq_doorbell
-#> Breakpoint 1 at 0xa0c4: file ./nvme.h, line 2002.
+#> Breakpoint 1 at 0xa0e4: file ./nvme.h, line 2030.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555acc30, count=1) at ./nvme.h:2002
-#> 2002		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555c19c0, count=1) at ./nvme.h:2030
+#> 2030		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555acc30, count=1) at ./nvme.h:2002
-#> #1  0x000055555555f8c5 in nvme__qpair_reap (qp=0x5555555acc30, max=32) at ./nvme.h:2645
-#> #2  0x000055555555fa12 in nvme_qpair_process_completions (qp=0x5555555acc30, max=0) at ./nvme.h:2675
-#> #3  0x000055555555fc38 in nvme__wait_a_little (qp=0x5555555acc30, deadline=30020) at ./nvme.h:2750
-#> #4  0x000055555555fc9f in nvme_wait_for_completion (qp=0x5555555acc30, sync=0x7fffffffe150, deadline=30020) at ./nvme.h:2767
-#> #5  0x000055555555fe89 in nvme__submit_and_wait (qp=0x5555555acc30, cmd=0x7fffffffe210, buf=0x7fff77c04000, len=4096, lent=0x0, cpl=0x7fffffffe200) at ./nvme.h:2807
-#> #6  0x000055555555ff44 in nvme__ctrlr_admin (ctrlr=0x5555555962b0, cmd=0x7fffffffe210, buf=0x7fff77c04000, len=4096, cpl=0x7fffffffe200) at ./nvme.h:2823
-#> #7  0x00005555555612d0 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555962b0, cns=1, nsid=0, data=0x5555555964c8) at ./nvme.h:3223
-#> #8  0x00005555555613a6 in nvme_ctrlr_identify (ctrlr=0x5555555962b0) at ./nvme.h:3253
-#> #9  0x0000555555561f92 in nvme__ctrlr_bring_up (ctrlr=0x5555555962b0) at ./nvme.h:3496
-#> #10 0x0000555555562012 in nvme_ctrlr_process_init (ctrlr=0x5555555962b0) at ./nvme.h:3513
-#> #11 0x0000555555562cd4 in nvme_attach (addr=0x7fffffffe979 "soft", opts=0x7fffffffe480, out=0x7fffffffe4f0) at ./nvme.h:3851
-#> #12 0x000055555557f056 in open_device (device=0x7fffffffe979 "soft", ctrlr=0x7fffffffe4f0) at examples/device.h:53
-#> #13 0x000055555557fcaf in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:148
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555c19c0, count=1) at ./nvme.h:2030
+#> #1  0x000055555555f938 in nvme__qpair_reap (qp=0x5555555c19c0, max=32) at ./nvme.h:2678
+#> #2  0x000055555555fa85 in nvme_qpair_process_completions (qp=0x5555555c19c0, max=0) at ./nvme.h:2708
+#> #3  0x000055555555fcab in nvme__wait_a_little (qp=0x5555555c19c0, deadline=30020) at ./nvme.h:2783
+#> #4  0x000055555555fd12 in nvme_wait_for_completion (qp=0x5555555c19c0, sync=0x7fffffffddc0, deadline=30020) at ./nvme.h:2800
+#> #5  0x000055555555fefc in nvme__submit_and_wait (qp=0x5555555c19c0, cmd=0x7fffffffde80, buf=0x7fff77c04000, len=4096, lent=0x0, cpl=0x7fffffffde70) at ./nvme.h:2840
+#> #6  0x000055555555ffb7 in nvme__ctrlr_admin (ctrlr=0x5555555aa7a0, cmd=0x7fffffffde80, buf=0x7fff77c04000, len=4096, cpl=0x7fffffffde70) at ./nvme.h:2856
+#> #7  0x0000555555561343 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555aa7a0, cns=1, nsid=0, data=0x5555555aa9b8) at ./nvme.h:3256
+#> #8  0x0000555555561419 in nvme_ctrlr_identify (ctrlr=0x5555555aa7a0) at ./nvme.h:3286
+#> #9  0x0000555555562019 in nvme__ctrlr_bring_up (ctrlr=0x5555555aa7a0) at ./nvme.h:3526
+#> #10 0x0000555555562099 in nvme_ctrlr_process_init (ctrlr=0x5555555aa7a0) at ./nvme.h:3543
+#> #11 0x0000555555562dfe in nvme_attach (addr=0x5555555aa334 "soft", opts=0x5555555aa738, out=0x5555555aa328) at ./nvme.h:3897
+#> #12 0x00005555555661c2 in nvme__probe_work (job=0x5555555aa310) at ./nvme.h:6904
+#> #13 0x0000555555565f99 in nvme__job_run (job=0x5555555aa310) at ./nvme.h:6815
+#> #14 0x000055555556610c in nvme__job_poll (list=0x5555555aa2b0) at ./nvme.h:6867
+#> #15 0x0000555555566f97 in nvme_probe_poll_async (ctx=0x5555555aa2b0) at ./nvme.h:7158
+#> #16 0x000055555556704d in nvme_probe (trid=0x0, ctx=0x5555555a84a0 <disks>, probe_cb=0x55555558d612 <probe_cb>, attach_cb=0x55555558d64c <attach_cb>, opts=0x7fffffffe0e0) at ./nvme.h:7179
+#> #17 0x000055555558dafa in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:202
 
 # A blocking admin command waits in nvme_wait_for_completion(), which polls until the completion is
 # there. Polling is where completions are taken, by nvme__qpair_reap(), and so where this doorbell
@@ -69,10 +73,10 @@ nvme ring
 # know that until the doorbell is rung.
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x55555555d774: file ./nvme.h, line 1689.
+#> Temporary breakpoint 2 at 0x55555555d794: file ./nvme.h, line 1717.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555962b0, offset=4100, val=1) at ./nvme.h:1689
-#> 1689		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555aa7a0, offset=4100, val=1) at ./nvme.h:1717
+#> 1717		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1004h  CQ0HDBL  <- 1: the new head of queue 0 is slot 1
 
@@ -80,31 +84,31 @@ nvme write
 
 disable 1
 tbreak nvme_ctrlr_cmd_create_io_cq
-#> Temporary breakpoint 3 at 0x555555562056: file ./nvme.h, line 3537.
+#> Temporary breakpoint 3 at 0x5555555620dd: file ./nvme.h, line 3567.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
-#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555962b0, qp=0x5555555af250, cpl=0x7fffffffe3d0) at ./nvme.h:3537
-#> 3537		nvme__cmd_init(&cmd, NVME_OPC_CREATE_IO_CQ, 0);
+#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555aa7a0, qp=0x5555555aa310, cpl=0x7fffffffdf90) at ./nvme.h:3567
+#> 3567		nvme__cmd_init(&cmd, NVME_OPC_CREATE_IO_CQ, 0);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555acc30, count=1) at ./nvme.h:2002
-#> 2002		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555c19c0, count=1) at ./nvme.h:2030
+#> 2030		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555acc30, count=1) at ./nvme.h:2002
-#> #1  0x000055555555f8c5 in nvme__qpair_reap (qp=0x5555555acc30, max=32) at ./nvme.h:2645
-#> #2  0x000055555555fa12 in nvme_qpair_process_completions (qp=0x5555555acc30, max=0) at ./nvme.h:2675
-#> #3  0x000055555555fc38 in nvme__wait_a_little (qp=0x5555555acc30, deadline=30020) at ./nvme.h:2750
-#> #4  0x000055555555fc9f in nvme_wait_for_completion (qp=0x5555555acc30, sync=0x7fffffffe2b0, deadline=30020) at ./nvme.h:2767
-#> #5  0x000055555555fe89 in nvme__submit_and_wait (qp=0x5555555acc30, cmd=0x7fffffffe360, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffe3d0) at ./nvme.h:2807
-#> #6  0x000055555555ff44 in nvme__ctrlr_admin (ctrlr=0x5555555962b0, cmd=0x7fffffffe360, buf=0x0, len=0, cpl=0x7fffffffe3d0) at ./nvme.h:2823
-#> #7  0x0000555555562105 in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555962b0, qp=0x5555555af250, cpl=0x7fffffffe3d0) at ./nvme.h:3542
-#> #8  0x0000555555562443 in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555962b0, qp=0x5555555af250) at ./nvme.h:3640
-#> #9  0x0000555555562576 in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555962b0, qid=1, opts=0x7fffffffe460, out=0x7fffffffe4b0) at ./nvme.h:3665
-#> #10 0x000055555556271e in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555962b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:3702
-#> #11 0x000055555557fa5a in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
-#> #12 0x000055555557fd29 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555c19c0, count=1) at ./nvme.h:2030
+#> #1  0x000055555555f938 in nvme__qpair_reap (qp=0x5555555c19c0, max=32) at ./nvme.h:2678
+#> #2  0x000055555555fa85 in nvme_qpair_process_completions (qp=0x5555555c19c0, max=0) at ./nvme.h:2708
+#> #3  0x000055555555fcab in nvme__wait_a_little (qp=0x5555555c19c0, deadline=30020) at ./nvme.h:2783
+#> #4  0x000055555555fd12 in nvme_wait_for_completion (qp=0x5555555c19c0, sync=0x7fffffffde70, deadline=30020) at ./nvme.h:2800
+#> #5  0x000055555555fefc in nvme__submit_and_wait (qp=0x5555555c19c0, cmd=0x7fffffffdf20, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffdf90) at ./nvme.h:2840
+#> #6  0x000055555555ffb7 in nvme__ctrlr_admin (ctrlr=0x5555555aa7a0, cmd=0x7fffffffdf20, buf=0x0, len=0, cpl=0x7fffffffdf90) at ./nvme.h:2856
+#> #7  0x000055555556218c in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555aa7a0, qp=0x5555555aa310, cpl=0x7fffffffdf90) at ./nvme.h:3572
+#> #8  0x00005555555624ca in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555aa7a0, qp=0x5555555aa310) at ./nvme.h:3670
+#> #9  0x000055555556261f in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555aa7a0, qid=1, opts=0x7fffffffe020, out=0x7fffffffe098) at ./nvme.h:3699
+#> #10 0x00005555555627e8 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555aa7a0, user_opts=0x0, out=0x7fffffffe098) at ./nvme.h:3736
+#> #11 0x000055555558d7da in hello_world (disk=0x5555555a84a0 <disks>) at examples/hello_world.c:154
+#> #12 0x000055555558db72 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:208
 
 # Frames 0 to 6 are the same functions as before. Create I/O Completion Queue is an admin command
 # like any other, so this is the doorbell of queue 0 once more:
@@ -119,30 +123,30 @@ nvme last
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 4 at 0x555555563324: file ./nvme.h, line 3995.
+#> Temporary breakpoint 4 at 0x55555556347f: file ./nvme.h, line 4048.
 continue
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555ae1f0, qp=0x5555555af250, buf=0x7fff77c4a000, slba=0, nlb=1, cb=0x55555557f693 <io_complete>, arg=0x7fffffffe4fa, io_flags=0) at ./nvme.h:3995
-#> 3995		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555558d2e4 <io_complete>, arg=0x5555555a84a9 <disks+9>, io_flags=0) at ./nvme.h:4048
+#> 4048		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555af250, count=1) at ./nvme.h:2002
-#> 2002		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555aa310, count=1) at ./nvme.h:2030
+#> 2030		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555af250, count=1) at ./nvme.h:2002
-#> #1  0x000055555555f8c5 in nvme__qpair_reap (qp=0x5555555af250, max=256) at ./nvme.h:2645
-#> #2  0x000055555555fa12 in nvme_qpair_process_completions (qp=0x5555555af250, max=0) at ./nvme.h:2675
-#> #3  0x000055555557f71b in wait_for (ctrlr=0x5555555962b0, qp=0x5555555af250, io=0x7fffffffe4fa) at examples/hello_world.c:48
-#> #4  0x000055555557f805 in write_and_read (ns=0x5555555ae1f0, qp=0x5555555af250, buf=0x7fff77c4a000 "Hello world!\n", io=0x7fffffffe4fa) at examples/hello_world.c:68
-#> #5  0x000055555557faf4 in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:121
-#> #6  0x000055555557fd29 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555aa310, count=1) at ./nvme.h:2030
+#> #1  0x000055555555f938 in nvme__qpair_reap (qp=0x5555555aa310, max=256) at ./nvme.h:2678
+#> #2  0x000055555555fa85 in nvme_qpair_process_completions (qp=0x5555555aa310, max=0) at ./nvme.h:2708
+#> #3  0x000055555558d36c in wait_for (ctrlr=0x5555555aa7a0, qp=0x5555555aa310, io=0x5555555a84a9 <disks+9>) at examples/hello_world.c:49
+#> #4  0x000055555558d456 in write_and_read (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000 "Hello world!\n", io=0x5555555a84a9 <disks+9>) at examples/hello_world.c:69
+#> #5  0x000055555558d87e in hello_world (disk=0x5555555a84a0 <disks>) at examples/hello_world.c:163
+#> #6  0x000055555558db72 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:208
 
 # Here the example itself calls nvme_qpair_process_completions(), in its loop wait_for(), and this
 # time it is the doorbell of queue 1.
 
 nvme last
 #> last command on queue 1, slot 0:
-#>   WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x24a000 PRP2:0x0
+#>   WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28a000 PRP2:0x0
 #> last completion on queue 1, slot 0, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:1 sqhd:1 cdw0:0 p:1
 print/x qp->cq_hdbl
@@ -151,8 +155,8 @@ print/x qp->cq_hdbl
 # By now the callback has run, although the doorbell has not been rung yet:
 
 frame function wait_for
-#> #3  0x000055555557f71b in wait_for (ctrlr=0x5555555962b0, qp=0x5555555af250, io=0x7fffffffe4fa) at examples/hello_world.c:48
-#> 48			int rc = nvme_qpair_process_completions(qp, 0);
+#> #3  0x000055555558d36c in wait_for (ctrlr=0x5555555aa7a0, qp=0x5555555aa310, io=0x5555555a84a9 <disks+9>) at examples/hello_world.c:49
+#> 49			int rc = nvme_qpair_process_completions(qp, 0);
 print *io
 #> $2 = {done = true, failed = false}
 
@@ -163,33 +167,33 @@ print *io
 
 disable 1
 tbreak nvme_ctrlr_free_io_qpair
-#> Temporary breakpoint 5 at 0x55555556289e: file ./nvme.h, line 3752.
+#> Temporary breakpoint 5 at 0x5555555629c8: file ./nvme.h, line 3798.
 continue
 #> Hello world!
-#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555af250) at ./nvme.h:3752
-#> 3752		if (qp == NULL)
+#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555aa310) at ./nvme.h:3798
+#> 3798		if (qp == NULL)
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555acc30, count=1) at ./nvme.h:2002
-#> 2002		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555c19c0, count=1) at ./nvme.h:2030
+#> 2030		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
 backtrace 12
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555acc30, count=1) at ./nvme.h:2002
-#> #1  0x000055555555f8c5 in nvme__qpair_reap (qp=0x5555555acc30, max=32) at ./nvme.h:2645
-#> #2  0x000055555555fa12 in nvme_qpair_process_completions (qp=0x5555555acc30, max=0) at ./nvme.h:2675
-#> #3  0x000055555555fc38 in nvme__wait_a_little (qp=0x5555555acc30, deadline=30040) at ./nvme.h:2750
-#> #4  0x000055555555fc9f in nvme_wait_for_completion (qp=0x5555555acc30, sync=0x7fffffffe310, deadline=30040) at ./nvme.h:2767
-#> #5  0x000055555555fe89 in nvme__submit_and_wait (qp=0x5555555acc30, cmd=0x7fffffffe3c0, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffe3b0) at ./nvme.h:2807
-#> #6  0x000055555555ff44 in nvme__ctrlr_admin (ctrlr=0x5555555962b0, cmd=0x7fffffffe3c0, buf=0x0, len=0, cpl=0x7fffffffe3b0) at ./nvme.h:2823
-#> #7  0x0000555555562270 in nvme__ctrlr_cmd_delete_queue (ctrlr=0x5555555962b0, opc=0 '\000', qid=1) at ./nvme.h:3572
-#> #8  0x00005555555622cc in nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555962b0, qp=0x5555555af250) at ./nvme.h:3582
-#> #9  0x00005555555627fb in nvme__qpair_delete (qp=0x5555555af250) at ./nvme.h:3732
-#> #10 0x000055555556290d in nvme_ctrlr_free_io_qpair (qp=0x5555555af250) at ./nvme.h:3757
-#> #11 0x000055555557fb36 in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:125
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555c19c0, count=1) at ./nvme.h:2030
+#> #1  0x000055555555f938 in nvme__qpair_reap (qp=0x5555555c19c0, max=32) at ./nvme.h:2678
+#> #2  0x000055555555fa85 in nvme_qpair_process_completions (qp=0x5555555c19c0, max=0) at ./nvme.h:2708
+#> #3  0x000055555555fcab in nvme__wait_a_little (qp=0x5555555c19c0, deadline=30040) at ./nvme.h:2783
+#> #4  0x000055555555fd12 in nvme_wait_for_completion (qp=0x5555555c19c0, sync=0x7fffffffded0, deadline=30040) at ./nvme.h:2800
+#> #5  0x000055555555fefc in nvme__submit_and_wait (qp=0x5555555c19c0, cmd=0x7fffffffdf80, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffdf70) at ./nvme.h:2840
+#> #6  0x000055555555ffb7 in nvme__ctrlr_admin (ctrlr=0x5555555aa7a0, cmd=0x7fffffffdf80, buf=0x0, len=0, cpl=0x7fffffffdf70) at ./nvme.h:2856
+#> #7  0x00005555555622f7 in nvme__ctrlr_cmd_delete_queue (ctrlr=0x5555555aa7a0, opc=0 '\000', qid=1) at ./nvme.h:3602
+#> #8  0x0000555555562353 in nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555aa7a0, qp=0x5555555aa310) at ./nvme.h:3612
+#> #9  0x00005555555628ce in nvme__qpair_disconnect (qp=0x5555555aa310) at ./nvme.h:3766
+#> #10 0x0000555555562971 in nvme__qpair_delete (qp=0x5555555aa310) at ./nvme.h:3784
+#> #11 0x0000555555562a37 in nvme_ctrlr_free_io_qpair (qp=0x5555555aa310) at ./nvme.h:3803
 
 # Deleting a queue takes admin commands too: frames 0 to 6 once more.
 
 kill
-#> [Inferior 1 (process 16996) killed]
+#> [Inferior 1 (process 7014) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -23,29 +23,29 @@ set print pretty on
 # The function is called for queue 0 in bring-up. We want the one for queue 1.
 
 break nvme_qpair_construct if id == 1
-#> Breakpoint 1 at 0xa6c6: file ./nvme.h, line 2152.
+#> Breakpoint 1 at 0xa739: file ./nvme.h, line 2185.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
-#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x5555555962b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe420) at ./nvme.h:2152
-#> 2152		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
+#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x5555555aa7a0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffdfe0) at ./nvme.h:2185
+#> 2185		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
 backtrace
-#> #0  nvme_qpair_construct (ctrlr=0x5555555962b0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffe420) at ./nvme.h:2152
-#> #1  0x0000555555562524 in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555962b0, qid=1, opts=0x7fffffffe460, out=0x7fffffffe4b0) at ./nvme.h:3659
-#> #2  0x000055555556271e in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555962b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:3702
-#> #3  0x000055555557fa5a in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
-#> #4  0x000055555557fd29 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:152
+#> #0  nvme_qpair_construct (ctrlr=0x5555555aa7a0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffdfe0) at ./nvme.h:2185
+#> #1  0x00005555555625ab in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555aa7a0, qid=1, opts=0x7fffffffe020, out=0x7fffffffe098) at ./nvme.h:3689
+#> #2  0x00005555555627e8 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555aa7a0, user_opts=0x0, out=0x7fffffffe098) at ./nvme.h:3736
+#> #3  0x000055555558d7da in hello_world (disk=0x5555555a84a0 <disks>) at examples/hello_world.c:154
+#> #4  0x000055555558db72 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:208
 
 # Wait until it is done, and look at what it built:
 
 tbreak nvme__ctrlr_connect_io_qpair
-#> Temporary breakpoint 2 at 0x55555556242c: file ./nvme.h, line 3640.
+#> Temporary breakpoint 2 at 0x5555555624b3: file ./nvme.h, line 3670.
 continue
-#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555962b0, qp=0x5555555af250) at ./nvme.h:3640
-#> 3640		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
+#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555aa7a0, qp=0x5555555aa310) at ./nvme.h:3670
+#> 3670		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
 print *qp
 #> $1 = queue pair 1, 256 entries, 0 outstanding = {
 #>   sq = 0x7fff77c05000 (IOVA 0x205000),
@@ -77,18 +77,18 @@ print/x NVME_CQ_HDBL(1, 0)
 # ---- The controller's half: the completion queue first ---------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 3 at 0x55555555e086: file ./nvme.h, line 1992.
+#> Breakpoint 3 at 0x55555555e0a6: file ./nvme.h, line 2020.
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555acc30) at ./nvme.h:1992
-#> 1992		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555c19c0) at ./nvme.h:2020
+#> 2020		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 nvme last 0
 #> last command on queue 0, slot 5:
 #>   CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x209000 PRP2:0x0
 #> last completion on queue 0, slot 4, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:5 cdw0:0 p:1
 up
-#> #1  0x000055555555f2df in nvme_qpair_submit_request (qp=0x5555555acc30, tr=0x5555555acd60, buf=0x0, len=0) at ./nvme.h:2459
-#> 2459			nvme_ring_sq_doorbell(qp);
+#> #1  0x000055555555f352 in nvme_qpair_submit_request (qp=0x5555555c19c0, tr=0x5555555c1b20, buf=0x0, len=0) at ./nvme.h:2492
+#> 2492			nvme_ring_sq_doorbell(qp);
 nvme prp tr->cmd
 #> CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x209000 PRP2:0x0
 #> PRP1     0x209000 is the ring itself, one contiguous piece (PC 1), seen by the program at 0x7fff77c09000
@@ -108,16 +108,16 @@ print/x tr->cmd.cdw11
 # ---- Then the submission queue ---------------------------------------------------------------
 
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555acc30) at ./nvme.h:1992
-#> 1992		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555c19c0) at ./nvme.h:2020
+#> 2020		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 nvme last 0
 #> last command on queue 0, slot 6:
 #>   CREATE IO SQ cid:0 QID:1 QSIZE:256 entries PC:1 QPRIO:0 CQID:1 PRP1:0x205000 PRP2:0x0
 #> last completion on queue 0, slot 5, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:6 cdw0:0 p:1
 up
-#> #1  0x000055555555f2df in nvme_qpair_submit_request (qp=0x5555555acc30, tr=0x5555555acd60, buf=0x0, len=0) at ./nvme.h:2459
-#> 2459			nvme_ring_sq_doorbell(qp);
+#> #1  0x000055555555f352 in nvme_qpair_submit_request (qp=0x5555555c19c0, tr=0x5555555c1b20, buf=0x0, len=0) at ./nvme.h:2492
+#> 2492			nvme_ring_sq_doorbell(qp);
 print/x tr->cmd.cdw11
 #> $6 = 0x10001
 
@@ -132,11 +132,11 @@ print/x tr->cmd.cdw11
 
 delete
 frame function nvme_ctrlr_alloc_io_qpair
-#> #9  0x000055555556271e in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555962b0, user_opts=0x0, out=0x7fffffffe4b0) at ./nvme.h:3702
-#> 3702		return nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
+#> #9  0x00005555555627e8 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555aa7a0, user_opts=0x0, out=0x7fffffffe098) at ./nvme.h:3736
+#> 3736		return nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
 finish
-#> 0x000055555557fa5a in hello_world (ctrlr=0x5555555962b0, look_first=false, io=0x7fffffffe4fa) at examples/hello_world.c:112
-#> 112		rc = nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp);
+#> 0x000055555558d7da in hello_world (disk=0x5555555a84a0 <disks>) at examples/hello_world.c:154
+#> 154		rc = nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp);
 #> Value returned is $7 = 0
 nvme ring 1
 #> Queue pair 1 of 'soft': 0 commands outstanding, room for 255
@@ -151,7 +151,7 @@ nvme ring 1
 # An empty pair of rings. The first read or write on it starts at slot 0.
 
 kill
-#> [Inferior 1 (process 17069) killed]
+#> [Inferior 1 (process 7058) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

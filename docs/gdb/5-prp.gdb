@@ -22,19 +22,19 @@ set print pretty on
 # ---- 512 bytes: PRP1 alone -------------------------------------------------------------------
 
 tbreak describe
-#> Temporary breakpoint 1 at 0x2af4d: file docs/gdb/prp_steps.c, line 22.
+#> Temporary breakpoint 1 at 0x38ab7: file docs/gdb/prp_steps.c, line 22.
 run
-#> Temporary breakpoint 1, describe (qp=0x5555555ae240, list=0x7fff77c4a000, buf=0x7fff77c4d000 "", len=512) at docs/gdb/prp_steps.c:22
+#> Temporary breakpoint 1, describe (qp=0x5555555c0b10, list=0x7fff77c8a000, buf=0x7fff77c8d000 "", len=512) at docs/gdb/prp_steps.c:22
 #> 22		struct nvme_ns *ns = nvme_ctrlr_get_ns(qp->ctrlr, 1);
 break nvme_prp_list_append
-#> Breakpoint 2 at 0x55555555ed7f: file ./nvme.h, line 2342.
+#> Breakpoint 2 at 0x55555555ee02: file ./nvme.h, line 2375.
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=512) at ./nvme.h:2342
-#> 2342		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2674688, len=512) at ./nvme.h:2375
+#> 2375		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print len
 #> $1 = 512
 print/x iova
-#> $2 = 0x24d000
+#> $2 = 0x28d000
 
 # The function gets an IOVA: the program's address has been translated already (a subtraction, see
 # nvme__dma_iova). First it computes how many pages the bytes touch. Go on line by line, until PRP1
@@ -43,14 +43,14 @@ print/x iova
 while prp->prp_index == 0
 next
 end
-#> 2343		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
-#> 2346		rc = nvme__prp_check(prp, iova, len);
-#> 2347		if (nvme__unlikely(rc != 0))
-#> 2349		prp->last_end = (uint32_t)((iova + len) & mask);
-#> 2350		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
-#> 2351			prp->prp1 = iova;
-#> 2352			prp->prp_index = 1;
-#> 2353			iova = (iova & ~mask) + page_size;
+#> 2376		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
+#> 2379		rc = nvme__prp_check(prp, iova, len);
+#> 2380		if (nvme__unlikely(rc != 0))
+#> 2382		prp->last_end = (uint32_t)((iova + len) & mask);
+#> 2383		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
+#> 2384			prp->prp1 = iova;
+#> 2385			prp->prp_index = 1;
+#> 2386			iova = (iova & ~mask) + page_size;
 print pages
 #> $3 = 1
 
@@ -60,40 +60,40 @@ print pages
 while pages != 0
 next
 end
-#> 2354			pages--;
-#> 2356		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
+#> 2387			pages--;
+#> 2389		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
 print *prp
 #> $4 = PRPs for 1 page, PRP1 only = {
-#>   prp1 = 0x24d000
+#>   prp1 = 0x28d000
 #> }
 
 # The first entry went to PRP1, and 'pages' is 0 now, so nothing is left to do. This is what the
 # command says in the end:
 
 break look
-#> Breakpoint 3 at 0x55555557ef24: file docs/gdb/prp_steps.c, line 17.
+#> Breakpoint 3 at 0x55555558ca8e: file docs/gdb/prp_steps.c, line 17.
 continue
-#> Breakpoint 3, look (qp=0x5555555ae240, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555c0b10, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
-#> WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x24d000 PRP2:0x0
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28d000 PRP2:0x0
 #> 512 bytes, pages of 4096 bytes: 1 page
-#> PRP1     0x24d000     512   bytes, seen by the program at 0x7fff77c4d000
+#> PRP1     0x28d000     512   bytes, seen by the program at 0x7fff77c8d000
 #> PRP2     0x0          not used: one page is enough
 
 # ---- 8 KiB from the start of a page: PRP1 and PRP2 -------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=8192) at ./nvme.h:2342
-#> 2342		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2674688, len=8192) at ./nvme.h:2375
+#> 2375		uint64_t page_size = prp->page_size, mask = page_size - 1;
 continue
-#> Breakpoint 3, look (qp=0x5555555ae240, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555c0b10, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
-#> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x24d000 PRP2:0x24e000
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28d000 PRP2:0x28e000
 #> 8192 bytes, pages of 4096 bytes: 2 pages
-#> PRP1     0x24d000     4096  bytes, seen by the program at 0x7fff77c4d000
-#> PRP2     0x24e000     4096  bytes, seen by the program at 0x7fff77c4e000
+#> PRP1     0x28d000     4096  bytes, seen by the program at 0x7fff77c8d000
+#> PRP2     0x28e000     4096  bytes, seen by the program at 0x7fff77c8e000
 
 # Two pages. PRP2 is the address of the second page. Here it follows the first one directly, since
 # the buffer is one piece of the controller's address space, but nothing demands that: each entry
@@ -102,20 +102,20 @@ nvme prp cmd
 # ---- 8 KiB from the middle of a page: a list already -----------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2414592, len=8192) at ./nvme.h:2342
-#> 2342		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2676736, len=8192) at ./nvme.h:2375
+#> 2375		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print/x iova
-#> $5 = 0x24d800
+#> $5 = 0x28d800
 continue
-#> Breakpoint 3, look (qp=0x5555555ae240, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555c0b10, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
-#> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x24d800 PRP2:0x24a000
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28d800 PRP2:0x28a000
 #> 8192 bytes, pages of 4096 bytes: 3 pages
-#> PRP1     0x24d800     2048  bytes, seen by the program at 0x7fff77c4d800
-#> PRP2     0x24a000     a list of 2 entries:
-#>   prp[0]    0x24e000     4096  bytes
-#>   prp[1]    0x24f000     2048  bytes
+#> PRP1     0x28d800     2048  bytes, seen by the program at 0x7fff77c8d800
+#> PRP2     0x28a000     a list of 2 entries:
+#>   prp[0]    0x28e000     4096  bytes
+#>   prp[1]    0x28f000     2048  bytes
 
 # The same 8 KiB, but three pages: 2048 bytes, 4096, and 2048. Three do not fit into PRP1 and PRP2,
 # so now PRP2 means something else: the address of a list, in which the second page is entry 0. Only
@@ -127,99 +127,99 @@ nvme prp cmd
 # ---- 1 MiB: a list of 255 entries ------------------------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=1048576) at ./nvme.h:2342
-#> 2342		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2674688, len=1048576) at ./nvme.h:2375
+#> 2375		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_begin_list
-#> Temporary breakpoint 4 at 0x55555555e8ed: file ./nvme.h, line 2239.
+#> Temporary breakpoint 4 at 0x55555555e970: file ./nvme.h, line 2272.
 continue
-#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2239
-#> 2239		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2272
+#> 2272		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 backtrace 3
-#> #0  nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2239
-#> #1  0x000055555555ebbe in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2420736, count=254) at ./nvme.h:2305
-#> #2  0x000055555555eea0 in nvme_prp_list_append (prp=0x7fffffffe430, iova=2420736, len=1048576) at ./nvme.h:2362
+#> #0  nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2272
+#> #1  0x000055555555ec41 in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2682880, count=254) at ./nvme.h:2338
+#> #2  0x000055555555ef23 in nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=1048576) at ./nvme.h:2395
 print *prp
 #> $6 = PRPs for 2 pages, PRP1 and PRP2 = {
-#>   prp1 = 0x24d000,
-#>   prp2 = 0x24e000
+#>   prp1 = 0x28d000,
+#>   prp2 = 0x28e000
 #> }
 
 # This is the moment when PRP2 turns from a page into a list: the driver had put the second page
 # into PRP2, and now a third is coming.
 
 finish
-#> 0x000055555555ebbe in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2420736, count=254) at ./nvme.h:2305
-#> 2305			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
+#> 0x000055555555ec41 in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2682880, count=254) at ./nvme.h:2338
+#> 2338			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
 #> Value returned is $7 = 0
 print *prp
 #> $8 = PRPs for 2 pages, PRP1 and a list of 1 entry = {
-#>   prp1 = 0x24d000,
-#>   prp2 = 0x24a000 (the list),
+#>   prp1 = 0x28d000,
+#>   prp2 = 0x28a000 (the list),
 #>   list_pages = 1 of 3,
-#>   prp[0] = 0x24e000
+#>   prp[0] = 0x28e000
 #> }
 continue
-#> Breakpoint 3, look (qp=0x5555555ae240, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555c0b10, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
-#> WRITE cid:0 nsid:1 SLBA:0 NLB:2048 blocks PRP1:0x24d000 PRP2:0x24a000
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:2048 blocks PRP1:0x28d000 PRP2:0x28a000
 #> 1048576 bytes, pages of 4096 bytes: 256 pages
-#> PRP1     0x24d000     4096  bytes, seen by the program at 0x7fff77c4d000
-#> PRP2     0x24a000     a list of 255 entries:
-#>   prp[0]    0x24e000     4096  bytes
-#>   prp[1]    0x24f000     4096  bytes
-#>   prp[2]    0x250000     4096  bytes
+#> PRP1     0x28d000     4096  bytes, seen by the program at 0x7fff77c8d000
+#> PRP2     0x28a000     a list of 255 entries:
+#>   prp[0]    0x28e000     4096  bytes
+#>   prp[1]    0x28f000     4096  bytes
+#>   prp[2]    0x290000     4096  bytes
 #>   ... 250 entries, each one page after the last
-#>   prp[253]  0x34b000     4096  bytes
-#>   prp[254]  0x34c000     4096  bytes
+#>   prp[253]  0x38b000     4096  bytes
+#>   prp[254]  0x38c000     4096  bytes
 
 # 256 pages: one in PRP1, 255 in the list. The list takes 255 * 8 = 2040 bytes, half a page.
 
 # ---- 4 MiB: a list that goes on in another page ----------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2412544, len=4194304) at ./nvme.h:2342
-#> 2342		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2674688, len=4194304) at ./nvme.h:2375
+#> 2375		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_next_list_page
-#> Temporary breakpoint 5 at 0x55555555e999: file ./nvme.h, line 2257.
+#> Temporary breakpoint 5 at 0x55555555ea1c: file ./nvme.h, line 2290.
 continue
-#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe430) at ./nvme.h:2257
-#> 2257		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe430) at ./nvme.h:2290
+#> 2290		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 print *prp
 #> $9 = PRPs for 513 pages, PRP1 and a list of 512 entries = {
-#>   prp1 = 0x24d000,
-#>   prp2 = 0x24a000 (the list),
+#>   prp1 = 0x28d000,
+#>   prp2 = 0x28a000 (the list),
 #>   list_pages = 1 of 3,
-#>   prp[0] = 0x24e000,
-#>   prp[1] = 0x24f000,
-#>   prp[2] = 0x250000,
-#>   prp[511] = 0x44d000
+#>   prp[0] = 0x28e000,
+#>   prp[1] = 0x28f000,
+#>   prp[2] = 0x290000,
+#>   prp[511] = 0x48d000
 #> }
 
 # A page of 4096 bytes holds 512 entries. Entry 512 would be past the end, so the last slot becomes
 # a link to the next list page, and the entry that stood there moves.
 
 continue
-#> Breakpoint 3, look (qp=0x5555555ae240, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555c0b10, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
-#> WRITE cid:0 nsid:1 SLBA:0 NLB:8192 blocks PRP1:0x24d000 PRP2:0x24a000
+#> WRITE cid:0 nsid:1 SLBA:0 NLB:8192 blocks PRP1:0x28d000 PRP2:0x28a000
 #> 4194304 bytes, pages of 4096 bytes: 1024 pages
-#> PRP1     0x24d000     4096  bytes, seen by the program at 0x7fff77c4d000
-#> PRP2     0x24a000     a list of 1023 entries:
-#>   prp[0]    0x24e000     4096  bytes
-#>   prp[1]    0x24f000     4096  bytes
-#>   prp[2]    0x250000     4096  bytes
+#> PRP1     0x28d000     4096  bytes, seen by the program at 0x7fff77c8d000
+#> PRP2     0x28a000     a list of 1023 entries:
+#>   prp[0]    0x28e000     4096  bytes
+#>   prp[1]    0x28f000     4096  bytes
+#>   prp[2]    0x290000     4096  bytes
 #>   ... 506 entries, each one page after the last
-#>   prp[509]  0x44b000     4096  bytes
-#>   prp[510]  0x44c000     4096  bytes
-#>   link    0x24b000     the list goes on in this page:
-#>   prp[511]  0x44d000     4096  bytes
-#>   prp[512]  0x44e000     4096  bytes
-#>   prp[513]  0x44f000     4096  bytes
+#>   prp[509]  0x48b000     4096  bytes
+#>   prp[510]  0x48c000     4096  bytes
+#>   link    0x28b000     the list goes on in this page:
+#>   prp[511]  0x48d000     4096  bytes
+#>   prp[512]  0x48e000     4096  bytes
+#>   prp[513]  0x48f000     4096  bytes
 #>   ... 507 entries, each one page after the last
-#>   prp[1021] 0x64b000     4096  bytes
-#>   prp[1022] 0x64c000     4096  bytes
+#>   prp[1021] 0x68b000     4096  bytes
+#>   prp[1022] 0x68c000     4096  bytes
 
 # The controller knows that the last entry of a full list page is a link when more pages are to
 # come. Nothing marks it.
@@ -231,34 +231,34 @@ nvme prp cmd
 # command of this controller moves 512 KiB at most. That is a transfer with a list, on its way:
 
 kill
-#> [Inferior 1 (process 17158) killed]
+#> [Inferior 1 (process 7103) killed]
 delete
 file build/debug/hello_world
 set args soft:file=build/debug/disk.img,size=64M
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 6 at 0xa086: file ./nvme.h, line 1992.
+#> Breakpoint 6 at 0xa0a6: file ./nvme.h, line 2020.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:file=build/debug/disk.img,size=64M
 #> Attached to soft
 #>   Namespace ID: 1 size: 67MB
 #> Initialization complete.
-#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555af250) at ./nvme.h:1992
-#> 1992		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555aa310) at ./nvme.h:2020
+#> 2020		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 up
-#> #1  0x000055555555f2df in nvme_qpair_submit_request (qp=0x5555555af250, tr=0x5555555af380, buf=0x7fffb3c4a000, len=524288) at ./nvme.h:2459
-#> 2459			nvme_ring_sq_doorbell(qp);
+#> #1  0x000055555555f352 in nvme_qpair_submit_request (qp=0x5555555aa310, tr=0x5555555c4010, buf=0x7fffb3c8a000, len=524288) at ./nvme.h:2492
+#> 2492			nvme_ring_sq_doorbell(qp);
 nvme prp tr
-#> READ cid:0 nsid:1 SLBA:0 NLB:1024 blocks PRP1:0x24a000 PRP2:0x20a000
+#> READ cid:0 nsid:1 SLBA:0 NLB:1024 blocks PRP1:0x28a000 PRP2:0x20a000
 #> 524288 bytes, pages of 4096 bytes: 128 pages
-#> PRP1     0x24a000     4096  bytes, seen by the program at 0x7fffb3c4a000
+#> PRP1     0x28a000     4096  bytes, seen by the program at 0x7fffb3c8a000
 #> PRP2     0x20a000     a list of 127 entries:
-#>   prp[0]    0x24b000     4096  bytes
-#>   prp[1]    0x24c000     4096  bytes
-#>   prp[2]    0x24d000     4096  bytes
+#>   prp[0]    0x28b000     4096  bytes
+#>   prp[1]    0x28c000     4096  bytes
+#>   prp[2]    0x28d000     4096  bytes
 #>   ... 122 entries, each one page after the last
-#>   prp[125]  0x2c8000     4096  bytes
-#>   prp[126]  0x2c9000     4096  bytes
+#>   prp[125]  0x308000     4096  bytes
+#>   prp[126]  0x309000     4096  bytes
 
 # The entries are those that nvme_prp_list_append() would have made. But a command has one piece of
 # memory, so that nvme__build_prps() can do it with less: one or two pages take no list, and a list
@@ -269,7 +269,7 @@ nvme prp tr
 # hello_world looks at the disk with memory from malloc(), which the controller cannot reach.
 
 kill
-#> [Inferior 1 (process 17161) killed]
+#> [Inferior 1 (process 7106) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

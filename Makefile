@@ -17,6 +17,7 @@ ifeq ($(strip $(B)),)
 $(error B is empty: name the directory to build into, as in B=build)
 endif
 CC       ?= cc#			the compiler
+CXX      ?= c++#			and that of C++
 CFLAGS   ?= -O2 -g#		options for it
 CPPFLAGS ?=#			more of them
 LDFLAGS  ?=#			options for the linker
@@ -34,8 +35,9 @@ LIBS      = -lpci -pthread $(LDLIBS)
 INCLUDES := -I. -Itools -Iexamples -Itrace -Itests
 DEPS      = -MMD -MP -MF $@.d -MT $@
 BUILD_C   = -std=c11 $(WARN_C) $(WERROR) $(INCLUDES) $(CPPFLAGS) $(DEPS)
+BUILD_CXX = -std=c++17 $(WARN) $(WERROR) $(INCLUDES) $(CPPFLAGS) $(DEPS)
 
-EXAMPLES := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
+EXAMPLES := $(basename $(notdir $(wildcard examples/*.c examples/*.cc)))
 GDBPROGS := $(patsubst docs/gdb/%.c,%,$(wildcard docs/gdb/*.c))
 TRACE    := $(patsubst trace/%.c,%,$(wildcard trace/*.c))
 # Those that take longest come first.
@@ -59,7 +61,7 @@ help: ## this list, with what can be set, as in 'make CC=clang'
 # ---- building ----
 
 # Everything depends on the command line. What was built with -Werror is good without it, too.
-FLAGS := $(strip $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LDLIBS))
+FLAGS := $(strip $(CC) $(CXX) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(LDLIBS))
 BUILT := $(strip $(file <$(B)/flags))
 ifneq ($(BUILT),$(strip $(FLAGS) $(WERROR)))
 ifneq ($(BUILT),$(FLAGS) -Werror)
@@ -74,6 +76,9 @@ RECIPE := Makefile $(B)/flags
 $(B)/%: examples/%.c $(RECIPE) | $(B)
 	$(CC) $(BUILD_C) $(CFLAGS) $< -o $@ $(LDFLAGS) $(LIBS)
 
+$(B)/%: examples/%.cc $(RECIPE) | $(B)
+	$(CXX) $(BUILD_CXX) $(CFLAGS) $< -o $@ $(LDFLAGS) $(LIBS)
+
 $(B)/trace/%.o: trace/%.c $(RECIPE) | $(B)/trace
 	$(CC) $(BUILD_C) $(CFLAGS) -c $< -o $@
 
@@ -84,6 +89,9 @@ $(B)/nvtrace: $(TRACE:%=$(B)/trace/%.o)
 # gcc, because the walkthroughs show where its code goes line by line.
 $(B)/debug/%: examples/%.c $(RECIPE) | $(B)/debug
 	gcc $(BUILD_C) -O0 -g3 $< -o $@ $(LDFLAGS) $(LIBS)
+
+$(B)/debug/%: examples/%.cc $(RECIPE) | $(B)/debug
+	g++ $(BUILD_CXX) -O0 -g3 $< -o $@ $(LDFLAGS) $(LIBS)
 
 $(B)/debug/%: docs/gdb/%.c $(RECIPE) | $(B)/debug
 	gcc $(BUILD_C) -O0 -g3 $< -o $@ $(LDFLAGS) $(LIBS)
@@ -105,6 +113,9 @@ $(B)/asan/%: tests/%.c $(RECIPE) | $(B)/asan
 
 $(B)/asan/%: examples/%.c $(RECIPE) | $(B)/asan
 	$(CC) $(BUILD_C) -O1 -g $(SAN) $< -o $@ $(LDFLAGS) $(LIBS)
+
+$(B)/asan/%: examples/%.cc $(RECIPE) | $(B)/asan
+	$(CXX) $(BUILD_CXX) -O1 -g $(SAN) $< -o $@ $(LDFLAGS) $(LIBS)
 
 $(B)/asan/nvtrace: $(TRACE:%=$(B)/asan/%.o)
 	$(CC) $(SAN) $^ -o $@ $(LDFLAGS) $(LDLIBS)
@@ -277,7 +288,8 @@ $(CHECK_STAGES): check/%: $(B)/tests/% $(PROGRAMS) $(B)/tests/readme_tool
 $(ASAN_STAGES): export RUN_IO := $(B)/asan/run_io
 $(ASAN_STAGES): export NVTRACE := $(B)/asan/nvtrace
 $(ASAN_STAGES): export HELLO_WORLD := $(B)/asan/hello_world
-$(ASAN_STAGES): asan/%: $(B)/asan/% $(PROGRAMS) $(addprefix $(B)/asan/,run_io nvtrace hello_world)
+$(ASAN_STAGES): export EXTENTS := $(B)/asan/extents
+$(ASAN_STAGES): asan/%: $(B)/asan/% $(PROGRAMS) $(addprefix $(B)/asan/,run_io nvtrace hello_world extents)
 	$(STAGE) $(B)/asan/$*
 
 $(TSAN_STAGES): export RUN_IO := $(B)/tsan/run_io
@@ -307,7 +319,7 @@ $(WASM_STAGES): other/wasm/%: $(B)/wasm/% $(B)/%
 $(LINT_HEADER): lint/%: | $(B)/lint
 	$(STAGE) tests/lint_header $* $(WARN) $(INCLUDES)
 
-SOURCES := nvme.h $(wildcard examples/*.[ch] tests/*.[ch] tests/cross/*.h tools/*.[ch] trace/*.[ch] docs/gdb/*.c)
+SOURCES := nvme.h $(wildcard examples/*.[ch] examples/*.cc tests/*.[ch] tests/cross/*.h tools/*.[ch] trace/*.[ch] docs/gdb/*.c)
 
 lint/format:
 	$(STAGE) clang-format --dry-run --Werror $(SOURCES)

@@ -3,7 +3,7 @@
  * The examples on the software controller: what they print, which disks hello_world refuses, and
  * that it stands a controller that fails half-way. (test_vm has the same over VFIO.)
  *
- * HELLO_WORLD names another build of it. Run it from the top of the repository;
+ * HELLO_WORLD names another build of it, EXTENTS one of extents. Run it from the top of the repository;
  * 'test_examples PATTERN' runs the tests whose name matches.
  */
 #include "run.h"
@@ -19,7 +19,7 @@
 
 #define MIB ((long)1 << 20)
 
-static const char *hello_world = "$BUILD/hello_world";
+static const char *hello_world = "$BUILD/hello_world", *extents = "$BUILD/extents";
 
 /* A wrong use is named, and then how it is right. */
 static void test_wrong_use(void **state)
@@ -602,6 +602,60 @@ static void test_smart(void **state)
 	done(&r);
 }
 
+/* Where a disk holds something: at its start, in two pieces that touch, and in its last block. */
+static void test_extents(void **state)
+{
+	const char *disk = new_image("extents.img", (8 << 20) + 512);
+	struct result r;
+
+	(void)state;
+	write_at(disk, 0, "x", 1);
+	write_at(disk, (3 << 20) - 1, "xx", 2);
+	write_at(disk, 8 << 20, "x", 1);
+	run(&r, "NVME_TRACE=%s/e.nvt %s soft:file=%s && $BUILD/nvtrace --lint %s/e.nvt >&2", dir,
+	    extents, disk, dir);
+	expect_status(&r, 0);
+	assert_string_equal(r.out,
+	                    "blocks 0 to 127\nblocks 6016 to 6271\nblocks 16384 to 16384\n"
+	                    "192 of 8192 KiB hold something, looked at in pieces of 64 KiB\n");
+	done(&r);
+	run(&r, "%s soft:file=%s 3", extents, disk);
+	expect_status(&r, 0);
+	assert_string_equal(r.out,
+	                    "blocks 0 to 127\nblocks 6016 to 6143\n"
+	                    "128 of 3072 KiB hold something, looked at in pieces of 64 KiB\n");
+	done(&r);
+}
+
+/* Commands that fail while others are under way: one sentence, and nothing is left behind. */
+static void test_extents_fail(void **state)
+{
+	static const struct {
+		const char *arguments;
+		int status;
+		const char *says;
+	} rows[] = {
+		{"'soft:plan=on read #40 status 2/81'", 1, "UNRECOVERED READ ERROR (02/81)"},
+		{"'soft:plan=on read #40 drop; on delete-io-sq status 0/06'", 1,
+	         "not complete in time"},
+		{"'soft:plan=on create-io-cq status 0/06'", 1, "extents: soft:plan="},
+		{"soft 0", 2, "usage: extents"},
+		{"soft 1x", 2, "usage: extents"},
+		{"soft:frob", 2, "frob"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		run(&r, "NVME_LOG=error %s %s", extents, rows[i].arguments);
+		expect_status(&r, rows[i].status);
+		expect_in(&r, r.err, rows[i].says);
+		assert_string_equal(r.out, "");
+		done(&r);
+	}
+}
+
 /* ---- those that write ---- */
 
 /* Each refuses a disk that holds something, changes no byte of it, and goes on with --force. */
@@ -969,6 +1023,7 @@ static void test_groups(void **state)
 static int setup(void **state)
 {
 	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
+	extents = getenv("EXTENTS") != NULL ? getenv("EXTENTS") : extents;
 	return make_dir(state);
 }
 
@@ -992,6 +1047,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_metadata_refuses),
 		cmocka_unit_test(test_scatter),
 		cmocka_unit_test(test_smart),
+		cmocka_unit_test(test_extents),
+		cmocka_unit_test(test_extents_fail),
 		cmocka_unit_test(test_writers_refuse),
 		cmocka_unit_test(test_format),
 		cmocka_unit_test(test_deallocate),

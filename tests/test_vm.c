@@ -596,6 +596,22 @@ static void test_scatter_example(void **state)
 	done(&r);
 }
 
+/* The example in C++. */
+static void test_extents(void **state)
+{
+	const char *disk = new_image("extents.img", 64 << 20);
+	struct result r;
+
+	(void)state;
+	write_at(disk, (48 << 20) + 4711, "x", 1);
+	run(&r, "tools/vm --disk %s --bind -- extents " ADDR, disk);
+	expect_status(&r, 0);
+	assert_string_equal(r.out,
+	                    "blocks 98304 to 98431\n"
+	                    "64 of 65536 KiB hold something, looked at in pieces of 64 KiB\n");
+	done(&r);
+}
+
 /* 4096-byte blocks and three namespaces of different sizes. */
 static void test_pattern_4k_namespaces(void **state)
 {
@@ -1486,6 +1502,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_soak),
 		cmocka_unit_test(test_scatter),
 		cmocka_unit_test(test_scatter_example),
+		cmocka_unit_test(test_extents),
 		cmocka_unit_test(test_pattern_4k_namespaces),
 		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_vfio),

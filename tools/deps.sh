@@ -8,9 +8,9 @@
 #	deps.sh			everything, with what the tests and the VM lab need
 
 # To build the examples and run them on the software controller.
-build="gcc make libc6-dev libpci-dev"
+build="gcc g++ make libc6-dev libpci-dev"
 # To compile with other compilers, to check and to find bugs.
-packages="$build g++ clang libcmocka-dev clang-format cppcheck shellcheck gdb valgrind git jq tshark chromium pkgconf"
+packages="$build clang libcmocka-dev clang-format cppcheck shellcheck gdb valgrind git jq tshark chromium pkgconf"
 # To see what compilers make of the driver for other processors, and to run it with 32-bit addresses.
 packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross"
 packages="$packages gcc-i686-linux-gnu libc6-dev-i386-cross gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross"

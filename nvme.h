@@ -5874,6 +5874,8 @@ NVMEDEF int nvme_qpair_get_fd(const struct nvme_qpair *qp);
  * Reaps what is there, as nvme_qpair_process_completions() does; where there is nothing, sleeps
  * until there is or timeout_ms is over (negative: without end). Returns how many, 0 when the time
  * is over or a signal came, the errors of nvme_qpair_get_fd() and nvme_qpair_process_completions().
+ * A controller that has gone or failed raises no interrupt: the call after one whose time was over
+ * in vain looks for that.
  */
 NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms);
 
@@ -5976,6 +5978,16 @@ typedef void (*nvme_disconnected_qpair_cb)(struct nvme_qpair *qp, void *ctx);
 NVMEDEF int64_t nvme_poll_group_process_completions(struct nvme_poll_group *group,
                                                     uint32_t completions_per_qpair,
                                                     nvme_disconnected_qpair_cb disconnected_cb);
+
+/*
+ * The same where every controller was attached with `interrupts`: where there is nothing, it sleeps
+ * until one of the queue pairs has something or timeout_ms is over (negative: without end). 0 when
+ * the time is over or a signal came, or after a disconnected_cb; as with nvme_qpair_wait(), what has
+ * gone is found by the call after one in vain. The errors of the poll, and before
+ * it sleeps: those of nvme_qpair_get_fd() for one of them, -ENXIO when none is connected, -ENOMEM.
+ */
+NVMEDEF int64_t nvme_poll_group_wait(struct nvme_poll_group *group, uint32_t completions_per_qpair,
+                                     int timeout_ms, nvme_disconnected_qpair_cb disconnected_cb);
 
 struct nvme_poll_group_stats {
 	uint64_t polls;                 /* of the group */
@@ -8539,10 +8551,29 @@ static void nvme__ctrlr_fini_interrupts(struct nvme_ctrlr *ctrlr)
 	ctrlr->irq_fds = NULL;
 }
 
+/*
+ * Until one of them is readable: how many are, 0 when the time is over or a signal came. Signals are
+ * taken before completions: one that comes in between leaves another.
+ */
+static int nvme__sleep(struct pollfd *pfds, uint32_t num, int timeout_ms)
+{
+	uint64_t signals;
+	uint32_t i;
+	int rc = poll(pfds, num, timeout_ms);
+
+	if (rc < 0)
+		return errno == EINTR ? 0 : -errno;
+	for (i = 0; i < num; i++) {
+		if (pfds[i].revents != 0 && read(pfds[i].fd, &signals, sizeof(signals)) < 0 &&
+		    errno != EAGAIN)
+			return -errno;
+	}
+	return rc;
+}
+
 NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms)
 {
 	struct pollfd pfd;
-	uint64_t signals;
 	int rc;
 
 	rc = nvme_qpair_process_completions(qp, 0);
@@ -8550,13 +8581,10 @@ NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms)
 	if (rc != 0 || pfd.fd < 0)
 		return rc != 0 ? rc : pfd.fd;
 	pfd.events = POLLIN;
-	rc = poll(&pfd, 1, timeout_ms);
-	if (rc < 0 && errno != EINTR)
-		return -errno;
-	/* the signal is taken before the completions: one that comes now leaves another */
-	if (rc > 0 && read(pfd.fd, &signals, sizeof(signals)) < 0 && errno != EAGAIN)
-		return -errno;
-	return rc > 0 ? nvme_qpair_process_completions(qp, 0) : 0;
+	rc = nvme__sleep(&pfd, 1, timeout_ms);
+	if (rc == 0)
+		qp->idle_polls = NVME__IDLE_POLLS - 1; /* the next one looks at CSTS */
+	return rc > 0 ? nvme_qpair_process_completions(qp, 0) : rc;
 }
 
 #else /* no eventfd */
@@ -11608,6 +11636,70 @@ NVMEDEF int64_t nvme_poll_group_process_completions(struct nvme_poll_group *grou
 	group->polling = true;
 	count = nvme__group_poll_all(group, completions_per_qpair, disconnected_cb);
 	group->polling = false;
+	return count;
+}
+
+#ifdef __linux__
+
+/* The descriptors of those that are connected: how many, or a negative errno. */
+static int nvme__group_fds(const struct nvme_poll_group *group, struct pollfd *pfds)
+{
+	const struct nvme_qpair *qp;
+	int num = 0;
+
+	for (qp = group->first; qp != NULL; qp = qp->group_next) {
+		if (qp->disconnected)
+			continue;
+		pfds[num].fd = nvme_qpair_get_fd(qp);
+		if (pfds[num].fd < 0)
+			return pfds[num].fd;
+		pfds[num++].events = POLLIN;
+	}
+	return num > 0 ? num : -ENXIO;
+}
+
+static int nvme__group_sleep(const struct nvme_poll_group *group, int timeout_ms)
+{
+	struct nvme_qpair *qp;
+	struct pollfd *pfds;
+	int rc;
+
+	pfds = (struct pollfd *)NVME_CALLOC(group->stats.num_qpairs + 1, sizeof(*pfds));
+	if (pfds == NULL)
+		return -ENOMEM;
+	rc = nvme__group_fds(group, pfds);
+	if (rc > 0)
+		rc = nvme__sleep(pfds, (uint32_t)rc, timeout_ms);
+	NVME_FREE(pfds);
+	for (qp = rc == 0 ? group->first : NULL; qp != NULL; qp = qp->group_next)
+		qp->idle_polls = NVME__IDLE_POLLS - 1; /* the next poll looks at CSTS */
+	return rc;
+}
+
+#else /* no eventfd */
+
+static int nvme__group_sleep(const struct nvme_poll_group *group, int timeout_ms)
+{
+	(void)group;
+	(void)timeout_ms;
+	return -ENOTSUP;
+}
+
+#endif /* __linux__ */
+
+NVMEDEF int64_t nvme_poll_group_wait(struct nvme_poll_group *group, uint32_t completions_per_qpair,
+                                     int timeout_ms, nvme_disconnected_qpair_cb disconnected_cb)
+{
+	uint64_t failures = group->stats.failures;
+	int64_t count;
+
+	count = nvme_poll_group_process_completions(group, completions_per_qpair, disconnected_cb);
+	if (count != 0 || group->stats.failures != failures)
+		return count;
+	count = nvme__group_sleep(group, timeout_ms);
+	if (count > 0)
+		count = nvme_poll_group_process_completions(group, completions_per_qpair,
+		                                            disconnected_cb);
 	return count;
 }
 

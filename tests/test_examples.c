@@ -993,28 +993,34 @@ static void test_groups(void **state)
 	struct result r;
 
 	(void)state;
-	run(&r, "NVME_TRACE=%s/groups.nvt $BUILD/groups && $BUILD/nvtrace --lint %s/groups.nvt >&2",
+	run(&r,
+	    "NVME_TRACE=%s/groups.nvt $BUILD/poll_groups && $BUILD/nvtrace --lint %s/groups.nvt >&2",
 	    dir, dir);
 	expect_status(&r, 0);
 	assert_string_equal(r.out, "soft: 1000 of 1000 blocks read\n"
 	                           "soft:seed=2: 1000 of 1000 blocks read\n");
 	done(&r);
-	run(&r, "$BUILD/groups soft 'soft:plan=on read #10 gone' soft:size=1M,lbs=4096");
+	run(&r,
+	    "$BUILD/poll_groups --wait soft:mode=thread 'soft:mode=thread,plan=on read #10 gone'");
+	expect_status(&r, 1);
+	expect_in(&r, r.out, "gone leaves the group\nsoft:mode=thread: 1000 of 1000 blocks read\n");
+	done(&r);
+	run(&r, "$BUILD/poll_groups soft 'soft:plan=on read #10 gone' soft:size=1M,lbs=4096");
 	expect_status(&r, 1);
 	assert_string_equal(r.out, "soft:plan=on read #10 gone leaves the group\n"
 	                           "soft: 1000 of 1000 blocks read\n"
 	                           "soft:plan=on read #10 gone: 9 of 1000 blocks read\n"
 	                           "soft:size=1M,lbs=4096: 256 of 256 blocks read\n");
 	done(&r);
-	run(&r, "$BUILD/groups 'soft:plan=on read #10 drop' soft");
+	run(&r, "$BUILD/poll_groups 'soft:plan=on read #10 drop' soft");
 	expect_status(&r, 1);
 	expect_in(&r, r.out, ": 999 of 1000 blocks read\nsoft: 1000 of 1000");
 	done(&r);
-	run(&r, "$BUILD/groups --frob");
+	run(&r, "$BUILD/poll_groups --frob");
 	expect_status(&r, 2);
-	expect_in(&r, r.err, "usage: groups");
+	expect_in(&r, r.err, "usage: poll_groups");
 	done(&r);
-	run(&r, "$BUILD/groups soft soft:x=1");
+	run(&r, "$BUILD/poll_groups soft soft:x=1");
 	expect_status(&r, 2);
 	assert_string_equal(r.out, "");
 	done(&r);

@@ -61,6 +61,12 @@ static void count(void *arg, const struct nvme_cpl *cpl)
 	(*(int *)arg)++;
 }
 
+static void ignore(void *arg, const struct nvme_cpl *cpl)
+{
+	(void)cpl;
+	(*(int *)arg)++;
+}
+
 static int num_fds(void)
 {
 	int fd, n = 0;
@@ -143,6 +149,99 @@ static void test_wait_without_sleep(void **state)
 	assert_int_equal(nvme_qpair_wait(qp, -1), 0);
 	assert_int_equal(nvme_qpair_wait(qp, 1), 0);
 	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+static void one_failed(struct nvme_qpair *qp, void *ctx)
+{
+	(*(int *)ctx)++;
+	assert_int_equal(nvme_ctrlr_free_io_qpair(qp) <= 0, 1);
+}
+
+/* Two controllers in threads of their own, one sleeper: none of their completions is slept through. */
+static void test_group_wait(void **state)
+{
+	struct nvme_ctrlr *ctrlrs[2] = {attach("soft:mode=thread", 2),
+	                                attach("soft:mode=thread,seed=2", 2)};
+	struct nvme_poll_group *group = nvme_poll_group_create(NULL);
+	struct nvme_qpair *qp[4];
+	int done = 0, sent, i;
+	char *buf[2];
+
+	(void)state;
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlrs[i / 2], NULL, &qp[i]), 0);
+		assert_int_equal(nvme_poll_group_add(group, qp[i]), 0);
+	}
+	for (i = 0; i < 2; i++)
+		buf[i] = nvme_dma_alloc(ctrlrs[i], 4096);
+	assert_true(nvme_poll_group_wait(group, 0, 0, one_failed) == 0);
+	assert_true(nvme_poll_group_wait(group, 0, 1, one_failed) == 0);
+	for (sent = 0; sent < 2000; sent++) {
+		i = sent * 7 / 3 % 4;
+		assert_int_equal(nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlrs[i / 2], 1), qp[i],
+		                                  buf[i / 2], 0, 1, count, &done, 0),
+		                 0);
+		while (done <= sent - sent % 3)
+			assert_true(nvme_poll_group_wait(group, 0, 60000, one_failed) >= 0);
+	}
+	while (done < sent)
+		assert_true(nvme_poll_group_wait(group, 0, -1, one_failed) >= 0);
+	for (i = 0; i < 2; i++)
+		assert_int_equal(nvme_detach(ctrlrs[i]), 0);
+	assert_int_equal(nvme_poll_group_destroy(group), 0);
+}
+
+/* A controller that has gone is noticed by the wait after one in vain. */
+static void test_wait_for_nobody(void **state)
+{
+	const char *const device = "soft:plan=on read #1 gone";
+	struct nvme_ctrlr *ctrlr = attach(device, 1);
+	struct nvme_qpair *qp;
+	int done = 0;
+	char *buf = nvme_dma_alloc(ctrlr, 4096);
+
+	(void)state;
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp), 0);
+	(void)nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, buf, 0, 1, ignore, &done, 0);
+	assert_int_equal(nvme_qpair_wait(qp, 1), 0);
+	assert_int_equal(nvme_qpair_wait(qp, 1), -ENODEV);
+	(void)nvme_detach(ctrlr);
+	assert_int_equal(done, 1);
+}
+
+/* What it must not sleep through, and where it cannot sleep. */
+static void test_group_wait_refuses(void **state)
+{
+	const char *const device = "soft:plan=on read #2 gone";
+	int failed = 0, done = 0, i;
+	struct nvme_poll_group *group = nvme_poll_group_create(&failed);
+	struct nvme_ctrlr *ctrlr = attach(device, 1);
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_qpair *qp;
+	char *buf = nvme_dma_alloc(ctrlr, 4096);
+
+	(void)state;
+	assert_true(nvme_poll_group_wait(group, 0, -1, one_failed) == -ENXIO);
+	assert_true(nvme_poll_group_wait(group, 0, -1, NULL) == -EINVAL);
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp), 0);
+	assert_int_equal(nvme_poll_group_add(group, qp), 0);
+	assert_int_equal(nvme_ctrlr_disconnect_io_qpair(qp), 0);
+	assert_true(nvme_poll_group_wait(group, 0, -1, one_failed) == -ENXIO);
+	assert_int_equal(nvme_ctrlr_connect_io_qpair(ctrlr, qp), 0);
+	for (i = 0; i < 2; i++) /* the second one is its last */
+		(void)nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, buf, 0, 1, ignore, &done,
+		                       0);
+	for (i = 0; i < 4; i++) /* what came before, its signal, a time that is over, the look */
+		assert_true(nvme_poll_group_wait(group, 0, 1, one_failed) >= 0);
+	assert_int_equal(failed, 1);
+	(void)nvme_detach(ctrlr);
+	opts.interrupts = false;
+	assert_int_equal(nvme_attach("soft", &opts, &ctrlr), 0);
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp), 0);
+	assert_int_equal(nvme_poll_group_add(group, qp), 0);
+	assert_true(nvme_poll_group_wait(group, 0, -1, one_failed) == -ENOTSUP);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(nvme_poll_group_destroy(group), 0);
 }
 
 /* A table that gives fewer vectors than it is asked for: the others are polled. */
@@ -288,6 +387,9 @@ int main(void)
 		cmocka_unit_test(test_own_descriptor),
 		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_wait_without_sleep),
+		cmocka_unit_test(test_wait_for_nobody),
+		cmocka_unit_test(test_group_wait),
+		cmocka_unit_test(test_group_wait_refuses),
 		cmocka_unit_test(test_few_vectors),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_polled),

@@ -286,7 +286,10 @@ static void test_hello_world_refuses(void **state)
 		{"force", "hello_world --force 0000:00:04.0", 0, {"Hello world!"}},
 		{"no argument", "hello_world", 0, {"Hello world!"}},
 		{"bad option", "hello_world --frob 0000:00:03.0", 2, {"usage"}},
-		{"two devices", "hello_world 0000:00:03.0 0000:00:04.0", 2, {"usage"}},
+		{"two devices",
+	         "hello_world 0000:00:03.0 0000:00:04.0",
+	         1,
+	         {"a GPT partition table", "block 136"}},
 	};
 
 	(void)state;
@@ -610,6 +613,27 @@ static void test_extents(void **state)
 	                    "blocks 98304 to 98431\n"
 	                    "64 of 65536 KiB hold something, looked at in pieces of 64 KiB\n");
 	done(&r);
+}
+
+/* One thread, two controllers: polling, and asleep until one of them raises an interrupt. */
+static void test_groups(void **state)
+{
+	const struct guest_case cases[] = {
+		{"polls",
+	         "poll_groups 0000:00:03.0 0000:00:04.0",
+	         0,
+	         {"00:03.0: 1000 of 1000", "00:04.0: 1000 of 1000"}},
+		{"waits",
+	         "poll_groups --wait 0000:00:03.0 0000:00:04.0",
+	         0,
+	         {"00:03.0: 1000 of 1000", "00:04.0: 1000 of 1000"}},
+	};
+	const char *one = new_image("one.img", 16 << 20), *two = new_image("two.img", 16 << 20);
+	char args[1024];
+
+	(void)state;
+	snprintf(args, sizeof(args), "--bind --disk %s --disk %s", one, two);
+	run_cases(args, cases, sizeof(cases) / sizeof(cases[0]));
 }
 
 /* 4096-byte blocks and three namespaces of different sizes. */
@@ -1503,6 +1527,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_scatter),
 		cmocka_unit_test(test_scatter_example),
 		cmocka_unit_test(test_extents),
+		cmocka_unit_test(test_groups),
 		cmocka_unit_test(test_pattern_4k_namespaces),
 		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_vfio),

@@ -1,22 +1,30 @@
 // SPDX-License-Identifier: MIT
 /*
- * groups: one thread, several disks, one poll.
+ * poll_groups: one thread, several disks, one poll.
  *
- *	groups [DEVICE]...		for example: groups 0000:01:00.0 0000:02:00.0
+ *	poll_groups [--wait] [DEVICE]...		for example: poll_groups 0000:01:00.0 0000:02:00.0
  *
  * Reads the first blocks of each disk through two queue pairs, several at a time. All queue pairs are
  * in one poll group, so that the loop in read_all() does not grow with the disks. A disk that fails
  * leaves the group, and the others go on:
  *
- *	groups soft 'soft:seed=2,plan=on read #10 gone'
+ *	poll_groups soft 'soft:seed=2,plan=on read #10 gone'
  *
+ * With --wait the thread sleeps where there is nothing to do, until an interrupt of any of the disks.
  * Without a device it works on two software controllers. Nothing is written.
  */
 #define NVME_IMPLEMENTATION
 #include "nvme.h"
 #include "device.h"
 
-enum { MAX_DISKS = 8, QPAIRS = 2, AT_A_TIME = 8, BLOCKS = 1000, TIMEOUT_MS = 30000 };
+enum {
+	MAX_DISKS = 8,
+	QPAIRS = 2,
+	AT_A_TIME = 8,
+	BLOCKS = 1000,
+	TIMEOUT_MS = 30000,
+	SLEEP_MS = 1000
+};
 
 struct disk;
 
@@ -80,16 +88,20 @@ static void leave_group(struct nvme_qpair *qp, void *ctx)
 }
 
 /* Attaches, and adds the queue pairs to the group. 0, or the exit status. */
-static int open_disk(struct disk *d, struct nvme_poll_group *group)
+static int open_disk(struct disk *d, struct nvme_poll_group *group, bool wait)
 {
+	struct nvme_ctrlr_opts opts;
 	uint8_t *buf;
-	int i, status = open_device(d->device, &d->ctrlr);
+	int i, status;
 
+	memset(&opts, 0, sizeof(opts));
+	opts.interrupts = wait;
+	status = open_device_with(d->device, &opts, &d->ctrlr);
 	if (status != 0)
 		return status;
 	d->ns = nvme_ctrlr_get_ns(d->ctrlr, nvme_ctrlr_get_first_active_ns(d->ctrlr));
 	if (d->ns == NULL) {
-		fprintf(stderr, "groups: %s has no namespace\n", d->device);
+		fprintf(stderr, "poll_groups: %s has no namespace\n", d->device);
 		return 1;
 	}
 	d->end = nvme_ns_get_num_sectors(d->ns) < BLOCKS ? nvme_ns_get_num_sectors(d->ns) : BLOCKS;
@@ -118,7 +130,7 @@ static bool is_busy(const struct disk *disks, int n)
 }
 
 /* One loop for all. */
-static void read_all(struct disk *disks, int n, struct nvme_poll_group *group)
+static void read_all(struct disk *disks, int n, struct nvme_poll_group *group, bool wait)
 {
 	uint64_t deadline = device_now_ms(disks[0].ctrlr) + TIMEOUT_MS;
 	int i, polls = 0;
@@ -126,8 +138,11 @@ static void read_all(struct disk *disks, int n, struct nvme_poll_group *group)
 	for (i = 0; i < n * AT_A_TIME; i++)
 		read_next(&disks[i / AT_A_TIME].requests[i % AT_A_TIME]);
 	while (is_busy(disks, n)) {
-		(void)nvme_poll_group_process_completions(group, 0, leave_group);
-		if (++polls % 4096 == 0 && device_now_ms(disks[0].ctrlr) > deadline)
+		if (wait)
+			(void)nvme_poll_group_wait(group, 0, SLEEP_MS, leave_group);
+		else
+			(void)nvme_poll_group_process_completions(group, 0, leave_group);
+		if ((wait || ++polls % 4096 == 0) && device_now_ms(disks[0].ctrlr) > deadline)
 			return; /* a disk that is there, but does not answer */
 	}
 }
@@ -137,19 +152,25 @@ int main(int argc, char **argv)
 	static const char *const two[] = {"soft", "soft:seed=2"};
 	static struct disk disks[MAX_DISKS]; /* callbacks write to it until nvme_detach() is over */
 	struct nvme_poll_group *group = nvme_poll_group_create(disks);
-	int i, n = argc > 1 ? argc - 1 : 2, status = group == NULL;
+	bool wait = argc > 1 && strcmp(argv[1], "--wait") == 0;
+	int i, n, status = group == NULL;
 
-	if (n > MAX_DISKS || (argc > 1 && argv[1][0] == '-')) {
-		fprintf(stderr, "usage: groups [DEVICE]... (at most %d)\n" DEVICE_USAGE, MAX_DISKS);
+	argv += 1 + wait;
+	argc -= 1 + wait;
+	n = argc > 0 ? argc : 2;
+	if (n > MAX_DISKS || (argc > 0 && argv[0][0] == '-')) {
+		fprintf(stderr,
+		        "usage: poll_groups [--wait] [DEVICE]... (at most %d)\n" DEVICE_USAGE,
+		        MAX_DISKS);
 		n = 0;
 		status = 2;
 	}
 	for (i = 0; i < n && status == 0; i++) {
-		disks[i].device = argc > 1 ? argv[i + 1] : two[i];
-		status = open_disk(&disks[i], group);
+		disks[i].device = argc > 0 ? argv[i] : two[i];
+		status = open_disk(&disks[i], group, wait);
 	}
 	if (status == 0 && n > 0)
-		read_all(disks, n, group);
+		read_all(disks, n, group, wait);
 	for (i = 0; i < n; i++) {
 		if (status == 0 || disks[i].done != 0)
 			printf("%s: %u of %" PRIu64 " blocks read\n", disks[i].device,

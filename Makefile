@@ -47,7 +47,7 @@ UNIT     := $(SLOW) $(filter-out test_vm $(SLOW),$(patsubst tests/%.c,%,$(wildca
 # Where the tests, and the scripts that they run, find the programs.
 export BUILD := $(B)
 
-.PHONY: all debug help demo docs gdb vm install uninstall libfuzzer bench clean
+.PHONY: all debug help demo docs gdb vm install uninstall libfuzzer bench bench-vm clean
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES:%=$(B)/%) $(B)/nvtrace ## build the examples and nvtrace into build/
@@ -345,6 +345,9 @@ bench: all $(B)/tests/bench $(B)/tests/run_io ## what a read costs and how fast 
 	tests/bench_trace.sh
 	tests/where.sh $(B)/tests/bench 4
 	tests/where.sh $(B)/tests/bench 128
+
+bench-vm: all ## perf beside fio on the kernel's driver, in the VM lab, as ratios; needs fio
+	tests/bench_vm.sh
 
 clean: ## remove what was built (the downloaded VM kernel stays in build/vm)
 	@if [ -d "$(B)" ] && { [ -e "$(B)/Makefile" ] || [ ! -f "$(B)/flags" ]; }; then \

@@ -153,6 +153,13 @@ static uint64_t devices_now(void)
 	return now;
 }
 
+static int64_t poll_once(struct nvme_poll_group *group)
+{
+	if (interrupts)
+		return nvme_poll_group_wait(group, 0, 1000, qpair_failed);
+	return nvme_poll_group_process_completions(group, 0, qpair_failed);
+}
+
 /* Polls until nothing is outstanding. What has not come back in 30 s never will. */
 static void poll_all(struct worker *w, struct nvme_poll_group *group)
 {
@@ -160,9 +167,9 @@ static void poll_all(struct worker *w, struct nvme_poll_group *group)
 	uint32_t idle = 0;
 
 	while (w->outstanding > 0 && !look(&failures)) {
-		if (nvme_poll_group_process_completions(group, 0, qpair_failed) != 0)
+		if (poll_once(group) != 0)
 			idle = 0;
-		else if (++idle % 4096 == 0 && devices_now() > deadline)
+		else if ((++idle % 4096 == 0 || interrupts) && devices_now() > deadline)
 			fail(w->streams->device, "nothing was completed in 30 seconds");
 		else if (idle == 1)
 			deadline = devices_now() + MAX_IDLE_MS;
@@ -313,6 +320,7 @@ static int open_devices(void)
 	for (i = 0; i < num_devices && status == 0; i++) {
 		memset(&opts, 0, sizeof(opts));
 		opts.num_io_queues = threads * qpairs + 1; /* one for looking at the disk */
+		opts.interrupts = interrupts != 0;
 		status = open_device_with(devices[i], &opts, &ctrlrs[i]);
 		if (status != 0)
 			break;

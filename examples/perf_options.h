@@ -19,6 +19,7 @@
 	"  -c THREADS   each on a core of its own, where there are enough (1)\n"    \
 	"  -P COUNT     queue pairs of each device in each thread (1)\n"            \
 	"  -D           one doorbell for many commands\n"                           \
+	"  --interrupts  sleep instead of polling where nothing is there\n"         \
 	"  -L           percentiles of the latency\n"                               \
 	"  -r DEVICE    may be given several times (soft)\n"                        \
 	"  --transport-stats  polls and doorbells\n"                                \
@@ -31,7 +32,7 @@ static uint32_t depth = 32, size = 4096, threads = 1, qpairs = 1;
 static uint32_t seconds, num_ios; /* one of them is 0 */
 static uint32_t read_percent = NONE;
 static bool is_random;
-static int delay, latency, stats, json, force;
+static int delay, interrupts, latency, stats, json, force;
 static const char *workload = "randread", *devices[MAX_DEVICES];
 static uint32_t num_devices;
 
@@ -94,6 +95,7 @@ static void check_workload(void)
 static void parse_options(int argc, char **argv)
 {
 	static const struct option words[] = {
+		{"interrupts", no_argument, &interrupts, 1},
 		{"json", no_argument, &json, 1},
 		{"force", no_argument, &force, 1},
 		{"transport-stats", no_argument, &stats, 1},

@@ -979,6 +979,16 @@ static void test_perf_failing_controller(void **state)
 		expect_in(&r, r.out, "\nTotal ");
 		done(&r);
 	}
+	run(&r,
+	    "NVME_FAULTS='on read #100 gone' $BUILD/perf -n 1000 --interrupts -r soft:mode=thread");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "a queue pair has failed");
+	done(&r);
+	run(&r,
+	    "$BUILD/perf -n 1000 --interrupts --json -c 2 -P 2 -r soft:mode=thread -r soft:seed=2");
+	expect_status(&r, 0);
+	expect_true(&r, ".total.ios == 1000");
+	done(&r);
 	run(&r, "NVME_FAULTS='on read #100 delay 50ms' $BUILD/perf -n 1000 --json");
 	expect_status(&r, 0);
 	expect_true(&r, ".total.ios == 1000");

@@ -613,6 +613,14 @@ static void test_extents(void **state)
 	                    "blocks 98304 to 98431\n"
 	                    "64 of 65536 KiB hold something, looked at in pieces of 64 KiB\n");
 	done(&r);
+	run(&r, "tools/vm --disk null:1M --bind -- extents " ADDR); /* and on none at all */
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "0 of 1024 KiB hold something, looked at in pieces of 64 KiB\n");
+	done(&r);
+	run(&r, "tools/vm --disk null:1X -- true");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "--disk null:1X is not a size such as null:1G");
+	done(&r);
 }
 
 /* One thread, two controllers: polling, and asleep until one of them raises an interrupt. */

@@ -249,7 +249,7 @@ static void each_layout(void (*test)(void))
 		for (s = 0; s < 3; s++)
 			for (mset = 0; mset < 2; mset++)
 				for (pi = 0; pi < 4; pi++)
-					for (pil = 0; pil <= (pi != 0); pil++) {
+					for (pil = 0; pil < (pi != 0 ? 2u : 1u); pil++) {
 						struct layout l = {blocks[b], sizes[s], mset, pi,
 						                   pil};
 
@@ -610,13 +610,17 @@ static void blocking(memory m)
 	uint8_t *data = (uint8_t *)(m.dma_data ? nvme_dma_alloc(ctrlr, len + 8) : malloc(len + 8));
 	uint8_t *meta =
 		(uint8_t *)(m.dma_md ? nvme_dma_alloc(ctrlr, md_len + 8) : malloc(md_len + 8));
-	uint8_t *d = data + m.shift, *p = meta + m.shift, *apart = L.mset ? NULL : p;
+	uint8_t *d, *p, *apart;
 	uint32_t flags = L.pi != 0 ? GUARD | APPTAG | (L.pi == 3 ? 0 : REFTAG) : 0;
 	struct nvme_soft_stats before, after;
 	struct nvme_pi_ctx ctx;
 	struct nvme_cpl cpl;
 
-	assert_true(data != NULL && meta != NULL);
+	if (data == NULL || meta == NULL)
+		fail_msg("no memory for %zu and %zu bytes", len, md_len);
+	d = data + m.shift;
+	p = meta + m.shift;
+	apart = L.mset ? NULL : p;
 	pattern_fill(d, len, 0, 5 + m.shift);
 	pattern_fill(p, md_len, 0, 6 + m.shift);
 	if (L.pi != 0) {
@@ -872,7 +876,7 @@ static void test_format(void **state)
 	assert_int_equal(id->lbaf[11].lbads, 12);
 	for (mset = 0; mset < 2; mset++)
 		for (pi = 0; pi < 4; pi++)
-			for (pil = 0; pil <= (pi != 0); pil++) {
+			for (pil = 0; pil < (pi != 0 ? 2u : 1u); pil++) {
 				struct layout l = {4096, 16, mset, pi, pil};
 
 				assert_int_equal(format(11, (uint8_t)mset, (uint8_t)pi,

@@ -754,7 +754,7 @@ static uint16_t nvme_soft_get_log_page(struct nvme_soft *s, struct nvme_soft__jo
 static uint16_t nvme_soft_doorbell_buffer_config(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	uint64_t shadow = job->cmd.dptr.prp.prp1, event_idx = job->cmd.dptr.prp.prp2;
-	uint64_t page_size = nvme_soft__page_size(s);
+	size_t page_size = (size_t)nvme_soft__page_size(s);
 
 	if (!s->cfg.dbbuf)
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_OPCODE);

@@ -69,19 +69,19 @@ backtrace
 #> #2  0x0000555555562931 in nvme__qpair_delete (qp=0x5555555c0b10) at ./nvme.h:3784
 #> #3  0x0000555555562ef9 in nvme_ctrlr_destruct_async (ctrlr=0x5555555a72a0) at ./nvme.h:3937
 #> #4  0x0000555555562fd9 in nvme_detach (ctrlr=0x5555555a72a0) at ./nvme.h:3947
-#> #5  0x000055555558ccb5 in main (argc=2, argv=0x7fffffffe638) at docs/gdb/leave.c:41
+#> #5  0x000055555558cf5c in main (argc=2, argv=0x7fffffffe628) at docs/gdb/leave.c:41
 break ended
-#> Breakpoint 3 at 0x55555558cab3: file docs/gdb/leave.c, line 14.
+#> Breakpoint 3 at 0x55555558cd5a: file docs/gdb/leave.c, line 14.
 continue
-#> Breakpoint 3, ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe380) at docs/gdb/leave.c:14
+#> Breakpoint 3, ended (arg=0x7fffffffe4a7, cpl=0x7fffffffe370) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 
 # Who called back, and why now?
 
 backtrace 5
-#> #0  ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe380) at docs/gdb/leave.c:14
-#> #1  0x000055555555f5e6 in nvme_complete_request (qp=0x5555555c0b10, tr=0x5555555c0c70, cpl=0x7fffffffe380) at ./nvme.h:2582
-#> #2  0x000055555555f6e6 in nvme__qpair_take_cqe (qp=0x5555555c0b10, cpl=0x7fffffffe380) at ./nvme.h:2600
+#> #0  ended (arg=0x7fffffffe4a7, cpl=0x7fffffffe370) at docs/gdb/leave.c:14
+#> #1  0x000055555555f5e6 in nvme_complete_request (qp=0x5555555c0b10, tr=0x5555555c0c70, cpl=0x7fffffffe370) at ./nvme.h:2582
+#> #2  0x000055555555f6e6 in nvme__qpair_take_cqe (qp=0x5555555c0b10, cpl=0x7fffffffe370) at ./nvme.h:2600
 #> #3  0x000055555555f8af in nvme__qpair_reap (qp=0x5555555c0b10, max=256) at ./nvme.h:2674
 #> #4  0x00005555555628bb in nvme__qpair_disconnect (qp=0x5555555c0b10) at ./nvme.h:3770
 print *cpl
@@ -96,15 +96,15 @@ print *cpl
 
 continue
 #> the read ended with SUCCESS
-#> [2026-11-21 19:14:58.066090] nvme.h:7851:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
-#> [2026-11-21 19:14:58.066130] nvme.h:14728:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
-#> [2026-11-21 19:14:58.066135] nvme.h:14777:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
-#> Breakpoint 3, ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
+#> [2026-11-21 19:40:02.464536] nvme.h:7863:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
+#> [2026-11-21 19:40:02.464573] nvme.h:14820:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
+#> [2026-11-21 19:40:02.464578] nvme.h:14869:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
+#> Breakpoint 3, ended (arg=0x7fffffffe490, cpl=0x7fffffffe3d0) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 backtrace 4
-#> #0  ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
-#> #1  0x000055555555f5e6 in nvme_complete_request (qp=0x5555555be4c0, tr=0x5555555be620, cpl=0x7fffffffe3e0) at ./nvme.h:2582
-#> #2  0x0000555555568e15 in nvme__qpair_abort_outstanding (qp=0x5555555be4c0, with_data=false) at ./nvme.h:7852
+#> #0  ended (arg=0x7fffffffe490, cpl=0x7fffffffe3d0) at docs/gdb/leave.c:14
+#> #1  0x000055555555f5e6 in nvme_complete_request (qp=0x5555555be4c0, tr=0x5555555be620, cpl=0x7fffffffe3d0) at ./nvme.h:2582
+#> #2  0x0000555555568e15 in nvme__qpair_abort_outstanding (qp=0x5555555be4c0, with_data=false) at ./nvme.h:7864
 #> #3  0x0000555555562fb3 in nvme_ctrlr_destruct_async (ctrlr=0x5555555a72a0) at ./nvme.h:3940
 print *cpl
 #> $2 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 0, cid = 0, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
@@ -199,7 +199,7 @@ nvme regs CSTS
 #>   0      RDY     0      not ready            Ready
 delete
 continue
-#> [Inferior 1 (process 7281) exited normally]
+#> [Inferior 1 (process 11805) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -995,6 +995,88 @@ static void test_perf_failing_controller(void **state)
 	done(&r);
 }
 
+/* ---- nvdd ---- */
+
+/* A file with holes, zeros and an end inside a block: onto a disk, back, and what is left out. */
+static void test_nvdd(void **state)
+{
+	static const char *const devices[] = {"size=16M", "size=16M,lbs=4096,mdts=2,mqes=7"};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	run(&r,
+	    "cd %s && truncate -s 8M f && head -c 3000000 /dev/urandom | "
+	    "dd of=f bs=64k seek=20 conv=notrunc status=none && head -c 700 /dev/urandom >>f",
+	    dir);
+	expect_status(&r, 0);
+	done(&r);
+	for (i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
+		run(&r,
+		    "cd %s && rm -f back disk dd.nvt && b=$OLDPWD/$BUILD && "
+		    "NVME_TRACE=dd.nvt $b/nvdd write f soft:file=disk,%s && "
+		    "$b/nvtrace --lint dd.nvt >&2 && $b/nvtrace dd.nvt | grep -c 'WRITE ZEROES' >&2 && "
+		    "$b/nvdd read back soft:file=disk,%s && "
+		    "cmp -n 8389308 f back && cmp -n 8389308 f disk && "
+		    "tail -c +8389309 back | tr -d '\\0' | wc -c && stat -c '%%s' back && "
+		    "[ $(du -k back | cut -f1) -lt 4000 ]",
+		    dir, devices[i], devices[i]);
+		expect_status(&r, 0);
+		assert_string_equal(r.out, "8389308 bytes were copied\n16777216 bytes were copied\n"
+		                           "0\n16777216\n");
+		done(&r);
+	}
+}
+
+/* Nothing is lost without --force, and what fails is said. */
+static void test_nvdd_refuses(void **state)
+{
+	static const struct {
+		const char *arguments;
+		int status;
+		const char *says;
+	} rows[] = {
+		{"write f soft:file=used", 1, "an MBR partition table"},
+		{"read f soft", 1, "f: is there already"},
+		{"write missing soft", 1, "missing: No such file"},
+		{"write / soft", 1, "/: is no regular file"},
+		{"write f soft:size=1M", 1, "f: is larger than the namespace"},
+		{"write f soft:ms=8,mset=1", 1, "metadata"},
+		{"write f 'soft:plan=on write #20 status 2/80'", 1,
+	         "not all was copied: WRITE FAULTS (02/80)"},
+		{"write f 'soft:plan=on write #20 drop'", 1, "not complete in time"},
+		{"read new 'soft:plan=on read #20 gone'", 1, "not all was copied: "},
+		{"write f 'soft:plan=on flush status 0/06'", 1, "INTERNAL DEVICE ERROR (00/06)"},
+		{"--force read /dev/null soft", 1, "/dev/null: is no regular file"},
+		{"copy f soft", 2, "usage: nvdd"},
+		{"write f", 2, "usage: nvdd"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	write_at(new_image("used", 8 * MIB), 510, "\x55\xaa", 2);
+	run(&r, "cd %s && rm -f f && yes | head -c 4M >f && cp used was && cp f copy", dir);
+	expect_status(&r, 0);
+	done(&r);
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		run(&r, "b=$PWD/$BUILD; cd %s && NVME_LOG=error $b/nvdd %s", dir,
+		    rows[i].arguments);
+		expect_status(&r, rows[i].status);
+		expect_in(&r, r.err, rows[i].says);
+		assert_string_equal(r.out, "");
+		done(&r);
+		run(&r, "cd %s && cmp used was && cmp f copy", dir);
+		expect_status(&r, 0);
+		done(&r);
+	}
+	run(&r,
+	    "b=$PWD/$BUILD; cd %s && $b/nvdd --force write f soft:file=used && cmp -n 4194304 f used",
+	    dir);
+	expect_status(&r, 0);
+	done(&r);
+}
+
 /* ---- groups ---- */
 
 /* A disk that fails keeps none of the others from being read. */
@@ -1074,6 +1156,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_perf_wrong_use),
 		cmocka_unit_test(test_perf_refuses),
 		cmocka_unit_test(test_perf_failing_controller),
+		cmocka_unit_test(test_nvdd),
+		cmocka_unit_test(test_nvdd_refuses),
 		cmocka_unit_test(test_groups),
 	};
 

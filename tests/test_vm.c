@@ -623,6 +623,37 @@ static void test_extents(void **state)
 	done(&r);
 }
 
+/* A file onto the disk and back, and a disk that is in use. */
+static void test_nvdd(void **state)
+{
+	const char *disk = new_image("dd.img", 16 << 20),
+		   *used = new_image("dd-used.img", 16 << 20);
+	char args[1024];
+	const struct guest_case cases[] = {
+		{"there", "nvdd write /lab/f " ADDR, 0, {"8389308 bytes were copied"}},
+		{"back",
+	         "nvdd read /tmp/g " ADDR " && cmp -n 8389308 /lab/f /tmp/g && du -k /tmp/g",
+	         0,
+	         {"16777216 bytes were copied"}},
+		{"used", "nvdd write /lab/f 0000:00:04.0", 1, {"holds data (block 0, byte 7"}},
+	};
+	struct result r;
+
+	(void)state;
+	write_at(used, 7, "x", 1);
+	run(&r,
+	    "cd %s && rm -f f && truncate -s 8M f && head -c 3000000 /dev/urandom | "
+	    "dd of=f bs=64k seek=20 conv=notrunc status=none && head -c 700 /dev/urandom >>f",
+	    dir);
+	expect_status(&r, 0);
+	done(&r);
+	snprintf(args, sizeof(args), "--bind --copy %s/f --disk %s --disk %s", dir, disk, used);
+	run_cases(args, cases, sizeof(cases) / sizeof(cases[0]));
+	run(&r, "cmp -n 8389308 %s/f %s", dir, disk);
+	expect_status(&r, 0);
+	done(&r);
+}
+
 /* One thread, two controllers: polling, and asleep until one of them raises an interrupt. */
 static void test_groups(void **state)
 {
@@ -1535,6 +1566,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_scatter),
 		cmocka_unit_test(test_scatter_example),
 		cmocka_unit_test(test_extents),
+		cmocka_unit_test(test_nvdd),
 		cmocka_unit_test(test_groups),
 		cmocka_unit_test(test_pattern_4k_namespaces),
 		cmocka_unit_test(test_commands),

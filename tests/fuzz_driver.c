@@ -251,6 +251,11 @@ static void fill_id_ctrlr(struct device *d, struct nvme_id_ctrlr *data)
 	data->cqes = 0x44;
 	data->nn = d->nn;
 	data->rtd3e = fuzz_chance(d->in, 16) ? fuzz_u32(d->in) : 1000000;
+	data->oncs = fuzz_chance(d->in, 32) ? (uint16_t)fuzz_bytes(d->in, 2) : UINT16_MAX;
+	data->fuses = (uint16_t)fuzz_below(d->in, 2);
+	data->sgls = fuzz_chance(d->in, 96) ? fuzz_u32(d->in) : 0;
+	data->lpa = fuzz_u8(d->in);
+	data->oacs = UINT16_MAX;
 }
 
 static void fill_id_ns(struct device *d, struct nvme_id_ns *data, uint32_t nsid)
@@ -261,6 +266,12 @@ static void fill_id_ns(struct device *d, struct nvme_id_ns *data, uint32_t nsid)
 	data->lbaf[0].lbads = data->lbaf[1].lbads = (uint8_t)d->lbads;
 	data->lbaf[1].ms = 8;
 	data->noiob = fuzz_chance(d->in, 64) ? fuzz_u8(d->in) : 0;
+	data->mc = (uint8_t)fuzz_below(d->in, 4);
+	data->dpc = 0x1f;
+	data->dps = fuzz_chance(d->in, 64) ? fuzz_u8(d->in) : 0;
+	data->mssrl = fuzz_chance(d->in, 64) ? (uint16_t)fuzz_bytes(d->in, 2) : 64;
+	data->mcl = fuzz_chance(d->in, 64) ? fuzz_u32(d->in) : 256;
+	data->msrc = fuzz_u8(d->in);
 }
 
 static void fill_id_descs(struct device *d, uint8_t *data)
@@ -1051,11 +1062,137 @@ static int submit_raw(struct user *u, struct nvme_qpair *qp, struct user_cmd *cm
 	return nvme_ctrlr_cmd_io_raw(u->ctrlr, qp, &sqe, buf, len, user_callback, cmd);
 }
 
+/* A few pieces of memory, or none, of any length; holes where the call may take them. */
+static int pick_iov(struct user *u, struct iovec *iov, int max, uint64_t *len)
+{
+	int i, n = (int)fuzz_below(u->d.in, (uint32_t)max);
+	uint32_t piece;
+
+	*len = 0;
+	for (i = 0; i < n; i++) {
+		iov[i].iov_base = fuzz_chance(u->d.in, 16) ? NULL : pick_buffer(u, &piece, true);
+		if (iov[i].iov_base == NULL)
+			piece = 512 * fuzz_below(u->d.in, 8);
+		if (fuzz_chance(u->d.in, 200))
+			piece &= ~511u;
+		iov[i].iov_len = piece;
+		*len += piece;
+	}
+	return n;
+}
+
+static int submit_scattered(struct user *u, struct nvme_qpair *qp, struct user_cmd *cmd)
+{
+	uint32_t one, block = nvme_ns_get_extended_sector_size(u->ns);
+	uint32_t flags = fuzz_chance(u->d.in, 64) ? NVME_IO_FLAGS_SGL : 0;
+	struct iovec iov[24];
+	uint64_t len, nlb;
+	uint8_t *buf;
+	int n;
+
+	if (fuzz_chance(u->d.in, 64)) {
+		buf = pick_buffer(u, &one, true);
+		if (buf == NULL)
+			return -EFAULT;
+		return nvme_ns_cmd_write_large(u->ns, qp, buf, pick_lba(u), one / block,
+		                               user_callback, cmd, flags);
+	}
+	n = pick_iov(u, iov, 24, &len);
+	nlb = fuzz_chance(u->d.in, 16) ? fuzz_odd(u->d.in) : len / block;
+	if (fuzz_chance(u->d.in, 128))
+		return nvme_ns_cmd_readv(u->ns, qp, iov, n, pick_lba(u), nlb, user_callback, cmd,
+		                         flags);
+	return nvme_ns_cmd_writev(u->ns, qp, iov, n, pick_lba(u), nlb, user_callback, cmd, flags);
+}
+
+/* Ranges of blocks: more than one command of them, sometimes. */
+static int submit_ranges(struct user *u, struct nvme_qpair *qp, struct user_cmd *cmd)
+{
+	static struct nvme_dsm_range ranges[600];
+	static struct nvme_copy_range sources[300];
+	uint32_t i, n = fuzz_chance(u->d.in, 32) ? 600 : fuzz_below(u->d.in, 12);
+
+	if (fuzz_chance(u->d.in, 128)) {
+		for (i = 0; i < n; i++) {
+			ranges[i].slba = i < 12 ? pick_lba(u) : i;
+			ranges[i].nlb = i < 12 ? fuzz_below(u->d.in, 64) : 1;
+		}
+		return nvme_ns_cmd_dataset_management(u->ns, qp, fuzz_below(u->d.in, 8), ranges, n,
+		                                      user_callback, cmd);
+	}
+	n = n < 300 ? n : 300;
+	for (i = 0; i < n; i++) {
+		sources[i].slba = i < 12 ? pick_lba(u) : i;
+		sources[i].nlb = (uint16_t)(i < 12 ? fuzz_below(u->d.in, 64) : 1);
+	}
+	return nvme_ns_cmd_copy(u->ns, qp, sources, n, pick_lba(u), user_callback, cmd);
+}
+
+static int submit_with_md(struct user *u, struct nvme_qpair *qp, struct user_cmd *cmd)
+{
+	uint32_t len, md_len, nlb, flags = fuzz_chance(u->d.in, 128) ? fuzz_u32(u->d.in) : 0;
+	uint8_t *buf = pick_buffer(u, &len, true), *md = pick_buffer(u, &md_len, true);
+
+	if (buf == NULL)
+		return -EFAULT;
+	nlb = len / nvme_ns_get_extended_sector_size(u->ns);
+	if (fuzz_chance(u->d.in, 128))
+		return nvme_ns_cmd_read_with_md(u->ns, qp, buf, md, pick_lba(u), nlb, user_callback,
+		                                cmd, flags, fuzz_u8(u->d.in), fuzz_u8(u->d.in));
+	return nvme_ns_cmd_write_with_md(u->ns, qp, buf, md, pick_lba(u), nlb, user_callback, cmd,
+	                                 flags, fuzz_u8(u->d.in), fuzz_u8(u->d.in));
+}
+
+/* Those with two buffers, or one, or none. */
+static int submit_rare(struct user *u, struct nvme_qpair *qp, struct user_cmd *cmd)
+{
+	uint32_t len, other_len, nlb, what = fuzz_below(u->d.in, 8);
+	uint8_t *buf = pick_buffer(u, &len, true), *other = pick_buffer(u, &other_len, true);
+	uint64_t slba = pick_lba(u);
+
+	if (buf == NULL || other == NULL)
+		return -EFAULT;
+	nlb = (len < other_len ? len : other_len) / nvme_ns_get_extended_sector_size(u->ns);
+	switch (what) {
+	case 0:
+		return nvme_ns_cmd_compare(u->ns, qp, buf, slba, nlb, user_callback, cmd, 0);
+	case 1:
+		return nvme_ns_cmd_write_zeroes(u->ns, qp, slba, nlb, user_callback, cmd,
+		                                fuzz_chance(u->d.in, 64) ? fuzz_u32(u->d.in) : 0);
+	case 2:
+		return nvme_ns_cmd_write_uncorrectable(u->ns, qp, slba, nlb, user_callback, cmd);
+	case 3:
+		return nvme_ns_cmd_verify(u->ns, qp, slba, nlb, user_callback, cmd, 0);
+	case 4:
+	case 5:
+		return nvme_ns_cmd_compare_and_write(u->ns, qp, buf, other, slba, nlb,
+		                                     user_callback, cmd);
+	default:
+		return submit_ranges(u, qp, cmd);
+	}
+}
+
+/* On the admin queue. */
+static int submit_admin(struct user *u, struct user_cmd *cmd)
+{
+	uint32_t len;
+	uint8_t *buf = pick_buffer(u, &len, true);
+
+	if (fuzz_chance(u->d.in, 64))
+		return nvme_ctrlr_cmd_abort(u->ctrlr, u->qp[fuzz_below(u->d.in, MAX_QPS)],
+		                            (uint16_t)fuzz_below(u->d.in, 32), user_callback, cmd);
+	if (buf == NULL)
+		return -EFAULT;
+	return nvme_ctrlr_cmd_get_log_page(u->ctrlr, fuzz_u8(u->d.in), NVME_NSID_ALL, buf, len,
+	                                   fuzz_chance(u->d.in, 64) ? fuzz_odd(u->d.in) : 0,
+	                                   user_callback, cmd);
+}
+
 /* One asynchronous command on a queue pair, or on the admin queue. */
 static void submit_something(struct user *u, struct nvme_qpair *qp)
 {
 	struct user_cmd *cmd = &u->cmd[u->num_cmds];
-	uint32_t what = fuzz_below(u->d.in, 8);
+	uint32_t what = fuzz_below(u->d.in, 12);
 	int rc;
 
 	if (u->num_cmds == MAX_CMDS || u->ctrlr == NULL)
@@ -1066,7 +1203,9 @@ static void submit_something(struct user *u, struct nvme_qpair *qp)
 	cmd->qp = qp;
 	cmd->calls = 0;
 	cmd->endless = false;
-	if (qp == NULL || what == 0)
+	if (qp == NULL && what > 8)
+		rc = submit_admin(u, cmd);
+	else if (qp == NULL || what == 0)
 		rc = submit_raw(u, qp, cmd);
 	else if (u->ns == NULL)
 		rc = -ENODEV;
@@ -1074,8 +1213,14 @@ static void submit_something(struct user *u, struct nvme_qpair *qp)
 		rc = submit_endless(u, qp, cmd);
 	else if (what == 1)
 		rc = nvme_ns_cmd_flush(u->ns, qp, user_callback, cmd);
-	else
+	else if (what < 8)
 		rc = submit_rw(u, qp, cmd);
+	else if (what < 10)
+		rc = submit_scattered(u, qp, cmd);
+	else if (what == 10)
+		rc = submit_rare(u, qp, cmd);
+	else
+		rc = submit_with_md(u, qp, cmd);
 	u->d.expect = NULL;
 	if (rc != 0) {
 		fuzz_check(cmd->calls == 0, "the callback of a command that was refused (%d) ran",

@@ -136,9 +136,7 @@ int main(int argc, char **argv)
 
 	memset(&io, 0, sizeof(io));
 	if (argc > (force ? 3 : 2) || device[0] == '-') {
-		fprintf(stderr, "deallocate: '%s' is not understood\n", device);
-		fprintf(stderr, "usage: deallocate [--force] [DEVICE]\n" DEVICE_USAGE);
-		return 2;
+		return wrong_use("deallocate", device, "[--force] [DEVICE]\n" DEVICE_USAGE);
 	}
 	status = open_device(device, &ctrlr);
 	if (status != 0)

@@ -46,6 +46,17 @@ static inline uint64_t device_now_ms(struct nvme_ctrlr *ctrlr)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* An argument that is wrong, or NULL for one that is missing, and what is right. Returns 2. */
+static inline int wrong_use(const char *program, const char *argument, const char *usage)
+{
+	if (argument != NULL)
+		fprintf(stderr, "%s: '%s' is not understood\n", program, argument);
+	else
+		fprintf(stderr, "%s: something is missing\n", program);
+	fprintf(stderr, "usage: %s %s", program, usage);
+	return 2;
+}
+
 /*
  * The devices of a command line, soft if there is none. Returns 0, or 2, the exit status, with the
  * reason on standard error.

@@ -187,8 +187,7 @@ int main(int argc, char **argv)
 	nvme_ctrlr *attached;
 
 	if (argc > 3 || limit == 0 || *device == '-') {
-		fprintf(stderr, "usage: extents [DEVICE [MIB]]\n" DEVICE_USAGE);
-		return 2;
+		return wrong_use("extents", argv[argc - 1], "[DEVICE [MIB]]\n" DEVICE_USAGE);
 	}
 	std::optional<reader> r; /* declared first, so released last */
 	const int rc = open_device(device, &attached);

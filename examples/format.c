@@ -118,10 +118,8 @@ int main(int argc, char **argv)
 	int status, rc;
 
 	if (wrong != NULL) {
-		fprintf(stderr, "format: '%s' is not understood\n", wrong);
-		fprintf(stderr,
-		        "usage: format [--force] [--lbaf 0..63] [--ses 0..2] [DEVICE]\n" DEVICE_USAGE);
-		return 2;
+		return wrong_use("format", wrong,
+		                 "[--force] [--lbaf 0..63] [--ses 0..2] [DEVICE]\n" DEVICE_USAGE);
 	}
 	status = open_device(args.device, &ctrlr);
 	if (status != 0)

@@ -161,9 +161,7 @@ int main(int argc, char **argv)
 	memset(writers, 0, sizeof(writers));
 	setenv("NVME_LOG", "warning", 0); /* to come too late is no news; the user may want more */
 	if (argc > (force ? 3 : 2) || device[0] == '-') {
-		fprintf(stderr, "fused: '%s' is not understood\n", device);
-		fprintf(stderr, "usage: fused [--force] [DEVICE]\n" DEVICE_USAGE);
-		return 2;
+		return wrong_use("fused", device, "[--force] [DEVICE]\n" DEVICE_USAGE);
 	}
 	status = open_device(device, &ctrlr);
 	if (status != 0)

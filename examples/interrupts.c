@@ -115,8 +115,7 @@ int main(int argc, char **argv)
 	int rc;
 
 	if (argc > 2 || device[0] == '-') {
-		fprintf(stderr, "usage: interrupts [DEVICE]\n" DEVICE_USAGE);
-		return 2;
+		return wrong_use("interrupts", argv[argc - 1], "[DEVICE]\n" DEVICE_USAGE);
 	}
 	memset(&r, 0, sizeof(r));
 	memset(&opts, 0, sizeof(opts));

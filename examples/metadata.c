@@ -150,8 +150,7 @@ int main(int argc, char **argv)
 		if (strcmp(argv[i], "--force") == 0) {
 			force = true;
 		} else if (argv[i][0] == '-' || device != NULL) {
-			fprintf(stderr, "usage: metadata [--force] [DEVICE]\n" DEVICE_USAGE);
-			return 2;
+			return wrong_use("metadata", argv[i], "[--force] [DEVICE]\n" DEVICE_USAGE);
 		} else {
 			device = argv[i];
 		}

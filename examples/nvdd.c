@@ -272,8 +272,11 @@ int main(int argc, char **argv)
 	argv += force;
 	argc -= force;
 	if (argc != 4 || (strcmp(argv[1], "read") != 0 && strcmp(argv[1], "write") != 0)) {
-		fprintf(stderr, "usage: nvdd [--force] read|write FILE DEVICE\n" DEVICE_USAGE);
-		return 2;
+		return wrong_use("nvdd",
+		                 argc > 4    ? argv[4]
+		                 : argc == 4 ? argv[1]
+		                             : NULL,
+		                 "[--force] read|write FILE DEVICE\n" DEVICE_USAGE);
 	}
 	c.write = strcmp(argv[1], "write") == 0;
 	c.name = argv[2];

@@ -18,7 +18,7 @@
 #include "device.h"
 
 enum {
-	MAX_DISKS = 8,
+	MAX_DISKS = 8, /* as the usage says */
 	QPAIRS = 2,
 	AT_A_TIME = 8,
 	BLOCKS = 1000,
@@ -159,11 +159,9 @@ int main(int argc, char **argv)
 	argc -= 1 + wait;
 	n = argc > 0 ? argc : 2;
 	if (n > MAX_DISKS || (argc > 0 && argv[0][0] == '-')) {
-		fprintf(stderr,
-		        "usage: poll_groups [--wait] [DEVICE]... (at most %d)\n" DEVICE_USAGE,
-		        MAX_DISKS);
+		status = wrong_use("poll_groups", argv[n > MAX_DISKS ? MAX_DISKS : 0],
+		                   "[--wait] [DEVICE]... (at most 8)\n" DEVICE_USAGE);
 		n = 0;
-		status = 2;
 	}
 	for (i = 0; i < n && status == 0; i++) {
 		disks[i].device = argc > 0 ? argv[i] : two[i];

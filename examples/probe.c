@@ -117,8 +117,7 @@ int main(int argc, char **argv)
 	int status;
 
 	if (argc > 1 && argv[1][0] == '-') {
-		fprintf(stderr, "usage: probe [DEVICE...]\n" DEVICES_USAGE);
-		return 2;
+		return wrong_use("probe", argv[1], "[DEVICE...]\n" DEVICES_USAGE);
 	}
 	if (name_devices(&devices, argv + 1, argc - 1) != 0)
 		return 2;

@@ -196,8 +196,7 @@ int main(int argc, char **argv)
 	int status, rc;
 
 	if (argc > (force ? 3 : 2) || device[0] == '-') {
-		fprintf(stderr, "usage: scatter [--force] [DEVICE]\n" DEVICE_USAGE);
-		return 2;
+		return wrong_use("scatter", device, "[--force] [DEVICE]\n" DEVICE_USAGE);
 	}
 	status = open_device(device, &ctrlr);
 	if (status != 0)

@@ -211,10 +211,8 @@ int main(int argc, char **argv)
 	if (argc > i)
 		device = argv[i++];
 	if (argc > i || device[0] == '-') {
-		fprintf(stderr, "smart: '%s' is not understood\n",
-		        device[0] == '-' ? device : argv[i]);
-		fprintf(stderr, "usage: smart [--json] [DEVICE]\n" DEVICE_USAGE);
-		return 2;
+		return wrong_use("smart", device[0] == '-' ? device : argv[i],
+		                 "[--json] [DEVICE]\n" DEVICE_USAGE);
 	}
 	status = open_device(device, &ctrlr);
 	if (status != 0)

@@ -9,6 +9,9 @@
 #	tests/bench_vm.sh [SECONDS]	of each measurement (2)
 set -eu
 seconds=${1:-2}
+case $seconds in
+*[!0-9]* | 0) echo "bench_vm.sh: '$seconds' is no number of seconds: say 1 or more" >&2 && exit 2 ;;
+esac
 fio=$(command -v fio) || {
 	echo "bench_vm.sh: fio is not installed: run 'sudo apt-get install fio'" >&2
 	exit 1

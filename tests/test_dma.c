@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "fake_ctrlr.h"
+#include "splits.h"
 
 #define KIB ((size_t)1024)
 #define MIB ((size_t)1024 * 1024)
@@ -614,44 +614,6 @@ static void test_io_in_region(void **state)
 
 /* ---- splitting ---- */
 
-static struct nvme_id_ns edit_ns;
-
-static void edit_namespace(struct fake *f, uint32_t cns, uint32_t nsid, void *data)
-{
-	(void)f, (void)nsid;
-	if (cns == NVME_ID_CNS_NS)
-		memcpy(data, &edit_ns, sizeof(edit_ns));
-}
-
-struct split {
-	const char *id;
-	uint8_t mdts, mpsmin, lbads;
-	uint16_t ms, noiob;
-	uint32_t max_xfer; /* of a queue pair made for it; 0: the one of the helpers */
-	uint64_t slba, n;
-	struct {
-		uint64_t slba;
-		uint32_t nlb;
-	} want[5];
-};
-
-static void check_commands(const struct split *row, uint8_t opc, uint64_t before)
-{
-	unsigned int i;
-
-	for (i = 0; i < 5 && row->want[i].nlb != 0; i++) {
-		const struct fake_cmd *log = &fake.log[(before + i) % FAKE_RING];
-		uint64_t slba = log->cmd.cdw10 | (uint64_t)log->cmd.cdw11 << 32;
-
-		if (before + i >= fake.cmds || log->qid == 0 || log->cmd.opc != opc ||
-		    log->cmd.nsid != 1 || slba != row->want[i].slba ||
-		    log->cmd.cdw12 != row->want[i].nlb - 1)
-			fail_msg("%s: command %u is (%" PRIu64 ",%" PRIu32 ")", row->id, i, slba,
-			         log->cmd.cdw12 + 1);
-	}
-	assert_int_equal(fake.cmds, before + i);
-}
-
 static void check_split(const struct split *row)
 {
 	struct nvme_io_qpair_opts opts = {.entries = 4, .max_xfer_size = row->max_xfer};
@@ -665,20 +627,7 @@ static void check_split(const struct split *row)
 	struct nvme_cpl cpl;
 
 	assert_true(out != NULL && in != NULL);
-	fake_init(&fake);
-	fake.cap |= NVME_SET64(row->mpsmin, NVME_CAP_MPSMIN);
-	fake.mdts = row->mdts;
-	fake.nn = 1;
-	fake.block = block;
-	fake.nsze = (uint64_t)1 << 40;
-	fake.edit = edit_namespace;
-	memset(&edit_ns, 0, sizeof(edit_ns));
-	edit_ns.nsze = fake.nsze;
-	edit_ns.noiob = row->noiob;
-	edit_ns.flbas = row->ms != 0 ? 0x10 : 0;
-	edit_ns.lbaf[0].lbads = row->lbads;
-	edit_ns.lbaf[0].ms = row->ms;
-	ctrlr = fake_attach(&fake);
+	ctrlr = attach_split(&fake, row);
 	ns = nvme_ctrlr_get_ns(ctrlr, 1);
 	assert_non_null(ns);
 	if (row->max_xfer != 0)
@@ -693,7 +642,7 @@ static void check_split(const struct split *row)
 		                                               qp != NULL ? qp : ctrlr->sync_qp),
 		                           slba, n);
 
-		if (i == 5 || piece != row->want[i].nlb || slba != row->want[i].slba)
+		if (i == MAX_CUTS || piece != row->want[i].nlb || slba != row->want[i].slba)
 			fail_msg("%s: piece %zu is (%" PRIu64 ",%" PRIu32 ")", row->id, i, slba,
 			         piece);
 		slba += piece;
@@ -705,10 +654,10 @@ static void check_split(const struct split *row)
 	before = fake.cmds;
 	assert_int_equal(nvme_ns_write(ns, qp, out, row->slba, row->n, &cpl), 0);
 	assert_false(nvme_cpl_is_error(&cpl));
-	check_commands(row, NVME_OPC_WRITE, before);
+	check_split_commands(&fake, row, NVME_OPC_WRITE, before, 0);
 	before = fake.cmds;
 	assert_int_equal(nvme_ns_read(ns, qp, in, row->slba, row->n, NULL), 0);
-	check_commands(row, NVME_OPC_READ, before);
+	check_split_commands(&fake, row, NVME_OPC_READ, before, 0);
 	for (i = 0; i < len && len <= sizeof(fake.disk); i++)
 		assert_true(in[i] == out[i]);
 	assert_int_equal(in[len], 0x99);
@@ -719,60 +668,11 @@ static void check_split(const struct split *row)
 
 static void test_split(void **state)
 {
-	static const struct split rows[] = {
-		{"B01", 5, 0, 9, 0, 0, 0, 0, 1, {{0, 1}}},
-		{"B03", 5, 0, 9, 0, 0, 0, 10, 512, {{10, 256}, {266, 256}}},
-		{"B05", 5, 0, 9, 0, 0, 0, 4096, 255, {{4096, 255}}},
-		{"at the limit", 5, 0, 9, 0, 0, 0, 4096, 256, {{4096, 256}}},
-		{"one above it", 5, 0, 9, 0, 0, 0, 4096, 257, {{4096, 256}, {4352, 1}}},
-		{"B07",
-	         5,
-	         0,
-	         9,
-	         0,
-	         0,
-	         0,
-	         4096,
-	         1024,
-	         {{4096, 256}, {4352, 256}, {4608, 256}, {4864, 256}}},
-		{"B09", 0, 0, 9, 0, 0, 32 << 20, 0, 65536, {{0, 65536}}},
-		{"B09 + 1", 0, 0, 9, 0, 0, 32 << 20, 0, 65537, {{0, 65536}, {65536, 1}}},
-		{"B11", 5, 0, 12, 0, 0, 0, 7, 100, {{7, 32}, {39, 32}, {71, 32}, {103, 4}}},
-		{"B13", 5, 0, 9, 0, 96, 0, 90, 20, {{90, 6}, {96, 14}}},
-		{"B15", 5, 0, 9, 0, 256, 0, 256, 512, {{256, 256}, {512, 256}}},
-		{"B17", 5, 0, 9, 8, 0, 0, 0, 512, {{0, 252}, {252, 252}, {504, 8}}},
-		{"B19",
-	         5,
-	         0,
-	         9,
-	         0,
-	         8,
-	         0,
-	         4294967292,
-	         16,
-	         {{4294967292, 4}, {4294967296, 8}, {4294967304, 4}}},
-		{"B21", 5, 0, 9, 0, 0, 0, 0, 512, {{0, 256}, {256, 256}}},
-		{"B21, 64 KiB pages", 1, 4, 9, 0, 0, 0, 0, 512, {{0, 256}, {256, 256}}},
-		{"B50", 255, 0, 9, 0, 0, 0, 0, 8192, {{0, 4096}, {4096, 4096}}},
-		{"NOIOB above MDTS",
-	         5,
-	         0,
-	         9,
-	         0,
-	         1000,
-	         0,
-	         900,
-	         400,
-	         {{900, 100}, {1000, 256}, {1256, 44}}},
-		{"NOIOB 1", 5, 0, 9, 0, 1, 0, 3, 2, {{3, 1}, {4, 1}}},
-		{"own limit", 5, 0, 9, 0, 0, 8192, 0, 40, {{0, 16}, {16, 16}, {32, 8}}},
-		{"odd limit", 5, 0, 9, 0, 0, 1000, 0, 2, {{0, 1}, {1, 1}}},
-	};
 	unsigned int i;
 
 	(void)state;
-	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		check_split(&rows[i]);
+	for (i = 0; i < sizeof(splits) / sizeof(splits[0]); i++)
+		check_split(&splits[i]);
 	print_message("%u splits\n", i);
 }
 

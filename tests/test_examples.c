@@ -1077,6 +1077,30 @@ static void test_nvdd_refuses(void **state)
 	done(&r);
 }
 
+/* Each example names what it did not understand. */
+static void test_names_what_is_wrong(void **state)
+{
+	static const char *const examples[] = {"scatter",    "probe",   "metadata",    "interrupts",
+	                                       "nvdd x y",   "extents", "poll_groups", "smart",
+	                                       "deallocate", "fused",   "format"};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
+		run(&r, "$BUILD/%s --frob", examples[i]);
+		expect_status(&r, 2);
+		expect_in(&r, r.err, strchr(examples[i], ' ') ? "'x' is not" : "'--frob' is not");
+		expect_in(&r, r.err, "\nusage: ");
+		assert_string_equal(r.out, "");
+		done(&r);
+	}
+	run(&r, "$BUILD/nvdd write");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "nvdd: something is missing\nusage: nvdd ");
+	done(&r);
+}
+
 /* ---- groups ---- */
 
 /* A disk that fails keeps none of the others from being read. */
@@ -1156,6 +1180,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_perf_wrong_use),
 		cmocka_unit_test(test_perf_refuses),
 		cmocka_unit_test(test_perf_failing_controller),
+		cmocka_unit_test(test_names_what_is_wrong),
 		cmocka_unit_test(test_nvdd),
 		cmocka_unit_test(test_nvdd_refuses),
 		cmocka_unit_test(test_groups),

@@ -18,12 +18,11 @@
 
 #include "fake_ctrlr.h"
 #include "pattern.h"
+#include "splits.h"
 
-#define MAX_CUTS   8
 #define MAX_PIECES 8
 
 static struct fake fake;
-static struct nvme_id_ns edit_ns;
 
 struct seen {
 	unsigned int calls;
@@ -50,109 +49,7 @@ static void finish(struct nvme_qpair *qp, const struct seen *seen)
 	assert_int_equal(seen->calls, 1);
 }
 
-static uint64_t slba_of(const struct nvme_cmd *cmd)
-{
-	return cmd->cdw10 | (uint64_t)cmd->cdw11 << 32;
-}
-
-static uint32_t nlb_of(const struct nvme_cmd *cmd)
-{
-	return (cmd->cdw12 & 0xffff) + 1;
-}
-
-static void edit_namespace(struct fake *f, uint32_t cns, uint32_t nsid, void *data)
-{
-	struct nvme_id_ns *ns = (struct nvme_id_ns *)data;
-
-	(void)f, (void)nsid;
-	if (cns == NVME_ID_CNS_NS)
-		*ns = edit_ns;
-}
-
 /* ---- where a transfer is cut: MDTS, NOIOB, max_xfer_size ---- */
-
-struct split {
-	const char *id;
-	uint8_t mdts, mpsmin, lbads;
-	uint16_t ms, noiob;
-	uint32_t max_xfer;
-	uint64_t slba, n;
-	struct {
-		uint64_t slba;
-		uint32_t nlb;
-	} want[MAX_CUTS];
-};
-
-static const struct split splits[] = {
-	{"B01", 5, 0, 9, 0, 0, 0, 0, 1, {{0, 1}}},
-	{"B03", 5, 0, 9, 0, 0, 0, 10, 512, {{10, 256}, {266, 256}}},
-	{"B05", 5, 0, 9, 0, 0, 0, 4096, 255, {{4096, 255}}},
-	{"at the limit", 5, 0, 9, 0, 0, 0, 4096, 256, {{4096, 256}}},
-	{"one above it", 5, 0, 9, 0, 0, 0, 4096, 257, {{4096, 256}, {4352, 1}}},
-	{"B07", 5, 0, 9, 0, 0, 0, 4096, 1024, {{4096, 256}, {4352, 256}, {4608, 256}, {4864, 256}}},
-	{"B09", 0, 0, 9, 0, 0, 32 << 20, 0, 65536, {{0, 65536}}},
-	{"B09 + 1", 0, 0, 9, 0, 0, 32 << 20, 0, 65537, {{0, 65536}, {65536, 1}}},
-	{"B11", 5, 0, 12, 0, 0, 0, 7, 100, {{7, 32}, {39, 32}, {71, 32}, {103, 4}}},
-	{"B13", 5, 0, 9, 0, 96, 0, 90, 20, {{90, 6}, {96, 14}}},
-	{"B15", 5, 0, 9, 0, 256, 0, 256, 512, {{256, 256}, {512, 256}}},
-	{"B17", 5, 0, 9, 8, 0, 0, 0, 512, {{0, 252}, {252, 252}, {504, 8}}},
-	{"B19",
-         5,
-         0,
-         9,
-         0,
-         8,
-         0,
-         4294967292,
-         16,
-         {{4294967292, 4}, {4294967296, 8}, {4294967304, 4}}},
-	{"B21", 5, 0, 9, 0, 0, 0, 0, 512, {{0, 256}, {256, 256}}},
-	{"B21, 64 KiB pages", 1, 4, 9, 0, 0, 0, 0, 512, {{0, 256}, {256, 256}}},
-	{"B50", 255, 0, 9, 0, 0, 0, 0, 8192, {{0, 4096}, {4096, 4096}}},
-	{"NOIOB above MDTS", 5, 0, 9, 0, 1000, 0, 900, 400, {{900, 100}, {1000, 256}, {1256, 44}}},
-	{"NOIOB 1", 5, 0, 9, 0, 1, 0, 3, 2, {{3, 1}, {4, 1}}},
-	{"own limit", 5, 0, 9, 0, 0, 8192, 0, 40, {{0, 16}, {16, 16}, {32, 8}}},
-	{"odd limit", 5, 0, 9, 0, 0, 1000, 0, 2, {{0, 1}, {1, 1}}},
-};
-
-static struct nvme_ctrlr *attach_split(const struct split *row, struct nvme_qpair **qp)
-{
-	struct nvme_io_qpair_opts opts = {.entries = 4, .max_xfer_size = row->max_xfer};
-	struct nvme_ctrlr *ctrlr;
-
-	fake_init(&fake);
-	fake.cap |= NVME_SET64(row->mpsmin, NVME_CAP_MPSMIN);
-	fake.mdts = row->mdts;
-	fake.nn = 1;
-	fake.block = (1u << row->lbads) + row->ms;
-	fake.nsze = (uint64_t)1 << 40;
-	fake.edit = edit_namespace;
-	memset(&edit_ns, 0, sizeof(edit_ns));
-	edit_ns.nsze = fake.nsze;
-	edit_ns.noiob = row->noiob;
-	edit_ns.flbas = row->ms != 0 ? 0x10 : 0;
-	edit_ns.lbaf[0].lbads = row->lbads;
-	edit_ns.lbaf[0].ms = row->ms;
-	ctrlr = fake_attach(&fake);
-	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, qp), 0);
-	return ctrlr;
-}
-
-static void check_split(const struct split *row, uint8_t opc, uint64_t before, uint32_t cdw12)
-{
-	unsigned int i;
-
-	for (i = 0; i < MAX_CUTS && row->want[i].nlb != 0; i++) {
-		const struct nvme_cmd *cmd = &fake.log[(before + i) % FAKE_RING].cmd;
-
-		if (before + i >= fake.cmds || cmd->opc != opc || cmd->nsid != 1 ||
-		    slba_of(cmd) != row->want[i].slba ||
-		    cmd->cdw12 != (cdw12 | (row->want[i].nlb - 1)))
-			fail_msg("%s: command %u is (%" PRIu64 ",%" PRIu32 ")", row->id, i,
-			         slba_of(cmd), nlb_of(cmd));
-	}
-	assert_int_equal(fake.cmds, before + i);
-}
 
 /* The same bytes as pieces of whole pages, two of which are next to each other, and empty ones. */
 static int iov_of_pages(struct iovec *iov, uint8_t *buf, size_t len, size_t page)
@@ -176,21 +73,24 @@ static void one_split(const struct split *row)
 	static struct iovec iov[8192];
 	struct seen seen[4] = {{0}};
 	struct nvme_qpair *qp;
-	struct nvme_ctrlr *ctrlr = attach_split(row, &qp);
+	struct nvme_io_qpair_opts opts = {.entries = 4, .max_xfer_size = row->max_xfer};
+	struct nvme_ctrlr *ctrlr = attach_split(&fake, row);
 	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
 	size_t len = (size_t)row->n * fake.block, i;
 	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, len), *copy = (uint8_t *)malloc(len);
-	uint64_t before = fake.cmds;
 	int n = iov_of_pages(iov, buf, len, ctrlr->page_size);
+	uint64_t before;
 
 	assert_true(buf != NULL && copy != NULL);
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp), 0);
+	before = fake.cmds;
 	for (i = 0; i < len; i++)
 		copy[i] = buf[i] = (uint8_t)(i ^ i >> 9);
 	assert_int_equal(nvme_ns_cmd_write_large(ns, qp, buf, row->slba, row->n, count, &seen[0],
 	                                         NVME_IO_FLAGS_FUA),
 	                 0);
 	finish(qp, &seen[0]);
-	check_split(row, NVME_OPC_WRITE, before, NVME_IO_FLAGS_FUA); /* B45 */
+	check_split_commands(&fake, row, NVME_OPC_WRITE, before, NVME_IO_FLAGS_FUA); /* B45 */
 	memset(buf, 0, len);
 	before = fake.cmds;
 	assert_int_equal(nvme_ns_cmd_readv(ns, qp, iov, n, row->slba, row->n, count, &seen[1],
@@ -198,7 +98,7 @@ static void one_split(const struct split *row)
 	                 0);
 	memset(iov, 0x55, sizeof(iov)); /* nobody looks at it any more */
 	finish(qp, &seen[1]);
-	check_split(row, NVME_OPC_READ, before, NVME_IO_FLAGS_LIMITED_RETRY);
+	check_split_commands(&fake, row, NVME_OPC_READ, before, NVME_IO_FLAGS_LIMITED_RETRY);
 	if (len <= sizeof(fake.disk))
 		assert_memory_equal(buf, copy, len);
 	n = iov_of_pages(iov, buf, len, ctrlr->page_size);
@@ -206,12 +106,12 @@ static void one_split(const struct split *row)
 	assert_int_equal(nvme_ns_cmd_writev(ns, qp, iov, n, row->slba, row->n, count, &seen[2], 0),
 	                 0);
 	finish(qp, &seen[2]);
-	check_split(row, NVME_OPC_WRITE, before, 0);
+	check_split_commands(&fake, row, NVME_OPC_WRITE, before, 0);
 	before = fake.cmds;
 	assert_int_equal(nvme_ns_cmd_read_large(ns, qp, buf, row->slba, row->n, count, &seen[3], 0),
 	                 0);
 	finish(qp, &seen[3]);
-	check_split(row, NVME_OPC_READ, before, 0);
+	check_split_commands(&fake, row, NVME_OPC_READ, before, 0);
 	for (i = 0; i < 4; i++)
 		assert_true(seen[i].calls == 1 && !nvme_cpl_is_error(&seen[i].cpl));
 	assert_int_equal(nvme_detach(ctrlr), 0);

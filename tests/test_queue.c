@@ -15,25 +15,12 @@
 #include <cmocka.h>
 
 #include "fake_ctrlr.h"
+#include "seen.h"
 
 #define ABORTED_SQ_DELETION 0x08
 #define POLLS_TO_A_LOOK     65536 /* empty polls until the driver looks at CSTS */
 
 static struct fake fake;
-
-/* What a callback has seen. */
-struct seen {
-	unsigned int calls;
-	struct nvme_cpl cpl;
-};
-
-static void count(void *arg, const struct nvme_cpl *cpl)
-{
-	struct seen *seen = (struct seen *)arg;
-
-	seen->calls++;
-	seen->cpl = *cpl;
-}
 
 static enum fake_verdict hold_io(struct fake *f, uint16_t qid, const struct nvme_cmd *cmd,
                                  struct nvme_cpl *cpl)

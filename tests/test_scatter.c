@@ -17,25 +17,13 @@
 #include <cmocka.h>
 
 #include "fake_ctrlr.h"
+#include "seen.h"
 #include "pattern.h"
 #include "splits.h"
 
 #define MAX_PIECES 8
 
 static struct fake fake;
-
-struct seen {
-	unsigned int calls;
-	struct nvme_cpl cpl;
-};
-
-static void count(void *arg, const struct nvme_cpl *cpl)
-{
-	struct seen *seen = (struct seen *)arg;
-
-	seen->calls++;
-	seen->cpl = *cpl;
-}
 
 /* Polls until it is complete. */
 static void finish(struct nvme_qpair *qp, const struct seen *seen)

@@ -15,15 +15,7 @@
 #include <cmocka.h>
 
 #include "fake_ctrlr.h"
-
-static char said[4096];
-
-static void listen(void *arg, enum nvme_log_level level, const char *line)
-{
-	(void)arg;
-	if (level == NVME_LOG_ERROR)
-		snprintf(said + strlen(said), sizeof(said) - strlen(said), "%s\n", line);
-}
+#include "said.h"
 
 static struct nvme_ctrlr_opts options(const char *device)
 {

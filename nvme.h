@@ -4486,7 +4486,7 @@ static int nvme__vfio_map_bar0(struct nvme_dev *dev)
 
 /*
  * A function may start DMA only while Bus Master Enable is set in its PCI command register [PCIe
- * 1.1 §3.8.1: PCI header]. INTx is off: this driver polls.
+ * 1.1 §3.8.1: PCI header]. INTx is off: here are polls, or MSI-X.
  */
 static int nvme__vfio_enable_bus_master(struct nvme_dev *dev)
 {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * smart: how a controller is. Its health, the latest errors, its firmware slots.
+ * smart: how a controller is. Its health, the latest errors, its firmware slots, its self-tests.
  *
- *	smart [--json] [DEVICE]		for example: smart 0000:01:00.0
+ *	smart [--json] [--self-test] [--stop] [DEVICE]	for example: smart 0000:01:00.0
  *
- * Without a device it asks the software controller. It only reads three log pages. Text and JSON
- * have the same keys; counters of 128 bits are decimal numbers in both. What comes from the device is
- * not trusted: strings may hold anything.
+ * Without a device it asks the software controller. It only reads log pages; with --self-test it
+ * starts a short self-test first, which goes on when smart has ended: a later smart shows how far it
+ * is, and its result. With --stop it ends the one that is running.
+ * Text and JSON have the same keys; counters of 128 bits are decimal numbers in both. What comes from
+ * the device is not trusted: strings may hold anything.
  */
 #define NVME_IMPLEMENTATION
 #include "nvme.h"
@@ -79,7 +81,16 @@ static void put_text(const char *key, const char *text, size_t size)
 	printf(json ? "\"" : "");
 }
 
-/* ---- the three pages ---- */
+/* An array in which there was nothing. */
+static void put_none(void)
+{
+	if (json || !first)
+		return;
+	put_key(NULL);
+	printf("none");
+}
+
+/* ---- the pages ---- */
 
 static void print_health(const struct nvme_smart_log *log)
 {
@@ -141,10 +152,7 @@ static void print_errors(const struct nvme_error_log_entry *log, uint32_t n)
 	open_part("errors", '[', "Errors, the latest first");
 	for (uint32_t i = 0; i < n && log[i].ecnt != 0; i++) /* 0: the rest was never used */
 		print_error(&log[i]);
-	if (!json && first) {
-		put_key(NULL);
-		printf("none");
-	}
+	put_none();
 	close_part(']');
 }
 
@@ -164,6 +172,47 @@ static void print_firmware(const struct nvme_fw_slot_log *log)
 	close_part('}');
 }
 
+/* The result of one test; codes are small, so they are shown as they are in the page. */
+static void print_self_test(const struct nvme_self_test_result *r)
+{
+	uint64_t hours = 0;
+
+	for (int i = 7; i >= 0; i--)
+		hours = hours << 8 | r->poh[i];
+	if (!json) {
+		put_key(NULL);
+		printf("test %u at %" PRIu64 " hours: result %u%s, segment %u", r->status >> 4u,
+		       hours, r->status & 15u, (r->status & 15u) == 0 ? " (passed)" : "",
+		       r->segment);
+		return;
+	}
+	open_part(NULL, '{', NULL);
+	put_number("test", r->status >> 4, 0, "");
+	put_number("power_on_hours", hours, 0, "");
+	put_number("result", r->status & 15u, 0, "");
+	put_number("segment", r->segment, 0, "");
+	close_part('}');
+}
+
+static void print_self_tests(const struct nvme_self_test_log *log)
+{
+	uint32_t running = log->current & 15u;
+
+	open_part("self_test", '{', "Self-test");
+	put_number("running", running, 0,
+	           running == 0                         ? "(none)"
+	           : running == NVME_SELF_TEST_SHORT    ? "(short)"
+	           : running == NVME_SELF_TEST_EXTENDED ? "(extended)"
+	                                                : "");
+	put_number("completed", running != 0 ? log->completion & 127u : 0, 0, "%");
+	close_part('}');
+	open_part("self_tests", '[', "Self-tests, the latest first");
+	for (int i = 0; i < 20 && (log->result[i].status & 15u) != 15; i++) /* 15: never used */
+		print_self_test(&log->result[i]);
+	put_none();
+	close_part(']');
+}
+
 /* A page that cannot be read is the end: the text says why. */
 static int read_page(struct nvme_ctrlr *ctrlr, uint8_t lid, void *page, uint32_t len)
 {
@@ -173,6 +222,33 @@ static int read_page(struct nvme_ctrlr *ctrlr, uint8_t lid, void *page, uint32_t
 
 	if (rc != 0)
 		fprintf(stderr, "smart: log page %02xh cannot be read: %s\n", lid,
+		        nvme_strerror(text, sizeof(text), rc, &cpl));
+	return rc;
+}
+
+/* With a controller that has self-tests: how they went. */
+static int self_tests(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_self_test_log log;
+	int rc;
+
+	if ((nvme_ctrlr_get_data(ctrlr)->oacs & NVME_OACS_SELF_TEST) == 0)
+		return 0;
+	rc = read_page(ctrlr, NVME_LOG_PAGE_DEVICE_SELF_TEST, &log, sizeof(log));
+	if (rc == 0)
+		print_self_tests(&log);
+	return rc;
+}
+
+static int do_self_test(struct nvme_ctrlr *ctrlr, uint32_t code)
+{
+	char text[NVME_ERROR_MAX];
+	struct nvme_cpl cpl;
+	int rc = nvme_ctrlr_self_test(ctrlr, 0, code, &cpl);
+
+	if (rc != 0)
+		fprintf(stderr, "smart: no self-test was %s: %s\n",
+		        code == NVME_SELF_TEST_ABORT ? "stopped" : "started",
 		        nvme_strerror(text, sizeof(text), rc, &cpl));
 	return rc;
 }
@@ -196,28 +272,42 @@ static int smart(struct nvme_ctrlr *ctrlr)
 	print_health(&health);
 	print_errors(errors, n);
 	print_firmware(&firmware);
+	rc = self_tests(ctrlr);
 	printf(json ? "}\n" : "");
-	return fflush(stdout) != 0 ? -EIO : 0;
+	return fflush(stdout) != 0 ? -EIO : rc;
 }
 
 int main(int argc, char **argv)
 {
 	const char *device = "soft";
 	struct nvme_ctrlr *ctrlr;
-	int status, rc, i = 1;
+	bool start = false, stop = false;
+	int status, rc = 0, i = 1;
 
-	json = argc > 1 && strcmp(argv[1], "--json") == 0;
-	i += json;
-	if (argc > i)
-		device = argv[i++];
-	if (argc > i || device[0] == '-') {
-		return wrong_use("smart", device[0] == '-' ? device : argv[i],
-		                 "[--json] [DEVICE]\n" DEVICE_USAGE);
+	for (; i < argc && argv[i][0] == '-'; i++) {
+		if (strcmp(argv[i], "--json") == 0)
+			json = true;
+		else if (strcmp(argv[i], "--self-test") == 0)
+			start = true;
+		else if (strcmp(argv[i], "--stop") == 0)
+			stop = true;
+		else
+			break;
 	}
+	if (argc > i && argv[i][0] != '-')
+		device = argv[i++];
+	if (argc > i)
+		return wrong_use("smart", argv[i],
+		                 "[--json] [--self-test] [--stop] [DEVICE]\n" DEVICE_USAGE);
 	status = open_device(device, &ctrlr);
 	if (status != 0)
 		return status; /* the driver has said why */
-	rc = smart(ctrlr);
+	if (start)
+		rc = do_self_test(ctrlr, NVME_SELF_TEST_SHORT);
+	if (rc == 0 && stop)
+		rc = do_self_test(ctrlr, NVME_SELF_TEST_ABORT);
+	if (rc == 0)
+		rc = smart(ctrlr);
 	if (nvme_detach(ctrlr) != 0)
 		rc = -EIO;
 	return rc != 0;

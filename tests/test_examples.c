@@ -575,6 +575,25 @@ static void test_smart(void **state)
 	expect_in(&r, r.out, "\n  temperature          310 kelvin\n");
 	expect_in(&r, r.out, "\nErrors, the latest first\n  none\n");
 	expect_in(&r, r.out, "\n  slot_1               0.1\n");
+	expect_in(&r, r.out, "\n\nSelf-test\n  running              0 (none)\n");
+	expect_in(&r, r.out, "\n\nSelf-tests, the latest first\n  none\n");
+	done(&r);
+	run(&r, "$BUILD/smart --self-test --json | jq -c '[.self_test, .self_tests]'");
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "[{\"running\":1,\"completed\":0},[]]\n");
+	done(&r);
+	run(&r, "$BUILD/smart --self-test --stop");
+	expect_in(&r, r.out, "\nSelf-test\n  running              0 (none)\n");
+	expect_in(&r, r.out, "latest first\n  test 1 at 0 hours: result 1, segment 0\n");
+	done(&r);
+	run(&r, "$BUILD/smart --self-test --stop --json | jq -c .self_tests");
+	assert_string_equal(r.out, "[{\"test\":1,\"power_on_hours\":0,\"result\":1,"
+	                           "\"segment\":0}]\n");
+	done(&r);
+	run(&r, "$BUILD/smart --self-test 'soft:plan=on device-self-test status 1/1d'");
+	expect_status(&r, 1);
+	expect_in(&r, r.err,
+	          "smart: no self-test was started: DEVICE SELF-TEST IN PROGRESS (01/1d)");
 	done(&r);
 	run(&r, "$BUILD/smart --json | jq -c '[.health.temperature, .health.power_cycles, "
 	        "(.health | length), .errors, .firmware]'");

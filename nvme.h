@@ -4939,6 +4939,10 @@ enum nvme_feat {
 	NVME_FEAT_BOOT_PARTITION_WRITE_PROTECTION = 0x85,
 };
 
+/* Interrupt Coalescing, CDW11. [Base 2.1: Interrupt Coalescing feature] */
+#define NVME_COALESCING_THR  7, 0  /* aggregation threshold: completions, 0-based */
+#define NVME_COALESCING_TIME 15, 8 /* aggregation time, 100 us; 0: no delay */
+
 /* Log page identifiers, Get Log Page CDW10 [7:0]. C0h to FFh are vendor specific.
  * [Base 2.1 §5.1.12, Fig. 202: Log Page Identifiers] */
 enum nvme_log_page {
@@ -5878,6 +5882,16 @@ NVMEDEF int nvme_qpair_get_fd(const struct nvme_qpair *qp);
  * in vain looks for that.
  */
 NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms);
+
+/*
+ * Fewer interrupts for more latency: the controller may hold an interrupt of an I/O queue back until
+ * `completions` of them (1 to 256) wait in it, but not longer than about delay_us (0 to 25500, rounded
+ * up to hundreds). 1 or 0 microseconds turn that off. For all queues, and only until a reset; many
+ * controllers ignore it. It belongs to the controller's thread. -EINVAL out of these ranges, errors of
+ * nvme_ctrlr_set_feature(). [Base 2.1: Interrupt Coalescing feature]
+ */
+NVMEDEF int nvme_ctrlr_set_interrupt_coalescing(struct nvme_ctrlr *ctrlr, uint32_t completions,
+                                                uint32_t delay_us, struct nvme_cpl *cpl);
 
 /* ---- queue pairs: connecting, statistics ----
  *
@@ -8626,6 +8640,27 @@ NVMEDEF int nvme_qpair_get_fd(const struct nvme_qpair *qp)
 	if (qp->ctrlr->irq_fds == NULL)
 		return -ENOTSUP;
 	return qp->id < qp->ctrlr->num_irqs ? qp->ctrlr->irq_fds[qp->id] : -ENOSPC;
+}
+
+NVMEDEF int nvme_ctrlr_set_interrupt_coalescing(struct nvme_ctrlr *ctrlr, uint32_t completions,
+                                                uint32_t delay_us, struct nvme_cpl *cpl)
+{
+	uint32_t cdw11;
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, 0);
+	if (completions < 1 || completions > 256 || delay_us > 25500) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "interrupts cannot be held back for %" PRIu32
+		              " completions or %" PRIu32
+		              " us: ask for 1 to 256, and at most 25500 us",
+		              completions, delay_us);
+		return -EINVAL;
+	}
+	cdw11 = NVME_SET(completions - 1, NVME_COALESCING_THR) |
+	        NVME_SET((delay_us + 99) / 100, NVME_COALESCING_TIME);
+	return nvme_ctrlr_set_feature(ctrlr, NVME_FEAT_INTERRUPT_COALESCING, cdw11, 0, NULL, 0,
+	                              cpl);
 }
 
 #ifndef NVME_NO_VFIO

@@ -607,7 +607,11 @@ static void commands_of_features(struct nvme_ctrlr *ctrlr)
 	CHECK(nvme_ctrlr_get_feature(ctrlr, NVME_FEAT_TIMESTAMP, 0, 0, &stamp, 8, NULL, NULL) == 0);
 	CHECK(nvme_ctrlr_is_feature_supported(ctrlr, NVME_FEAT_TIMESTAMP));
 	CHECK(!nvme_ctrlr_is_feature_supported(ctrlr, 0xbf));
-	checked(7);
+	CHECK(nvme_ctrlr_set_interrupt_coalescing(ctrlr, 4, 200, NULL) == 0);
+	CHECK(nvme_ctrlr_get_feature(ctrlr, NVME_FEAT_INTERRUPT_COALESCING, 0, 0, NULL, 0, &value,
+	                             NULL) == 0);
+	CHECK(value == 0x0203);
+	checked(10);
 }
 
 /* An Abort finds nothing to abort: the command was complete long ago. */

@@ -366,6 +366,35 @@ static void check_create_cq(bool interrupts, uint32_t cdw11)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+static void test_coalescing(void **state)
+{
+	static const struct {
+		uint32_t completions, delay_us, cdw11;
+	} good[] = {{1, 0, 0x0000},   {9, 100, 0x0108},     {9, 101, 0x0208},
+	            {256, 1, 0x01ff}, {256, 25500, 0xffff}, {1, 25401, 0xff00}};
+	struct nvme_ctrlr *ctrlr = attach("soft", 1);
+	struct nvme_cpl cpl;
+	uint32_t value;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(nvme_ctrlr_set_interrupt_coalescing(ctrlr, good[i].completions,
+		                                                     good[i].delay_us, &cpl),
+		                 0);
+		assert_int_equal(nvme_ctrlr_get_feature(ctrlr, NVME_FEAT_INTERRUPT_COALESCING, 0, 0,
+		                                        NULL, 0, &value, NULL),
+		                 0);
+		assert_int_equal(value, good[i].cdw11);
+	}
+	assert_int_equal(nvme_ctrlr_set_interrupt_coalescing(ctrlr, 0, 100, &cpl), -EINVAL);
+	assert_int_equal(cpl.cid, 0xffff); /* none came */
+	assert_non_null(strstr(said, "for 0 completions or 100 us: ask for 1 to 256"));
+	assert_int_equal(nvme_ctrlr_set_interrupt_coalescing(ctrlr, 257, 100, NULL), -EINVAL);
+	assert_int_equal(nvme_ctrlr_set_interrupt_coalescing(ctrlr, 1, 25501, NULL), -EINVAL);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
 static void test_create_cq(void **state)
 {
 	(void)state;
@@ -385,6 +414,7 @@ int main(void)
 		cmocka_unit_test(test_few_vectors),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_polled),
+		cmocka_unit_test(test_coalescing),
 		cmocka_unit_test(test_create_cq),
 	};
 

@@ -144,12 +144,12 @@ backtrace
 #> #5  0x0000555555561fff in nvme__ctrlr_bring_up (ctrlr=0x5555555aa7a0) at ./nvme.h:3522
 #> #6  0x0000555555562099 in nvme_ctrlr_process_init (ctrlr=0x5555555aa7a0) at ./nvme.h:3543
 #> #7  0x0000555555562dfe in nvme_attach (addr=0x5555555aa334 "soft", opts=0x5555555aa738, out=0x5555555aa328) at ./nvme.h:3897
-#> #8  0x00005555555661c2 in nvme__probe_work (job=0x5555555aa310) at ./nvme.h:6916
-#> #9  0x0000555555565f99 in nvme__job_run (job=0x5555555aa310) at ./nvme.h:6827
-#> #10 0x000055555556610c in nvme__job_poll (list=0x5555555aa2b0) at ./nvme.h:6879
-#> #11 0x0000555555566f97 in nvme_probe_poll_async (ctx=0x5555555aa2b0) at ./nvme.h:7170
-#> #12 0x000055555556704d in nvme_probe (trid=0x0, ctx=0x5555555a84a0 <disks>, probe_cb=0x55555558d8b9 <probe_cb>, attach_cb=0x55555558d8f3 <attach_cb>, opts=0x7fffffffe0e0) at ./nvme.h:7191
-#> #13 0x000055555558dda1 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:202
+#> #8  0x00005555555661c2 in nvme__probe_work (job=0x5555555aa310) at ./nvme.h:6930
+#> #9  0x0000555555565f99 in nvme__job_run (job=0x5555555aa310) at ./nvme.h:6841
+#> #10 0x000055555556610c in nvme__job_poll (list=0x5555555aa2b0) at ./nvme.h:6893
+#> #11 0x0000555555566f97 in nvme_probe_poll_async (ctx=0x5555555aa2b0) at ./nvme.h:7184
+#> #12 0x000055555556704d in nvme_probe (trid=0x0, ctx=0x5555555a84a0 <disks>, probe_cb=0x55555558da11 <probe_cb>, attach_cb=0x55555558da4b <attach_cb>, opts=0x7fffffffe0e0) at ./nvme.h:7205
+#> #13 0x000055555558def9 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:202
 
 # Read it from below: attach, initialize, bring up, start, enable. The old backtraces have other frames
 # in between, but the same stations: process_init, then enable, then the write.
@@ -242,7 +242,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 11454) killed]
+#> [Inferior 1 (process 12363) killed]
 
 # ---- When the last owner left it on ----------------------------------------------------------
 #
@@ -312,7 +312,7 @@ print/x val
 #> $2 = 0x460001
 
 kill
-#> [Inferior 1 (process 11455) killed]
+#> [Inferior 1 (process 12365) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

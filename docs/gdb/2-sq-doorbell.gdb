@@ -37,12 +37,12 @@ backtrace
 #> #8  0x0000555555562019 in nvme__ctrlr_bring_up (ctrlr=0x5555555aa7a0) at ./nvme.h:3526
 #> #9  0x0000555555562099 in nvme_ctrlr_process_init (ctrlr=0x5555555aa7a0) at ./nvme.h:3543
 #> #10 0x0000555555562dfe in nvme_attach (addr=0x5555555aa334 "soft", opts=0x5555555aa738, out=0x5555555aa328) at ./nvme.h:3897
-#> #11 0x00005555555661c2 in nvme__probe_work (job=0x5555555aa310) at ./nvme.h:6916
-#> #12 0x0000555555565f99 in nvme__job_run (job=0x5555555aa310) at ./nvme.h:6827
-#> #13 0x000055555556610c in nvme__job_poll (list=0x5555555aa2b0) at ./nvme.h:6879
-#> #14 0x0000555555566f97 in nvme_probe_poll_async (ctx=0x5555555aa2b0) at ./nvme.h:7170
-#> #15 0x000055555556704d in nvme_probe (trid=0x0, ctx=0x5555555a84a0 <disks>, probe_cb=0x55555558d8b9 <probe_cb>, attach_cb=0x55555558d8f3 <attach_cb>, opts=0x7fffffffe0e0) at ./nvme.h:7191
-#> #16 0x000055555558dda1 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:202
+#> #11 0x00005555555661c2 in nvme__probe_work (job=0x5555555aa310) at ./nvme.h:6930
+#> #12 0x0000555555565f99 in nvme__job_run (job=0x5555555aa310) at ./nvme.h:6841
+#> #13 0x000055555556610c in nvme__job_poll (list=0x5555555aa2b0) at ./nvme.h:6893
+#> #14 0x0000555555566f97 in nvme_probe_poll_async (ctx=0x5555555aa2b0) at ./nvme.h:7184
+#> #15 0x000055555556704d in nvme_probe (trid=0x0, ctx=0x5555555a84a0 <disks>, probe_cb=0x55555558da11 <probe_cb>, attach_cb=0x55555558da4b <attach_cb>, opts=0x7fffffffe0e0) at ./nvme.h:7205
+#> #16 0x000055555558def9 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:202
 
 # Bring-up wants to know who the controller is, so nvme_ctrlr_identify() sends an Identify command.
 # Frames 5 to 2 are the way of admin commands that the driver waits for. Look at 'data' in frame 6 and
@@ -134,7 +134,7 @@ continue
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555558d58b <io_complete>, arg=0x5555555a84a9 <disks+9>, io_flags=0) at ./nvme.h:4048
+#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555558d6e3 <io_complete>, arg=0x5555555a84a9 <disks+9>, io_flags=0) at ./nvme.h:4048
 #> 4048		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
@@ -143,11 +143,11 @@ continue
 backtrace
 #> #0  nvme_ring_sq_doorbell (qp=0x5555555aa310) at ./nvme.h:2020
 #> #1  0x000055555555f352 in nvme_qpair_submit_request (qp=0x5555555aa310, tr=0x5555555c4010, buf=0x7fff77c8a000, len=512) at ./nvme.h:2492
-#> #2  0x00005555555633fa in nvme__ns_cmd_rw (ns=0x5555555c2fb0, qp=0x5555555aa310, opc=1 '\001', buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555558d58b <io_complete>, arg=0x5555555a84a9 <disks+9>, io_flags=0) at ./nvme.h:4033
-#> #3  0x00005555555634b7 in nvme_ns_cmd_write (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555558d58b <io_complete>, arg=0x5555555a84a9 <disks+9>, io_flags=0) at ./nvme.h:4048
-#> #4  0x000055555558d6d9 in write_and_read (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000 "Hello world!\n", io=0x5555555a84a9 <disks+9>) at examples/hello_world.c:67
-#> #5  0x000055555558db25 in hello_world (disk=0x5555555a84a0 <disks>) at examples/hello_world.c:163
-#> #6  0x000055555558de19 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:208
+#> #2  0x00005555555633fa in nvme__ns_cmd_rw (ns=0x5555555c2fb0, qp=0x5555555aa310, opc=1 '\001', buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555558d6e3 <io_complete>, arg=0x5555555a84a9 <disks+9>, io_flags=0) at ./nvme.h:4033
+#> #3  0x00005555555634b7 in nvme_ns_cmd_write (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555558d6e3 <io_complete>, arg=0x5555555a84a9 <disks+9>, io_flags=0) at ./nvme.h:4048
+#> #4  0x000055555558d831 in write_and_read (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000 "Hello world!\n", io=0x5555555a84a9 <disks+9>) at examples/hello_world.c:67
+#> #5  0x000055555558dc7d in hello_world (disk=0x5555555a84a0 <disks>) at examples/hello_world.c:163
+#> #6  0x000055555558df71 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:208
 
 # From nvme_qpair_submit_request() on it is the same way: there is no second way out of the host.
 # In published backtraces of drivers with several transports there are a few more functions in
@@ -188,7 +188,7 @@ run
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
 #> Hello world!
-#> [Inferior 1 (process 11500) exited normally]
+#> [Inferior 1 (process 12414) exited normally]
 info breakpoints
 #> Num     Type           Disp Enb Address            What
 #> 4       breakpoint     keep y   0x000055555555e0a6 in nvme_ring_sq_doorbell at ./nvme.h:2020

@@ -41,12 +41,12 @@ backtrace
 #> #9  0x0000555555562019 in nvme__ctrlr_bring_up (ctrlr=0x5555555aa7a0) at ./nvme.h:3526
 #> #10 0x0000555555562099 in nvme_ctrlr_process_init (ctrlr=0x5555555aa7a0) at ./nvme.h:3543
 #> #11 0x0000555555562dfe in nvme_attach (addr=0x5555555aa334 "soft", opts=0x5555555aa738, out=0x5555555aa328) at ./nvme.h:3897
-#> #12 0x00005555555661c2 in nvme__probe_work (job=0x5555555aa310) at ./nvme.h:6916
-#> #13 0x0000555555565f99 in nvme__job_run (job=0x5555555aa310) at ./nvme.h:6827
-#> #14 0x000055555556610c in nvme__job_poll (list=0x5555555aa2b0) at ./nvme.h:6879
-#> #15 0x0000555555566f97 in nvme_probe_poll_async (ctx=0x5555555aa2b0) at ./nvme.h:7170
-#> #16 0x000055555556704d in nvme_probe (trid=0x0, ctx=0x5555555a84a0 <disks>, probe_cb=0x55555558d8b9 <probe_cb>, attach_cb=0x55555558d8f3 <attach_cb>, opts=0x7fffffffe0e0) at ./nvme.h:7191
-#> #17 0x000055555558dda1 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:202
+#> #12 0x00005555555661c2 in nvme__probe_work (job=0x5555555aa310) at ./nvme.h:6930
+#> #13 0x0000555555565f99 in nvme__job_run (job=0x5555555aa310) at ./nvme.h:6841
+#> #14 0x000055555556610c in nvme__job_poll (list=0x5555555aa2b0) at ./nvme.h:6893
+#> #15 0x0000555555566f97 in nvme_probe_poll_async (ctx=0x5555555aa2b0) at ./nvme.h:7184
+#> #16 0x000055555556704d in nvme_probe (trid=0x0, ctx=0x5555555a84a0 <disks>, probe_cb=0x55555558da11 <probe_cb>, attach_cb=0x55555558da4b <attach_cb>, opts=0x7fffffffe0e0) at ./nvme.h:7205
+#> #17 0x000055555558def9 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:202
 
 # A blocking admin command waits in nvme_wait_for_completion(), which polls until the completion is
 # there. Polling is where completions are taken, by nvme__qpair_reap(), and so where this doorbell
@@ -107,8 +107,8 @@ backtrace
 #> #8  0x00005555555624ca in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555aa7a0, qp=0x5555555aa310) at ./nvme.h:3670
 #> #9  0x000055555556261f in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555aa7a0, qid=1, opts=0x7fffffffe020, out=0x7fffffffe098) at ./nvme.h:3699
 #> #10 0x00005555555627e8 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555aa7a0, user_opts=0x0, out=0x7fffffffe098) at ./nvme.h:3736
-#> #11 0x000055555558da81 in hello_world (disk=0x5555555a84a0 <disks>) at examples/hello_world.c:154
-#> #12 0x000055555558de19 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:208
+#> #11 0x000055555558dbd9 in hello_world (disk=0x5555555a84a0 <disks>) at examples/hello_world.c:154
+#> #12 0x000055555558df71 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:208
 
 # Frames 0 to 6 are the same functions as before. Create I/O Completion Queue is an admin command
 # like any other, so this is the doorbell of queue 0 once more:
@@ -126,7 +126,7 @@ tbreak nvme_ns_cmd_write
 #> Temporary breakpoint 4 at 0x55555556347f: file ./nvme.h, line 4048.
 continue
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555558d58b <io_complete>, arg=0x5555555a84a9 <disks+9>, io_flags=0) at ./nvme.h:4048
+#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555558d6e3 <io_complete>, arg=0x5555555a84a9 <disks+9>, io_flags=0) at ./nvme.h:4048
 #> 4048		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
@@ -136,10 +136,10 @@ backtrace
 #> #0  nvme_ring_cq_doorbell (qp=0x5555555aa310, count=1) at ./nvme.h:2030
 #> #1  0x000055555555f938 in nvme__qpair_reap (qp=0x5555555aa310, max=256) at ./nvme.h:2678
 #> #2  0x000055555555fa85 in nvme_qpair_process_completions (qp=0x5555555aa310, max=0) at ./nvme.h:2708
-#> #3  0x000055555558d613 in wait_for (ctrlr=0x5555555aa7a0, qp=0x5555555aa310, io=0x5555555a84a9 <disks+9>) at examples/hello_world.c:49
-#> #4  0x000055555558d6fd in write_and_read (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000 "Hello world!\n", io=0x5555555a84a9 <disks+9>) at examples/hello_world.c:69
-#> #5  0x000055555558db25 in hello_world (disk=0x5555555a84a0 <disks>) at examples/hello_world.c:163
-#> #6  0x000055555558de19 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:208
+#> #3  0x000055555558d76b in wait_for (ctrlr=0x5555555aa7a0, qp=0x5555555aa310, io=0x5555555a84a9 <disks+9>) at examples/hello_world.c:49
+#> #4  0x000055555558d855 in write_and_read (ns=0x5555555c2fb0, qp=0x5555555aa310, buf=0x7fff77c8a000 "Hello world!\n", io=0x5555555a84a9 <disks+9>) at examples/hello_world.c:69
+#> #5  0x000055555558dc7d in hello_world (disk=0x5555555a84a0 <disks>) at examples/hello_world.c:163
+#> #6  0x000055555558df71 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:208
 
 # Here the example itself calls nvme_qpair_process_completions(), in its loop wait_for(), and this
 # time it is the doorbell of queue 1.
@@ -155,7 +155,7 @@ print/x qp->cq_hdbl
 # By now the callback has run, although the doorbell has not been rung yet:
 
 frame function wait_for
-#> #3  0x000055555558d613 in wait_for (ctrlr=0x5555555aa7a0, qp=0x5555555aa310, io=0x5555555a84a9 <disks+9>) at examples/hello_world.c:49
+#> #3  0x000055555558d76b in wait_for (ctrlr=0x5555555aa7a0, qp=0x5555555aa310, io=0x5555555a84a9 <disks+9>) at examples/hello_world.c:49
 #> 49			int rc = nvme_qpair_process_completions(qp, 0);
 print *io
 #> $2 = {done = true, failed = false}
@@ -193,7 +193,7 @@ backtrace 12
 # Deleting a queue takes admin commands too: frames 0 to 6 once more.
 
 kill
-#> [Inferior 1 (process 11542) killed]
+#> [Inferior 1 (process 12456) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -26,7 +26,7 @@ set args soft
 break nvme_detach
 #> Breakpoint 1 at 0xefc6: file ./nvme.h, line 3947.
 run
-#> Breakpoint 1, nvme_detach (ctrlr=0x5555555a72a0) at ./nvme.h:3947
+#> Breakpoint 1, nvme_detach (ctrlr=0x5555555a82a0) at ./nvme.h:3947
 #> 3947		int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
 nvme ring 0
 #> Queue pair 0 of 'soft': 1 command outstanding, room for 31
@@ -61,29 +61,29 @@ nvme ring 1
 tbreak nvme_ctrlr_cmd_delete_io_sq
 #> Temporary breakpoint 2 at 0x5555555622f7: file ./nvme.h, line 3612.
 continue
-#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555a72a0, qp=0x5555555c0b10) at ./nvme.h:3612
+#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555a82a0, qp=0x5555555c1b10) at ./nvme.h:3612
 #> 3612		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
 backtrace
-#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555a72a0, qp=0x5555555c0b10) at ./nvme.h:3612
-#> #1  0x000055555556288e in nvme__qpair_disconnect (qp=0x5555555c0b10) at ./nvme.h:3766
-#> #2  0x0000555555562931 in nvme__qpair_delete (qp=0x5555555c0b10) at ./nvme.h:3784
-#> #3  0x0000555555562ef9 in nvme_ctrlr_destruct_async (ctrlr=0x5555555a72a0) at ./nvme.h:3937
-#> #4  0x0000555555562fd9 in nvme_detach (ctrlr=0x5555555a72a0) at ./nvme.h:3947
-#> #5  0x000055555558cf5c in main (argc=2, argv=0x7fffffffe628) at docs/gdb/leave.c:41
+#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555a82a0, qp=0x5555555c1b10) at ./nvme.h:3612
+#> #1  0x000055555556288e in nvme__qpair_disconnect (qp=0x5555555c1b10) at ./nvme.h:3766
+#> #2  0x0000555555562931 in nvme__qpair_delete (qp=0x5555555c1b10) at ./nvme.h:3784
+#> #3  0x0000555555562ef9 in nvme_ctrlr_destruct_async (ctrlr=0x5555555a82a0) at ./nvme.h:3937
+#> #4  0x0000555555562fd9 in nvme_detach (ctrlr=0x5555555a82a0) at ./nvme.h:3947
+#> #5  0x000055555558d0b4 in main (argc=2, argv=0x7fffffffe638) at docs/gdb/leave.c:41
 break ended
-#> Breakpoint 3 at 0x55555558cd5a: file docs/gdb/leave.c, line 14.
+#> Breakpoint 3 at 0x55555558ceb2: file docs/gdb/leave.c, line 14.
 continue
-#> Breakpoint 3, ended (arg=0x7fffffffe4a7, cpl=0x7fffffffe370) at docs/gdb/leave.c:14
+#> Breakpoint 3, ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe380) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 
 # Who called back, and why now?
 
 backtrace 5
-#> #0  ended (arg=0x7fffffffe4a7, cpl=0x7fffffffe370) at docs/gdb/leave.c:14
-#> #1  0x000055555555f5e6 in nvme_complete_request (qp=0x5555555c0b10, tr=0x5555555c0c70, cpl=0x7fffffffe370) at ./nvme.h:2582
-#> #2  0x000055555555f6e6 in nvme__qpair_take_cqe (qp=0x5555555c0b10, cpl=0x7fffffffe370) at ./nvme.h:2600
-#> #3  0x000055555555f8af in nvme__qpair_reap (qp=0x5555555c0b10, max=256) at ./nvme.h:2674
-#> #4  0x00005555555628bb in nvme__qpair_disconnect (qp=0x5555555c0b10) at ./nvme.h:3770
+#> #0  ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe380) at docs/gdb/leave.c:14
+#> #1  0x000055555555f5e6 in nvme_complete_request (qp=0x5555555c1b10, tr=0x5555555c1c70, cpl=0x7fffffffe380) at ./nvme.h:2582
+#> #2  0x000055555555f6e6 in nvme__qpair_take_cqe (qp=0x5555555c1b10, cpl=0x7fffffffe380) at ./nvme.h:2600
+#> #3  0x000055555555f8af in nvme__qpair_reap (qp=0x5555555c1b10, max=256) at ./nvme.h:2674
+#> #4  0x00005555555628bb in nvme__qpair_disconnect (qp=0x5555555c1b10) at ./nvme.h:3770
 print *cpl
 #> $1 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -96,16 +96,16 @@ print *cpl
 
 continue
 #> the read ended with SUCCESS
-#> [2026-11-21 19:40:02.464536] nvme.h:7863:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
-#> [2026-11-21 19:40:02.464573] nvme.h:14820:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
-#> [2026-11-21 19:40:02.464578] nvme.h:14869:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
-#> Breakpoint 3, ended (arg=0x7fffffffe490, cpl=0x7fffffffe3d0) at docs/gdb/leave.c:14
+#> [2026-11-21 20:39:32.139785] nvme.h:7877:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
+#> [2026-11-21 20:39:32.139819] nvme.h:14855:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
+#> [2026-11-21 20:39:32.139824] nvme.h:14904:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
+#> Breakpoint 3, ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 backtrace 4
-#> #0  ended (arg=0x7fffffffe490, cpl=0x7fffffffe3d0) at docs/gdb/leave.c:14
-#> #1  0x000055555555f5e6 in nvme_complete_request (qp=0x5555555be4c0, tr=0x5555555be620, cpl=0x7fffffffe3d0) at ./nvme.h:2582
-#> #2  0x0000555555568e15 in nvme__qpair_abort_outstanding (qp=0x5555555be4c0, with_data=false) at ./nvme.h:7864
-#> #3  0x0000555555562fb3 in nvme_ctrlr_destruct_async (ctrlr=0x5555555a72a0) at ./nvme.h:3940
+#> #0  ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
+#> #1  0x000055555555f5e6 in nvme_complete_request (qp=0x5555555bf4c0, tr=0x5555555bf620, cpl=0x7fffffffe3e0) at ./nvme.h:2582
+#> #2  0x0000555555568e15 in nvme__qpair_abort_outstanding (qp=0x5555555bf4c0, with_data=false) at ./nvme.h:7878
+#> #3  0x0000555555562fb3 in nvme_ctrlr_destruct_async (ctrlr=0x5555555a82a0) at ./nvme.h:3940
 print *cpl
 #> $2 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 0, cid = 0, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -125,7 +125,7 @@ break nvme_mmio_write_4
 #> Breakpoint 4 at 0x55555555d754: file ./nvme.h, line 1717.
 continue
 #> the event request ended with ABORTED - SQ DELETION
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555a72a0, offset=20, val=4603905) at ./nvme.h:1717
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555a82a0, offset=20, val=4603905) at ./nvme.h:1717
 #> 1717		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 0014h  CC       <- 464001h
@@ -142,7 +142,7 @@ nvme write
 # still 1. The controller answers in CSTS.SHST, and the driver waits until it says "complete":
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555a72a0, offset=20, val=4603905) at ./nvme.h:1769
+#> nvme__reg_write_4 (dev=0x5555555a82a0, offset=20, val=4603905) at ./nvme.h:1769
 #> 1769	}
 nvme regs CSTS
 #> CSTS = 00000005h (decimal 5)
@@ -155,7 +155,7 @@ nvme regs CSTS
 tbreak nvme__ctrlr_turn_off
 #> Temporary breakpoint 5 at 0x555555560cb4: file ./nvme.h, line 3126.
 continue
-#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555a72a0) at ./nvme.h:3126
+#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555a82a0) at ./nvme.h:3126
 #> 3126		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 nvme regs CSTS
 #> CSTS = 00000009h (decimal 9)
@@ -169,7 +169,7 @@ nvme regs CSTS
 # Only after that EN is cleared:
 
 continue
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555a72a0, offset=20, val=4603904) at ./nvme.h:1717
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555a82a0, offset=20, val=4603904) at ./nvme.h:1717
 #> 1717		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 0014h  CC       <- 464000h
@@ -187,7 +187,7 @@ nvme write
 # left EN at 1, and the next one had to clear it.
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555a72a0, offset=20, val=4603904) at ./nvme.h:1769
+#> nvme__reg_write_4 (dev=0x5555555a82a0, offset=20, val=4603904) at ./nvme.h:1769
 #> 1769	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
@@ -199,7 +199,7 @@ nvme regs CSTS
 #>   0      RDY     0      not ready            Ready
 delete
 continue
-#> [Inferior 1 (process 11805) exited normally]
+#> [Inferior 1 (process 12778) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

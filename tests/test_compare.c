@@ -262,6 +262,8 @@ static const struct {
 	{"NVME_AER_TYPE", "dword 0 of a completion"},
 	{"NVME_AER_INFO", "dword 0 of a completion"},
 	{"NVME_AER_LID", "dword 0 of a completion"},
+	{"NVME_COALESCING_THR", "the value of a feature"},
+	{"NVME_COALESCING_TIME", "the value of a feature"},
 	{"NVME_NUM_QUEUES_NSQ", "the value of a feature"},
 	{"NVME_NUM_QUEUES_NCQ", "the value of a feature"},
 	{"NVME_ID_SGLS", "a structure"},

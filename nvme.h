@@ -61,7 +61,7 @@
  *	>>more      the functions of this book
  *	   the implementation:
  *	>>options-check, >>probe, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts,
- *	>>shadow, >>scatter, >>format, >>metadata, >>commands, >>admin-commands, >>connect,
+ *	>>shadow, >>scatter, >>format, >>metadata, >>commands, >>zones, >>admin-commands, >>connect,
  *	>>groups, >>getters
  *
  * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
@@ -1384,8 +1384,10 @@ struct nvme_ns {
 	uint32_t max_nlb;       /* of one command; 0 while plain reads and writes are refused */
 	uint32_t limit;         /* what max_nlb is otherwise */
 	bool separate_metadata; /* needs MPTR: plain reads and writes cannot serve it */
+	uint8_t csi;            /* its command set, NVME_CSI_* */
 	int refuse;             /* 0, -EBUSY: it is being changed, -ENOENT: it was there once */
 	uint64_t nsze;          /* blocks */
+	uint64_t zone_size;     /* blocks; 0: it has no zones, see >>zones */
 	struct nvme_id_ns data;
 	uint8_t eui64[8], nguid[16], uuid[16];
 };
@@ -1449,6 +1451,7 @@ struct nvme_ctrlr {
 	unsigned int page_shift;
 	uint32_t ready_timeout; /* CAP.TO or CRTO.CRWMT, ms */
 	uint32_t max_xfer_size;
+	uint32_t max_append; /* bytes of a Zone Append, see >>zones; 0: not known yet */
 	uint32_t num_io_queues;
 	struct nvme_id_ctrlr data;
 	uint8_t *id_page; /* where Identify puts its data, in DMA memory; NULL: none yet */
@@ -3056,17 +3059,18 @@ static int nvme_ctrlr_construct_admin_qpair(struct nvme_ctrlr *ctrlr)
 }
 
 /*
- * Which command sets of CAP.CSS to switch on: NVM alone, all of them, or none but admin [Base 2.1
- * §3.1.4.1, Fig. 36: Controller Capabilities].
+ * Which command sets of CAP.CSS to switch on: all of them, where the controller can say which one a
+ * namespace has (zoned ones have another), NVM alone, or none but admin [Base 2.1 §3.1.4.1, Fig. 36:
+ * Controller Capabilities].
  */
 static uint32_t nvme__ctrlr_choose_css(const struct nvme_ctrlr *ctrlr)
 {
 	uint32_t css = NVME_GET(ctrlr->cap, NVME_CAP_CSS);
 
-	if ((css & NVME_CAP_CSS_NVM) != 0)
-		return NVME_CC_CSS_NVM;
 	if ((css & NVME_CAP_CSS_IOCS) != 0)
 		return NVME_CC_CSS_IOCS;
+	if ((css & NVME_CAP_CSS_NVM) != 0)
+		return NVME_CC_CSS_NVM;
 	return (css & NVME_CAP_CSS_ADMIN) != 0 ? NVME_CC_CSS_ADMIN : NVME_CC_CSS_NVM;
 }
 
@@ -3240,7 +3244,7 @@ static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
  * takes another.
  */
 static int nvme_ctrlr_cmd_identify(struct nvme_ctrlr *ctrlr, uint32_t cns, uint32_t nsid,
-                                   void *data)
+                                   uint32_t csi, void *data)
 {
 	struct nvme_cmd cmd;
 	struct nvme_cpl cpl;
@@ -3253,6 +3257,7 @@ static int nvme_ctrlr_cmd_identify(struct nvme_ctrlr *ctrlr, uint32_t cns, uint3
 	memset(ctrlr->id_page, 0, 4096);
 	nvme__cmd_init(&cmd, NVME_OPC_IDENTIFY, nsid);
 	cmd.cdw10 = NVME_SET(cns, NVME_IDENTIFY_CNS);
+	cmd.cdw11 = NVME_SET(csi, NVME_IDENTIFY_CSI);
 	rc = nvme__ctrlr_admin(ctrlr, &cmd, ctrlr->id_page, 4096, &cpl);
 	if (rc == 0)
 		memcpy(data, ctrlr->id_page, 4096);
@@ -3283,7 +3288,7 @@ static int nvme_ctrlr_identify(struct nvme_ctrlr *ctrlr)
 	int rc;
 
 	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY);
-	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_CTRLR, 0, data);
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_CTRLR, 0, 0, data);
 	if (rc != 0)
 		return nvme__explain_no_identify(ctrlr, rc, NVME__HERE);
 	ctrlr->max_xfer_size =
@@ -3343,7 +3348,7 @@ static int nvme__ctrlr_list_active_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns_l
 	uint32_t n, last = 0;
 	int rc;
 
-	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_ACTIVE_NS_LIST, 0, list);
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_ACTIVE_NS_LIST, 0, 0, list);
 	if (rc != 0)
 		return rc;
 	for (n = 0; n < NVME__MAX_NS && list->nsid[n] != 0; n++) {
@@ -3440,7 +3445,7 @@ static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns)
 	int rc;
 
 	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_NS);
-	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, ns->id, &ns->data);
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, ns->id, 0, &ns->data);
 	if (rc != 0)
 		return rc == -EIO && ctrlr->adminq->failed == 0 ? -ENOENT : rc;
 	if (ns->data.nsze == 0)
@@ -4692,6 +4697,7 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  *	>>format         Format NVM
  *	>>metadata       metadata of blocks, and protection information in it
  *	>>commands       Compare, Write Zeroes, Copy and the other commands of namespaces
+ *	>>zones          zoned namespaces
  *	>>admin-commands features, log pages, self-test, sanitize, namespace management
  *	>>connect        queue pairs that are told of, forgotten and told of again; their statistics
  *	>>groups         many queue pairs, one poll
@@ -5364,6 +5370,52 @@ NVME__AT(struct nvme_copy_range, eilbrt, 24);
 #define NVME_RW_LBAT  15, 0  /* application tag */
 #define NVME_RW_LBATM 31, 16 /* its mask: a bit that is 0 is not compared */
 
+/*
+ * Zone Management Send and Receive, CDW13. CDW10 and CDW11 are a block of the zone; the length of a
+ * report is CDW12, a number of dwords, 0-based. Zone Append has the fields of a write, and the first
+ * block that it wrote in dword 0 and 1 of its completion.
+ * [ZNS: Zone Management Send command, Zone Management Receive command, Zone Append command]
+ */
+#define NVME_ZONE_SEND_ZSA      7, 0   /* what is done, enum nvme_zone_send_action */
+#define NVME_ZONE_SEND_SELALL   8, 8   /* with all zones that it can be done with */
+#define NVME_ZONE_RECEIVE_ZRA   7, 0   /* 0 report, 1 extended: with descriptor extensions */
+#define NVME_ZONE_RECEIVE_ZRASF 15, 8  /* which zones, enum nvme_zone_report_opts */
+#define NVME_ZONE_RECEIVE_PR    16, 16 /* count the zones in the buffer only, not all of them */
+#define NVME_ZRA_REPORT         0u
+#define NVME_ZRA_EXT_REPORT     1u
+
+enum nvme_zone_send_action {
+	NVME_ZONE_CLOSE = 0x01,
+	NVME_ZONE_FINISH = 0x02,
+	NVME_ZONE_OPEN = 0x03,
+	NVME_ZONE_RESET = 0x04,
+	NVME_ZONE_OFFLINE = 0x05,
+	NVME_ZONE_SET_ZDE = 0x10,
+};
+
+/* Which zones a report lists. */
+enum nvme_zone_report_opts {
+	NVME_ZRA_LIST_ALL = 0x00,
+	NVME_ZRA_LIST_EMPTY = 0x01,
+	NVME_ZRA_LIST_IOPEN = 0x02,
+	NVME_ZRA_LIST_EOPEN = 0x03,
+	NVME_ZRA_LIST_CLOSED = 0x04,
+	NVME_ZRA_LIST_FULL = 0x05,
+	NVME_ZRA_LIST_READ_ONLY = 0x06,
+	NVME_ZRA_LIST_OFFLINE = 0x07,
+};
+
+/* What can be done with a zone. Implicitly opened is one that a write has opened. [ZNS: Zone States] */
+enum nvme_zone_state {
+	NVME_ZONE_STATE_EMPTY = 0x1,
+	NVME_ZONE_STATE_IOPEN = 0x2,
+	NVME_ZONE_STATE_EOPEN = 0x3,
+	NVME_ZONE_STATE_CLOSED = 0x4,
+	NVME_ZONE_STATE_READ_ONLY = 0xd,
+	NVME_ZONE_STATE_FULL = 0xe,
+	NVME_ZONE_STATE_OFFLINE = 0xf,
+};
+
 /* ---- Identify data structures ---- */
 
 /*
@@ -5503,6 +5555,77 @@ enum nvme_nidt {
 	/* 1 byte: command set, enum nvme_csi */
 	NVME_NIDT_CSI = 4,
 };
+
+/*
+ * Identify Namespace of the Zoned Namespace Command Set (CNS 05h, CSI 02h), 4096 bytes. The limits
+ * of zones are 0-based; all ones means that there is none. lbafe goes with the LBA formats of struct
+ * nvme_id_ns. [ZNS: Identify Namespace Data Structure]
+ */
+struct nvme_zns_lbafe {
+	uint64_t zsze; /* Zone Size, logical blocks */
+	uint8_t zdes;  /* Zone Descriptor Extension Size, 64 bytes */
+	uint8_t rsvd9[7];
+};
+NVME__SIZE(struct nvme_zns_lbafe, 16);
+
+struct nvme_zns_id_ns {
+	uint16_t zoc;  /* Zone Operation Characteristics */
+	uint16_t ozcs; /* Optional Zoned Command Support, NVME_OZCS_* */
+	uint32_t mar;  /* Maximum Active Resources, 0-based */
+	uint32_t mor;  /* Maximum Open Resources, 0-based */
+	uint32_t rrl;  /* Reset Recommended Limit, seconds; 0: not reported */
+	uint32_t frl;  /* Finish Recommended Limit, seconds; 0: not reported */
+	uint8_t rsvd20[2796];
+	struct nvme_zns_lbafe lbafe[64]; /* LBA Format Extensions */
+	uint8_t vs[256];
+};
+NVME__SIZE(struct nvme_zns_id_ns, 4096);
+NVME__AT(struct nvme_zns_id_ns, mar, 4);
+NVME__AT(struct nvme_zns_id_ns, frl, 16);
+NVME__AT(struct nvme_zns_id_ns, lbafe, 2816);
+
+#define NVME_OZCS_READ_ACROSS 0x0001u /* bit of ozcs: reads may cross the boundary of a zone */
+
+/* Identify Controller of the same (CNS 06h, CSI 02h). [ZNS: Identify Controller Data Structure] */
+struct nvme_zns_id_ctrlr {
+	uint8_t zasl; /* Zone Append Size Limit: 2^n pages of CAP.MPSMIN, 0: that of MDTS */
+	uint8_t rsvd1[4095];
+};
+NVME__SIZE(struct nvme_zns_id_ctrlr, 4096);
+
+/*
+ * A report of zones: this header, then a descriptor for each zone, in an extended report with its
+ * extension behind it. wp means nothing in a zone that is full, read only or offline.
+ * [ZNS: Report Zones, Zone Descriptor]
+ */
+struct nvme_zns_report {
+	uint64_t nr_zones; /* Number of Zones that match; partial report: of those that follow */
+	uint8_t rsvd8[56];
+};
+NVME__SIZE(struct nvme_zns_report, 64);
+
+struct nvme_zns_zone {
+	uint8_t zt;  /* Zone Type [3:0], NVME_ZONE_TYPE_SEQWR */
+	uint8_t zs;  /* Zone State [7:4], enum nvme_zone_state */
+	uint8_t za;  /* Zone Attributes, NVME_ZA_* */
+	uint8_t zai; /* Zone Attributes Information */
+	uint8_t rsvd4[4];
+	uint64_t zcap;  /* Zone Capacity: blocks that can be written, from the first on */
+	uint64_t zslba; /* Zone Start Logical Block Address */
+	uint64_t wp;    /* Write Pointer: the LBA that the next write has to begin at */
+	uint8_t rsvd32[32];
+};
+NVME__SIZE(struct nvme_zns_zone, 64);
+NVME__AT(struct nvme_zns_zone, zcap, 8);
+NVME__AT(struct nvme_zns_zone, wp, 24);
+
+#define NVME_ZONE_TYPE       3, 0  /* of zt */
+#define NVME_ZONE_TYPE_SEQWR 2u    /* sequential write required: there is no other */
+#define NVME_ZONE_STATE      7, 4  /* of zs */
+#define NVME_ZA_ZFC          0x01u /* bits of za: finished by the controller */
+#define NVME_ZA_FZR          0x02u /* it recommends to finish the zone */
+#define NVME_ZA_RZR          0x04u /* it recommends to reset the zone */
+#define NVME_ZA_ZDEV         0x80u /* the descriptor extension was set */
 
 /* ---- log pages ---- */
 
@@ -6033,10 +6156,11 @@ NVMEDEF int nvme_ctrlr_cmd_io_raw(struct nvme_ctrlr *ctrlr, struct nvme_qpair *q
  *
  * For small tools. buf is any memory (what is not DMA memory is copied through a buffer of the
  * driver's). Reads and writes of any length are sent as several commands, one after the other, cut
- * at the largest transfer and at NOIOB. qp NULL means a queue pair of the controller's own, created
- * on first use; then the call belongs to the controller's thread. cpl, where not NULL, receives the
- * last completion, the one with the error if there was one. Where none came, which is so with every
- * error but -EIO for a status, it has the status ABORTED BY HOST (03/71), CID FFFFh.
+ * at the largest transfer, at NOIOB and at the end of a zone. qp NULL means a queue pair of the
+ * controller's own, created on first use; then the call belongs to the controller's thread. cpl,
+ * where not NULL, receives the last completion, the one with the error if there was one. Where none
+ * came, which is so with every error but -EIO for a status, it has the status ABORTED BY HOST
+ * (03/71), CID FFFFh.
  *
  * -ETIMEDOUT: nothing came within io_timeout_ms or admin_timeout_ms. The command is still with the
  * controller, which may use its data until the queue pair is freed or the controller detached: a
@@ -6074,7 +6198,8 @@ NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
  * aligned. Where that ends a command too early it goes with an SGL, if the controller takes them
  * (SGLS), or all do, if io_flags has NVME_IO_FLAGS_SGL; an SGL has room for at least half as many
  * descriptors as the PRP list of the largest transfer has entries, and for 8. FUA and limited retry
- * go into each command. [Base 2.1 §4.3.1: PRP entry and list], [Base 2.1 §4.3.2: SGL descriptors]
+ * go into each command. No command crosses the end of a zone, and writes to a zoned namespace are
+ * sent one by one. [Base 2.1 §4.3.1: PRP entry and list], [Base 2.1 §4.3.2: SGL descriptors]
  *
  * What finds no room in the queue goes on from completions, inside
  * nvme_qpair_process_completions(): commands that are many do not fail the call, and while one is
@@ -6228,7 +6353,7 @@ NVMEDEF int nvme_pi_generate(const struct nvme_pi_ctx *ctx, void *buf, void *md,
 NVMEDEF int nvme_pi_verify(const struct nvme_pi_ctx *ctx, const void *buf, const void *md,
                            uint32_t nlb, struct nvme_pi_error *err);
 
-/* The piece that the helpers would send first of n blocks at slba: 1..n blocks. */
+/* The piece that the helpers would send first of n blocks at slba: 1..n blocks, of one zone. */
 NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
                                     uint64_t n);
 
@@ -6312,6 +6437,115 @@ NVMEDEF int nvme_ns_copy(struct nvme_ns *ns, struct nvme_qpair *qp,
 NVMEDEF int nvme_ns_cmd_compare_and_write(struct nvme_ns *ns, struct nvme_qpair *qp, void *cmp_buf,
                                           void *wr_buf, uint64_t slba, uint32_t nlb, nvme_cmd_cb cb,
                                           void *arg);
+
+/* ---- zoned namespaces ----
+ *
+ * Their blocks are in zones of one size, and those of a zone are written in the order of their LBAs:
+ * a write begins at the write pointer of the zone and moves it. What is in a zone goes as a whole,
+ * when it is reset. Its first blocks, zcap of them (struct nvme_zns_zone), can be written; the rest
+ * exists only so that zones begin at even places. [ZNS: Zoned Namespace Concepts]
+ *
+ * A zone that is written to is open, and an open or closed one is active; controllers have limits
+ * for both. A write opens its zone (implicitly), and the controller may close such a zone when
+ * another needs the place. What the state of a zone does not allow is an error of the command, SCT 1
+ * with SC B8h to BFh: nothing here keeps book of states, as other hosts change them, too.
+ *
+ * nvme_ns_cmd_read() and its like work as always, but no command may cross the end of a zone: the
+ * blocking calls and those of any size cut there, the others get ZONED BOUNDARY ERROR (01/B8).
+ * Several writes to a zone at a time are the caller's risk, since a controller may execute commands
+ * in any order: one after the other, or Zone Append.
+ *
+ * All functions with a namespace without zones: -ENOTSUP. Besides, those that send commands have the
+ * errors of nvme_ns_cmd_flush(), -ERANGE slba is not in the namespace, and -EBUSY and -ENOENT as a
+ * read has them.
+ */
+
+/* Its command set, NVME_CSI_*: NVM or, with zones, ZNS. Others are left out of the namespaces. */
+NVMEDEF uint8_t nvme_ns_get_csi(const struct nvme_ns *ns);
+/* NULL: it has no zones. What Identify says, as it came. */
+NVMEDEF const struct nvme_zns_id_ns *nvme_zns_ns_get_data(const struct nvme_ns *ns);
+/* Blocks, and bytes of data, from the start of a zone to that of the next; 0: it has no zones. */
+NVMEDEF uint64_t nvme_zns_ns_get_zone_size_sectors(const struct nvme_ns *ns);
+NVMEDEF uint64_t nvme_zns_ns_get_zone_size(const struct nvme_ns *ns);
+/* Zones of that size; 0: none. */
+NVMEDEF uint64_t nvme_zns_ns_get_num_zones(const struct nvme_ns *ns);
+/* Zones that can be open, and active, at the same time; 0: there is no limit, or it has no zones. */
+NVMEDEF uint32_t nvme_zns_ns_get_max_open_zones(const struct nvme_ns *ns);
+NVMEDEF uint32_t nvme_zns_ns_get_max_active_zones(const struct nvme_ns *ns);
+/* Bytes of the extension of a zone's descriptor, a multiple of 64; 0: there is none. */
+NVMEDEF uint32_t nvme_zns_ns_get_zone_desc_ext_size(const struct nvme_ns *ns);
+/* Bytes of the largest Zone Append; 0: no zoned namespace was found. */
+NVMEDEF uint32_t nvme_zns_ctrlr_get_max_zone_append_size(const struct nvme_ctrlr *ctrlr);
+
+/*
+ * Changes the state of the zone that begins at slba (-EINVAL: none does) or, with select_all, of all
+ * zones where that is possible; slba is not looked at then. nvme_zns_reset_zone() takes the content
+ * of zones away. [ZNS: Zone Management Send command]
+ */
+NVMEDEF int nvme_zns_open_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                               bool select_all, nvme_cmd_cb cb, void *arg);
+NVMEDEF int nvme_zns_close_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                bool select_all, nvme_cmd_cb cb, void *arg);
+NVMEDEF int nvme_zns_finish_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                 bool select_all, nvme_cmd_cb cb, void *arg);
+NVMEDEF int nvme_zns_reset_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                bool select_all, nvme_cmd_cb cb, void *arg);
+NVMEDEF int nvme_zns_offline_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                  bool select_all, nvme_cmd_cb cb, void *arg);
+/* The same as a blocking helper. action: NVME_ZONE_OPEN and so on; -EINVAL for SET_ZDE and others. */
+NVMEDEF int nvme_zns_manage_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                 bool select_all, enum nvme_zone_send_action action,
+                                 struct nvme_cpl *cpl);
+
+/*
+ * Gives an empty zone its descriptor extension, and so makes it a closed one. buf is DMA memory;
+ * len is nvme_zns_ns_get_zone_desc_ext_size(), -EINVAL otherwise. -ENOTSUP: that is 0.
+ */
+NVMEDEF int nvme_zns_set_zone_desc_ext(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                       void *buf, uint32_t len, nvme_cmd_cb cb, void *arg);
+
+/*
+ * Reports the zones from the one with block slba on, of the states that opts names: a struct
+ * nvme_zns_report, then a struct nvme_zns_zone for each, as many as there is room for. buf is DMA
+ * memory, len bytes: a multiple of 4, with room for the header (-EINVAL), one command's
+ * (-EMSGSIZE). With partial, nr_zones counts those in the buffer, else all that match: it is the
+ * device's word, not to be used as an index before it was compared with len. The extended report has
+ * the extension behind each descriptor; -ENOTSUP where there is none. [ZNS: Zone Management Receive
+ * command]
+ */
+NVMEDEF int nvme_zns_report_zones(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                  uint32_t len, uint64_t slba, enum nvme_zone_report_opts opts,
+                                  bool partial, nvme_cmd_cb cb, void *arg);
+NVMEDEF int nvme_zns_ext_report_zones(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                      uint32_t len, uint64_t slba, enum nvme_zone_report_opts opts,
+                                      bool partial, nvme_cmd_cb cb, void *arg);
+/*
+ * The same as a blocking helper, with as many commands as it takes: at most max zones (-EINVAL: 0)
+ * into zones, which is any memory; *found says how many, also after an error. What is there was
+ * looked at: they ascend, begin where zones do, and zcap and, where it means something, wp are
+ * inside. -EIO with a cpl of success: the report was not like that.
+ */
+NVMEDEF int nvme_zns_get_zones(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                               enum nvme_zone_report_opts opts, struct nvme_zns_zone *zones,
+                               uint32_t max, uint32_t *found, struct nvme_cpl *cpl);
+
+/*
+ * Writes nlb blocks at the write pointer of the zone that begins at zslba, wherever it is when the
+ * command is executed: many may be on their way to one zone. As nvme_ns_cmd_write(), and -EINVAL no
+ * zone begins at zslba, -EMSGSIZE more than nvme_zns_ctrlr_get_max_zone_append_size() or a zone
+ * holds. [ZNS: Zone Append command]
+ */
+NVMEDEF int nvme_zns_zone_append(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                 uint64_t zslba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
+                                 uint32_t io_flags);
+/* Where it wrote: the LBA of the first block, from a completion without error. The device's word. */
+NVMEDEF uint64_t nvme_zns_append_lba(const struct nvme_cpl *cpl);
+/*
+ * The same as a blocking helper, one command: buf is any memory, and *lba, where not NULL, is in the
+ * zone. -EIO with a cpl of success: the controller said that it wrote somewhere else.
+ */
+NVMEDEF int nvme_zns_append(struct nvme_ns *ns, struct nvme_qpair *qp, const void *buf,
+                            uint64_t zslba, uint32_t nlb, uint64_t *lba, struct nvme_cpl *cpl);
 
 /* ---- what a namespace can do, with SPDK's names and meanings ---- */
 
@@ -8089,7 +8323,7 @@ static int nvme__ctrlr_list_more_ns(struct nvme_ctrlr *ctrlr, uint32_t last)
 	struct nvme_ns_list more;
 	int rc;
 
-	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_ACTIVE_NS_LIST, last, &more);
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_ACTIVE_NS_LIST, last, 0, &more);
 	if (rc != 0)
 		return rc;
 	if (more.nsid[0] != 0)
@@ -8099,6 +8333,12 @@ static int nvme__ctrlr_list_more_ns(struct nvme_ctrlr *ctrlr, uint32_t last)
 		              NVME__MAX_NS, more.nsid[0]);
 	return (int)NVME__MAX_NS;
 }
+
+/* A namespace in memory, with room for what Identify says of its zones. */
+struct nvme__ns_slot {
+	struct nvme_ns ns;
+	struct nvme_zns_id_ns zns;
+};
 
 /* The structure of a namespace, known or new. NULL: no memory. They stay until the detach. */
 static struct nvme_ns *nvme__ctrlr_ns_slot(struct nvme_ctrlr *ctrlr, uint32_t nsid)
@@ -8112,7 +8352,7 @@ static struct nvme_ns *nvme__ctrlr_ns_slot(struct nvme_ctrlr *ctrlr, uint32_t ns
 		return ctrlr->ns[at];
 	if (ctrlr->num_ns == NVME__MAX_NS)
 		return NULL;
-	ns = (struct nvme_ns *)NVME_CALLOC(1, sizeof(*ns));
+	ns = (struct nvme_ns *)NVME_CALLOC(1, sizeof(struct nvme__ns_slot));
 	if (ns == NULL)
 		return NULL;
 	ns->ctrlr = ctrlr;
@@ -8160,11 +8400,28 @@ static void nvme__ns_parse_id_descs(struct nvme_ns *ns, const uint8_t *list)
 			memcpy(ns->nguid, list + at, sizeof(ns->nguid));
 		else if (desc.nidt == NVME_NIDT_UUID && desc.nidl == sizeof(ns->uuid))
 			memcpy(ns->uuid, list + at, sizeof(ns->uuid));
+		else if (desc.nidt == NVME_NIDT_CSI && desc.nidl == sizeof(ns->csi))
+			ns->csi = list[at];
 		at += desc.nidl;
 	}
 }
 
-/* Its names, from Identify Namespace and, from NVMe 1.3 on, from a list of its own. */
+static int nvme__ns_identify_zones(struct nvme_ns *ns);
+
+/* What the other command sets call reads and writes is something else: Store and Retrieve, say. */
+static int nvme__ns_check_csi(const struct nvme_ns *ns)
+{
+	if (ns->csi == NVME_CSI_NVM)
+		return 0;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_WARNING,
+	              "namespace %" PRIu32
+	              " is left out: this driver does not know its command set (CSI %02xh)",
+	              ns->id, ns->csi);
+	return -ENOENT;
+}
+
+/* Its names and its command set, from Identify Namespace and, from NVMe 1.3 on, from a list of its
+ * own. */
 static int nvme__ns_identify_names(struct nvme_ns *ns)
 {
 	struct nvme_ctrlr *ctrlr = ns->ctrlr;
@@ -8173,12 +8430,16 @@ static int nvme__ns_identify_names(struct nvme_ns *ns)
 	memcpy(ns->nguid, ns->data.nguid, sizeof(ns->nguid));
 	memcpy(ns->eui64, ns->data.eui64, sizeof(ns->eui64));
 	memset(ns->uuid, 0, sizeof(ns->uuid));
+	ns->csi = NVME_CSI_NVM;
+	ns->zone_size = 0;
 	if (ctrlr->vs < NVME_VS_SET(1, 3, 0))
 		return 0;
 	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_ID_DESCS);
-	if (nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS_ID_DESC, ns->id, descs) == 0)
+	if (nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS_ID_DESC, ns->id, 0, descs) == 0)
 		nvme__ns_parse_id_descs(ns, descs);
-	return ctrlr->adminq->failed; /* the names are a courtesy: else no failure */
+	if (ctrlr->adminq->failed != 0) /* the names are a courtesy: else no failure */
+		return ctrlr->adminq->failed;
+	return ns->csi == NVME_CSI_ZNS ? nvme__ns_identify_zones(ns) : nvme__ns_check_csi(ns);
 }
 
 /* A command that changes namespaces is complete, well or not: what holds for them now? */
@@ -8389,10 +8650,18 @@ NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair
 	return -EMSGSIZE;
 }
 
+/* Of n blocks at slba those in the first zone: no command may cross its end. */
+static uint64_t nvme__ns_in_zone(const struct nvme_ns *ns, uint64_t slba, uint64_t n)
+{
+	uint64_t left = ns->zone_size != 0 ? ns->zone_size - slba % ns->zone_size : n;
+
+	return n < left ? n : left;
+}
+
 NVMEDEF uint32_t nvme_ns_next_piece(const struct nvme_ns *ns, uint32_t max_nlb, uint64_t slba,
                                     uint64_t n)
 {
-	uint64_t piece = n < max_nlb ? n : max_nlb;
+	uint64_t piece = nvme__ns_in_zone(ns, slba, n < max_nlb ? n : max_nlb);
 
 	/* a command that crosses a boundary of NOIOB blocks costs the controller two accesses */
 	if (ns->noiob != 0 && piece > ns->noiob - slba % ns->noiob)
@@ -8797,6 +9066,9 @@ static bool nvme__shadow_suffices(struct nvme_qpair *qp, size_t at, uint32_t old
  * once. Children that find no free CID wait with their parent in a list. It is never without a child
  * outstanding, its own or one of those before it, whose callback sends the next ones: a CID has
  * become free with it. A parent that is sent needs its pieces no more.
+ *
+ * Writes to a zoned namespace are sent one by one: a controller may execute commands in any order,
+ * and a zone takes them in one only.
  * ============================================================================================ */
 
 #define NVME__SCATTER_FLAGS (NVME__IO_FLAGS | NVME_IO_FLAGS_SGL)
@@ -8840,6 +9112,8 @@ struct nvme__parent {
 	uint32_t io_flags;
 	uint8_t opc;
 	bool waiting;
+	bool one_by_one; /* writes to a zone: the next begins where the one before has ended */
+	bool ending;     /* the callback of a child is running */
 	struct nvme_cpl cpl;
 };
 
@@ -9237,7 +9511,7 @@ static int nvme__scatter_barred(const struct nvme_ns *ns, const struct nvme_qpai
 	return __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
 }
 
-/* The next child. -EAGAIN: no CID is free. */
+/* The next child. -EAGAIN: no CID is free, or it is not its turn yet. */
 static int nvme__parent_send_one(struct nvme__parent *p)
 {
 	struct nvme__cut cut = nvme__parent_cut(p, &p->rest);
@@ -9246,6 +9520,8 @@ static int nvme__parent_send_one(struct nvme__parent *p)
 
 	if (rc != 0 || cut.nlb == 0)
 		return rc != 0 ? rc : -EOPNOTSUPP;
+	if (p->one_by_one && p->outstanding != (p->ending ? 1u : 0u))
+		return -EAGAIN;
 	tr = nvme__tracker_get(p->qp, nvme__child_done, p);
 	if (tr == NULL)
 		return -EAGAIN;
@@ -9326,20 +9602,25 @@ static void nvme__parent_give_up(struct nvme__parent *p, int rc)
 	nvme__parent_end_if_done(p);
 }
 
-/* A CID is free: whoever waits sends what it can. */
+/* A CID is free: whoever waits sends what it can. Who is passed over has a child outstanding. */
 static void nvme__scatter_go_on(struct nvme__scatter *pool)
 {
-	struct nvme__parent *p;
+	struct nvme__parent *p = pool->waiting;
 	int rc;
 
-	while ((p = pool->waiting) != NULL) {
+	while (p != NULL) {
 		rc = nvme__parent_send(p);
-		if (rc == -EAGAIN)
+		if (rc == -EAGAIN && p->qp->num_free == 0)
 			return;
+		if (rc == -EAGAIN) {
+			p = p->next;
+			continue;
+		}
 		if (rc != 0)
 			nvme__parent_give_up(p, rc);
 		else
 			nvme__parent_stop_waiting(p);
+		p = pool->waiting; /* callbacks may have changed the list */
 	}
 }
 
@@ -9354,7 +9635,9 @@ static void nvme__child_done(void *arg, const struct nvme_cpl *cpl)
 	const struct nvme_cmd *cmd = &p->qp->trackers[cpl->cid].cmd;
 
 	nvme__parent_note(p, NVME_RW_SLBA(cmd->cdw10, cmd->cdw11), cpl);
+	p->ending = true;
 	nvme__scatter_go_on(p->qp->scatter);
+	p->ending = false;
 	p->outstanding--;
 	nvme__parent_end_if_done(p);
 }
@@ -9470,6 +9753,7 @@ static int nvme__ns_cmd_rwv(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t o
 	p->max_nlb = nvme_ns_get_max_nlb(ns, qp);
 	p->io_flags = io_flags;
 	p->opc = opc;
+	p->one_by_one = opc == NVME_OPC_WRITE && ns->zone_size != 0;
 	return nvme__parent_start(p, iov, iovcnt);
 }
 
@@ -9559,7 +9843,7 @@ static void nvme__ctrlr_log_format_progress(struct nvme_ctrlr *ctrlr, uint32_t n
 	if (ns == NULL || NVME_GET(ns->data.fpi, NVME_FPI_SUPPORTED) == 0 ||
 	    ctrlr->adminq->num_free == 0)
 		return;
-	if (nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, nsid, &data) == 0)
+	if (nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, nsid, 0, &data) == 0)
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
 		              "Format NVM of namespace %" PRIu32 ": %u %% remain", nsid,
 		              NVME_GET(data.fpi, NVME_FPI_REMAINING));
@@ -10375,7 +10659,7 @@ static int nvme__ns_no_data(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t o
 		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
 	rc = nvme__ns_check_no_data(ns, opc, slba, nlb, io_flags);
 	while (rc == 0 && nlb != 0) {
-		piece = nlb < most ? (uint32_t)nlb : most;
+		piece = (uint32_t)nvme__ns_in_zone(ns, slba, nlb < most ? nlb : most);
 		nvme__fill_no_data(&cmd, opc, ns->id, slba, piece, io_flags);
 		rc = nvme_ctrlr_io(ns->ctrlr, qp, &cmd, NULL, 0, cpl);
 		slba += piece;
@@ -10776,6 +11060,492 @@ NVMEDEF int nvme_ns_cmd_compare_and_write(struct nvme_ns *ns, struct nvme_qpair 
 		return rc;
 	}
 	nvme__fused_submit(qp, first, cmp_buf, second, wr_buf, nlb * ns->extended_sector_size);
+	return 0;
+}
+
+/* ============================================================================================
+ * >>zones
+ *
+ * Zoned namespaces: what Identify says of their zones, the commands that change, report and append,
+ * and a report of all. The book of states is the controller's; what it says of it is not believed
+ * without a look.
+ * ============================================================================================ */
+
+#define NVME__ZONE_REPORT \
+	((uint32_t)1 << 16) /* bytes of a report of nvme_zns_get_zones(), at most */
+
+/* ---- what Identify says ---- */
+
+static struct nvme_zns_id_ns *nvme__ns_zns(const struct nvme_ns *ns)
+{
+	return &((struct nvme__ns_slot *)(uintptr_t)ns)->zns;
+}
+
+/* What goes with the LBA format in use. */
+static const struct nvme_zns_lbafe *nvme__zns_lbafe(const struct nvme_ns *ns)
+{
+	return &nvme__ns_zns(ns)->lbafe[nvme__ns_find_lbaf(&ns->data) - ns->data.lbaf];
+}
+
+/*
+ * ZASL, the largest Zone Append: a power of two in pages of CAP.MPSMIN, 0 means that of MDTS [ZNS:
+ * Identify Controller Data Structure]. Who does not tell it gets what MDTS allows.
+ */
+static int nvme__ctrlr_identify_append(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_zns_id_ctrlr data;
+	int rc;
+
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_CTRLR_IOCS, 0, NVME_CSI_ZNS, &data);
+	if (rc == -EIO && ctrlr->adminq->failed == 0)
+		data.zasl = 0;
+	else if (rc != 0)
+		return rc;
+	ctrlr->max_append =
+		nvme__max_xfer_from_mdts(data.zasl, NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN));
+	if (ctrlr->max_append > ctrlr->max_xfer_size)
+		ctrlr->max_append = ctrlr->max_xfer_size;
+	return 0;
+}
+
+/* -ENOENT: a namespace whose zones make no sense is not used, for where would its commands end? */
+static int nvme__ns_identify_zones(struct nvme_ns *ns)
+{
+	struct nvme_ctrlr *ctrlr = ns->ctrlr;
+	struct nvme_zns_id_ns *zns = nvme__ns_zns(ns);
+	uint64_t size = 0;
+	int rc;
+
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS_IOCS, ns->id, NVME_CSI_ZNS, zns);
+	if (rc != 0 && (rc != -EIO || ctrlr->adminq->failed != 0))
+		return rc;
+	if (rc == 0)
+		size = nvme__zns_lbafe(ns)->zsze;
+	if (size == 0 || size > ns->nsze) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+		              "namespace %" PRIu32 " is left out: it is zoned, and %s", ns->id,
+		              rc != 0     ? "the controller does not tell how (Identify CNS 05h)"
+		              : size == 0 ? "its zones have no blocks (ZSZE)"
+		                          : "one zone is larger than all of it (ZSZE)");
+		return -ENOENT;
+	}
+	ns->zone_size = size;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG,
+	              "Namespace %" PRIu32 " has %" PRIu64 " zones of %" PRIu64 " blocks", ns->id,
+	              ns->nsze / size, size);
+	return ctrlr->max_append != 0 ? 0 : nvme__ctrlr_identify_append(ctrlr);
+}
+
+NVMEDEF uint8_t nvme_ns_get_csi(const struct nvme_ns *ns)
+{
+	return ns->csi;
+}
+
+NVMEDEF const struct nvme_zns_id_ns *nvme_zns_ns_get_data(const struct nvme_ns *ns)
+{
+	return ns->zone_size != 0 ? nvme__ns_zns(ns) : NULL;
+}
+
+NVMEDEF uint64_t nvme_zns_ns_get_zone_size_sectors(const struct nvme_ns *ns)
+{
+	return ns->zone_size;
+}
+
+NVMEDEF uint64_t nvme_zns_ns_get_zone_size(const struct nvme_ns *ns)
+{
+	return ns->zone_size * ns->sector_size;
+}
+
+NVMEDEF uint64_t nvme_zns_ns_get_num_zones(const struct nvme_ns *ns)
+{
+	return ns->zone_size != 0 ? ns->nsze / ns->zone_size : 0;
+}
+
+/* 0-based, and all ones for no limit: one more is 0. */
+NVMEDEF uint32_t nvme_zns_ns_get_max_open_zones(const struct nvme_ns *ns)
+{
+	return ns->zone_size != 0 ? nvme__ns_zns(ns)->mor + 1 : 0;
+}
+
+NVMEDEF uint32_t nvme_zns_ns_get_max_active_zones(const struct nvme_ns *ns)
+{
+	return ns->zone_size != 0 ? nvme__ns_zns(ns)->mar + 1 : 0;
+}
+
+NVMEDEF uint32_t nvme_zns_ns_get_zone_desc_ext_size(const struct nvme_ns *ns)
+{
+	return ns->zone_size != 0 ? nvme__zns_lbafe(ns)->zdes * 64u : 0;
+}
+
+NVMEDEF uint32_t nvme_zns_ctrlr_get_max_zone_append_size(const struct nvme_ctrlr *ctrlr)
+{
+	return ctrlr->max_append;
+}
+
+/* ---- checks ---- */
+
+/* A block of a namespace with zones. */
+static int nvme__zns_check_block(const struct nvme_ns *ns, uint64_t slba)
+{
+	int rc = nvme__ns_check_range(ns, slba, 1);
+
+	if (rc != 0 || ns->zone_size != 0)
+		return rc;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "namespace %" PRIu32
+	              " has no zones: look with nvme_ns_get_csi() before you send it commands for them",
+	              ns->id);
+	return -ENOTSUP;
+}
+
+/* The first block of a zone. */
+static int nvme__zns_check_start(const struct nvme_ns *ns, uint64_t slba)
+{
+	int rc = nvme__zns_check_block(ns, slba);
+
+	if (rc != 0 || slba % ns->zone_size == 0)
+		return rc;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "no zone begins at block %" PRIu64 " of namespace %" PRIu32
+	              ": give a multiple of %" PRIu64 ", see nvme_zns_ns_get_zone_size_sectors()",
+	              slba, ns->id, ns->zone_size);
+	return -EINVAL;
+}
+
+/* An extension of no bytes is none. */
+static int nvme__zns_check_ext(const struct nvme_ns *ns)
+{
+	if (nvme_zns_ns_get_zone_desc_ext_size(ns) != 0)
+		return 0;
+	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+	              "the zones of namespace %" PRIu32
+	              " have no descriptor extensions (ZDES): use nvme_zns_report_zones()",
+	              ns->id);
+	return -ENOTSUP;
+}
+
+static int nvme__zns_check_report(const struct nvme_ns *ns, uint32_t len, uint64_t slba,
+                                  uint32_t opts, bool ext)
+{
+	int rc = nvme__zns_check_block(ns, slba);
+
+	if (rc == 0 && ext)
+		rc = nvme__zns_check_ext(ns);
+	if (rc != 0)
+		return rc;
+	if (opts > NVME_ZRA_LIST_OFFLINE)
+		return nvme__ns_refuse_call(ns, "a report of zones", "there are no such zones");
+	if (len < sizeof(struct nvme_zns_report) || len % 4 != 0)
+		return nvme__ns_refuse_call(ns, "a report of zones",
+		                            "len is a multiple of 4, and at least 64");
+	return 0;
+}
+
+/* As much as the controller takes, and a zone can hold. The rest is what any write is asked. */
+static int nvme__zns_check_append(const struct nvme_ns *ns, uint64_t zslba, uint32_t nlb)
+{
+	int rc = nvme__zns_check_start(ns, zslba);
+	uint32_t most;
+
+	if (rc != 0)
+		return rc;
+	most = nvme__ns_max_nlb(ns, ns->ctrlr->max_append);
+	if (nlb > most)
+		return nvme__ns_refuse_many(ns, nlb, "blocks", most, "ZASL");
+	if (nlb > ns->zone_size)
+		return nvme__ns_refuse_many(ns, nlb, "blocks", ns->zone_size, "a zone has no more");
+	return 0;
+}
+
+/* ---- what is done with a zone [ZNS: Zone Management Send command] ---- */
+
+static void nvme__zns_fill_send(struct nvme_cmd *cmd, const struct nvme_ns *ns, uint64_t slba,
+                                bool select_all, uint32_t action)
+{
+	nvme__cmd_init(cmd, NVME_OPC_ZONE_MANAGEMENT_SEND, ns->id);
+	cmd->cdw10 = select_all ? 0 : (uint32_t)slba;
+	cmd->cdw11 = select_all ? 0 : (uint32_t)(slba >> 32);
+	cmd->cdw13 =
+		NVME_SET(action, NVME_ZONE_SEND_ZSA) | NVME_SET(select_all, NVME_ZONE_SEND_SELALL);
+}
+
+static int nvme__zns_cmd_send(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                              bool select_all, uint32_t action, nvme_cmd_cb cb, void *arg)
+{
+	struct nvme_cmd cmd;
+	int rc = nvme__ns_check_qpair(ns, qp, cb);
+
+	if (rc == 0)
+		rc = nvme__zns_check_start(ns, select_all ? 0 : slba);
+	if (rc != 0)
+		return rc;
+	nvme__zns_fill_send(&cmd, ns, slba, select_all, action);
+	return nvme__submit_io(ns->ctrlr, qp, &cmd, NULL, 0, cb, arg);
+}
+
+NVMEDEF int nvme_zns_open_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                               bool select_all, nvme_cmd_cb cb, void *arg)
+{
+	return nvme__zns_cmd_send(ns, qp, slba, select_all, NVME_ZONE_OPEN, cb, arg);
+}
+
+NVMEDEF int nvme_zns_close_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                bool select_all, nvme_cmd_cb cb, void *arg)
+{
+	return nvme__zns_cmd_send(ns, qp, slba, select_all, NVME_ZONE_CLOSE, cb, arg);
+}
+
+NVMEDEF int nvme_zns_finish_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                 bool select_all, nvme_cmd_cb cb, void *arg)
+{
+	return nvme__zns_cmd_send(ns, qp, slba, select_all, NVME_ZONE_FINISH, cb, arg);
+}
+
+NVMEDEF int nvme_zns_reset_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                bool select_all, nvme_cmd_cb cb, void *arg)
+{
+	return nvme__zns_cmd_send(ns, qp, slba, select_all, NVME_ZONE_RESET, cb, arg);
+}
+
+NVMEDEF int nvme_zns_offline_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                  bool select_all, nvme_cmd_cb cb, void *arg)
+{
+	return nvme__zns_cmd_send(ns, qp, slba, select_all, NVME_ZONE_OFFLINE, cb, arg);
+}
+
+NVMEDEF int nvme_zns_manage_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                 bool select_all, enum nvme_zone_send_action action,
+                                 struct nvme_cpl *cpl)
+{
+	struct nvme_cmd cmd;
+	int rc = nvme__zns_check_start(ns, select_all ? 0 : slba);
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	if (rc == 0 && (action < NVME_ZONE_CLOSE || action > NVME_ZONE_OFFLINE))
+		rc = nvme__ns_refuse_call(ns, "Zone Management Send",
+		                          "it has data, or there is no such action");
+	if (rc != 0)
+		return rc;
+	nvme__zns_fill_send(&cmd, ns, slba, select_all, action);
+	return nvme_ctrlr_io(ns->ctrlr, qp, &cmd, NULL, 0, cpl);
+}
+
+NVMEDEF int nvme_zns_set_zone_desc_ext(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                                       void *buf, uint32_t len, nvme_cmd_cb cb, void *arg)
+{
+	struct nvme_cmd cmd;
+	int rc = nvme__ns_check_qpair(ns, qp, cb);
+
+	if (rc == 0)
+		rc = nvme__zns_check_start(ns, slba);
+	if (rc == 0)
+		rc = nvme__zns_check_ext(ns);
+	if (rc == 0 && len != nvme_zns_ns_get_zone_desc_ext_size(ns))
+		rc = nvme__ns_refuse_call(ns, "a zone descriptor extension",
+		                          "len is not nvme_zns_ns_get_zone_desc_ext_size()");
+	if (rc != 0)
+		return rc;
+	nvme__zns_fill_send(&cmd, ns, slba, false, NVME_ZONE_SET_ZDE);
+	return nvme__submit_io(ns->ctrlr, qp, &cmd, buf, len, cb, arg);
+}
+
+/* ---- reports [ZNS: Zone Management Receive command] ---- */
+
+/* The length is a number of dwords, 0-based. */
+static void nvme__zns_fill_report(struct nvme_cmd *cmd, const struct nvme_ns *ns, uint32_t len,
+                                  uint64_t slba, uint32_t opts, bool partial, bool ext)
+{
+	nvme__cmd_init(cmd, NVME_OPC_ZONE_MANAGEMENT_RECEIVE, ns->id);
+	cmd->cdw10 = (uint32_t)slba;
+	cmd->cdw11 = (uint32_t)(slba >> 32);
+	cmd->cdw12 = len / 4 - 1;
+	cmd->cdw13 = NVME_SET(ext ? NVME_ZRA_EXT_REPORT : NVME_ZRA_REPORT, NVME_ZONE_RECEIVE_ZRA) |
+	             NVME_SET(opts, NVME_ZONE_RECEIVE_ZRASF) |
+	             NVME_SET(partial, NVME_ZONE_RECEIVE_PR);
+}
+
+static int nvme__zns_cmd_report(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint32_t len,
+                                uint64_t slba, uint32_t opts, bool partial, bool ext,
+                                nvme_cmd_cb cb, void *arg)
+{
+	struct nvme_cmd cmd;
+	int rc = nvme__ns_check_qpair(ns, qp, cb);
+
+	if (rc == 0)
+		rc = nvme__zns_check_report(ns, len, slba, opts, ext);
+	if (rc != 0)
+		return rc;
+	nvme__zns_fill_report(&cmd, ns, len, slba, opts, partial, ext);
+	return nvme__submit_io(ns->ctrlr, qp, &cmd, buf, len, cb, arg);
+}
+
+NVMEDEF int nvme_zns_report_zones(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                  uint32_t len, uint64_t slba, enum nvme_zone_report_opts opts,
+                                  bool partial, nvme_cmd_cb cb, void *arg)
+{
+	return nvme__zns_cmd_report(ns, qp, buf, len, slba, opts, partial, false, cb, arg);
+}
+
+NVMEDEF int nvme_zns_ext_report_zones(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                      uint32_t len, uint64_t slba, enum nvme_zone_report_opts opts,
+                                      bool partial, nvme_cmd_cb cb, void *arg)
+{
+	return nvme__zns_cmd_report(ns, qp, buf, len, slba, opts, partial, true, cb, arg);
+}
+
+/* Does the write pointer mean something in this state? */
+static bool nvme__zone_has_wp(const struct nvme_zns_zone *zone)
+{
+	uint32_t state = NVME_GET(zone->zs, NVME_ZONE_STATE);
+
+	return state >= NVME_ZONE_STATE_EMPTY && state <= NVME_ZONE_STATE_CLOSED;
+}
+
+/* Is it a zone of the namespace, at slba or behind it? */
+static bool nvme__zone_is_sane(const struct nvme_ns *ns, const struct nvme_zns_zone *zone,
+                               uint64_t slba)
+{
+	uint64_t start = zone->zslba;
+
+	return start >= slba && start < ns->nsze && start % ns->zone_size == 0 &&
+	       zone->zcap <= ns->zone_size &&
+	       (!nvme__zone_has_wp(zone) || (zone->wp >= start && zone->wp - start <= zone->zcap));
+}
+
+/*
+ * The zones of one report, no more than there is room for. *slba moves behind the last. Returns how
+ * many, less than fit: there are no more; -EIO: something that is no report.
+ */
+static int nvme__zns_take_report(const struct nvme_ns *ns, const uint8_t *report, uint32_t room,
+                                 uint64_t *slba, struct nvme_zns_zone *zones)
+{
+	struct nvme_zns_report head;
+	uint32_t i;
+
+	memcpy(&head, report, sizeof(head));
+	for (i = 0; i < room && i < head.nr_zones; i++) {
+		memcpy(&zones[i], report + sizeof(head) + i * sizeof(*zones), sizeof(*zones));
+		if (!nvme__zone_is_sane(ns, &zones[i], *slba)) {
+			NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+			              "a report of the zones of namespace %" PRIu32
+			              " makes no sense from the zone at block %" PRIu64
+			              " on: the device is not to be trusted",
+			              ns->id, zones[i].zslba);
+			return -EIO;
+		}
+		*slba = zones[i].zslba + ns->zone_size;
+	}
+	return (int)i;
+}
+
+/* One report after the other, each from behind the last zone of the one before. */
+static int nvme__zns_get_pages(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                               uint32_t opts, struct nvme_zns_zone *zones, uint32_t max,
+                               uint32_t *found, uint8_t *report, uint32_t size,
+                               struct nvme_cpl *cpl)
+{
+	uint32_t fit = size / (uint32_t)sizeof(*zones) - 1, room;
+	struct nvme_cmd cmd;
+	int n;
+
+	do {
+		room = max - *found < fit ? max - *found : fit;
+		nvme__zns_fill_report(&cmd, ns, (room + 1) * (uint32_t)sizeof(*zones), slba, opts,
+		                      true, false);
+		n = nvme_ctrlr_io(ns->ctrlr, qp, &cmd, report,
+		                  (room + 1) * (uint32_t)sizeof(*zones), cpl);
+		if (n == 0)
+			n = nvme__zns_take_report(ns, report, room, &slba, &zones[*found]);
+		if (n < 0)
+			return n;
+		*found += (uint32_t)n;
+	} while ((uint32_t)n == room && *found < max && slba < ns->nsze);
+	return 0;
+}
+
+NVMEDEF int nvme_zns_get_zones(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t slba,
+                               enum nvme_zone_report_opts opts, struct nvme_zns_zone *zones,
+                               uint32_t max, uint32_t *found, struct nvme_cpl *cpl)
+{
+	uint32_t size = NVME__ZONE_REPORT;
+	uint8_t *report;
+	int rc;
+
+	*found = 0;
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	rc = nvme__zns_check_report(ns, size, slba, opts, false);
+	if (rc == 0 && (zones == NULL || max == 0))
+		rc = nvme__ns_refuse_call(ns, "a report of zones", "there is no room for a zone");
+	if (rc == 0)
+		rc = nvme__ctrlr_sync_qpair(ns->ctrlr, &qp);
+	if (rc != 0)
+		return rc;
+	if (size > qp->max_xfer_size)
+		size = qp->max_xfer_size;
+	if (size < 2 * sizeof(*zones)) /* which nvme__check_raw() will refuse, and say so */
+		size = 2 * sizeof(*zones);
+	report = (uint8_t *)NVME_CALLOC(1, size);
+	if (report == NULL)
+		return -ENOMEM;
+	rc = nvme__zns_get_pages(ns, qp, slba - slba % ns->zone_size, opts, zones, max, found,
+	                         report, size, cpl);
+	NVME_FREE(report);
+	return rc;
+}
+
+/* ---- appending [ZNS: Zone Append command] ---- */
+
+NVMEDEF int nvme_zns_zone_append(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf,
+                                 uint64_t zslba, uint32_t nlb, nvme_cmd_cb cb, void *arg,
+                                 uint32_t io_flags)
+{
+	int rc = nvme__ns_check_qpair(ns, qp, cb);
+
+	if (rc == 0)
+		rc = nvme__zns_check_append(ns, zslba, nlb);
+	if (rc != 0)
+		return rc;
+	return nvme__ns_cmd_rw(ns, qp, NVME_OPC_ZONE_APPEND, buf, zslba, nlb, cb, arg, io_flags);
+}
+
+NVMEDEF uint64_t nvme_zns_append_lba(const struct nvme_cpl *cpl)
+{
+	return (uint64_t)cpl->cdw1 << 32 | cpl->cdw0;
+}
+
+NVMEDEF int nvme_zns_append(struct nvme_ns *ns, struct nvme_qpair *qp, const void *buf,
+                            uint64_t zslba, uint32_t nlb, uint64_t *lba, struct nvme_cpl *cpl)
+{
+	struct nvme_cpl local;
+	struct nvme_cmd cmd;
+	uint64_t at;
+	int rc = nvme__zns_check_append(ns, zslba, nlb);
+
+	if (cpl == NULL)
+		cpl = &local;
+	nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
+	if (rc == 0)
+		rc = nvme__refuse_blocks(ns, zslba, nlb);
+	if (rc != 0)
+		return rc;
+	nvme__fill_no_data(&cmd, NVME_OPC_ZONE_APPEND, ns->id, zslba, nlb, 0);
+	rc = nvme_ctrlr_io(ns->ctrlr, qp, &cmd, (void *)(uintptr_t)buf,
+	                   nlb * ns->extended_sector_size, cpl);
+	if (rc != 0)
+		return rc;
+	at = nvme_zns_append_lba(cpl);
+	if (at < zslba || at - zslba > ns->zone_size - nlb) {
+		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
+		              "%" PRIu32 " blocks were appended to the zone at block %" PRIu64
+		              ", and the controller says at block %" PRIu64
+		              ": it is not to be trusted",
+		              nlb, zslba, at);
+		return -EIO;
+	}
+	if (lba != NULL)
+		*lba = at;
 	return 0;
 }
 
@@ -12041,6 +12811,8 @@ NVMEDEF const char *nvme_sgl_subtype_name(uint8_t subtype);
 NVMEDEF const char *nvme_log_page_name(uint8_t lid);
 NVMEDEF const char *nvme_cns_name(uint8_t cns);
 NVMEDEF const char *nvme_csi_name(uint8_t csi);
+NVMEDEF const char *nvme_zone_state_name(uint8_t state);   /* enum nvme_zone_state */
+NVMEDEF const char *nvme_zone_action_name(uint8_t action); /* enum nvme_zone_send_action */
 /* SCT 1 as the answer to a fabrics command (opcode 7Fh). */
 NVMEDEF const char *nvme_fabrics_status_name(uint8_t sc);
 
@@ -12786,6 +13558,24 @@ static const struct nvme__name nvme__csi_names[] = {
 	{NVME__ANY_OTHER, "RESERVED"},
 };
 
+static const struct nvme__name nvme__zone_state_names[] = {
+	{NVME_ZONE_STATE_EMPTY, "EMPTY"},
+	{NVME_ZONE_STATE_IOPEN, "IMPLICITLY OPENED"},
+	{NVME_ZONE_STATE_EOPEN, "EXPLICITLY OPENED"},
+	{NVME_ZONE_STATE_CLOSED, "CLOSED"},
+	{NVME_ZONE_STATE_READ_ONLY, "READ ONLY"},
+	{NVME_ZONE_STATE_FULL, "FULL"},
+	{NVME_ZONE_STATE_OFFLINE, "OFFLINE"},
+	{NVME__ANY_OTHER, "RESERVED"},
+};
+
+static const struct nvme__name nvme__zone_action_names[] = {
+	{NVME_ZONE_CLOSE, "CLOSE ZONE"},     {NVME_ZONE_FINISH, "FINISH ZONE"},
+	{NVME_ZONE_OPEN, "OPEN ZONE"},       {NVME_ZONE_RESET, "RESET ZONE"},
+	{NVME_ZONE_OFFLINE, "OFFLINE ZONE"}, {NVME_ZONE_SET_ZDE, "SET ZONE DESCRIPTOR EXTENSION"},
+	{NVME__ANY_OTHER, "RESERVED"},
+};
+
 /* Admin commands are those on queue 0, and fabrics commands (7Fh) wherever they are. */
 static bool nvme__is_admin(uint16_t qid, uint8_t opc)
 {
@@ -12852,6 +13642,16 @@ NVMEDEF const char *nvme_cns_name(uint8_t cns)
 NVMEDEF const char *nvme_csi_name(uint8_t csi)
 {
 	return nvme__lookup(nvme__csi_names, csi);
+}
+
+NVMEDEF const char *nvme_zone_state_name(uint8_t state)
+{
+	return nvme__lookup(nvme__zone_state_names, state);
+}
+
+NVMEDEF const char *nvme_zone_action_name(uint8_t action)
+{
+	return nvme__lookup(nvme__zone_action_names, action);
 }
 
 NVMEDEF const char *nvme_fabrics_status_name(uint8_t sc)
@@ -13752,17 +14552,17 @@ static const struct nvme_cmd_field nvme__reservation_release_fields[] = {
 static const struct nvme_cmd_field nvme__zone_send_fields[] = {
 	{10, 63, 0, "SLBA", "Starting LBA"},
 	{13, 9, 9, "ZSASO", "Zone Send Action Specific Option"},
-	{13, 8, 8, "SELALL", "Select All"},
-	{13, 7, 0, "ZSA", "Zone Send Action"},
+	{13, NVME_ZONE_SEND_SELALL, "SELALL", "Select All"},
+	{13, NVME_ZONE_SEND_ZSA, "ZSA", "Zone Send Action"},
 	NVME__CMD_FIELD_END,
 };
 
 static const struct nvme_cmd_field nvme__zone_receive_fields[] = {
 	{10, 63, 0, "SLBA", "Starting LBA"},
 	{12, 31, 0, "NUMD", "Number of Dwords"},
-	{13, 16, 16, "PR", "Partial Report"},
-	{13, 15, 8, "ZRASF", "Zone Receive Action Specific Field"},
-	{13, 7, 0, "ZRA", "Zone Receive Action"},
+	{13, NVME_ZONE_RECEIVE_PR, "PR", "Partial Report"},
+	{13, NVME_ZONE_RECEIVE_ZRASF, "ZRASF", "Zone Receive Action Specific Field"},
+	{13, NVME_ZONE_RECEIVE_ZRA, "ZRA", "Zone Receive Action"},
 	NVME__CMD_FIELD_END,
 };
 

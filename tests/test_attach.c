@@ -453,7 +453,7 @@ static void test_command_sets(void **state)
 {
 	static const struct {
 		uint32_t cap_css, cc_css, queues;
-	} rows[] = {{0x01, 0, 8}, {0x41, 0, 8}, {0x40, 6, 8},
+	} rows[] = {{0x01, 0, 8}, {0x41, 6, 8}, {0x40, 6, 8},
 	            {0xc0, 6, 8}, {0x80, 7, 0}, {0x00, 0, 8}};
 	unsigned int i;
 

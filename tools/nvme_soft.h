@@ -39,6 +39,13 @@
  *	mset=1        metadata at the end of each block, in the data; default 0, separate (MPTR)
  *	pi=1          protection information, type 1 to 3, where ms is at least 8; default 0, none
  *	pil=1         it is the first 8 bytes of the metadata; default 0, the last
+ *	zns=4096      blocks of a zone: the namespaces are zoned; default 0, they are not. The states of
+ *	              zones are kept in memory only, not in file=
+ *	zcap=3000     blocks of a zone that can be written; default all
+ *	mor=8         zones that can be open at the same time; default 0, no limit
+ *	mar=12        zones that can be active; default 0, no limit
+ *	zasl=2        ZASL, the largest Zone Append, 2^zasl pages; default 0, that of mdts
+ *	zdes=64       bytes of a zone's descriptor extension, a multiple of 64; default 0, none
  *	iova=39       bits of the addresses that DMA can use; default 48
  *	sgls=2        SGLS of Identify Controller, a set of bits: 0 no SGLs, 2 dword aligned ones;
  *	              default 10001h, any alignment and bit buckets. What it does not say is refused
@@ -74,19 +81,20 @@
  *	>>soft-queue    the rings; posting completions
  *	>>soft-create   creating and deleting queues, Abort
  *	>>soft-nvm      reads, writes and the other commands of the NVM command set
+ *	>>soft-zns      zones
  *	>>soft-md       the same with metadata and protection information
  *	>>soft-execute  one command from the ring to its completion
  *	>>soft-regs     registers, doorbells, reset and shutdown
  *	>>soft-open     the access table, the thread
  *
- * Three more files belong to it: nvme_soft_plan.h reads the text of a device and of a fault plan;
- * nvme_soft_md.h has what namespaces with metadata need;
+ * Four more files belong to it: nvme_soft_plan.h reads the text of a device and of a fault plan;
+ * nvme_soft_md.h has what namespaces with metadata need, nvme_soft_zns.h what zoned ones do;
  * nvme_soft_admin.h has Identify, features, log pages, events, Format, self-test, sanitize,
  * dma_map(), and the file behind the namespaces. The way of a command, from the doorbell to the
  * completion, is all in here.
  *
  * Not modelled: guards of 32 and 64 bits, interrupts other than an eventfd for each vector,
- * discontiguous queues, weighted round robin, controller memory buffer, namespace management, zones.
+ * discontiguous queues, weighted round robin, controller memory buffer, namespace management.
  * [Base 2.1 ...], [NVM 1.1 ...], [PCIe 1.1 ...]: the specifications, as in nvme.h.
  */
 #ifndef NVME_SOFT_H
@@ -144,6 +152,13 @@ NVMEDEF uint64_t nvme_soft_get_doorbells(const struct nvme_dev *dev, uint16_t qi
 NVMEDEF void *nvme_soft_get_ns_memory(const struct nvme_dev *dev, uint32_t nsid, size_t *size);
 /* Its metadata, block after block, apart from the data whatever the format. NULL: it has none. */
 NVMEDEF void *nvme_soft_get_ns_metadata(const struct nvme_dev *dev, uint32_t nsid, size_t *size);
+
+/*
+ * What wear does to a zone, the one with block lba: state is NVME_ZONE_STATE_READ_ONLY or ..OFFLINE.
+ * -EINVAL: another state, or no such zone.
+ */
+NVMEDEF int nvme_soft_set_zone_state(const struct nvme_dev *dev, uint32_t nsid, uint64_t lba,
+                                     enum nvme_zone_state state);
 
 #define NVME_SOFT_LAST_CMDS 64
 struct nvme_soft_cmd {
@@ -217,6 +232,13 @@ struct nvme_soft__cq {
 	uint64_t rings;
 };
 
+/* A zone. */
+struct nvme_soft__zone {
+	uint64_t wp;     /* the write pointer: blocks from the start of the zone */
+	uint64_t opened; /* in which order zones were opened */
+	uint8_t state, attributes;
+};
+
 struct nvme_soft__ns {
 	uint8_t *mem;
 	uint64_t nsze;
@@ -228,6 +250,10 @@ struct nvme_soft__ns {
 	bool extended; /* metadata is transferred with the data, not by MPTR */
 	uint8_t *bad;  /* a bit per block, 1: Write Uncorrectable made it so; NULL: none ever */
 	uint64_t num_bad;
+	uint64_t zsze;                 /* blocks of a zone; 0: there are none */
+	struct nvme_soft__zone *zones; /* in the order of their blocks, ... */
+	uint8_t *exts;                 /* ... and their descriptor extensions */
+	uint32_t num_open, num_active;
 };
 
 /* One command on its way through the controller. */
@@ -235,7 +261,7 @@ struct nvme_soft__job {
 	struct nvme_cmd cmd;
 	struct nvme_soft__sq *sq;
 	uint64_t since, due; /* a delayed one: from when to when it waits */
-	uint32_t dw0;        /* of the completion */
+	uint32_t dw0, dw1;   /* of the completion */
 	bool to_host;        /* where its data goes */
 	struct nvme_soft__fault fault;
 	struct nvme_soft__ns *ns; /* a command with SLBA and NLB: the blocks, and where they are */
@@ -303,7 +329,9 @@ struct nvme_soft {
 	uint64_t disk_size;
 	uint8_t *md, *stage; /* metadata of all namespaces; see nvme_soft_md.h */
 	size_t stage_size;
-	uint64_t page[512]; /* 4096 bytes: Identify data, log pages, ranges */
+	struct nvme_soft__zone *zones; /* of all namespaces; see nvme_soft_zns.h */
+	uint64_t zones_opened;         /* ever */
+	uint64_t page[512];            /* 4096 bytes: Identify data, log pages, ranges */
 
 	struct nvme_soft_cmd last[NVME_SOFT_LAST_CMDS];
 
@@ -875,7 +903,7 @@ static void nvme_soft_post_completion(struct nvme_soft *s, const struct nvme_sof
 	struct nvme_cpl cpl;
 
 	cpl.cdw0 = job->dw0;
-	cpl.cdw1 = 0;
+	cpl.cdw1 = job->dw1;
 	cpl.sqhd = f->set & NVME_SOFT__SQHD ? f->sqhd : (uint16_t)job->sq->head;
 	cpl.sqid = f->set & NVME_SOFT__SQID ? f->sqid : job->sq->id;
 	cpl.cid = f->set & NVME_SOFT__CID ? f->cid : job->cmd.cid;
@@ -1152,6 +1180,8 @@ static void nvme_soft__zero(struct nvme_soft *s, struct nvme_soft__ns *ns, uint6
 	memset(at + head + pages, 0, (size_t)(len - head - pages));
 }
 
+#include "nvme_soft_zns.h"
+
 /* ---- the commands ---- */
 
 /* [NVM 1.1 §3.3.4: Read command] */
@@ -1312,6 +1342,8 @@ static uint16_t nvme_soft_copy(struct nvme_soft *s, struct nvme_soft__job *job)
 	job->ns = &s->ns[job->cmd.nsid];
 	job->slba = NVME_RW_SLBA(job->cmd.cdw10, job->cmd.cdw11);
 	status = nvme_soft__check_copy(s, job, nr);
+	if (status == 0)
+		status = nvme_soft__check_zones(s, job, true);
 	if (status != 0)
 		return status;
 	to = job->ns->mem + (job->slba << job->ns->lbads);
@@ -1327,6 +1359,7 @@ static uint16_t nvme_soft_copy(struct nvme_soft *s, struct nvme_soft__job *job)
 		md += r[i].nlb + (uint64_t)1;
 	}
 	nvme_soft__set_bad(job->ns, job->slba, job->nlb, false);
+	nvme_soft__zone_wrote(s, job);
 	s->smart.host_writes[0]++;
 	s->data_written += (job->nlb << job->ns->lbads) / 512;
 	return 0;
@@ -1378,6 +1411,9 @@ static const struct nvme_soft__handler nvme_soft__nvm_cmds[] = {
 	{NVME_OPC_VERIFY, 0x1, true, false, nvme_soft_verify},
 	{NVME_OPC_DATASET_MANAGEMENT, 0x3, false, false, nvme_soft_dataset_management},
 	{NVME_OPC_COPY, 0x3, false, false, nvme_soft_copy},
+	{NVME_OPC_ZONE_MANAGEMENT_SEND, 0x3, false, false, nvme_soft_zone_send},
+	{NVME_OPC_ZONE_MANAGEMENT_RECEIVE, 0x1, false, false, nvme_soft_zone_receive},
+	{NVME_OPC_ZONE_APPEND, 0x3, true, true, nvme_soft_write},
 };
 
 static const struct nvme_soft__handler *nvme_soft__find_handler(bool admin, uint8_t opc)
@@ -1441,6 +1477,7 @@ static uint16_t nvme_soft_execute(struct nvme_soft *s, struct nvme_soft__job *jo
 	const struct nvme_soft__fault *f = &job->fault;
 	const struct nvme_soft__handler *h;
 	uint16_t status = 0;
+	bool writes;
 
 	if (f->set & NVME_SOFT__STRAY)
 		return nvme_soft_report_stray(s, job, UINT64_C(1) << 52, 4096,
@@ -1453,13 +1490,20 @@ static uint16_t nvme_soft_execute(struct nvme_soft *s, struct nvme_soft__job *jo
 	                         NVME_GET(job->cmd.flags, NVME_CMD_PSDT) != NVME_PSDT_PRP))
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
 	h = nvme_soft__find_handler(job->sq->id == 0, job->cmd.opc);
-	if (h == NULL)
+	if (h == NULL || (job->sq->id != 0 && nvme_soft__lacks_zones(s, h->opc)))
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_OPCODE);
 	if (nvme_soft__sanitizing(s) && (job->sq->id != 0 || (h->effects & 0x2) != 0))
 		return NVME_SOFT__GENERIC(NVME_SC_SANITIZE_IN_PROGRESS);
+	writes = h->blocks && (h->effects & 0x2) != 0;
 	if (h->blocks)
 		status = nvme_soft__check_blocks(s, job, h->data);
-	return status != 0 ? status : h->execute(s, job);
+	if (h->blocks && status == 0)
+		status = nvme_soft__check_zones(s, job, writes);
+	if (status == 0)
+		status = h->execute(s, job);
+	if (writes && status == 0)
+		nvme_soft__zone_wrote(s, job);
+	return status;
 }
 
 /* What the plan has for this command, or simply its execution. */
@@ -2117,6 +2161,7 @@ static void nvme_soft__free(struct nvme_soft *s)
 	if (s->disk != NULL)
 		nvme__unreserve(s->disk, (size_t)s->disk_size);
 	nvme_soft__close_md(s);
+	nvme_soft__close_zones(s);
 	free(s->pieces);
 	free(s->late);
 	nvme__mutex_destroy(&s->lock);

@@ -262,6 +262,14 @@ static void nvme_soft__id_ns(const struct nvme_soft *s, uint32_t nsid, struct nv
 	for (i = 0; i < 8; i++)
 		id->lbaf[i].lbads = (uint8_t)(9 + i);
 	nvme_soft__id_md(s, ns, id);
+	if (ns->zsze != 0)
+		id->ncap = id->nuse = nvme_soft__num_zones(ns) * s->cfg.zcap;
+}
+
+/* The command set of the namespaces. */
+static uint8_t nvme_soft__csi(const struct nvme_soft *s)
+{
+	return s->cfg.zns != 0 ? NVME_CSI_ZNS : NVME_CSI_NVM;
 }
 
 /* [Base 2.1: Namespace Identification Descriptor]: EUI-64, NGUID, UUID, command set. */
@@ -279,7 +287,7 @@ static void nvme_soft__id_descs(const struct nvme_soft *s, uint32_t nsid, uint8_
 	at[36 + 8] = 0x80;
 	at[52] = NVME_NIDT_CSI;
 	at[53] = 1;
-	at[56] = NVME_CSI_NVM;
+	at[56] = nvme_soft__csi(s);
 }
 
 static void nvme_soft__id_ns_list(const struct nvme_soft *s, uint32_t after, uint32_t *nsid)
@@ -293,7 +301,8 @@ static void nvme_soft__id_ns_list(const struct nvme_soft *s, uint32_t after, uin
 }
 
 /* Changes what the plan says. */
-static void nvme_soft__id_edit(const struct nvme_soft *s, uint32_t cns, uint8_t *data)
+static void nvme_soft__id_edit(const struct nvme_soft *s, uint32_t cns, uint32_t nsid,
+                               uint8_t *data)
 {
 	uint32_t i;
 
@@ -310,13 +319,17 @@ static void nvme_soft__id_edit(const struct nvme_soft *s, uint32_t cns, uint8_t 
 			         NVME_FLBAS_INDEX(id->flbas) * sizeof(struct nvme_lbaf) +
 			         (e->field->size == 1 ? offsetof(struct nvme_lbaf, lbads) : 0);
 		}
+		if (cns == NVME_ID_CNS_NS_IOCS &&
+		    offset >= offsetof(struct nvme_zns_id_ns, lbafe) &&
+		    nvme_soft__check_nsid(s, nsid) == 0) /* of the format in use */
+			offset += (s->ns[nsid].lbads - 9) * sizeof(struct nvme_zns_lbafe);
 		memcpy(data + offset, &e->value, e->field->size);
 	}
 }
 
 /* Fills data, which is zero. [Base 2.1 §5.1.13, Fig. 310: CNS Values] */
-static uint16_t nvme_soft__id_data(const struct nvme_soft *s, uint32_t cns, uint32_t nsid,
-                                   void *data)
+static uint16_t nvme_soft__id_data(const struct nvme_soft *s, uint32_t cns, uint32_t csi,
+                                   uint32_t nsid, void *data)
 {
 	uint8_t *bytes = (uint8_t *)data;
 	uint16_t status = nvme_soft__check_nsid(s, nsid);
@@ -329,12 +342,15 @@ static uint16_t nvme_soft__id_data(const struct nvme_soft *s, uint32_t cns, uint
 	case NVME_ID_CNS_ACTIVE_NS_LIST_IOCS:
 		if (nsid >= NVME_NSID_ALL - 1)
 			return NVME_SOFT__GENERIC(NVME_SC_INVALID_NAMESPACE_OR_FORMAT);
-		nvme_soft__id_ns_list(s, nsid, (uint32_t *)data);
+		if (cns == NVME_ID_CNS_ACTIVE_NS_LIST || csi == nvme_soft__csi(s))
+			nvme_soft__id_ns_list(s, nsid, (uint32_t *)data);
 		return 0;
 	case NVME_ID_CNS_CTRLR_IOCS: /* all limits 0: none, or those of MDTS */
+		if (csi == NVME_CSI_ZNS)
+			bytes[0] = (uint8_t)s->cfg.zasl;
 		return 0;
-	case NVME_ID_CNS_IOCS: /* combination 0: bit 0, the NVM command set */
-		bytes[0] = 0x01;
+	case NVME_ID_CNS_IOCS: /* combination 0, a bit for each command set: NVM, and the zoned one */
+		bytes[0] = (uint8_t)(1u << NVME_CSI_NVM | 1u << nvme_soft__csi(s));
 		return 0;
 	case NVME_ID_CNS_NS:
 		if (status == 0)
@@ -348,6 +364,8 @@ static uint16_t nvme_soft__id_data(const struct nvme_soft *s, uint32_t cns, uint
 		bytes[14] = 0x01; /* NSTAT: ready */
 		return status;
 	case NVME_ID_CNS_NS_IOCS:
+		if (status == 0 && csi == NVME_CSI_ZNS)
+			nvme_soft__id_zns(s, (struct nvme_zns_id_ns *)data);
 		return status;
 	default:
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
@@ -357,18 +375,19 @@ static uint16_t nvme_soft__id_data(const struct nvme_soft *s, uint32_t cns, uint
 static uint16_t nvme_soft_identify(struct nvme_soft *s, struct nvme_soft__job *job)
 {
 	uint32_t cns = NVME_GET(job->cmd.cdw10, NVME_IDENTIFY_CNS);
+	uint32_t csi = NVME_GET(job->cmd.cdw11, NVME_IDENTIFY_CSI);
 	uint32_t since = cns <= NVME_ID_CNS_CTRLR            ? 0
 	                 : cns == NVME_ID_CNS_ACTIVE_NS_LIST ? NVME_VS_SET(1, 1, 0)
 	                 : cns == NVME_ID_CNS_NS_ID_DESC     ? NVME_VS_SET(1, 3, 0)
 	                                                     : NVME_VS_SET(2, 0, 0);
 	uint16_t status;
 
-	if (s->vs < since || (cns >= NVME_ID_CNS_NS_IOCS &&
-	                      NVME_GET(job->cmd.cdw11, NVME_IDENTIFY_CSI) != NVME_CSI_NVM))
+	if (s->vs < since ||
+	    (cns >= NVME_ID_CNS_NS_IOCS && csi != NVME_CSI_NVM && csi != nvme_soft__csi(s)))
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
 	memset(s->page, 0, sizeof(s->page));
-	status = nvme_soft__id_data(s, cns, job->cmd.nsid, s->page);
-	nvme_soft__id_edit(s, cns, (uint8_t *)s->page);
+	status = nvme_soft__id_data(s, cns, csi, job->cmd.nsid, s->page);
+	nvme_soft__id_edit(s, cns, job->cmd.nsid, (uint8_t *)s->page);
 	return status != 0 ? status : nvme_soft_transfer(s, job, s->page, sizeof(s->page), true);
 }
 
@@ -629,6 +648,7 @@ static void nvme_soft__erase(struct nvme_soft *s, uint32_t cdw10, uint32_t patte
 	for (i = 1; i <= s->cfg.ns; i++) {
 		nvme_soft__zero(s, &s->ns[i], 0, s->cfg.size);
 		nvme_soft__md_unwrite(&s->ns[i], 0, s->ns[i].nsze);
+		nvme_soft__empty_zones(s, &s->ns[i]);
 	}
 	if (NVME_GET(cdw10, NVME_SANITIZE_SANACT) != NVME_SANITIZE_OVERWRITE ||
 	    NVME_GET(cdw10, NVME_SANITIZE_NDAS) == 0)
@@ -705,6 +725,8 @@ static size_t nvme_soft__log_page(struct nvme_soft *s, uint32_t lid)
 			dwords[i] = h != NULL ? h->effects : 0;
 			if (i == NVME_OPC_DOORBELL_BUFFER_CONFIG && !s->cfg.dbbuf)
 				dwords[i] = 0;
+			if (i >= 256 && nvme_soft__lacks_zones(s, (uint8_t)i))
+				dwords[i] = 0;
 		}
 		return 4096;
 	case NVME_LOG_PAGE_DEVICE_SELF_TEST:
@@ -778,6 +800,8 @@ static bool nvme_soft__format_ok(const struct nvme_soft *s, uint32_t format, uin
 {
 	uint32_t pi = NVME_GET(cdw10, NVME_FORMAT_PI);
 
+	if (s->cfg.size >> (9 + format % 8) < s->cfg.zns) /* not a whole zone */
+		return false;
 	if (format < 8)
 		return nvme_bits(cdw10, 8, 4) == 0;
 	return s->cfg.ms != 0 && format < 16 &&
@@ -803,6 +827,7 @@ static uint16_t nvme_soft_format(struct nvme_soft *s, struct nvme_soft__job *job
 		nvme_soft__set_format(s, &s->ns[i], format, NVME_GET(cdw10, NVME_FORMAT_MSET),
 		                      NVME_GET(cdw10, NVME_FORMAT_PI),
 		                      NVME_GET(cdw10, NVME_FORMAT_PIL));
+		nvme_soft__set_zones(s, &s->ns[i]);
 	}
 	return 0;
 }
@@ -978,8 +1003,8 @@ static void *nvme_soft__map_disk(int fd, size_t size)
 static int nvme_soft__open_disk(struct nvme_soft *s)
 {
 	void *mem = NULL;
+	int fd = -1, rc;
 	uint32_t i;
-	int fd = -1;
 
 	if (s->cfg.file[0] != '\0') {
 		fd = nvme_soft__open_file(s);
@@ -999,7 +1024,8 @@ static int nvme_soft__open_disk(struct nvme_soft *s)
 	s->disk = (uint8_t *)mem;
 	for (i = 1; i <= s->cfg.ns; i++)
 		s->ns[i].mem = s->disk + (i - 1) * s->cfg.size;
-	return nvme_soft__open_md(s);
+	rc = nvme_soft__open_md(s);
+	return rc != 0 ? rc : nvme_soft__open_zones(s);
 }
 
 /* ============================================================================================
@@ -1083,6 +1109,23 @@ NVMEDEF void *nvme_soft_get_ns_metadata(const struct nvme_dev *dev, uint32_t nsi
 	if (size != NULL)
 		*size = (size_t)(s->ns[nsid].nsze * s->ns[nsid].ms);
 	return s->ns[nsid].md;
+}
+
+NVMEDEF int nvme_soft_set_zone_state(const struct nvme_dev *dev, uint32_t nsid, uint64_t lba,
+                                     enum nvme_zone_state state)
+{
+	struct nvme_soft *s = nvme_soft__of(dev);
+	int rc = -EINVAL;
+
+	nvme_soft__lock(s);
+	if (nsid != 0 && nsid <= s->cfg.ns && s->ns[nsid].zsze != 0 && lba < s->ns[nsid].nsze &&
+	    (state == NVME_ZONE_STATE_READ_ONLY || state == NVME_ZONE_STATE_OFFLINE)) {
+		nvme_soft__zone_move(s, &s->ns[nsid], nvme_soft__zone_of(&s->ns[nsid], lba),
+		                     (uint8_t)state);
+		rc = 0;
+	}
+	nvme_soft__unlock(s);
+	return rc;
 }
 
 NVMEDEF uint32_t nvme_soft_get_last_cmds(const struct nvme_dev *dev, struct nvme_soft_cmd *list,

@@ -39,7 +39,8 @@
  *	                         acl, rtd3e, sgls, crdt1, crdt2, crdt3, cntlid, plsi, crcap,
  *	                         sanicap, kpioc, oacs, lpa, fuses, acwu; of Identify Namespace: nsze,
  *	                         nsfeat, nlbaf, nulbaf, flbas, noiob, dps, nacwu, dlfeat, msrc; lbads
- *	                         and ms of the format in use
+ *	                         and ms of the format in use; csi of its descriptors; with zones
+ *	                         mar, mor, zasl, and zsze and zdes of the format in use
  *	identify strings         serial number, model and firmware of control characters
  *	nn=4294967295            the same as identify nn=
  *	nslist 3,2,2             what the list of active namespaces says
@@ -115,6 +116,7 @@ struct nvme_soft__config {
 	uint32_t lbs, ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, mpsmin, mpsmax, css, iova,
 		seed, sgls, noiob;
 	uint32_t ms, mset, pi, pil;
+	uint32_t zns, zcap, mor, mar, zasl, zdes;
 	bool size_given, threaded;
 	char file[512];
 	const char *plan;
@@ -142,6 +144,12 @@ static const struct nvme_soft__option {
 	{"mset", offsetof(struct nvme_soft__config, mset), 0, 1},
 	{"pi", offsetof(struct nvme_soft__config, pi), 0, 3},
 	{"pil", offsetof(struct nvme_soft__config, pil), 0, 1},
+	{"zns", offsetof(struct nvme_soft__config, zns), 0, UINT32_MAX},
+	{"zcap", offsetof(struct nvme_soft__config, zcap), 1, UINT32_MAX},
+	{"mor", offsetof(struct nvme_soft__config, mor), 0, UINT32_MAX},
+	{"mar", offsetof(struct nvme_soft__config, mar), 0, UINT32_MAX},
+	{"zasl", offsetof(struct nvme_soft__config, zasl), 0, 255},
+	{"zdes", offsetof(struct nvme_soft__config, zdes), 0, 4096},
 	{"iova", offsetof(struct nvme_soft__config, iova), 30, 62},
 	{"seed", offsetof(struct nvme_soft__config, seed), 0, UINT32_MAX},
 	{"sgls", offsetof(struct nvme_soft__config, sgls), 0, UINT32_MAX},
@@ -163,8 +171,9 @@ static int nvme_soft__set_number(struct nvme_soft__config *cfg, const char *key,
 		return nvme_soft__wrong(why,
 		                        "soft device: there is no option '%s': use size, lbs, "
 		                        "ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, "
-		                        "mpsmin, mpsmax, css, ms, mset, pi, pil, iova, sgls, noiob, "
-		                        "file, mode, seed or plan",
+		                        "mpsmin, mpsmax, css, ms, mset, pi, pil, zns, zcap, mor, "
+		                        "mar, zasl, zdes, iova, sgls, noiob, file, mode, seed or "
+		                        "plan",
 		                        key);
 	if (!nvme_soft__number(&at, &n) || *at != '\0' || n < o->min || n > o->max ||
 	    (lbs && (n & (n - 1)) != 0))
@@ -242,6 +251,37 @@ static int nvme_soft__check_md(const struct nvme_soft__config *cfg, char *why)
 	return 0;
 }
 
+/* Zones, where there are any: do the options for them fit together? */
+static int nvme_soft__check_zns(struct nvme_soft__config *cfg, char *why)
+{
+	if (cfg->zns == 0 && (cfg->zcap | cfg->mor | cfg->mar | cfg->zasl | cfg->zdes) != 0)
+		return nvme_soft__wrong(why, "soft device: zcap=, mor=, mar=, zasl= and zdes= mean "
+		                             "nothing without zones: give zns=4096, for instance");
+	if (cfg->zns == 0)
+		return 0;
+	if (cfg->zcap == 0)
+		cfg->zcap = cfg->zns;
+	if (cfg->zcap > cfg->zns || cfg->size / cfg->lbs < cfg->zns)
+		return nvme_soft__wrong(why,
+		                        "soft device: zns=%u is wrong: a zone has at least zcap=%u "
+		                        "blocks, and size= at least one zone",
+		                        cfg->zns, cfg->zcap);
+	if (cfg->mar != 0 && cfg->mor > cfg->mar)
+		return nvme_soft__wrong(why,
+		                        "soft device: mor=%u is more than mar=%u: open zones are "
+		                        "active ones, give mar at least as much",
+		                        cfg->mor, cfg->mar);
+	if (cfg->zdes % 64 != 0)
+		return nvme_soft__wrong(why, "soft device: zdes=%u is wrong: give a multiple of 64",
+		                        cfg->zdes);
+	if (cfg->ms != 0 || cfg->file[0] != '\0' || (cfg->css & NVME_CAP_CSS_IOCS) == 0)
+		return nvme_soft__wrong(why,
+		                        "soft device: zones go neither with metadata nor with a "
+		                        "file, and need CAP.CSS bit 6: leave ms=, file= and "
+		                        "css= out");
+	return 0;
+}
+
 static bool nvme_soft__is_soft(const char *device)
 {
 	return device != NULL && strncmp(device, "soft", 4) == 0 &&
@@ -297,7 +337,7 @@ static int nvme_soft__parse_device(const char *device, struct nvme_soft__config 
 		                        "soft device: size=%" PRIu64 " is not a multiple of the "
 		                        "block size: give a multiple of lbs=%u",
 		                        cfg->size, cfg->lbs);
-	return nvme_soft__check_md(cfg, why);
+	return nvme_soft__check_md(cfg, why) != 0 ? -EINVAL : nvme_soft__check_zns(cfg, why);
 }
 
 /* ============================================================================================
@@ -407,6 +447,12 @@ static const struct nvme_soft__field {
 	{"msrc", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, msrc)},
 	{"ms", NVME_ID_CNS_NS, 2, UINT16_MAX}, /* of the format in use */
 	{"lbads", NVME_ID_CNS_NS, 1, UINT16_MAX},
+	{"csi", NVME_ID_CNS_NS_ID_DESC, 1, 56},
+	{"mar", NVME_ID_CNS_NS_IOCS, 4, offsetof(struct nvme_zns_id_ns, mar)},
+	{"mor", NVME_ID_CNS_NS_IOCS, 4, offsetof(struct nvme_zns_id_ns, mor)},
+	{"zsze", NVME_ID_CNS_NS_IOCS, 8, offsetof(struct nvme_zns_id_ns, lbafe)},
+	{"zdes", NVME_ID_CNS_NS_IOCS, 1, offsetof(struct nvme_zns_id_ns, lbafe[0].zdes)},
+	{"zasl", NVME_ID_CNS_CTRLR_IOCS, 1, offsetof(struct nvme_zns_id_ctrlr, zasl)},
 };
 
 static const struct nvme_soft__kind {

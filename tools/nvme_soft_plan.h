@@ -593,9 +593,9 @@ static bool nvme_soft__is_opcode(const char *word, uint16_t qid, uint8_t opc)
 	const char *name = nvme_opc_name(qid, opc);
 
 	if (strcmp(name, nvme_opc_name(qid, 0xff)) == 0)
-		name = qid == 0 && opc == NVME_OPC_KEEP_ALIVE ? "KEEP ALIVE"
-		       : qid != 0 && opc == NVME_OPC_VERIFY   ? "VERIFY"
-		                                              : "";
+		name = nvme_opc_full_name(qid, opc);
+	if (strcmp(name, "RESERVED") == 0 || strcmp(name, "VENDOR SPECIFIC") == 0)
+		return false;
 	for (; *name != '\0' && *word != '\0'; name++, word++) {
 		if (*word != (*name == ' ' ? '-' : tolower((unsigned char)*name)))
 			return false;

@@ -241,6 +241,8 @@ static const struct group {
 	{"NVME_NS_ATTACHMENT_", 0, 1, {NVME_OPC_NS_ATTACHMENT}},
 	{"NVME_SELF_TEST_", 0, 1, {NVME_OPC_DEVICE_SELF_TEST}},
 	{"NVME_SANITIZE_", 0, 1, {NVME_OPC_SANITIZE}},
+	{"NVME_ZONE_SEND_", 1, 1, {NVME_OPC_ZONE_MANAGEMENT_SEND}},
+	{"NVME_ZONE_RECEIVE_", 1, 1, {NVME_OPC_ZONE_MANAGEMENT_RECEIVE}},
 };
 
 /* Places that are neither in a register nor in CDW10 to CDW15, and why. */
@@ -282,6 +284,8 @@ static const struct {
 	{"NVME_SSTAT_STATUS", "a structure"},
 	{"NVME_SSTAT_PASSES", "a structure"},
 	{"NVME_SSTAT_GDE", "a structure"},
+	{"NVME_ZONE_TYPE", "a structure"},
+	{"NVME_ZONE_STATE", "a structure"},
 };
 
 static size_t find_elsewhere(const char *name)

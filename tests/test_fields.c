@@ -79,6 +79,73 @@ static void test_bits(void **state)
 	}
 }
 
+/* What is done with zones, what is reported of them, and where an append has written. */
+static void test_zones(void **state)
+{
+	static const struct {
+		uint32_t opc, cdw13;
+		const char *what[3];
+	} rows[] = {
+		{0x79, 0x001, {"[7:0] ZSA : 0x1 CLOSE ZONE\n", "[8:8] SELALL : 0 no\n"}},
+		{0x79, 0x102, {"[7:0] ZSA : 0x2 FINISH ZONE\n", "[8:8] SELALL : 0x1 yes\n"}},
+		{0x79, 0x003, {"[7:0] ZSA : 0x3 OPEN ZONE\n"}},
+		{0x79, 0x004, {"[7:0] ZSA : 0x4 RESET ZONE\n"}},
+		{0x79, 0x005, {"[7:0] ZSA : 0x5 OFFLINE ZONE\n"}},
+		{0x79, 0x010, {"[7:0] ZSA : 0x10 SET ZONE DESCRIPTOR EXTENSION\n"}},
+		{0x79, 0x07f, {"[7:0] ZSA : 0x7f RESERVED\n"}},
+		{0x7a, 0x00000, {"[15:8] ZRASF : 0 all zones\n", "[7:0] ZRA : 0 report\n"}},
+		{0x7a,
+	         0x10101,
+	         {"[16:16] PR : 0x1 yes\n", "[15:8] ZRASF : 0x1 empty\n",
+	          "[7:0] ZRA : 0x1 extended report\n"}},
+		{0x7a,
+	         0x00202,
+	         {"[15:8] ZRASF : 0x2 implicitly opened\n", "[7:0] ZRA : 0x2 reserved\n"}},
+		{0x7a, 0x00300, {"ZRASF : 0x3 explicitly opened\n", "NUMD : 0x3ff 4096 bytes\n"}},
+		{0x7a, 0x00400, {"ZRASF : 0x4 closed\n"}},
+		{0x7a, 0x00500, {"ZRASF : 0x5 full\n"}},
+		{0x7a, 0x00600, {"ZRASF : 0x6 read only\n"}},
+		{0x7a, 0x00700, {"ZRASF : 0x7 offline\n"}},
+		{0x7a, 0x00800, {"ZRASF : 0x8 reserved\n"}},
+	};
+	struct nvme_cpl cpl = {.cdw0 = 67, .cdw1 = 2, .sqid = 1, .cid = 5};
+	struct result r;
+	struct trace t;
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct nvme_cmd zone = {.opc = (uint8_t)rows[i].opc,
+		                              .cdw12 = 1023,
+		                              .cdw13 = rows[i].cdw13};
+
+		decode(&r, "-H", 1, &zone);
+		for (k = 0; k < 3 && rows[i].what[k] != NULL; k++)
+			expect_in(&r, r.out, rows[i].what[k]);
+		done(&r);
+	}
+	for (i = 0; i < 2; i++) { /* one that was written, and one that was not */
+		cpl.status = (uint16_t)(i == 0 ? 0 : 0xb9 << 1 | 1 << 9);
+		trace_open(&t, "append.nvt");
+		put_cmd(&t, 1, 5, NVME_OPC_ZONE_APPEND, 64, 0, 3, 0x20000);
+		put(&t, NVME_TRACE_CQE, 1, &cpl, sizeof(cpl));
+		trace_close(&t);
+		run(&r, "%s -H --explain %s", nvtrace, path("append.nvt"));
+		expect_status(&r, 0);
+		expect_in(&r, r.out, "[63:0] ZSLBA : 0x40 block 64\n");
+		if (i == 0) {
+			expect_in(&r, r.out,
+			          "[63:0] ALBA : 0x200000043 the first block that was written\n");
+			expect_in(&r, r.out, "written from block 8589934659 on, where the write");
+		} else {
+			assert_null(strstr(r.out, "ALBA"));
+			assert_null(strstr(r.out, "8589934659"));
+			expect_in(&r, r.out, "status code b9h (ZONE IS FULL)");
+		}
+		done(&r);
+	}
+}
+
 /* ---- the specification ---- */
 
 static void test_citations(void **state)
@@ -242,11 +309,9 @@ static void test_older_than_its_command(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bits),
-		cmocka_unit_test(test_citations),
-		cmocka_unit_test(test_filter),
-		cmocka_unit_test(test_verify_range),
-		cmocka_unit_test(test_older_than_its_command),
+		cmocka_unit_test(test_bits),         cmocka_unit_test(test_zones),
+		cmocka_unit_test(test_citations),    cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_verify_range), cmocka_unit_test(test_older_than_its_command),
 	};
 
 	if (argc > 1)

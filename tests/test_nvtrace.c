@@ -1193,7 +1193,7 @@ static void test_text_options(void **state)
 	expect_output("-t", "[0.000000000] nvme.h:");
 	expect_output("-d --no-prefix", " 0.000000000 [soft] attaching");
 	expect_output("-v", "doorbell SQ0TDBL = 1 (was 0)");
-	expect_output("-v", "write CC (14h) <- 0x460001");
+	expect_output("-v", "write CC (14h) <- 0x460061");
 	expect_output("-H", "      [19:16] IOSQES : 0x6 64 bytes\n");
 	expect_output("-H", "      [7:0] CNS : 0x1 CONTROLLER\n");
 	expect_output("-H", "      [15:0] NLB : 0 1 block\n");

@@ -205,6 +205,25 @@ static int common_value(char *buf, size_t size, const struct nvme_cmd_field *f, 
 	return -1;
 }
 
+/* What is done with a zone, and what is reported of which. */
+static int zone_value(char *buf, size_t size, const struct nvme_cmd_field *f, uint64_t v)
+{
+	static const char *const reports[] = {"report", "extended report"};
+	static const char *const lists[] = {"all zones",         "empty",  "implicitly opened",
+	                                    "explicitly opened", "closed", "full",
+	                                    "read only",         "offline"};
+
+	if (strcmp(f->name, "ZSA") == 0)
+		return snprintf(buf, size, "%s", nvme_zone_action_name((uint8_t)v));
+	if (strcmp(f->name, "ZRA") == 0)
+		return snprintf(buf, size, "%s", CODE(reports, v));
+	if (strcmp(f->name, "ZRASF") == 0)
+		return snprintf(buf, size, "%s", CODE(lists, v));
+	if (strcmp(f->name, "NUMD") == 0)
+		return snprintf(buf, size, "%" PRIu64 " bytes", v * 4 + 4);
+	return -1;
+}
+
 /* Values that need the rest of the command, or mean something in one command only. */
 static int special_value(char *buf, size_t size, const struct nvme_cmd_field *f, uint16_t qid,
                          const struct nvme_cmd *cmd, uint64_t v)
@@ -216,7 +235,7 @@ static int special_value(char *buf, size_t size, const struct nvme_cmd_field *f,
 	                                     "crypto erase", "exit media verification"};
 
 	if (qid != 0)
-		return -1;
+		return zone_value(buf, size, f, v);
 	if (strcmp(f->name, "NUMDL") == 0)
 		return snprintf(buf, size, "with NUMDU %" PRIu64 " bytes in all",
 		                ((uint64_t)(cmd->cdw11 & 0xffff) << 16 | v) * 4 + 4);
@@ -399,6 +418,19 @@ static const char *status_name(const struct rec *rec)
 	                             (rec->of_have & HAVE_OPC) ? rec->of.opc : 0);
 }
 
+/* Does it tell, in dwords 0 and 1, where a Zone Append has put its blocks? */
+static bool says_where(const struct rec *rec)
+{
+	return (rec->has & HAS_DW0) && (rec->has & HAS_DW1) && (rec->of_have & HAVE_OPC) &&
+	       rec->qid != 0 && rec->of.opc == NVME_OPC_ZONE_APPEND &&
+	       !nvme_cpl_is_error(&rec->cpl);
+}
+
+static uint64_t appended_at(const struct nvme_cpl *c)
+{
+	return (uint64_t)c->cdw1 << 32 | c->cdw0;
+}
+
 static void put_completion_bits(FILE *out, const struct rec *rec)
 {
 	const struct nvme_cpl *c = &rec->cpl;
@@ -409,6 +441,9 @@ static void put_completion_bits(FILE *out, const struct rec *rec)
 		put_result(out, rec);
 	if (rec->has & HAS_DW1)
 		put_heading(out, "DW1", c->cdw1, 8);
+	if (says_where(rec))
+		put_bit_line(out, 63, 0, "ALBA", appended_at(c),
+		             "the first block that was written");
 	if (rec->has & (HAS_SQID | HAS_SQHD))
 		fprintf(out, "    DW2\n");
 	if (rec->has & HAS_SQID)
@@ -585,6 +620,12 @@ static void explain_completion(FILE *out, const struct rec *rec)
 	if (rec->of_have & HAVE_OPC)
 		fprintf(out, "    It completes the %s with CID %u.\n",
 		        nvme_opc_full_name(rec->qid, rec->of.opc), (unsigned)c->cid);
+	if (says_where(rec))
+		fprintf(out,
+		        "    The data was written from block %" PRIu64
+		        " on, where the write pointer of the zone was. [ZNS: Zone Append "
+		        "command]\n",
+		        appended_at(c));
 	if (rec->has & HAS_SQHD)
 		fprintf(out,
 		        "    SQHD: the controller has fetched the submission queue up to entry "

@@ -228,7 +228,7 @@ STAGE   = @tests/stages run $@
 PROGRAMS := all debug $(B)/tests/run_io
 
 VM_STAGES    := vm/test_vm
-VM_NEEDS     := $(PROGRAMS) $(addprefix $(B)/tests/,test_vm use_disk use_metadata readme_tool attach_steps $(UNIT))
+VM_NEEDS     := $(PROGRAMS) $(addprefix $(B)/tests/,test_vm use_disk use_metadata use_zones readme_tool attach_steps $(UNIT))
 FUZZ_STAGES  := fuzz/fuzz_trace fuzz/fuzz_soft fuzz/fuzz_driver
 # The tests that are compiled with it; test_matrix runs a program that is.
 TSAN_TESTS   := tsan/test_probe

@@ -24,8 +24,18 @@
 struct append {
 	uint8_t *buf; /* a block that nobody else has */
 	uint64_t lba; /* where it is, by its completion */
-	bool done, failed;
+	struct nvme_cpl cpl;
+	bool done;
 };
+
+/* Says what has not worked, and why; returns the exit status. */
+static int complain(const char *what, int rc, const struct nvme_cpl *cpl)
+{
+	char text[NVME_ERROR_MAX];
+
+	fprintf(stderr, "zns: %s: %s\n", what, nvme_strerror(text, sizeof(text), rc, cpl));
+	return 1;
+}
 
 /* The first zoned namespace. */
 static struct nvme_ns *find_namespace(struct nvme_ctrlr *ctrlr)
@@ -57,10 +67,13 @@ static void print_zone(const struct nvme_zns_zone *z)
 static int print_zones(struct nvme_ns *ns, uint64_t slba, uint32_t max)
 {
 	struct nvme_zns_zone zones[ROWS];
+	struct nvme_cpl cpl;
 	uint32_t i, found;
+	int rc;
 
-	if (nvme_zns_get_zones(ns, NULL, slba, NVME_ZRA_LIST_ALL, zones, max, &found, NULL) != 0)
-		return 1;
+	rc = nvme_zns_get_zones(ns, NULL, slba, NVME_ZRA_LIST_ALL, zones, max, &found, &cpl);
+	if (rc != 0)
+		return complain("a report of zones", rc, &cpl);
 	for (i = 0; i < found; i++)
 		print_zone(&zones[i]);
 	return 0;
@@ -83,7 +96,7 @@ static void appended(void *arg, const struct nvme_cpl *cpl)
 	struct append *a = arg;
 
 	a->lba = nvme_zns_append_lba(cpl);
-	a->failed = nvme_cpl_is_error(cpl);
+	a->cpl = *cpl;
 	a->done = true;
 }
 
@@ -92,19 +105,22 @@ static int append_all(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t zslba,
                       struct append *list)
 {
 	uint32_t size = nvme_ns_get_extended_sector_size(ns), i;
+	int rc;
 
 	for (i = 0; i < APPENDS; i++) {
 		memset(list[i].buf, (int)('a' + i), size);
-		if (nvme_zns_zone_append(ns, qp, list[i].buf, zslba, 1, appended, &list[i], 0) != 0)
-			return 1;
+		rc = nvme_zns_zone_append(ns, qp, list[i].buf, zslba, 1, appended, &list[i], 0);
+		if (rc != 0)
+			return complain("an append was not sent", rc, NULL);
 	}
 	for (i = 0; i < APPENDS; i++) {
 		while (!list[i].done) {
-			if (nvme_qpair_process_completions(qp, 0) < 0)
-				return 1;
+			rc = nvme_qpair_process_completions(qp, 0);
+			if (rc < 0)
+				return complain("polling", rc, NULL);
 		}
-		if (list[i].failed)
-			return 1;
+		if (nvme_cpl_is_error(&list[i].cpl))
+			return complain("an append failed", -EIO, &list[i].cpl);
 		printf("  block '%c' is at %" PRIu64 "\n", (int)('a' + i), list[i].lba);
 	}
 	return 0;
@@ -125,6 +141,16 @@ static int read_back(struct nvme_ns *ns, const struct append *list)
 	return rc;
 }
 
+static int manage(struct nvme_ns *ns, uint64_t zslba, enum nvme_zone_send_action action)
+{
+	struct nvme_cpl cpl;
+	int rc = nvme_zns_manage_zone(ns, NULL, zslba, false, action, &cpl);
+
+	if (rc != 0)
+		return complain(nvme_zone_action_name((uint8_t)action), rc, &cpl);
+	return print_zones(ns, zslba, 1);
+}
+
 /* What can be done with an empty zone, and it is empty again. */
 static int use_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t zslba, struct append *list)
 {
@@ -133,13 +159,10 @@ static int use_zone(struct nvme_ns *ns, struct nvme_qpair *qp, uint64_t zslba, s
 	    read_back(ns, list) != 0)
 		return 1;
 	printf("Finishing it: as good as full\n");
-	if (nvme_zns_manage_zone(ns, qp, zslba, false, NVME_ZONE_FINISH, NULL) != 0 ||
-	    print_zones(ns, zslba, 1) != 0)
+	if (manage(ns, zslba, NVME_ZONE_FINISH) != 0)
 		return 1;
 	printf("Resetting it: its blocks are free again\n");
-	if (nvme_zns_manage_zone(ns, qp, zslba, false, NVME_ZONE_RESET, NULL) != 0)
-		return 1;
-	return print_zones(ns, zslba, 1);
+	return manage(ns, zslba, NVME_ZONE_RESET);
 }
 
 /* With memory that the controller can reach, and a queue pair, for the first empty zone. */

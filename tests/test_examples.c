@@ -482,6 +482,85 @@ static void test_metadata(void **state)
 	done(&r);
 }
 
+/* Zones as a table, appends, the write pointer, and the zone is as it was. */
+static void test_zns(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "NVME_TRACE=%s/zns.nvt $BUILD/zns", dir);
+	expect_status(&r, 0);
+	assert_string_equal(r.out,
+	                    "Namespace 1: 8 zones of 2048 blocks; limits (0: none): 4 open, 8 active, 524288 "
+	                    "bytes in an append\n"
+	                    "       start   capacity  state             write pointer\n"
+	                    "           0       1536  EMPTY             0\n"
+	                    "        2048       1536  EMPTY             2048\n"
+	                    "        4096       1536  EMPTY             4096\n"
+	                    "        6144       1536  EMPTY             6144\n"
+	                    "        8192       1536  EMPTY             8192\n"
+	                    "       10240       1536  EMPTY             10240\n"
+	                    "       12288       1536  EMPTY             12288\n"
+	                    "       14336       1536  EMPTY             14336\n"
+	                    "Appending 4 blocks at once to the zone at block 0\n"
+	                    "  block 'a' is at 0\n"
+	                    "  block 'b' is at 1\n"
+	                    "  block 'c' is at 2\n"
+	                    "  block 'd' is at 3\n"
+	                    "           0       1536  IMPLICITLY OPENED 4\n"
+	                    "  read back: the same\n"
+	                    "Finishing it: as good as full\n"
+	                    "           0       1536  FULL              -\n"
+	                    "Resetting it: its blocks are free again\n"
+	                    "           0       1536  EMPTY             0\n");
+	done(&r);
+	run(&r, "$BUILD/nvtrace -H %s/zns.nvt && $BUILD/nvtrace --lint %s/zns.nvt", dir, dir);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "[31:24] CSI : 0x2 ZONED NAMESPACE\n");
+	expect_in(&r, r.out, "[15:8] ZRASF : 0x1 empty\n");
+	expect_in(&r, r.out, "[63:0] ALBA : 0x3 the first block that was written\n");
+	expect_in(&r, r.out, "[7:0] ZSA : 0x2 FINISH ZONE\n");
+	expect_in(&r, r.out, "[7:0] ZSA : 0x4 RESET ZONE\n");
+	done(&r);
+	/* wherever the write pointer is when they arrive, they are found again */
+	run(&r, "$BUILD/zns 'soft:size=8M,zns=64,lbs=4096,plan=on zone-append delay 0us..900us'");
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "  read back: the same\n");
+	done(&r);
+}
+
+static void test_zns_refuses(void **state)
+{
+	static const struct {
+		const char *args;
+		int status;
+		const char *says;
+	} rows[] = {
+		{"soft", 1, "zns: soft has no zoned namespace: use soft:zns=4096"},
+		{"soft soft", 2, "usage: zns [--force] [DEVICE]"},
+		{"--append", 2, "zns: '--append' is not understood"},
+		{"'soft:zns=64,size=1M,plan=on zone-append #2 status 1/b8'", 1,
+	         "zns: an append failed: ZONED BOUNDARY ERROR (01/b8)"},
+		{"'soft:zns=64,size=1M,plan=on zone-management-send #1 status 1/bf'", 1,
+	         "zns: FINISH ZONE: INVALID ZONE STATE TRANSITION (01/bf)"},
+		{"'soft:zns=64,size=1M,plan=on zone-management-receive #1 status 0/6'", 1,
+	         "zns: a report of zones: INTERNAL DEVICE ERROR (00/06)"},
+		{"'soft:zns=64,size=1M,plan=on zone-append #3 dw0 5'", 1, ""},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		run(&r, "$BUILD/zns %s", rows[i].args);
+		expect_status(&r, rows[i].status);
+		expect_in(&r, r.err, rows[i].says);
+		if (*rows[i].says == '\0')
+			expect_in(&r, r.out, "  read back: not the same\n");
+		done(&r);
+	}
+}
+
 static void test_metadata_refuses(void **state)
 {
 	struct result r;
@@ -1101,7 +1180,7 @@ static void test_names_what_is_wrong(void **state)
 {
 	static const char *const examples[] = {"scatter",    "probe",   "metadata",    "interrupts",
 	                                       "nvdd x y",   "extents", "poll_groups", "smart",
-	                                       "deallocate", "fused",   "format"};
+	                                       "deallocate", "fused",   "format",      "zns"};
 	struct result r;
 	size_t i;
 
@@ -1186,6 +1265,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_identify_several),
 		cmocka_unit_test(test_metadata),
 		cmocka_unit_test(test_metadata_refuses),
+		cmocka_unit_test(test_zns),
+		cmocka_unit_test(test_zns_refuses),
 		cmocka_unit_test(test_scatter),
 		cmocka_unit_test(test_smart),
 		cmocka_unit_test(test_extents),

@@ -878,6 +878,109 @@ static void test_metadata(void **state)
 }
 
 /*
+ * ---- zones ----
+ *
+ * What QEMU 7.2 does otherwise than the software controller, and may: it closes a zone that was opened
+ * implicitly before it finds out that there are too many active ones; a zone that was opened and not
+ * written is empty after a shutdown; the data of a zone that was reset stays in the image. It has no
+ * zones that are read only or offline.
+ */
+
+static void expect_zones_image(const char *disk, size_t zone, size_t block, bool large)
+{
+	size_t size, i, end = 2 * zone + 100 * block;
+	char *image_data = read_file(disk, &size);
+	uint32_t word;
+
+	for (i = 0; large && i < end / 4; i++) {
+		memcpy(&word, image_data + 4 * i, 4);
+		assert_int_equal(word, (uint32_t)i * 2654435761u);
+	}
+	for (i = large ? end : 0; i < 3 * zone; i++)
+		assert_int_equal(image_data[i], 0);
+	for (i = 0; i < zone; i++) {
+		assert_int_equal(image_data[3 * zone + i], i < 32 * block ? i / block : 0);
+		assert_int_equal(image_data[4 * zone + i], i < 8 * block ? 0x5a : 0);
+	}
+	free(image_data);
+}
+
+/* The same of QEMU's controller and of the one in software, and the blocks where they belong. */
+static void test_zones(void **state)
+{
+	static const struct {
+		const char *props, *soft, *limits;
+		size_t block;
+		bool large;
+	} rows[] = {
+		{"zoned.descr_ext_size=128,zoned.zasl=5", "zns=2048,zdes=128,zasl=5",
+	         "limits: 64 zones of 2048 blocks, 3 open, 5 active, 131072 bytes appended, 128 "
+	         "bytes of extension, OZCS 0\nlarge: write 0/00 [FULL] [FULL] [IMPLICITLY OPENED "
+	         "100]\nappends: ",
+	         512, true},
+		{"zoned.zone_capacity=768K,logical_block_size=4096", "zns=256,zcap=192,lbs=4096",
+	         "limits: 64 zones of 256 blocks, 3 open, 5 active, 524288 bytes appended, 0 "
+	         "bytes of extension, OZCS 0\nappends: ",
+	         4096, false},
+	};
+	struct result soft, qemu;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *disk = new_image("zones.img", 64 << 20);
+
+		run(&soft, "$BUILD/tests/use_zones soft:size=64M,mor=3,mar=5,%s", rows[i].soft);
+		expect_status(&soft, 0);
+		run(&qemu,
+		    "tools/vm --disk %s --nvme zoned=true,zoned.zone_size=1M,zoned.max_open=3,"
+		    "zoned.max_active=5,%s --bind -- sh -c 'NVME_TRACE=/tmp/t.nvt use_zones " ADDR
+		    " && nvtrace --lint /tmp/t.nvt >&2'",
+		    disk, rows[i].props);
+		expect_status(&qemu, 0);
+		expect_in(&qemu, qemu.err, "no mistakes found");
+		assert_ptr_equal(expect_in(&qemu, qemu.out, rows[i].limits),
+		                 qemu.out + strlen(rows[i].limits));
+		assert_string_equal(qemu.out, soft.out);
+		expect_zones_image(disk, 1 << 20, rows[i].block, rows[i].large);
+		done(&soft);
+		done(&qemu);
+	}
+}
+
+/* The example; without leave it writes nothing. */
+static void test_zns(void **state)
+{
+	const char *disk = new_image("zns.img", 4 << 20);
+	const char *vm = "tools/vm --nvme zoned=true,zoned.zone_size=1M --bind --disk";
+	char *image_data;
+	struct result r;
+	size_t size, i;
+
+	(void)state;
+	run(&r, "%s %s -- zns " ADDR, vm, disk);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "Namespace 1: 4 zones of 2048 blocks; limits (0: none): 0 open, 0");
+	expect_in(&r, r.out,
+	          "        6144       2048  EMPTY             6144\nNothing was written");
+	done(&r);
+	image_data = read_file(disk, &size);
+	for (i = 0; i < size; i++)
+		assert_int_equal(image_data[i], 0);
+	free(image_data);
+	run(&r, "%s %s -- zns --force " ADDR, vm, disk);
+	expect_status(&r, 0);
+	expect_in(&r, r.out,
+	          "           0       2048  IMPLICITLY OPENED 4\n  read back: the same\n");
+	expect_in(&r, r.out, "           0       2048  FULL              -\n");
+	done(&r);
+	run(&r, "tools/vm --disk %s --bind -- zns " ADDR, disk); /* the same file, without zones */
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "zns: " ADDR " has no zoned namespace");
+	done(&r);
+}
+
+/*
  * The driver's record of a run and QEMU's own log of the same run tell the same story: every
  * command is in both, with the same queue, CID, opcode, LBA and length.
  */
@@ -1572,6 +1675,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_vfio),
 		cmocka_unit_test(test_metadata),
+		cmocka_unit_test(test_zones),
+		cmocka_unit_test(test_zns),
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_trace_on_full_disk),
 		cmocka_unit_test(test_lint),

@@ -11434,7 +11434,8 @@ static int nvme__zns_take_report(const struct nvme_ns *ns, const uint8_t *report
 			              ns->id, zones[i].zslba);
 			return -EIO;
 		}
-		*slba = zones[i].zslba + ns->zone_size;
+		*slba = zones[i].zslba;
+		*slba += nvme__ns_in_zone(ns, *slba, ns->nsze - *slba); /* cannot overflow */
 	}
 	return (int)i;
 }

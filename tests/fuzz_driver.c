@@ -285,6 +285,24 @@ static void fill_id_descs(struct device *d, uint8_t *data)
 		data[at + 4] = (uint8_t)i;
 		at += 4u + data[at + 1];
 	}
+	if (fuzz_chance(d->in, 96)) {
+		data[at] = NVME_NIDT_CSI;
+		data[at + 1] = 1;
+		data[at + 4] = fuzz_chance(d->in, 32) ? fuzz_u8(d->in) : NVME_CSI_ZNS;
+	}
+}
+
+static void fill_id_zns(struct device *d, struct nvme_zns_id_ns *data)
+{
+	uint32_t i;
+
+	data->mar = fuzz_chance(d->in, 64) ? fuzz_u32(d->in) : 7;
+	data->mor = fuzz_chance(d->in, 64) ? fuzz_u32(d->in) : 3;
+	for (i = 0; i < 64; i++)
+		data->lbafe[i].zsze = 64;
+	if (fuzz_chance(d->in, 48))
+		data->lbafe[0].zsze = fuzz_odd(d->in);
+	data->lbafe[0].zdes = fuzz_chance(d->in, 128) ? fuzz_u8(d->in) : 0;
 }
 
 static void identify(struct device *d, const struct nvme_cmd *cmd)
@@ -308,12 +326,42 @@ static void identify(struct device *d, const struct nvme_cmd *cmd)
 			memcpy(data + (size_t)4 * i, &nsid, 4);
 		}
 		break;
+	case NVME_ID_CNS_NS_IOCS:
+		fill_id_zns(d, (struct nvme_zns_id_ns *)(void *)space);
+		break;
+	case NVME_ID_CNS_CTRLR_IOCS:
+		data[0] = fuzz_chance(d->in, 128) ? fuzz_u8(d->in) : 0;
+		break;
 	default:
 		fill_id_descs(d, data);
 	}
 	if (misbehaves(d, BAD_DATA))
 		fuzz_mutate(d->in, data, fuzz_chance(d->in, 128) ? 128 : 4096);
 	dma_copy(d, cmd->dptr.prp.prp1, data, 4096, true);
+}
+
+/* A report of zones that could be one, as far as it is in the first page. */
+static void report_zones(struct device *d, const struct nvme_cmd *cmd)
+{
+	uint64_t space[64]; /* the header and seven zones */
+	uint64_t slba = NVME_RW_SLBA(cmd->cdw10, cmd->cdw11), prp1 = cmd->dptr.prp.prp1;
+	struct nvme_zns_zone *zone = (struct nvme_zns_zone *)(void *)(space + 8);
+	uint64_t len = ((uint64_t)cmd->cdw12 + 1) * 4;
+	uint32_t i;
+
+	memset(space, 0, sizeof(space));
+	space[0] = fuzz_chance(d->in, 32) ? fuzz_odd(d->in) : fuzz_below(d->in, 8);
+	for (i = 0; i < 7; i++) {
+		zone[i].zs = (uint8_t)(fuzz_chance(d->in, 16) ? fuzz_u8(d->in) : 0x10);
+		zone[i].zslba = zone[i].wp = slba / 64 * 64 + i * 64;
+		zone[i].zcap = 64;
+	}
+	if (misbehaves(d, BAD_DATA))
+		fuzz_mutate(d->in, space, sizeof(space));
+	len = len < sizeof(space) ? len : sizeof(space);
+	if (len > HOST_PAGE - prp1 % HOST_PAGE)
+		len = HOST_PAGE - prp1 % HOST_PAGE;
+	(void)dma_copy(d, prp1, space, len, true);
 }
 
 /* The books about rings follow the latest command that names one, whatever is answered to it. */
@@ -347,6 +395,10 @@ static void answer(struct device *d, uint16_t qid, const struct nvme_cmd *cmd)
 		identify(d, cmd);
 	else if (qid == 0 && cmd->opc == NVME_OPC_SET_FEATURES)
 		cpl.cdw0 = (d->queues - 1) | (d->queues - 1) << 16;
+	else if (qid != 0 && cmd->opc == NVME_OPC_ZONE_MANAGEMENT_RECEIVE && cmd->flags == 0)
+		report_zones(d, cmd);
+	else if (qid != 0 && cmd->opc == NVME_OPC_ZONE_APPEND)
+		cpl.cdw0 = fuzz_chance(d->in, 64) ? fuzz_u32(d->in) : cmd->cdw10;
 	if (misbehaves(d, BAD_STATUS))
 		cpl.status = (uint16_t)fuzz_bytes(d->in, 2);
 	put_cqe(d, d->cqid[qid], cpl);
@@ -1172,6 +1224,42 @@ static int submit_rare(struct user *u, struct nvme_qpair *qp, struct user_cmd *c
 	}
 }
 
+/* For zones, mostly of a namespace that has some. */
+static int submit_zones(struct user *u, struct nvme_qpair *qp, struct user_cmd *cmd)
+{
+	static int (*const calls[])(struct nvme_ns *, struct nvme_qpair *, uint64_t, bool,
+	                            nvme_cmd_cb, void *) = {
+		nvme_zns_open_zone,  nvme_zns_close_zone,   nvme_zns_finish_zone,
+		nvme_zns_reset_zone, nvme_zns_offline_zone,
+	};
+	uint32_t len, what = fuzz_below(u->d.in, 9), opts = fuzz_below(u->d.in, 9);
+	uint64_t slba = fuzz_chance(u->d.in, 64) ? pick_lba(u) : fuzz_below(u->d.in, 8) * 64;
+	uint8_t *buf = pick_buffer(u, &len, true);
+
+	if (what < 5)
+		return calls[what](u->ns, qp, slba, fuzz_chance(u->d.in, 64), user_callback, cmd);
+	if (buf == NULL)
+		return -EFAULT;
+	switch (what) {
+	case 5:
+		return nvme_zns_report_zones(u->ns, qp, buf, len, slba,
+		                             (enum nvme_zone_report_opts)opts, true, user_callback,
+		                             cmd);
+	case 6:
+		return nvme_zns_ext_report_zones(u->ns, qp, buf, len, slba,
+		                                 (enum nvme_zone_report_opts)opts, false,
+		                                 user_callback, cmd);
+	case 7:
+		return nvme_zns_set_zone_desc_ext(u->ns, qp, slba, buf,
+		                                  nvme_zns_ns_get_zone_desc_ext_size(u->ns),
+		                                  user_callback, cmd);
+	default:
+		return nvme_zns_zone_append(u->ns, qp, buf, slba,
+		                            len / nvme_ns_get_extended_sector_size(u->ns),
+		                            user_callback, cmd, 0);
+	}
+}
+
 /* On the admin queue. */
 static int submit_admin(struct user *u, struct user_cmd *cmd)
 {
@@ -1192,7 +1280,7 @@ static int submit_admin(struct user *u, struct user_cmd *cmd)
 static void submit_something(struct user *u, struct nvme_qpair *qp)
 {
 	struct user_cmd *cmd = &u->cmd[u->num_cmds];
-	uint32_t what = fuzz_below(u->d.in, 12);
+	uint32_t what = fuzz_below(u->d.in, 13);
 	int rc;
 
 	if (u->num_cmds == MAX_CMDS || u->ctrlr == NULL)
@@ -1219,6 +1307,8 @@ static void submit_something(struct user *u, struct nvme_qpair *qp)
 		rc = submit_scattered(u, qp, cmd);
 	else if (what == 10)
 		rc = submit_rare(u, qp, cmd);
+	else if (what == 12)
+		rc = submit_zones(u, qp, cmd);
 	else
 		rc = submit_with_md(u, qp, cmd);
 	u->d.expect = NULL;
@@ -1379,6 +1469,54 @@ static void use_blocking_rw(struct user *u)
 	free(buf);
 }
 
+/* What was reported, whoever made it up. */
+static void check_zones(const struct nvme_ns *ns, const struct nvme_zns_zone *zones, uint32_t n)
+{
+	uint64_t size = nvme_zns_ns_get_zone_size_sectors(ns);
+	uint32_t i;
+
+	for (i = 0; i < n; i++) {
+		fuzz_check(zones[i].zslba % size == 0 &&
+		                   zones[i].zslba < nvme_ns_get_num_sectors(ns) &&
+		                   zones[i].zcap <= size &&
+		                   (i == 0 || zones[i].zslba > zones[i - 1].zslba),
+		           "a zone at block %" PRIu64, zones[i].zslba);
+	}
+}
+
+static void use_zones(struct user *u)
+{
+	struct nvme_qpair *qp = u->qp[fuzz_below(u->d.in, MAX_QPS)];
+	uint32_t max = 1 + fuzz_below(u->d.in, 20), found, what = fuzz_below(u->d.in, 3);
+	struct nvme_zns_zone zones[20];
+	uint8_t block[65536 + 8];
+	uint64_t lba, slba;
+	int rc;
+
+	if (u->ns == NULL || nvme_ns_get_extended_sector_size(u->ns) > sizeof(block))
+		return;
+	driver_call(u);
+	slba = pick_lba(u);
+	memset(block, 0, sizeof(block));
+	if (what == 0) {
+		(void)nvme_zns_manage_zone(u->ns, qp, slba, fuzz_chance(u->d.in, 64),
+		                           (enum nvme_zone_send_action)fuzz_below(u->d.in, 8),
+		                           NULL);
+	} else if (what == 1) {
+		slba &= ~(uint64_t)63;
+		rc = nvme_zns_append(u->ns, qp, block, slba, 1, &lba, NULL);
+		fuzz_check(rc != 0 || (lba >= slba &&
+		                       lba - slba < nvme_zns_ns_get_zone_size_sectors(u->ns)),
+		           "an append to block %" PRIu64, lba);
+	} else {
+		(void)nvme_zns_get_zones(u->ns, qp, slba,
+		                         (enum nvme_zone_report_opts)fuzz_below(u->d.in, 9), zones,
+		                         max, &found, NULL);
+		fuzz_check(found <= max, "%u zones where there is room for %u", found, max);
+		check_zones(u->ns, zones, found);
+	}
+}
+
 static void drop_buffer(struct user *u, struct user_buf *buf)
 {
 	if (buf->registered) {
@@ -1485,7 +1623,14 @@ static void use_accessors(struct user *u)
 		                   nvme_ns_get_uuid(ns) != ns->eui64 &&
 		                   nvme_ns_get_ctrlr(ns) == c &&
 		                   nvme_ns_get_max_nlb(ns, u->qp[0]) <= 65536 &&
-		                   nvme_ns_get_data(ns) != NULL && nvme_ns_get_num_sectors(ns) != 0,
+		                   nvme_ns_get_data(ns) != NULL &&
+		                   nvme_ns_get_num_sectors(ns) != 0 &&
+		                   nvme_zns_ns_get_zone_size_sectors(ns) <=
+		                           nvme_ns_get_num_sectors(ns) &&
+		                   (nvme_zns_ns_get_data(ns) != NULL) ==
+		                           (nvme_ns_get_csi(ns) == NVME_CSI_ZNS) &&
+		                   nvme_zns_ctrlr_get_max_zone_append_size(c) <=
+		                           nvme_ctrlr_get_max_xfer_size(c),
 		           "a namespace makes no sense");
 		if (u->ns == NULL || fuzz_chance(u->d.in, 32))
 			u->ns = ns;
@@ -1508,7 +1653,7 @@ static void use_driver(struct user *u)
 	static void (*const uses[])(struct user *) = {
 		use_queues,           use_queues,      use_polls,  use_polls,  use_submit,
 		use_submit,           use_submit,      use_memory, use_memory, use_accessors,
-		use_blocking_command, use_blocking_rw,
+		use_blocking_command, use_blocking_rw, use_zones,
 	};
 	uint32_t n = fuzz_below(u->d.in, MAX_CALLS);
 

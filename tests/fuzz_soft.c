@@ -118,7 +118,8 @@ static const char *const device_words[] = {
 	"queues=1",  "queues=128", "dstrd=0",  "dstrd=3",     "dstrd=15",    "to=1",
 	"mpsmin=4",  "mpsmax=4",   "css=0x80", "iova=39",     "iova=30",     "iova=62",
 	"seed=7",    "size=",      "lbs=0",    "mode=sync",   "size=99999T", "mode=thread",
-	"plan=torn", "mpsmin=15",  "crwmt=1",  "crwmt=65535",
+	"plan=torn", "mpsmin=15",  "crwmt=1",  "crwmt=65535", "zns=64",      "zns=0",
+	"zcap=48",   "mor=2",      "mar=3",    "zasl=1",      "zdes=64",
 };
 
 /* Words from a list, or noise, in exactly as much memory as the text needs. Free it. */
@@ -442,6 +443,7 @@ static void step_io_command(struct host *h)
 	cmd.nsid = 1 + fuzz_below(h->in, 2);
 	cmd.cdw10 = fuzz_chance(h->in, 16) ? (uint32_t)fuzz_odd(h->in) : fuzz_below(h->in, 64);
 	cmd.cdw12 = fuzz_below(h->in, fuzz_chance(h->in, 32) ? 0x10000 : 64);
+	cmd.cdw13 = fuzz_below(h->in, 0x12) | fuzz_below(h->in, 512) << 8; /* of zones */
 	if (fuzz_chance(h->in, 32)) /* fused pairs, broken in all ways */
 		cmd.flags |= (uint8_t)fuzz_below(h->in, 4);
 	make_dptr(h, &cmd);
@@ -522,6 +524,8 @@ static void step_enable(struct host *h)
 	if (fuzz_chance(h->in, 16))
 		mps = fuzz_below(h->in, 16);
 	cc = NVME_SET(mps, NVME_CC_MPS) | NVME_SET(1, NVME_CC_EN);
+	if (fuzz_chance(h->in, 128))
+		cc |= NVME_SET(NVME_CC_CSS_IOCS, NVME_CC_CSS);
 	write_reg(h, NVME_REG_CC, cc | (late ? 0 : sizes));
 	for (i = 0; i < 8 && NVME_GET(read_reg(h, NVME_REG_CSTS), NVME_CSTS_RDY) == 0; i++)
 		(void)h->dev.ops->now_ns(&h->dev);
@@ -709,6 +713,8 @@ static char *choose_device(struct fuzz *in)
 		"soft:size=1M,lbs=65536,iova=30,to=1",
 		"soft:size=1M,ms=8,pi=1,mset=1",
 		"soft:size=1M,ms=17,pi=3,pil=1,mdts=0",
+		"soft:size=1M,zns=16,zcap=12,mor=2,mar=3,zdes=64,zasl=1",
+		"soft:size=1M,zns=100,ns=2,mdts=0",
 	};
 	char *text = make_device(in);
 
@@ -717,7 +723,7 @@ static char *choose_device(struct fuzz *in)
 	    strstr(text, "file") != NULL || strstr(text, "size=1M") == NULL ||
 	    strstr(text, "size=9") != NULL) {
 		free(text);
-		text = make_text(in, simple[fuzz_below(in, 7)], device_words, 0, ',');
+		text = make_text(in, simple[fuzz_below(in, 9)], device_words, 0, ',');
 		if (strstr(text, "size=1M,") == NULL || strncmp(text, "soft:", 5) != 0) {
 			free(text);
 			text = NULL;

@@ -994,6 +994,22 @@ static void test_wrong_reports(void **state)
 		assert_int_equal(slba, rows[i].sane ? rows[i].zslba + 64 : 64);
 	}
 	expect_log("a report of the zones of namespace 1 makes no sense from the zone at block");
+	/* a report of the last zone is the end, even where the numbers are */
+	stop();
+	start(ZONED ",plan=identify nsze=0xffffffffffffffff;identify zsze=0x8000000000000001");
+	zone = (struct nvme_zns_zone *)(void *)(buf + 64);
+	memset(buf, 0, 4096);
+	head.nr_zones = 2;
+	memcpy(buf, &head, sizeof(head));
+	zone[0].zslba = zone[1].zslba = UINT64_C(0x8000000000000001);
+	slba = 0;
+	assert_int_equal(nvme__zns_take_report(ns, buf, 3, &slba, zones), -EIO);
+	assert_int_equal(slba, UINT64_MAX);
+	stop();
+	start(ZONED);
+	zone = (struct nvme_zns_zone *)(void *)(buf + 64);
+	memset(buf, 0, 4096);
+
 	/* the same zone twice, and more zones than there is room for */
 	zone[0].zslba = zone[0].wp = zone[1].zslba = zone[1].wp = 64;
 	zone[0].zcap = zone[1].zcap = 48;

@@ -1139,6 +1139,28 @@ static void test_large_writes_in_line(void **state)
 	stop();
 }
 
+/* A transfer behind one that waits for its turn has all slots that are free meanwhile. */
+static void test_large_read_behind(void **state)
+{
+	struct seen wrote, read;
+	unsigned i;
+
+	(void)state;
+	start_with("soft:size=1M,zns=256,mdts=1,plan=on write delay 50ms", 4);
+	memset(&wrote, 0, sizeof(wrote));
+	memset(&read, 0, sizeof(read));
+	assert_int_equal(nvme_ns_cmd_write_large(ns, qp, buf, 0, 64, count, &wrote, 0), 0);
+	assert_int_equal(nvme_ns_cmd_read_large(ns, qp, buf + ROOM / 2, 1024, 300, count, &read, 0),
+	                 0);
+	for (i = 0; i < 40; i++)
+		assert_true(nvme_qpair_process_completions(qp, 0) >= 0);
+	assert_int_equal(read.calls, 1);
+	assert_int_equal(wrote.calls, 0);
+	assert_int_equal(wait_for(&wrote), 0);
+	assert_int_equal(zone_at(0).wp, 64);
+	stop();
+}
+
 /* ---- what is refused before anything is sent ---- */
 
 static void test_refused(void **state)
@@ -1413,6 +1435,7 @@ int main(void)
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_large_writes),
 		cmocka_unit_test(test_large_writes_in_line),
+		cmocka_unit_test(test_large_read_behind),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_format),
 		cmocka_unit_test(test_not_zoned_any_more),

@@ -182,6 +182,7 @@ static void check_install(const char *arg, const char *prefix)
 	assert_string_equal(r.out, "./bin/nvme-bind\n./bin/nvtrace\n./include/nvme.h\n"
 	                           "./include/nvme_soft.h\n./include/nvme_soft_admin.h\n"
 	                           "./include/nvme_soft_md.h\n./include/nvme_soft_plan.h\n"
+	                           "./include/nvme_soft_zns.h\n"
 	                           "./share/pkgconfig/nvme-h.pc\n");
 	done(&r);
 	write_text("user.c", program_text);

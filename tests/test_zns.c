@@ -383,7 +383,7 @@ static void test_actions(void **state)
 		nvme_zns_close_zone, nvme_zns_finish_zone,  nvme_zns_open_zone,
 		nvme_zns_reset_zone, nvme_zns_offline_zone,
 	};
-	struct nvme_soft_cmd last;
+	struct nvme_soft_cmd last = {0};
 	unsigned i;
 
 	(void)state;
@@ -622,7 +622,7 @@ static void test_appends_at_once(void **state)
 static void test_far_append(void **state)
 {
 	const uint64_t zone = UINT64_C(1) << 30, far = UINT64_C(5) << 30;
-	struct nvme_soft_cmd last;
+	struct nvme_soft_cmd last = {0};
 	uint64_t lba;
 
 	(void)state;
@@ -734,7 +734,7 @@ static void test_reports(void **state)
 		NVME_ZRA_LIST_CLOSED,  NVME_ZRA_LIST_FULL,  NVME_ZRA_LIST_READ_ONLY,
 		NVME_ZRA_LIST_OFFLINE,
 	};
-	struct nvme_soft_cmd last;
+	struct nvme_soft_cmd last = {0};
 	unsigned i;
 
 	(void)state;

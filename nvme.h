@@ -12198,6 +12198,7 @@ static int nvme__qpair_connect(struct nvme_qpair *qp)
 	int rc;
 
 	nvme__qpair_reset(qp);
+	nvme__qpair_init_shadow(qp); /* the controller begins at 0 again, too */
 	nvme__qpair_set_disconnected(
 		qp); /* until it is connected, callbacks of admin commands run */
 	qp->cqes_seen = 0;

@@ -116,7 +116,10 @@ static void check_device(const char *device, bool register_needed, bool delay)
 		assert_true(sq > 0 && cq > 0);
 	else /* once a lap at most, when the value passes where the controller looked last */
 		assert_true(sq <= 1000 / 7 + 1 && cq <= 1000 / 7 + 1);
-	/* deleted and created anew, it begins at 0 again */
+	/* connected anew, or deleted and created, it begins at 0 again */
+	assert_int_equal(nvme_ctrlr_disconnect_io_qpair(qp), 0);
+	assert_int_equal(nvme_ctrlr_connect_io_qpair(ctrlr, qp), 0);
+	run_reads(ctrlr, qp, 100);
 	assert_int_equal(nvme_ctrlr_free_io_qpair(qp), 0);
 	qp = small_qpair(ctrlr, delay);
 	run_reads(ctrlr, qp, 100);

@@ -61,8 +61,8 @@
  *	>>more      the functions of this book
  *	   the implementation:
  *	>>options-check, >>probe, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts,
- *	>>shadow, >>scatter, >>format, >>metadata, >>commands, >>zones, >>admin-commands, >>connect,
- *	>>groups, >>getters
+ *	>>shadow, >>cmb, >>scatter, >>format, >>metadata, >>commands, >>zones, >>admin-commands,
+ *	>>connect, >>groups, >>getters
  *
  * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
  *	>>text      names of codes; commands, completions and registers as text
@@ -975,6 +975,14 @@ struct nvme_dev_ops {
 	 * does so: 1 to num; -ENOTSUP if for none. NULL: no interrupts.
 	 */
 	int (*set_interrupts)(struct nvme_dev *dev, const int *fds, unsigned int num);
+	/*
+	 * Of a BAR, 0 to 5: its size, and its address on the bus, 0 if that is not known. -ENODEV: no
+	 * such BAR. NULL: BARs beyond the registers cannot be reached, nor can what is in them.
+	 */
+	int (*get_bar)(struct nvme_dev *dev, unsigned int bar, uint64_t *bus_addr, uint64_t *size);
+	/* Maps len bytes at offset of a BAR until close(), once at most. NULL if get_bar() is. */
+	int (*map_bar)(struct nvme_dev *dev, unsigned int bar, uint64_t offset, size_t len,
+	               void **vaddr);
 };
 
 /* Every field may be 0, which means the default. */
@@ -998,6 +1006,8 @@ struct nvme_ctrlr_opts {
 	bool shadow_doorbells; /* doorbells of I/O queues go to memory, and to the register only when
 	                        * the controller asks for it, for one in software that polls;
 	                        * -ENOTSUP where it has no Doorbell Buffer Config command */
+	bool use_cmb_sqs; /* sq_in_cmb for all I/O queue pairs that have no sq of the caller's; -ENOTSUP
+	                   * where the controller has no memory for them */
 };
 
 /*
@@ -1073,6 +1083,8 @@ struct nvme_io_qpair_opts {
 	bool stats;             /* count, for nvme_qpair_get_stats() */
 	bool create_only;       /* the controller is told by nvme_ctrlr_connect_io_qpair() */
 	struct nvme_queue_memory sq, cq; /* where the rings are to be */
+	bool sq_in_cmb; /* the submission queue is in the controller's memory, see >>cmb; -ENOTSUP
+	                 * where it has none for that, -ENOSPC where there is no room left */
 };
 
 /* Creates a completion queue and its submission queue. opts may be NULL. */
@@ -1325,6 +1337,8 @@ struct nvme__bounce {
 #define NVME__UNUSUAL_DELAY   2u /* the doorbell waits for the next poll */
 #define NVME__UNUSUAL_SHADOW  4u /* doorbells go to memory first */
 #define NVME__UNUSUAL_STATS   8u /* all of it is counted */
+/* the ring is copied to the controller's memory */
+#define NVME__UNUSUAL_CMB     16u
 
 struct nvme_qpair {
 	/* the submission queue: the driver writes at the tail, the controller reads at its head */
@@ -1370,6 +1384,7 @@ struct nvme_qpair {
 	struct nvme__op *ops;             /* of >>commands: those that are not in use */
 	bool disconnected;                /* the controller knows nothing of it, see >>connect */
 	bool own_sq, own_cq;              /* these rings are the caller's memory */
+	uint8_t *cmb_sq;                  /* its copy for the controller, see >>cmb */
 	struct nvme_qpair_stats *counted; /* NULL: nothing is counted */
 	struct nvme_poll_group *group;    /* NULL: none, see >>groups */
 	struct nvme_qpair *group_next;
@@ -1461,6 +1476,7 @@ struct nvme_ctrlr {
 	struct nvme_qpair *zombies; /* those that the controller may still use: they end with it */
 	struct nvme_qpair *sync_qp; /* of the blocking helpers */
 	uint8_t *shadow;            /* two pages, see >>shadow; NULL: not used */
+	struct nvme__cmb *cmb;      /* its own memory, see >>cmb; NULL: it has none */
 	int *irq_fds;               /* an eventfd for each interrupt vector; NULL: none are used */
 	uint32_t num_irqs;
 
@@ -1541,8 +1557,8 @@ static void nvme__dma_give_back(struct nvme_ctrlr *ctrlr, void *at, enum nvme__e
 static void nvme__dma_cut_off(struct nvme_ctrlr *ctrlr);
 static void nvme__arena_fini(struct nvme_ctrlr *ctrlr);
 static void nvme__bounce_free(struct nvme_qpair *qp);
-NVME__COLD uint64_t nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr,
-                                      size_t len);
+NVME__COLD uint64_t nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                                      uint8_t opc);
 
 /* ---- what is not usual ---- */
 
@@ -1558,6 +1574,8 @@ static void nvme__qpair_drop_more(struct nvme_qpair *qp);
 static void nvme__qpair_leave_group(struct nvme_qpair *qp);
 static int nvme__ctrlr_init_shadow(struct nvme_ctrlr *ctrlr);
 static void nvme__qpair_init_shadow(struct nvme_qpair *qp);
+static int nvme__ctrlr_init_cmb(struct nvme_ctrlr *ctrlr);
+static void nvme__ctrlr_fini_cmb(struct nvme_ctrlr *ctrlr);
 static int nvme__submit_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
                            const struct nvme_cmd *cmd, void *buf, uint32_t len, nvme_cmd_cb cb,
                            void *arg);
@@ -1614,6 +1632,10 @@ static void nvme__explain_buried(struct nvme_qpair *qp, int rc, int line, const 
 
 #ifndef NVME_NO_VFIO
 static int nvme__vfio_set_interrupts(struct nvme_dev *dev, const int *fds, unsigned int num);
+static int nvme__vfio_get_bar(struct nvme_dev *dev, unsigned int bar, uint64_t *bus_addr,
+                              uint64_t *size);
+static int nvme__vfio_map_bar(struct nvme_dev *dev, unsigned int bar, uint64_t offset, size_t len,
+                              void **vaddr);
 static int nvme__explain_no_group(struct nvme_dev *dev, int line, const char *func);
 static int nvme__explain_files(struct nvme_dev *dev, int line, const char *func);
 static int nvme__explain_driver(struct nvme_dev *dev, const char *driver, int line,
@@ -1972,16 +1994,17 @@ static uint64_t nvme__ring_iova(const struct nvme_ctrlr *ctrlr, const void *vadd
  * Translation is a subtraction: below the window the difference wraps and fails the same test. What
  * would leave the buffer that it starts in is refused: behind it there are rings, or other buffers.
  * len is at most SIZE_MAX / 2. Addresses in one piece here are in one piece there, so that the
- * pages of a buffer follow each other in its PRPs [Base 2.1 §4.3.1: PRP entry and list].
+ * pages of a buffer follow each other in its PRPs [Base 2.1 §4.3.1: PRP entry and list]. opc: what
+ * it is for, since not all memory is for all commands; 0: not known.
  */
 NVME__HOT int nvme__dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
-                             uint64_t *iova)
+                             uint8_t opc, uint64_t *iova)
 {
 	const struct nvme__arena *a = &ctrlr->arena;
 	size_t offset = (size_t)((uintptr_t)vaddr - (uintptr_t)a->base), room;
 
 	if (nvme__unlikely(offset >= a->window)) {
-		uint64_t at = nvme__region_iova(ctrlr, vaddr, len);
+		uint64_t at = nvme__region_iova(ctrlr, vaddr, len, opc);
 
 		if (at == 0)
 			return -EFAULT;
@@ -2422,14 +2445,14 @@ NVME__COLD uint64_t nvme__build_prp_chain(struct nvme_qpair *qp, struct nvme_tra
  * The data pointer of a command: buf, which is one piece of DMA memory, as PRPs. It must be dword
  * aligned [Base 2.1 §4.3.1: PRP entry and list].
  */
-NVME__HOT int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, const void *buf,
-                               uint32_t len, struct nvme_prp_pair *prps)
+NVME__HOT int nvme__build_prps(struct nvme_qpair *qp, struct nvme_tracker *tr, uint8_t opc,
+                               const void *buf, uint32_t len, struct nvme_prp_pair *prps)
 {
 	uint32_t page_size = qp->ctrlr->page_size, in_page, entries;
 	uint64_t iova;
 
 	if (nvme__unlikely(((uintptr_t)buf & 3) != 0 ||
-	                   nvme__dma_iova(qp->ctrlr, buf, len, &iova) != 0))
+	                   nvme__dma_iova(qp->ctrlr, buf, len, opc, &iova) != 0))
 		return nvme__explain_buffer(qp, buf, len, -EFAULT, NVME__HERE);
 	/* one page: PRP1 says all */
 	in_page = (uint32_t)iova & (page_size - 1);
@@ -2514,7 +2537,7 @@ static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, v
 		return -EAGAIN;
 	tr->cmd = *cmd;
 	tr->cmd.cid = tr->cid;
-	rc = len == 0 ? 0 : nvme__build_prps(qp, tr, buf, len, &tr->cmd.dptr.prp);
+	rc = len == 0 ? 0 : nvme__build_prps(qp, tr, cmd->opc, buf, len, &tr->cmd.dptr.prp);
 	if (rc != 0) {
 		nvme__tracker_put(qp, tr);
 		return rc;
@@ -3514,8 +3537,10 @@ static int nvme__ctrlr_bring_up(struct nvme_ctrlr *ctrlr)
 	rc = nvme__ctrlr_read_cap(ctrlr);
 	if (rc != 0)
 		return rc;
-	/* memory that it can reach, and interrupts, if they were asked for: before CC.EN is 1 */
-	rc = nvme__arena_init(ctrlr);
+	/* memory: its own, then ours; and interrupts, if they were asked for: before CC.EN is 1 */
+	rc = nvme__ctrlr_init_cmb(ctrlr);
+	if (rc == 0)
+		rc = nvme__arena_init(ctrlr);
 	if (rc == 0)
 		rc = nvme__ctrlr_init_interrupts(ctrlr);
 	if (rc != 0)
@@ -3854,6 +3879,7 @@ static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
 		NVME_FREE(ctrlr->ns[--ctrlr->num_ns]);
 	nvme__arena_fini(ctrlr);
 	nvme__ctrlr_fini_interrupts(ctrlr);
+	nvme__ctrlr_fini_cmb(ctrlr);
 	nvme__trace_detach(ctrlr);
 	ctrlr->dev.ops->close(&ctrlr->dev);
 	nvme__mutex_destroy(&ctrlr->dma_lock);
@@ -4024,7 +4050,7 @@ NVME__HOT int nvme__ns_cmd_rw(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t
 	tr = nvme__tracker_get(qp, cb, arg);
 	if (nvme__unlikely(tr == NULL))
 		return -EAGAIN;
-	rc = nvme__build_prps(qp, tr, buf, (uint32_t)len, &prps);
+	rc = nvme__build_prps(qp, tr, opc, buf, (uint32_t)len, &prps);
 	if (nvme__unlikely(rc != 0)) {
 		nvme__tracker_put(qp, tr);
 		return rc;
@@ -4220,8 +4246,8 @@ struct nvme__vfio {
 	int group_id;
 	bool iommu_set;
 	struct vfio_region_info bar0, config;
-	void *bar0_map;
-	size_t bar0_map_len;
+	void *bar0_map, *cmb_map;
+	size_t bar0_map_len, cmb_map_len;
 };
 
 static struct nvme__vfio *nvme__vfio_of(const struct nvme_dev *dev)
@@ -4521,6 +4547,8 @@ static void nvme__vfio_close(struct nvme_dev *dev)
 		return;
 	if (v->bar0_map != NULL)
 		munmap(v->bar0_map, v->bar0_map_len);
+	if (v->cmb_map != NULL)
+		munmap(v->cmb_map, v->cmb_map_len);
 	if (v->device >= 0)
 		close(v->device); /* the kernel switches bus mastering off and resets the function */
 	if (v->iommu_set)
@@ -4662,6 +4690,8 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
 	nvme__vfio_reset,
 	NULL, /* CLOCK_MONOTONIC */
 	nvme__vfio_set_interrupts,
+	nvme__vfio_get_bar,
+	nvme__vfio_map_bar,
 };
 
 #endif /* NVME_NO_VFIO */
@@ -4693,6 +4723,7 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  *	>>blocking       calls that wait, with data in any memory
  *	>>interrupts     waiting without polling
  *	>>shadow         doorbells in memory
+ *	>>cmb            queues and data in the controller's own memory
  *	>>scatter        reads and writes of any size, to memory in pieces: PRPs or SGLs
  *	>>format         Format NVM
  *	>>metadata       metadata of blocks, and protection information in it
@@ -4776,6 +4807,7 @@ extern "C" {
 #define NVME_CMBMSC_CRE     0, 0   /* capabilities registers enabled */
 #define NVME_CMBMSC_CMSE    1, 1   /* memory space enabled */
 #define NVME_CMBMSC_CBA     63, 12 /* controller base address, 4096 bytes */
+#define NVME_CMBSTS_CBAI    0, 0   /* controller base address invalid */
 
 /* ---- queue entries ---- */
 
@@ -6016,6 +6048,54 @@ NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms);
 NVMEDEF int nvme_ctrlr_set_interrupt_coalescing(struct nvme_ctrlr *ctrlr, uint32_t completions,
                                                 uint32_t delay_us, struct nvme_cpl *cpl);
 
+/* ---- the controller memory buffer ----
+ *
+ * Some controllers have memory of their own in one of their BARs. A submission queue there need not
+ * be fetched from the host: that is sq_in_cmb in the options of a queue pair. Data there need not
+ * cross the host's memory at all: a block that is read into it and written from it to another place
+ * is copied inside the controller.
+ *
+ * Attaching finds out where the memory is and switches nothing on; what these functions and
+ * sq_in_cmb then use is switched off again by nvme_detach(). Submission queues take it from the
+ * front, page by page of CC.MPS; nvme_ctrlr_reserve_cmb() makes all that is left memory for data.
+ * They belong to the controller's thread and are refused with -EBUSY in callbacks of admin commands
+ * and of nvme_detach().
+ *
+ * To this process it is a device: uncached, slow to read, and on some processors only to be accessed
+ * at aligned addresses. Completion queues, PRP lists and SGLs stay in the host's memory.
+ * [Base 2.1: Controller Memory Buffer]
+ */
+
+struct nvme_cmb_info {
+	uint64_t size;   /* bytes */
+	uint64_t offset; /* in its BAR, bytes */
+	uint64_t iova;   /* as the controller sees it; 0: not known before it is used */
+	uint32_t bar;    /* 0 to 5 */
+	uint32_t cmbloc; /* both registers, for NVME_CMBLOC_* ... */
+	uint32_t cmbsz;  /* ... and NVME_CMBSZ_*: what may be there */
+	bool legacy;     /* always on, at its address on the bus, as before NVMe 1.4 */
+};
+
+/* -ENOTSUP: there is none, or none that can be used; the log of the attach says why. */
+NVMEDEF int nvme_ctrlr_get_cmb(const struct nvme_ctrlr *ctrlr, struct nvme_cmb_info *info);
+
+/*
+ * All that no submission queue has is for data from now on. 0 also if it is that already. -ENOTSUP
+ * there is no such memory, it holds no data (RDS, WDS), or it cannot be mapped; -ENOSPC queues have
+ * all of it, or there are no DMA addresses for it; -EIO the controller refused the address; -ENODEV
+ * it is gone.
+ */
+NVMEDEF int nvme_ctrlr_reserve_cmb(struct nvme_ctrlr *ctrlr);
+/*
+ * The memory for data, reserved by this call if it was not, and its *size in bytes: whole pages, not
+ * zeroed. NULL: the log says why. It is a buffer as one of nvme_dma_alloc() is, for commands of this
+ * controller only, and nvme_dma_iova() knows it. Commands whose data the controller does not allow
+ * there (RDS, WDS, CDPMLS, CDMMMS) are refused with -ENOTSUP. To be given back, not freed.
+ */
+NVMEDEF void *nvme_ctrlr_map_cmb(struct nvme_ctrlr *ctrlr, size_t *size);
+/* Gives it back to the submission queues. No command may be using it. -ENOENT: it was not taken. */
+NVMEDEF int nvme_ctrlr_unmap_cmb(struct nvme_ctrlr *ctrlr);
+
 /* ---- queue pairs: connecting, statistics ----
  *
  * A queue pair has two sides: rings and trackers here, and two queues that the controller was told
@@ -6828,6 +6908,8 @@ static int nvme__ctrlr_check_qpair_opts(struct nvme_ctrlr *ctrlr, struct nvme_io
 		opts->max_xfer_size = NVME__IO_MAX_XFER_SIZE;
 	if (opts->max_xfer_size > ctrlr->max_xfer_size)
 		opts->max_xfer_size = ctrlr->max_xfer_size;
+	if (ctrlr->opts.use_cmb_sqs && opts->sq.vaddr == NULL)
+		opts->sq_in_cmb = true;
 	return nvme__ctrlr_check_own_rings(ctrlr, opts);
 }
 
@@ -6858,6 +6940,7 @@ NVMEDEF void nvme_qpair_get_opts(const struct nvme_qpair *qp, struct nvme_io_qpa
 	opts->qprio = qp->qprio;
 	opts->max_xfer_size = qp->max_xfer_size;
 	opts->delay_cmd_submit = (qp->unusual & NVME__UNUSUAL_DELAY) != 0;
+	opts->sq_in_cmb = qp->cmb_sq != NULL;
 }
 
 /* ============================================================================================
@@ -7587,6 +7670,8 @@ static void nvme__arena_set_left(struct nvme__arena *a, const struct nvme__exten
 
 /* ---- addresses ---- */
 
+static uint64_t nvme__cmb_conflict(const struct nvme_ctrlr *ctrlr, uint64_t iova, uint64_t len);
+
 /* The end of what is mapped across [iova, iova + len), or 0 when that is free. */
 static uint64_t nvme__iova_conflict(const struct nvme_ctrlr *ctrlr, uint64_t iova, uint64_t len)
 {
@@ -7601,7 +7686,7 @@ static uint64_t nvme__iova_conflict(const struct nvme_ctrlr *ctrlr, uint64_t iov
 		if (nvme__region_used(r) && iova < r->iova + r->len && r->iova < iova + len)
 			return r->iova + r->len;
 	}
-	return 0;
+	return nvme__cmb_conflict(ctrlr, iova, len);
 }
 
 /*
@@ -7834,7 +7919,11 @@ NVMEDEF void nvme_dma_free(struct nvme_ctrlr *ctrlr, void *buf)
 
 /* ---- memory of the caller's own ---- */
 
-/* Is any of these bytes in the arena's window or registered already? */
+static bool nvme__cmb_mapped_at(const struct nvme_ctrlr *ctrlr, const uint8_t *at, size_t len);
+static uint64_t nvme__cmb_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                               uint8_t opc);
+
+/* Is any of these bytes in the arena's window, registered already, or the controller's? */
 static bool nvme__dma_overlaps(const struct nvme_ctrlr *ctrlr, const uint8_t *at, size_t len)
 {
 	const struct nvme__arena *a = &ctrlr->arena;
@@ -7846,7 +7935,8 @@ static bool nvme__dma_overlaps(const struct nvme_ctrlr *ctrlr, const uint8_t *at
 		if (nvme__region_used(r) && at < r->vaddr + r->len && r->vaddr < at + len)
 			return true;
 	}
-	return at < a->base + a->window && a->base < at + len;
+	return (at < a->base + a->window && a->base < at + len) ||
+	       nvme__cmb_mapped_at(ctrlr, at, len);
 }
 
 /* The lowest slot that is empty. NULL: there is none. */
@@ -7947,9 +8037,10 @@ NVMEDEF int nvme_dma_unregister(struct nvme_ctrlr *ctrlr, void *vaddr)
 	return -EINVAL;
 }
 
-/* The slow half of nvme__dma_iova(): the few regions of the caller's own. 0, where nothing is ever
- * mapped, for what is in none of them. */
-NVME__COLD uint64_t nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len)
+/* The slow half of nvme__dma_iova(): the few regions of the caller's own, and the controller's
+ * memory. 0, where nothing is ever mapped, for what is in none of them. */
+NVME__COLD uint64_t nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                                      uint8_t opc)
 {
 	uint32_t i, count = __atomic_load_n(&ctrlr->num_regions, __ATOMIC_ACQUIRE);
 	struct nvme__region r;
@@ -7963,7 +8054,7 @@ NVME__COLD uint64_t nvme__region_iova(const struct nvme_ctrlr *ctrlr, const void
 		if (offset < r.len && len <= r.len - offset)
 			return r.iova + offset;
 	}
-	return 0;
+	return nvme__cmb_iova(ctrlr, vaddr, len, opc);
 }
 
 NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
@@ -7971,7 +8062,7 @@ NVMEDEF int nvme_dma_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, siz
 {
 	if (len > SIZE_MAX / 2) /* the sum in the check must not wrap */
 		return -EFAULT;
-	return nvme__dma_iova(ctrlr, vaddr, len > 0 ? len : 1, iova);
+	return nvme__dma_iova(ctrlr, vaddr, len > 0 ? len : 1, 0, iova);
 }
 
 /* ============================================================================================
@@ -7990,6 +8081,7 @@ static void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t ol
                                  bool in_memory);
 static bool nvme__shadow_suffices(struct nvme_qpair *qp, size_t at, uint32_t old_value,
                                   uint32_t new_value);
+static void nvme__cmb_push(struct nvme_qpair *qp, uint32_t from);
 
 /* The doorbell of the commands that were put into the ring since it was last rung. */
 static void nvme__ring_delayed(struct nvme_qpair *qp)
@@ -7998,6 +8090,8 @@ static void nvme__ring_delayed(struct nvme_qpair *qp)
 	bool in_memory = false;
 
 	qp->delayed = 0;
+	if ((qp->unusual & NVME__UNUSUAL_CMB) != 0)
+		nvme__cmb_push(qp, old);
 	if ((qp->unusual & NVME__UNUSUAL_SHADOW) != 0)
 		in_memory = nvme__shadow_suffices(qp, qp->sq_shadow, old, qp->sq_tail);
 	if ((qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
@@ -8513,6 +8607,8 @@ static void nvme__bounce_free(struct nvme_qpair *qp)
  * Can the controller reach this memory as it is (1), or does it take a copy (0)? What begins in a
  * DMA buffer and leaves it is neither: the copy would run over rings and other buffers.
  */
+static bool nvme__cmb_holds(const struct nvme_ctrlr *ctrlr, const void *vaddr);
+
 static int nvme__is_dma_memory(const struct nvme_ctrlr *ctrlr, const void *buf, uint32_t len)
 {
 	const struct nvme__arena *a = &ctrlr->arena;
@@ -8521,6 +8617,8 @@ static int nvme__is_dma_memory(const struct nvme_ctrlr *ctrlr, const void *buf, 
 
 	if (nvme_dma_iova(ctrlr, buf, len, &iova) == 0)
 		return ((uintptr_t)buf & 3) == 0;
+	if (nvme__cmb_holds(ctrlr, buf))
+		return -EFAULT;
 	return at < a->base + a->window && a->base < at + len ? -EFAULT : 0;
 }
 
@@ -9053,6 +9151,587 @@ static bool nvme__shadow_suffices(struct nvme_qpair *qp, size_t at, uint32_t old
 }
 
 /* ============================================================================================
+ * >>cmb
+ *
+ * The controller memory buffer: memory in one of the controller's BARs, so that the host reaches it
+ * like a register and the controller without the bus. The controller needs to know which addresses
+ * of commands mean it, and not the host's memory:
+ *
+ *	since NVMe 1.4   CMBMSC.CBA, which the host chooses. CMBLOC and CMBSZ read as zero until
+ *	                 CMBMSC.CRE is 1, and the memory is off until CMBMSC.CMSE is 1.
+ *	before           those of the BAR on the bus, always. CMBSZ is there from the start.
+ *
+ * Such an address never leaves the controller: no IOMMU translates it, and none could stop it. So it
+ * must not be one that the host's memory has. The address on the bus is none, once it is kept out of
+ * what nvme__iova_alloc() gives away; it serves as CBA, too. A device that does not know it gets CBA
+ * from there.
+ *
+ * A ring in this memory is a copy. Commands are built in a ring in the host's memory as always, so
+ * that the path of a command knows nothing of it; before the doorbell those that are new are copied,
+ * each in eight aligned stores. nvme__cmb_push() is the only place that touches this memory.
+ * [Base 2.1: Controller Memory Buffer]
+ * ============================================================================================ */
+
+#define NVME__CMB_MAX_SZU 6u /* units of 64 GiB; more are reserved */
+
+struct nvme__cmb {
+	struct nvme_cmb_info info;
+	uint8_t *vaddr; /* NULL: not mapped yet */
+	bool on;        /* the controller knows its address */
+	uint64_t data;  /* from here on it is for data; size: nothing is */
+};
+
+/* ---- what there is ---- */
+
+/*
+ * Both registers, without which there is nothing to know. One from before NVMe 1.4 shows them at
+ * once, and so do some that have CAP.CMBS. false: there is no such memory. [Base 2.1: Controller
+ * Memory Buffer Memory Space Control]
+ */
+static bool nvme__cmb_read(struct nvme_ctrlr *ctrlr, struct nvme_cmb_info *info)
+{
+	bool has_cmbmsc = NVME_GET64(ctrlr->cap, NVME_CAP_CMBS) != 0;
+	struct nvme_dev *dev = &ctrlr->dev;
+	uint32_t cmbmsc = 0;
+
+	if (!has_cmbmsc && ctrlr->vs >= NVME_VS_SET(1, 4, 0))
+		return false;
+	if (has_cmbmsc)
+		cmbmsc = nvme_mmio_read_4(dev, NVME_REG_CMBMSC);
+	if (cmbmsc == UINT32_MAX) /* it is gone: CSTS will tell */
+		return false;
+	info->cmbsz = nvme_mmio_read_4(dev, NVME_REG_CMBSZ);
+	info->legacy =
+		NVME_GET(cmbmsc, NVME_CMBMSC_CRE) == 0 && NVME_GET(info->cmbsz, NVME_CMBSZ_SZ) != 0;
+	if (has_cmbmsc && !info->legacy) {
+		/* CMSE is 0: what another driver has left on is off */
+		nvme__reg_write_4(dev, NVME_REG_CMBMSC, NVME_SET(1, NVME_CMBMSC_CRE));
+		info->cmbsz = nvme_mmio_read_4(dev, NVME_REG_CMBSZ);
+	}
+	if (NVME_GET(info->cmbsz, NVME_CMBSZ_SZ) == 0 || info->cmbsz == UINT32_MAX)
+		return false;
+	info->cmbloc = nvme_mmio_read_4(dev, NVME_REG_CMBLOC);
+	return true;
+}
+
+/* Sizes and places in bytes. A field of 20 bits in units of 2^36 is less than 2^64. */
+static void nvme__cmb_decode(struct nvme_cmb_info *info)
+{
+	uint32_t shift = 12 + 4 * NVME_GET(info->cmbsz, NVME_CMBSZ_SZU);
+
+	info->bar = NVME_GET(info->cmbloc, NVME_CMBLOC_BIR);
+	info->size = NVME_GET64(info->cmbsz, NVME_CMBSZ_SZ) << shift;
+	info->offset = NVME_GET64(info->cmbloc, NVME_CMBLOC_OFST) << shift;
+}
+
+/* Where the registers end: those of a BAR 0 are not memory. */
+static uint64_t nvme__cmb_registers_end(const struct nvme_ctrlr *ctrlr)
+{
+	uint64_t stride = UINT64_C(4) << NVME_GET(ctrlr->cap, NVME_CAP_DSTRD);
+
+	return NVME_REG_DOORBELLS + 2 * (ctrlr->opts.num_io_queues + 1) * stride;
+}
+
+/* Nothing in the registers is believed. NULL: it can be used, and info has its address, if any. */
+static const char *nvme__cmb_check(struct nvme_ctrlr *ctrlr, struct nvme_cmb_info *info)
+{
+	const struct nvme_dev_ops *ops = ctrlr->dev.ops;
+	uint64_t bus_addr = 0, bar_size = 0;
+
+	if (NVME_GET(info->cmbsz, NVME_CMBSZ_SZU) > NVME__CMB_MAX_SZU)
+		return "CMBSZ.SZU is reserved";
+	nvme__cmb_decode(info);
+	if (info->bar == 1 || info->bar > 5)
+		return "CMBLOC.BIR is reserved";
+	if (ops->get_bar == NULL || ops->map_bar == NULL)
+		return "this access to the device reaches its registers only";
+	if (ops->get_bar(&ctrlr->dev, info->bar, &bus_addr, &bar_size) != 0)
+		return "the device has no such BAR";
+	if (info->offset > bar_size || info->size > bar_size - info->offset)
+		return "it is not inside its BAR";
+	if (info->bar == 0 && info->offset < nvme__cmb_registers_end(ctrlr))
+		return "it lies across registers";
+	if (info->size > SIZE_MAX / 2)
+		return "it is too large for the addresses of this process";
+	if (bus_addr % 4096 != 0 || bus_addr > UINT64_MAX - bar_size)
+		return "the address of its BAR makes no sense";
+	if (bus_addr == 0 && info->legacy)
+		return "the address of its BAR on the bus is not known";
+	info->iova = bus_addr != 0 ? bus_addr + info->offset : 0;
+	return NULL;
+}
+
+/* A controller whose memory makes no sense works without it. */
+static int nvme__cmb_find(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_cmb_info info;
+	const char *why;
+
+	memset(&info, 0, sizeof(info));
+	if (!nvme__cmb_read(ctrlr, &info))
+		return 0;
+	why = nvme__cmb_check(ctrlr, &info);
+	if (why != NULL) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+		              "the controller memory buffer is left alone (%s; CMBLOC %08" PRIx32
+		              "h, CMBSZ %08" PRIx32 "h): do without it, or update the firmware",
+		              why, info.cmbloc, info.cmbsz);
+		return 0;
+	}
+	ctrlr->cmb = (struct nvme__cmb *)NVME_CALLOC(1, sizeof(*ctrlr->cmb));
+	if (ctrlr->cmb == NULL)
+		return -ENOMEM;
+	ctrlr->cmb->info = info;
+	ctrlr->cmb->data = info.size;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
+	              "controller memory buffer of %" PRIu64 " bytes at %" PRIu64 " of BAR %" PRIu32
+	              ", CMBLOC %08" PRIx32 "h, CMBSZ %08" PRIx32 "h%s",
+	              info.size, info.offset, info.bar, info.cmbloc, info.cmbsz,
+	              info.legacy ? ", always on" : "");
+	return 0;
+}
+
+/* Is there memory for what bits of CMBSZ say? 0, or -ENOTSUP and one sentence. */
+static int nvme__cmb_require(const struct nvme_ctrlr *ctrlr, uint32_t any_of, const char *what)
+{
+	if (ctrlr->cmb != NULL && (ctrlr->cmb->info.cmbsz & any_of) != 0)
+		return 0;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "CMB not available: the controller has no memory for %s%s", what,
+	              ctrlr->cmb == NULL
+	                      ? " that can be used (CAP.CMBS, CMBSZ): use the host's memory"
+	                      : " (CMBSZ): use the host's memory");
+	return -ENOTSUP;
+}
+
+/* Before any memory of the host's has an address: those of this one are taken. */
+static int nvme__ctrlr_init_cmb(struct nvme_ctrlr *ctrlr)
+{
+	int rc = nvme__cmb_find(ctrlr);
+
+	if (rc != 0 || !ctrlr->opts.use_cmb_sqs)
+		return rc;
+	return nvme__cmb_require(ctrlr, NVME_SET(1, NVME_CMBSZ_SQS),
+	                         "submission queues, which use_cmb_sqs asks for");
+}
+
+/* The end of the controller's memory across [iova, iova + len), or 0. */
+static uint64_t nvme__cmb_conflict(const struct nvme_ctrlr *ctrlr, uint64_t iova, uint64_t len)
+{
+	const struct nvme_cmb_info *info = ctrlr->cmb != NULL ? &ctrlr->cmb->info : NULL;
+
+	if (info == NULL || info->iova == 0 || iova >= info->iova + info->size ||
+	    info->iova >= iova + len)
+		return 0;
+	return info->iova + info->size;
+}
+
+/* ---- on and off ---- */
+
+static int nvme__cmb_refuse_use(struct nvme_ctrlr *ctrlr, int rc, const char *why)
+{
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "the controller memory buffer cannot be used (%s%s%s): use the host's memory",
+	              why, rc == -EIO ? "" : ": ", rc == -EIO ? "" : strerror(-rc));
+	return rc;
+}
+
+/* For this process. Once: the mapping lasts until close(). */
+static int nvme__cmb_map(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_cmb_info *info = &ctrlr->cmb->info;
+	void *vaddr = NULL;
+	int rc;
+
+	if (ctrlr->cmb->vaddr != NULL)
+		return 0;
+	rc = ctrlr->dev.ops->map_bar(&ctrlr->dev, info->bar, info->offset, (size_t)info->size,
+	                             &vaddr);
+	if (rc != 0)
+		return nvme__cmb_refuse_use(ctrlr, rc, "its BAR cannot be mapped");
+	ctrlr->cmb->vaddr = (uint8_t *)vaddr;
+	return 0;
+}
+
+/* For the controller: an address that no memory of the host's has, or will have. */
+static int nvme__cmb_take_iova(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_cmb_info *info = &ctrlr->cmb->info;
+	uint64_t iova = 0;
+	int rc = 0;
+
+	nvme__dma_lock(ctrlr);
+	if (info->iova == 0)
+		rc = nvme__iova_alloc(ctrlr, info->size, &iova);
+	if (rc == 0 && info->iova == 0)
+		info->iova = iova;
+	nvme__dma_unlock(ctrlr);
+	return rc == 0 ? 0 : nvme__cmb_refuse_use(ctrlr, rc, "there are no addresses for it");
+}
+
+/*
+ * The upper half of CBA first: CMSE, in the lower one, is what makes it count. [Base 2.1: Controller
+ * Memory Buffer Memory Space Control], [Base 2.1: Controller Memory Buffer Status]
+ */
+static int nvme__cmb_switch_on(struct nvme_ctrlr *ctrlr)
+{
+	const struct nvme_cmb_info *info = &ctrlr->cmb->info;
+	struct nvme_dev *dev = &ctrlr->dev;
+	uint32_t on = NVME_SET(1, NVME_CMBMSC_CRE) | NVME_SET(1, NVME_CMBMSC_CMSE), status;
+
+	if (!info->legacy) {
+		nvme__reg_write_4(dev, NVME_REG_CMBMSC + 4, (uint32_t)(info->iova >> 32));
+		nvme__reg_write_4(dev, NVME_REG_CMBMSC, (uint32_t)info->iova | on);
+		status = nvme_mmio_read_4(dev, NVME_REG_CMBSTS);
+		if (status == UINT32_MAX)
+			return nvme__ctrlr_set_gone(ctrlr);
+		if (NVME_GET(status, NVME_CMBSTS_CBAI) != 0)
+			return nvme__cmb_refuse_use(ctrlr, -EIO,
+			                            "the controller finds its address invalid, CMBSTS.CBAI");
+	}
+	nvme__trace_dma(dev, ctrlr->cmb->vaddr, info->iova, (size_t)info->size);
+	NVME__DEV_LOG(dev, NVME_LOG_INFO, "controller memory buffer is at IOVA %" PRIx64 "h",
+	              info->iova);
+	ctrlr->cmb->on = true;
+	return 0;
+}
+
+static int nvme__cmb_use(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	if (ctrlr->cmb->on)
+		return 0;
+	if (nvme__ctrlr_is_gone(ctrlr))
+		return -ENODEV;
+	rc = nvme__cmb_map(ctrlr);
+	if (rc == 0)
+		rc = nvme__cmb_take_iova(ctrlr);
+	return rc != 0 ? rc : nvme__cmb_switch_on(ctrlr);
+}
+
+/* The controller is off: who comes next finds CMBMSC as it is after a reset. */
+static void nvme__ctrlr_fini_cmb(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__cmb *cmb = ctrlr->cmb;
+
+	if (cmb == NULL)
+		return;
+	if (!cmb->info.legacy && !nvme__ctrlr_is_gone(ctrlr))
+		nvme__reg_write_4(&ctrlr->dev, NVME_REG_CMBMSC, 0);
+	if (cmb->on)
+		nvme__trace_dma(&ctrlr->dev, NULL, cmb->info.iova, (size_t)cmb->info.size);
+	ctrlr->cmb = NULL;
+	NVME_FREE(cmb);
+}
+
+/* ---- submission queues ---- */
+
+/* Bytes of a ring: whole pages of the controller. */
+static uint64_t nvme__cmb_ring_len(const struct nvme_qpair *qp)
+{
+	return nvme__round_up(qp->entries * sizeof(*qp->sq), qp->ctrlr->page_size);
+}
+
+/* The end of a ring of this list that is in [at, at + len), or 0. */
+static uint64_t nvme__cmb_ring_across(const struct nvme_qpair *list, uint64_t at, uint64_t len)
+{
+	const struct nvme_qpair *qp;
+
+	for (qp = list; qp != NULL; qp = qp->next) {
+		uint64_t start, end;
+
+		if (qp->cmb_sq == NULL)
+			continue;
+		start = (uint64_t)(qp->cmb_sq - qp->ctrlr->cmb->vaddr);
+		end = start + nvme__cmb_ring_len(qp);
+		if (at < end && start < at + len)
+			return end;
+	}
+	return 0;
+}
+
+/*
+ * The first place of len bytes that no ring has, at a page as the controller sees it: PC is 1
+ * [Base 2.1 §5.2.2: Create I/O Submission Queue].
+ */
+static uint64_t nvme__cmb_room(const struct nvme_ctrlr *ctrlr, uint64_t len)
+{
+	uint64_t iova = ctrlr->cmb->info.iova;
+	uint64_t at = nvme__round_up(iova, ctrlr->page_size) - iova, end;
+
+	while ((end = nvme__cmb_ring_across(ctrlr->io_qpairs, at, len)) != 0 ||
+	       (end = nvme__cmb_ring_across(ctrlr->zombies, at, len)) != 0)
+		at = end;
+	return at;
+}
+
+/* The ring that the queue pair was built with stays: it is what is copied. */
+static int nvme__qpair_use_cmb(struct nvme_qpair *qp)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+	uint64_t len = nvme__cmb_ring_len(qp), at;
+	int rc = nvme__cmb_require(ctrlr, NVME_SET(1, NVME_CMBSZ_SQS), "submission queues");
+
+	if (rc == 0)
+		rc = nvme__cmb_use(ctrlr);
+	if (rc != 0)
+		return rc;
+	at = nvme__cmb_room(ctrlr, len);
+	if (at > ctrlr->cmb->data || len > ctrlr->cmb->data - at) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the controller memory buffer has no %" PRIu64
+		              " bytes left for a submission queue: ask for fewer entries, or create queue pairs before nvme_ctrlr_reserve_cmb()",
+		              len);
+		return -ENOSPC;
+	}
+	qp->cmb_sq = ctrlr->cmb->vaddr + at;
+	qp->sq_iova = ctrlr->cmb->info.iova + at;
+	qp->unusual |= NVME__UNUSUAL_CMB;
+	return 0;
+}
+
+/*
+ * The SQEs from one slot of the ring up to the tail. Eight bytes at a time and aligned, which every
+ * processor can store to a device; and all of it is there before the doorbell is, also where the
+ * mapping lets stores be combined, which NVME_WMB() does not end on x86.
+ */
+static void nvme__cmb_push(struct nvme_qpair *qp, uint32_t from)
+{
+	uint64_t sqe[sizeof(*qp->sq) / 8];
+	volatile uint64_t *slot;
+	size_t i;
+
+	if (nvme__ctrlr_is_gone(qp->ctrlr))
+		return;
+	for (; from != qp->sq_tail; from = from + 1 == qp->entries ? 0 : from + 1) {
+		memcpy(sqe, &qp->sq[from], sizeof(sqe));
+		slot = (volatile uint64_t *)(void *)(qp->cmb_sq + from * sizeof(*qp->sq));
+		for (i = 0; i < sizeof(sqe) / sizeof(sqe[0]); i++)
+			slot[i] = sqe[i];
+	}
+	__sync_synchronize();
+}
+
+/* ---- data ---- */
+
+/* Is any of these bytes in the controller's memory, as it is mapped here? */
+static bool nvme__cmb_mapped_at(const struct nvme_ctrlr *ctrlr, const uint8_t *at, size_t len)
+{
+	const struct nvme__cmb *cmb = ctrlr->cmb;
+
+	return cmb != NULL && cmb->vaddr != NULL && at < cmb->vaddr + cmb->info.size &&
+	       cmb->vaddr < at + len;
+}
+
+/* Is this in the part for data? In any thread, since commands are submitted in any. */
+static bool nvme__cmb_holds(const struct nvme_ctrlr *ctrlr, const void *vaddr)
+{
+	const struct nvme__cmb *cmb = ctrlr->cmb;
+	uint64_t data, offset;
+
+	if (cmb == NULL)
+		return false;
+	data = __atomic_load_n(&cmb->data, __ATOMIC_ACQUIRE);
+	if (data == cmb->info.size) /* before it is anything else vaddr may be changing */
+		return false;
+	offset = (uintptr_t)vaddr - (uintptr_t)cmb->vaddr;
+	return offset >= data && offset < cmb->info.size;
+}
+
+/* Which bit of CMBSZ or CMBLOC does not allow it; NULL: it is allowed. */
+static const char *nvme__cmb_find_wrong(const struct nvme_ctrlr *ctrlr, uint8_t opc,
+                                        const void *vaddr, size_t len, bool pieces)
+{
+	const struct nvme_cmb_info *info = &ctrlr->cmb->info;
+	uint32_t direction = NVME_GET(opc, NVME_OPC_DATA);
+	uint64_t in_page = ((uintptr_t)vaddr - (uintptr_t)ctrlr->cmb->vaddr + info->iova) &
+	                   (ctrlr->page_size - 1);
+
+	if ((direction & NVME_OPC_DATA_TO_HOST) != 0 && NVME_GET(info->cmbsz, NVME_CMBSZ_RDS) == 0)
+		return "it holds no data of reads, CMBSZ.RDS";
+	if ((direction & NVME_OPC_DATA_TO_CTRLR) != 0 && NVME_GET(info->cmbsz, NVME_CMBSZ_WDS) == 0)
+		return "it holds no data of writes, CMBSZ.WDS";
+	if (NVME_GET(info->cmbloc, NVME_CMBLOC_CDPMLS) != 0)
+		return NULL;
+	if (pieces)
+		return "it mixes with no other memory, CMBLOC.CDPMLS";
+	return in_page + len > 2 * (uint64_t)ctrlr->page_size
+	               ? "the list of its pages would be in other memory, CMBLOC.CDPMLS"
+	               : NULL;
+}
+
+static int nvme__cmb_say_refused(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                                 const char *why)
+{
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "%zu bytes at %p of the controller memory buffer cannot be transferred (%s): use memory of nvme_dma_alloc()",
+	              len, vaddr, why);
+	return -ENOTSUP;
+}
+
+/* May a command have this as its data, or with pieces as a piece of it? */
+static int nvme__cmb_refuse(const struct nvme_ctrlr *ctrlr, uint8_t opc, const void *vaddr,
+                            size_t len, bool pieces)
+{
+	const char *why = NULL;
+
+	if (nvme__cmb_holds(ctrlr, vaddr))
+		why = nvme__cmb_find_wrong(ctrlr, opc, vaddr, len, pieces);
+	return why != NULL ? nvme__cmb_say_refused(ctrlr, vaddr, len, why) : 0;
+}
+
+/* May it have this as its metadata, with its data at buf? */
+static int nvme__cmb_refuse_md(const struct nvme_ctrlr *ctrlr, uint8_t opc, const void *buf,
+                               const void *md, size_t len)
+{
+	bool holds = nvme__cmb_holds(ctrlr, md);
+
+	if (holds != nvme__cmb_holds(ctrlr, buf) &&
+	    NVME_GET(ctrlr->cmb->info.cmbloc, NVME_CMBLOC_CDMMMS) == 0)
+		return nvme__cmb_say_refused(ctrlr, holds ? md : buf, len,
+		                             "data and metadata would be in different memory, CMBLOC.CDMMMS");
+	return nvme__cmb_refuse(ctrlr, opc, md, len, false);
+}
+
+/* The address of data there, for a command with this opcode (0: for any). 0: it may not be there. */
+static uint64_t nvme__cmb_iova(const struct nvme_ctrlr *ctrlr, const void *vaddr, size_t len,
+                               uint8_t opc)
+{
+	uint64_t offset;
+
+	if (!nvme__cmb_holds(ctrlr, vaddr))
+		return 0;
+	offset = (uintptr_t)vaddr - (uintptr_t)ctrlr->cmb->vaddr;
+	if (len > ctrlr->cmb->info.size - offset)
+		return 0;
+	if (opc != 0 && nvme__cmb_refuse(ctrlr, opc, vaddr, len, false) != 0)
+		return 0;
+	return ctrlr->cmb->info.iova + offset;
+}
+
+/* Behind the last ring. */
+static uint64_t nvme__cmb_rings_end(const struct nvme_ctrlr *ctrlr)
+{
+	uint64_t at = nvme__cmb_room(ctrlr, ctrlr->cmb->info.size);
+
+	return at < ctrlr->cmb->info.size ? at : ctrlr->cmb->info.size;
+}
+
+NVMEDEF int nvme_ctrlr_reserve_cmb(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t data = NVME_SET(1, NVME_CMBSZ_RDS) | NVME_SET(1, NVME_CMBSZ_WDS);
+	uint64_t end;
+	int rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_ctrlr_reserve_cmb()");
+
+	if (rc == 0)
+		rc = nvme__cmb_require(ctrlr, data, "data");
+	if (rc == 0)
+		rc = nvme__cmb_use(ctrlr);
+	if (rc != 0 || ctrlr->cmb->data != ctrlr->cmb->info.size)
+		return rc;
+	end = nvme__cmb_rings_end(ctrlr);
+	if (end == ctrlr->cmb->info.size) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "submission queues have all of the controller memory buffer: free some, or give them fewer entries");
+		return -ENOSPC;
+	}
+	__atomic_store_n(&ctrlr->cmb->data, end, __ATOMIC_RELEASE);
+	return 0;
+}
+
+NVMEDEF void *nvme_ctrlr_map_cmb(struct nvme_ctrlr *ctrlr, size_t *size)
+{
+	*size = 0;
+	if (nvme_ctrlr_reserve_cmb(ctrlr) != 0)
+		return NULL;
+	*size = (size_t)(ctrlr->cmb->info.size - ctrlr->cmb->data);
+	return ctrlr->cmb->vaddr + ctrlr->cmb->data;
+}
+
+NVMEDEF int nvme_ctrlr_unmap_cmb(struct nvme_ctrlr *ctrlr)
+{
+	int rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_ctrlr_unmap_cmb()");
+
+	if (rc != 0)
+		return rc;
+	if (ctrlr->cmb == NULL || ctrlr->cmb->data == ctrlr->cmb->info.size) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "no controller memory was taken for data: call nvme_ctrlr_map_cmb() before nvme_ctrlr_unmap_cmb(), and each once");
+		return -ENOENT;
+	}
+	__atomic_store_n(&ctrlr->cmb->data, ctrlr->cmb->info.size, __ATOMIC_RELEASE);
+	return 0;
+}
+
+NVMEDEF int nvme_ctrlr_get_cmb(const struct nvme_ctrlr *ctrlr, struct nvme_cmb_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	if (ctrlr->cmb == NULL)
+		return -ENOTSUP;
+	*info = ctrlr->cmb->info;
+	return 0;
+}
+
+#ifndef NVME_NO_VFIO
+
+/* ---- BARs through VFIO ---- */
+
+/* From configuration space, which has the addresses on the bus [PCIe 1.1 §3.8.1: PCI header]. */
+static int nvme__vfio_get_bar(struct nvme_dev *dev, unsigned int bar, uint64_t *bus_addr,
+                              uint64_t *size)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	off_t at = (off_t)v->config.offset + PCI_BASE_ADDRESS_0 + 4 * (off_t)bar;
+	struct vfio_region_info region;
+	uint32_t half[2] = {0, 0};
+
+	if (bar > 5 || nvme__vfio_get_region(dev, VFIO_PCI_BAR0_REGION_INDEX + bar, &region) != 0 ||
+	    region.size == 0)
+		return -ENODEV;
+	if (pread(v->device, half, sizeof(half), at) != (ssize_t)sizeof(half))
+		return -ENODEV;
+	if ((half[0] & PCI_BASE_ADDRESS_SPACE_IO) != 0)
+		return -ENODEV;
+	*bus_addr = half[0] & ~UINT32_C(15);
+	if ((half[0] & PCI_BASE_ADDRESS_MEM_TYPE_64) != 0)
+		*bus_addr |= (uint64_t)half[1] << 32;
+	*size = region.size;
+	return 0;
+}
+
+/*
+ * Whole pages of the host; the BAR begins at one. A kernel that guards an MSI-X table in the same
+ * BAR refuses what lies across it.
+ */
+static int nvme__vfio_map_bar(struct nvme_dev *dev, unsigned int bar, uint64_t offset, size_t len,
+                              void **vaddr)
+{
+	struct nvme__vfio *v = nvme__vfio_of(dev);
+	size_t mask = NVME__HOST_PAGE_SIZE - 1, in_page = (size_t)offset & mask;
+	struct vfio_region_info region;
+	void *map;
+	int rc;
+
+	rc = nvme__vfio_get_region(dev, VFIO_PCI_BAR0_REGION_INDEX + bar, &region);
+	if (rc != 0)
+		return rc;
+	if ((region.flags & VFIO_REGION_INFO_FLAG_MMAP) == 0)
+		return -ENOTSUP;
+	len = (in_page + len + mask) & ~mask;
+	map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, v->device,
+	           (off_t)(region.offset + offset - in_page));
+	if (map == MAP_FAILED)
+		return -errno;
+	v->cmb_map = map;
+	v->cmb_map_len = len;
+	*vaddr = (uint8_t *)map + in_page;
+	return 0;
+}
+
+#endif /* NVME_NO_VFIO */
+
+/* ============================================================================================
  * >>scatter
  *
  * Reads and writes of any size, to memory in pieces. A transfer is a parent; the commands that it is
@@ -9292,8 +9971,9 @@ static int nvme__parent_take_iov(struct nvme__parent *p, const struct iovec *iov
 			rc = nvme__pieces_add(p->pieces, iova, at->iov_len);
 		if (rc != 0)
 			return nvme__refuse_iov(p, i, at, rc);
+		rc = nvme__cmb_refuse(p->qp->ctrlr, p->opc, at->iov_base, at->iov_len, iovcnt > 1);
 	}
-	return 0;
+	return rc;
 }
 
 /* The next bytes that lie together, at most so many. The cursor moves behind them. */
@@ -10020,15 +10700,15 @@ static void nvme__md_fill(struct nvme_cmd *cmd, const struct nvme_ns *ns, uint64
 }
 
 /* MPTR: the address of one piece of memory, dword aligned [Base 2.1 §4.1.1, Fig. 92: Common
- * Command Format]. */
-static int nvme__md_pointer(const struct nvme_qpair *qp, const void *md, uint32_t len,
-                            uint64_t *mptr)
+ * Command Format]. buf is where the data is. */
+static int nvme__md_pointer(const struct nvme_qpair *qp, struct nvme_cmd *cmd, const void *buf,
+                            const void *md, uint32_t len)
 {
 	if (len == 0)
 		return 0;
-	if (((uintptr_t)md & 3) != 0 || nvme_dma_iova(qp->ctrlr, md, len, mptr) != 0)
+	if (((uintptr_t)md & 3) != 0 || nvme_dma_iova(qp->ctrlr, md, len, &cmd->mptr) != 0)
 		return nvme__explain_buffer(qp, md, len, -EFAULT, NVME__HERE);
-	return 0;
+	return nvme__cmb_refuse_md(qp->ctrlr, cmd->opc, buf, md, len);
 }
 
 /* All checks, then the same steps as any read or write. */
@@ -10051,7 +10731,7 @@ static int nvme__ns_cmd_rw_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *b
 	nvme__md_fill(&cmd, ns, slba, nlb, rw);
 	rc = nvme__check_raw(qp, &cmd, buf, nlb * rw->in_buf, cb != NULL);
 	if (rc == 0)
-		rc = nvme__md_pointer(qp, md, nlb * rw->in_md, &cmd.mptr);
+		rc = nvme__md_pointer(qp, &cmd, buf, md, nlb * rw->in_md);
 	return rc != 0 ? rc : nvme__submit_raw(qp, &cmd, buf, nlb * rw->in_buf, cb, arg);
 }
 
@@ -10106,7 +10786,7 @@ static int nvme__md_bounce_and_wait(struct nvme_qpair *qp, struct nvme_cmd *cmd,
 		memcpy(bounce->buf, buf, len);
 		memcpy(bounce->buf + at, md, md_len);
 	}
-	rc = nvme__md_pointer(qp, bounce->buf + at, md_len, &cmd->mptr);
+	rc = nvme__md_pointer(qp, cmd, bounce->buf, bounce->buf + at, md_len);
 	if (rc == 0)
 		rc = nvme__submit_and_wait(qp, cmd, bounce->buf, len, &bounce->lent, cpl);
 	if (rc == 0 && !write) {
@@ -10140,7 +10820,7 @@ static int nvme__md_command_and_wait(struct nvme_qpair *qp, struct nvme_cmd *cmd
 		return nvme__explain_buffer(qp, md, md_len, md_direct, NVME__HERE);
 	if (!direct || !md_direct)
 		return nvme__md_bounce_and_wait(qp, cmd, buf, len, md, md_len, cpl);
-	rc = nvme__md_pointer(qp, md, md_len, &cmd->mptr);
+	rc = nvme__md_pointer(qp, cmd, buf, md, md_len);
 	return rc != 0 ? rc : nvme__submit_and_wait(qp, cmd, buf, len, NULL, cpl);
 }
 
@@ -11007,7 +11687,7 @@ static int nvme__fused_half(struct nvme_tracker *tr, const struct nvme_ns *ns,
 {
 	uint32_t fuse = opc == NVME_OPC_COMPARE ? NVME_FUSE_FIRST : NVME_FUSE_SECOND;
 	struct nvme_prp_pair prps;
-	int rc = nvme__build_prps(qp, tr, buf, nlb * ns->extended_sector_size, &prps);
+	int rc = nvme__build_prps(qp, tr, opc, buf, nlb * ns->extended_sector_size, &prps);
 
 	if (rc != 0)
 		return rc;
@@ -12090,6 +12770,8 @@ static int nvme__ctrlr_check_own_ring(struct nvme_ctrlr *ctrlr, const char *name
 		return 0;
 	if (mem->vaddr == NULL)
 		why = "vaddr is NULL, but len is not 0: give both or none";
+	else if (nvme__cmb_mapped_at(ctrlr, (const uint8_t *)mem->vaddr, 1))
+		why = "it is the controller's memory: use sq_in_cmb instead";
 	else if (mem->len < size)
 		why = "it is too small for all entries: give more, or ask for fewer entries";
 	else if (nvme_dma_iova(ctrlr, mem->vaddr, size, &iova) != 0)
@@ -12118,6 +12800,11 @@ static int nvme__ctrlr_check_own_rings(struct nvme_ctrlr *ctrlr,
 
 	if (rc == 0)
 		rc = nvme__ctrlr_check_own_ring(ctrlr, "cq", &opts->cq, cq_size);
+	if (rc == 0 && sq != NULL && opts->sq_in_cmb) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "sq and sq_in_cmb of the options are two places for one ring: give one of them");
+		return -EINVAL;
+	}
 	if (rc != 0 || sq == NULL || cq == NULL || sq >= cq + cq_size || cq >= sq + sq_size)
 		return rc;
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
@@ -12155,6 +12842,10 @@ static void nvme__qpair_set_disconnected(struct nvme_qpair *qp)
 
 static int nvme__qpair_set_more(struct nvme_qpair *qp, const struct nvme_io_qpair_opts *opts)
 {
+	int rc = opts->sq_in_cmb ? nvme__qpair_use_cmb(qp) : 0;
+
+	if (rc != 0)
+		return rc;
 	nvme__qpair_use_own_rings(qp, opts);
 	if (opts->create_only)
 		nvme__qpair_set_disconnected(qp);
@@ -15760,6 +16451,12 @@ NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker
 NVME__COLD int nvme__explain_buffer(const struct nvme_qpair *qp, const void *buf, uint32_t len,
                                     int rc, int line, const char *func)
 {
+	uint64_t iova;
+
+	/* the controller's memory, with room for it: the reason was said */
+	if (rc == -EFAULT && ((uintptr_t)buf & 3) == 0 && nvme__cmb_holds(qp->ctrlr, buf) &&
+	    nvme_dma_iova(qp->ctrlr, buf, len, &iova) == 0)
+		return -ENOTSUP;
 	if (rc == -EMSGSIZE)
 		NVME__SAY(&qp->ctrlr->dev, NVME_LOG_ERROR,
 		          "%" PRIu32

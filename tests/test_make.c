@@ -181,6 +181,7 @@ static void check_install(const char *arg, const char *prefix)
 	EXPECT(&r, 0, "cd %s/root%s && find . -type f | sort", dir, prefix);
 	assert_string_equal(r.out, "./bin/nvme-bind\n./bin/nvtrace\n./include/nvme.h\n"
 	                           "./include/nvme_soft.h\n./include/nvme_soft_admin.h\n"
+	                           "./include/nvme_soft_cmb.h\n"
 	                           "./include/nvme_soft_md.h\n./include/nvme_soft_plan.h\n"
 	                           "./include/nvme_soft_zns.h\n"
 	                           "./share/pkgconfig/nvme-h.pc\n");

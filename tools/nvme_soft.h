@@ -46,6 +46,12 @@
  *	mar=12        zones that can be active; default 0, no limit
  *	zasl=2        ZASL, the largest Zone Append, 2^zasl pages; default 0, that of mdts
  *	zdes=64       bytes of a zone's descriptor extension, a multiple of 64; default 0, none
+ *	cmb=16        MiB of a controller memory buffer, all of BAR 2; default 0, none
+ *	cmblegacy=1   the buffer is as before NVMe 1.4, without CAP.CMBS, and the version is at
+ *	              most 1.3; default 0
+ *	cmbsz=0x40421f  CMBSZ as it is shown, for a buffer that can do less or registers that lie;
+ *	              default: all of the BAR for SQs, lists and data, no CQs
+ *	cmbloc=0x62   CMBLOC likewise; default e2h, data, lists and metadata may mix memories
  *	iova=39       bits of the addresses that DMA can use; default 48
  *	sgls=2        SGLS of Identify Controller, a set of bits: 0 no SGLs, 2 dword aligned ones;
  *	              default 10001h, any alignment and bit buckets. What it does not say is refused
@@ -77,6 +83,7 @@
  *	>>soft-api      the functions of this file
  *	>>soft-state    what the controller remembers
  *	>>soft-clock    virtual time
+ *	>>soft-cmb      the controller memory buffer
  *	>>soft-dma      host memory: what is mapped, PRP lists, SGLs, the transfer
  *	>>soft-queue    the rings; posting completions
  *	>>soft-create   creating and deleting queues, Abort
@@ -87,14 +94,15 @@
  *	>>soft-regs     registers, doorbells, reset and shutdown
  *	>>soft-open     the access table, the thread
  *
- * Four more files belong to it: nvme_soft_plan.h reads the text of a device and of a fault plan;
+ * Five more files belong to it: nvme_soft_plan.h reads the text of a device and of a fault plan;
  * nvme_soft_md.h has what namespaces with metadata need, nvme_soft_zns.h what zoned ones do;
+ * nvme_soft_cmb.h has the controller memory buffer;
  * nvme_soft_admin.h has Identify, features, log pages, events, Format, self-test, sanitize,
  * dma_map(), and the file behind the namespaces. The way of a command, from the doorbell to the
  * completion, is all in here.
  *
  * Not modelled: guards of 32 and 64 bits, interrupts other than an eventfd for each vector,
- * discontiguous queues, weighted round robin, controller memory buffer, namespace management.
+ * discontiguous queues, weighted round robin, namespace management.
  * [Base 2.1 ...], [NVM 1.1 ...], [PCIe 1.1 ...]: the specifications, as in nvme.h.
  */
 #ifndef NVME_SOFT_H
@@ -239,6 +247,17 @@ struct nvme_soft__zone {
 	uint8_t state, attributes;
 };
 
+/* The controller memory buffer: its registers, and what follows from them. */
+struct nvme_soft__cmb {
+	uint8_t *mem;          /* the BAR; NULL: there is none */
+	uint32_t loc, sz, sts; /* as they can be read now */
+	uint64_t msc;
+	bool on;            /* these addresses mean it: */
+	uint64_t base, len; /* ... */
+	uint8_t *at;        /* ... and this is where it is */
+	uint32_t seen; /* of the data pointer at hand: 1 here, 2 in the host's memory, 3 both */
+};
+
 struct nvme_soft__ns {
 	uint8_t *mem;
 	uint64_t nsze;
@@ -284,6 +303,7 @@ struct nvme_soft {
 
 	uint64_t cap, asq, acq; /* the registers */
 	uint32_t vs, intm, cc, csts, aqa, crto;
+	struct nvme_soft__cmb cmb;
 	bool gone;
 
 	uint64_t now, rdy_at, shst_at; /* virtual time and what is to happen when */
@@ -448,6 +468,8 @@ static uint64_t nvme_soft__random(struct nvme_soft *s)
 	return s->random;
 }
 
+#include "nvme_soft_cmb.h"
+
 /* ============================================================================================
  * >>soft-dma
  *
@@ -463,11 +485,14 @@ static void nvme_soft_fatal(struct nvme_soft *s, const char *why)
 	s->rdy_at = NVME_SOFT__NEVER;
 }
 
-/* Host memory at iova, and in *len at most how much of it lies in one piece. */
+/* Host memory at iova, or that of the controller, and in *len at most how much of it lies in one
+ * piece. */
 static uint8_t *nvme_soft__reach(const struct nvme_soft *s, uint64_t iova, size_t *len)
 {
 	uint32_t i;
 
+	if (nvme_soft__cmb_has(s, iova))
+		return nvme_soft__cmb_reach(s, iova, len);
 	for (i = 0; i < s->num_maps; i++) {
 		uint64_t offset = iova - s->maps[i].iova;
 
@@ -531,6 +556,10 @@ static uint16_t nvme_soft__add_iova(struct nvme_soft *s, const struct nvme_soft_
 		size_t have = len;
 		uint8_t *at = nvme_soft__reach(s, iova, &have);
 
+		status = nvme_soft__cmb_check_data(s, iova, job->to_host);
+		if (status != 0)
+			return status;
+
 		if (at == NULL)
 			return nvme_soft_report_stray(s, job, iova, len,
 			                              job->to_host ? "writing data"
@@ -565,7 +594,10 @@ static uint16_t nvme_soft_walk_prp_list(struct nvme_soft *s, const struct nvme_s
 		uint64_t take = need < slots ? need : slots, i;
 		const uint64_t *entry =
 			(const uint64_t *)nvme_soft__host(s, list, (size_t)take * 8);
+		uint16_t status = nvme_soft__cmb_check_list(s, list);
 
+		if (status != 0)
+			return status;
 		s->stats.list_reads++;
 		if (entry == NULL)
 			return nvme_soft_report_stray(s, job, list, (size_t)take * 8,
@@ -573,7 +605,6 @@ static uint16_t nvme_soft_walk_prp_list(struct nvme_soft *s, const struct nvme_s
 		for (i = 0; i < take; i++) {
 			size_t n = len < page ? len : (size_t)page;
 			uint64_t at = entry[i];
-			uint16_t status;
 
 			if ((at & mask) != 0)
 				return NVME_SOFT__GENERIC(NVME_SC_INVALID_PRP_OFFSET);
@@ -667,6 +698,9 @@ static uint16_t nvme_soft_walk_sgl(struct nvme_soft *s, const struct nvme_soft__
 			return NVME_SOFT__GENERIC(NVME_SC_INVALID_NUM_SGL_DESCRIPTORS);
 		if (last || d.len == 0 || d.len % 16 != 0 || (d.addr & 7) != 0)
 			return NVME_SOFT__GENERIC(NVME_SC_INVALID_SGL_SEG_DESCRIPTOR);
+		status = nvme_soft__cmb_check_list(s, d.addr);
+		if (status != 0)
+			return status;
 		desc = (const struct nvme_sgl_desc *)nvme_soft__host(s, d.addr, d.len);
 		count = d.len / 16;
 		s->stats.list_reads++;
@@ -686,6 +720,7 @@ static uint16_t nvme_soft_walk_dptr(struct nvme_soft *s, struct nvme_soft__job *
 	uint32_t psdt = NVME_GET(job->cmd.flags, NVME_CMD_PSDT);
 
 	s->num_pieces = 0;
+	nvme_soft__cmb_begin(s);
 	job->to_host = to_host;
 	if (len == 0)
 		return 0;
@@ -952,6 +987,9 @@ static uint16_t nvme_soft_create_io_cq(struct nvme_soft *s, struct nvme_soft__jo
 	if (NVME_GET(cmd->cdw11, NVME_CREATE_IO_CQ_IV) >
 	    s->cfg.queues) /* a vector for each queue */
 		return NVME_SOFT__SPECIFIC(NVME_SC_INVALID_INTERRUPT_VECTOR);
+	status = nvme_soft__cmb_check(s, cmd->dptr.prp.prp1, NVME_SET(1, NVME_CMBSZ_CQS));
+	if (status != 0)
+		return status;
 	nvme_soft__create_cq(s, qid, cmd->dptr.prp.prp1, size + 1);
 	s->cq[qid].ien = NVME_GET(cmd->cdw11, NVME_CREATE_IO_CQ_IEN) != 0;
 	s->cq[qid].iv = (uint16_t)NVME_GET(cmd->cdw11, NVME_CREATE_IO_CQ_IV);
@@ -973,6 +1011,8 @@ static uint16_t nvme_soft_create_io_sq(struct nvme_soft *s, struct nvme_soft__jo
 	if (s->cq[cqid].entries == 0)
 		return NVME_SOFT__SPECIFIC(NVME_SC_COMPLETION_QUEUE_INVALID);
 	status = nvme_soft__check_queue(s, cmd, NVME_GET(s->cc, NVME_CC_IOSQES), 6);
+	if (status == 0)
+		status = nvme_soft__cmb_check(s, cmd->dptr.prp.prp1, NVME_SET(1, NVME_CMBSZ_SQS));
 	if (status == 0)
 		nvme_soft__create_sq(s, qid, cmd->dptr.prp.prp1, size + 1, cqid);
 	return status;
@@ -1794,6 +1834,11 @@ static const struct nvme_soft__reg {
 	{NVME_REG_ACQ, offsetof(struct nvme_soft, acq), UINT32_MAX},
 	{NVME_REG_ACQ + 4, offsetof(struct nvme_soft, acq) + 4, UINT32_MAX},
 	{NVME_REG_CRTO, offsetof(struct nvme_soft, crto), 0},
+	{NVME_REG_CMBLOC, offsetof(struct nvme_soft, cmb.loc), 0},
+	{NVME_REG_CMBSZ, offsetof(struct nvme_soft, cmb.sz), 0},
+	{NVME_REG_CMBMSC, offsetof(struct nvme_soft, cmb.msc), 0}, /* see nvme_soft_cmb.h */
+	{NVME_REG_CMBMSC + 4, offsetof(struct nvme_soft, cmb.msc) + 4, 0},
+	{NVME_REG_CMBSTS, offsetof(struct nvme_soft, cmb.sts), 0},
 };
 
 /* 0 where no register is. */
@@ -1819,6 +1864,8 @@ static void nvme_soft_set_reg(struct nvme_soft *s, uint32_t offset, uint32_t val
 		s->intm &= ~value;
 	else if (offset == NVME_REG_CC)
 		nvme_soft_write_cc(s, value);
+	else if (offset == NVME_REG_CMBMSC || offset == NVME_REG_CMBMSC + 4)
+		nvme_soft__cmb_write(s, offset, value);
 	for (i = 0; i < NVME_SOFT__COUNT(nvme_soft__regs); i++) {
 		const struct nvme_soft__reg *reg = &nvme_soft__regs[i];
 		uint32_t kept = value & reg->writable;
@@ -2105,12 +2152,17 @@ static void nvme_soft__power_on(struct nvme_soft *s)
 	         NVME_SET64(cfg->to, NVME_CAP_TO) | NVME_SET64(cfg->dstrd, NVME_CAP_DSTRD) |
 	         NVME_SET64(cfg->css, NVME_CAP_CSS) | NVME_SET64(cfg->mpsmin, NVME_CAP_MPSMIN) |
 	         NVME_SET64(cfg->mpsmax, NVME_CAP_MPSMAX) |
+	         NVME_SET64(cfg->cmb != 0 && cfg->cmblegacy == 0, NVME_CAP_CMBS) |
 	         NVME_SET64(cfg->crwmt != 0 ? NVME_CAP_CRMS_CRWMS : 0, NVME_CAP_CRMS);
 	s->crto = NVME_SET(cfg->crwmt, NVME_CRTO_CRWMT);
 	s->vs = s->plan.vs;
+	if (cfg->cmblegacy != 0 && s->vs >= NVME_VS_SET(1, 4, 0))
+		s->vs = NVME_VS_SET(1, 3, 0);
 	s->asq = s->acq = 0;
 	s->aqa = s->cc = 0;
 	nvme_soft_reset(s);
+	s->cmb.msc = 0;
+	nvme_soft__cmb_update(s);
 }
 
 /* "start en=1 rdy=1": what another driver may have left behind */
@@ -2162,6 +2214,7 @@ static void nvme_soft__free(struct nvme_soft *s)
 		nvme__unreserve(s->disk, (size_t)s->disk_size);
 	nvme_soft__close_md(s);
 	nvme_soft__close_zones(s);
+	nvme_soft__cmb_close(s);
 	free(s->pieces);
 	free(s->late);
 	nvme__mutex_destroy(&s->lock);
@@ -2185,6 +2238,8 @@ static int nvme_soft__open(struct nvme_dev *dev, const char *addr)
 		NVME_SOFT__LOG(s, NVME_LOG_ERROR, "%s", why);
 	if (rc == 0)
 		rc = nvme_soft__open_disk(s);
+	if (rc == 0)
+		rc = nvme_soft__cmb_open(s);
 	if (rc != 0) {
 		nvme_soft__free(s);
 		return rc;
@@ -2272,6 +2327,8 @@ static const struct nvme_dev_ops nvme_soft__ops = {
 	nvme_soft__reset_function,
 	nvme_soft__now_ns,
 	nvme_soft__set_interrupts,
+	nvme_soft__get_bar,
+	nvme_soft__map_bar,
 };
 
 NVMEDEF const struct nvme_dev_ops *nvme_soft_dev_ops(const char *device)

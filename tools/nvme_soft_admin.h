@@ -853,6 +853,8 @@ static int nvme_soft__add_map(struct nvme_soft *s, uint8_t *at, uint64_t len, ui
 {
 	struct nvme_soft__map *m, *before = NULL;
 
+	if (nvme_soft__cmb_across(s, iova, len)) /* it would never be reached */
+		return -EEXIST;
 	for (m = s->maps; m < s->maps + s->num_maps; m++) {
 		if (iova < m->iova + m->len && m->iova < iova + len)
 			return -EEXIST;

@@ -229,7 +229,9 @@ static uint16_t nvme_soft__md_transfer_mptr(struct nvme_soft *s, struct nvme_sof
 	data.to_host = to_host;
 	s->num_pieces = 0;
 	job->to_host = to_host;
-	status = nvme_soft__add_iova(s, job, job->cmd.mptr, data.len);
+	status = nvme_soft__cmb_check_md(s, job->cmd.mptr);
+	if (status == 0)
+		status = nvme_soft__add_iova(s, job, job->cmd.mptr, data.len);
 	if (status != 0)
 		return status;
 	nvme_soft__trace(s, NVME_TRACE_DEV_DATA, job->sq->id, &data, sizeof(data));

@@ -117,6 +117,7 @@ struct nvme_soft__config {
 		seed, sgls, noiob;
 	uint32_t ms, mset, pi, pil;
 	uint32_t zns, zcap, mor, mar, zasl, zdes;
+	uint32_t cmb, cmblegacy, cmbsz, cmbloc;
 	bool size_given, threaded;
 	char file[512];
 	const char *plan;
@@ -150,6 +151,10 @@ static const struct nvme_soft__option {
 	{"mar", offsetof(struct nvme_soft__config, mar), 0, UINT32_MAX},
 	{"zasl", offsetof(struct nvme_soft__config, zasl), 0, 255},
 	{"zdes", offsetof(struct nvme_soft__config, zdes), 0, 4096},
+	{"cmb", offsetof(struct nvme_soft__config, cmb), 0, 4096},
+	{"cmblegacy", offsetof(struct nvme_soft__config, cmblegacy), 0, 1},
+	{"cmbsz", offsetof(struct nvme_soft__config, cmbsz), 0, UINT32_MAX},
+	{"cmbloc", offsetof(struct nvme_soft__config, cmbloc), 0, UINT32_MAX},
 	{"iova", offsetof(struct nvme_soft__config, iova), 30, 62},
 	{"seed", offsetof(struct nvme_soft__config, seed), 0, UINT32_MAX},
 	{"sgls", offsetof(struct nvme_soft__config, sgls), 0, UINT32_MAX},
@@ -172,8 +177,8 @@ static int nvme_soft__set_number(struct nvme_soft__config *cfg, const char *key,
 		                        "soft device: there is no option '%s': use size, lbs, "
 		                        "ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, "
 		                        "mpsmin, mpsmax, css, ms, mset, pi, pil, zns, zcap, mor, "
-		                        "mar, zasl, zdes, iova, sgls, noiob, file, mode, seed or "
-		                        "plan",
+		                        "mar, zasl, zdes, cmb, cmblegacy, cmbsz, cmbloc, iova, "
+		                        "sgls, noiob, file, mode, seed or plan",
 		                        key);
 	if (!nvme_soft__number(&at, &n) || *at != '\0' || n < o->min || n > o->max ||
 	    (lbs && (n & (n - 1)) != 0))
@@ -306,6 +311,9 @@ static int nvme_soft__parse_device(const char *device, struct nvme_soft__config 
 	cfg->mpsmax = UINT32_MAX;
 	cfg->css = NVME_CAP_CSS_NVM | NVME_CAP_CSS_IOCS;
 	cfg->iova = 48;
+	cfg->cmbsz = UINT32_MAX; /* what follows from cmb */
+	cfg->cmbloc = NVME_SET(2, NVME_CMBLOC_BIR) | NVME_SET(1, NVME_CMBLOC_CDPMLS) |
+	              NVME_SET(1, NVME_CMBLOC_CDPCILS) | NVME_SET(1, NVME_CMBLOC_CDMMMS);
 	cfg->sgls = 1 | NVME_SET(1, NVME_ID_SGLS_BIT_BUCKET);
 	if (!nvme_soft__is_soft(device))
 		return nvme_soft__wrong(why, "'%.64s' is no soft device: use soft or soft:size=1G",

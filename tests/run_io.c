@@ -11,12 +11,14 @@
  *	format DEVICE SEED	to 4096-byte blocks and back to 512, and what is said and done then
  *	scatter DEVICE SEED	the extents of pattern.h from and to memory in pieces: PRPs, and SGLs where they are
  *	commands DEVICE SEED	Compare, Write Zeroes, Copy and the rest, features, log pages: see below
+ *	cmb DEVICE SEED	the extents of pattern.h out of and into the controller memory buffer
  *	limits DEVICE		what must be refused is refused, what the device refuses is reported
  *	vfio DEVICE		what VFIO gives: IOVA ranges, function reset, registers without a mapping
  *	list			the controllers that libpci finds
  *	hold DEVICE		attach, print "holding", keep writing to the last blocks for ever
  *
- * With DEVICE2 the same runs on two controllers at once, in two threads.
+ * With shadow- before the command doorbells are in memory, with cmb- submission queues in the
+ * controller memory buffer. With DEVICE2 the same runs on two controllers at once, in two threads.
  *
  * It exits with 0 when everything was as it should be and says otherwise what was not.
  */
@@ -943,6 +945,63 @@ static void run_hold(struct nvme_ctrlr *ctrlr, uint32_t unused)
 		CHECK(nvme_ns_write(ns, NULL, buf, last, 1, NULL) == 0);
 }
 
+/* ---- the controller memory buffer ---- */
+
+/* Memory of both kinds in one command: what the controller thinks of it. */
+static void cmb_mixed(struct nvme_ns *ns, struct nvme_qpair *qp, uint8_t *cmb)
+{
+	struct nvme_ctrlr *ctrlr = nvme_ns_get_ctrlr(ns);
+	uint32_t block = nvme_ns_get_sector_size(ns);
+	uint8_t *host = nvme_dma_alloc(ctrlr, 4096);
+	struct iovec iov[2];
+	struct slot slot = {0};
+
+	CHECK(host != NULL);
+	iov[0].iov_base = host;
+	iov[1].iov_base = cmb;
+	iov[0].iov_len = iov[1].iov_len = 4096;
+	CHECK(nvme_ns_cmd_readv(ns, qp, iov, 2, 0, 8192 / block, slot_done, &slot, 0) == 0);
+	while (slot.done == 0)
+		CHECK(nvme_qpair_process_completions(qp, 0) >= 0);
+	printf("host and controller memory in one command: %s\n",
+	       slot.done > 0 ? "done" : "an error");
+	nvme_dma_free(ctrlr, host);
+}
+
+/* Each extent is written from the buffer, read into it 4 bytes further on, and looked at here. */
+static void run_cmb(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	uint32_t block = nvme_ns_get_sector_size(ns);
+	struct nvme_io_qpair_opts opts;
+	struct nvme_qpair *qp;
+	uint8_t *cmb, *buf;
+	size_t size, i;
+
+	memset(&opts, 0, sizeof(opts));
+	opts.sq_in_cmb = true;
+	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp) == 0);
+	cmb = nvme_ctrlr_map_cmb(ctrlr, &size);
+	buf = malloc(size);
+	CHECK(cmb != NULL && buf != NULL);
+	for (i = 0; i < PATTERN_EXTENTS; i++) {
+		const struct extent *e = &pattern_extents[i];
+		size_t len = (size_t)e->nlb * block;
+
+		if (e->block + e->nlb > nvme_ns_get_num_sectors(ns) || len + 4 > size)
+			continue;
+		pattern_fill(buf, len, (uint64_t)e->block * block, seed);
+		memcpy(cmb, buf, len);
+		CHECK(nvme_ns_write(ns, qp, cmb, e->block, e->nlb, NULL) == 0);
+		CHECK(nvme_ns_read(ns, qp, cmb + 4, e->block, e->nlb, NULL) == 0);
+		memcpy(buf, cmb + 4, len);
+		check_extent(buf, len, (uint64_t)e->block * block, seed);
+	}
+	cmb_mixed(ns, qp, cmb);
+	CHECK(nvme_ctrlr_unmap_cmb(ctrlr) == 0);
+	free(buf);
+}
+
 /* ---- one controller or two ---- */
 
 struct job {
@@ -971,14 +1030,15 @@ static void run_jobs(struct job *jobs, int n)
 		CHECK(pthread_join(jobs[i].thread, NULL) == 0);
 }
 
-/* With shadow doorbells where the name of the command says so: "shadow-async". */
-static int attach(const char *device, bool shadow, struct nvme_ctrlr **ctrlr)
+/* With what the name of the command says: "shadow-async", "cmb-async". */
+static int attach(const char *device, bool shadow, bool cmb, struct nvme_ctrlr **ctrlr)
 {
 	struct nvme_ctrlr_opts opts;
 
 	memset(&opts, 0, sizeof(opts));
 	opts.dev_ops = nvme_soft_dev_ops(device);
 	opts.shadow_doorbells = shadow;
+	opts.use_cmb_sqs = cmb;
 	return nvme_attach(device, &opts, ctrlr);
 }
 
@@ -992,8 +1052,10 @@ int main(int argc, char **argv)
 		{"depth", run_depth},     {"limits", run_limits},     {"hold", run_hold},
 		{"vfio", run_vfio},       {"soak", run_soak},         {"format", run_format},
 		{"scatter", run_scatter}, {"commands", run_commands}, {"groups", run_groups},
+		{"cmb", run_cmb},
 	};
 	bool shadow = argc > 1 && strncmp(argv[1], "shadow-", 7) == 0;
+	bool cmb = argc > 1 && strncmp(argv[1], "cmb-", 4) == 0;
 	int k, devices = argc > 4 ? 2 : 1;
 	struct job jobs[2];
 	size_t i;
@@ -1001,12 +1063,12 @@ int main(int argc, char **argv)
 	if (argc == 2 && strcmp(argv[1], "list") == 0)
 		return run_list() == 0;
 	for (i = 0; argc >= 3 && i < sizeof(commands) / sizeof(commands[0]); i++) {
-		if (strcmp(argv[1] + (shadow ? 7 : 0), commands[i].name) != 0)
+		if (strcmp(argv[1] + (shadow ? 7 : cmb ? 4 : 0), commands[i].name) != 0)
 			continue;
 		for (k = 0; k < devices; k++) {
 			jobs[k].run = commands[i].run;
 			jobs[k].number = argc > 3 ? (uint32_t)atoi(argv[3]) : 0;
-			CHECK(attach(argv[k == 0 ? 2 : 4], shadow, &jobs[k].ctrlr) == 0);
+			CHECK(attach(argv[k == 0 ? 2 : 4], shadow, cmb, &jobs[k].ctrlr) == 0);
 		}
 		run_jobs(jobs, devices);
 		for (k = 0; k < devices; k++)
@@ -1016,7 +1078,7 @@ int main(int argc, char **argv)
 	}
 	fprintf(stderr,
 	        "usage: run_io list | "
-	        "[shadow-]pattern|async|threads|groups|soak|format|commands|depth|scatter|limits|"
-	        "vfio|hold DEVICE [NUMBER [DEVICE2]]\n");
+	        "[shadow-|cmb-]pattern|async|threads|groups|soak|format|commands|depth|scatter|"
+	        "limits|cmb|vfio|hold DEVICE [NUMBER [DEVICE2]]\n");
 	return 2;
 }

@@ -584,6 +584,97 @@ static void test_metadata_refuses(void **state)
 	done(&r);
 }
 
+/* ---- cmb ---- */
+
+#define CMB_COPIED                                                    \
+	"LBA 0 to 7 to LBA 8 to 15 through controller memory: done\n" \
+	"The copy is the same\n"
+
+/* What it does on each kind of controller; in the record the data is where the buffer is. */
+static void test_cmb(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "NVME_TRACE=%s/cmb.nvt $BUILD/cmb", dir);
+	expect_status(&r, 0);
+	assert_string_equal(r.out,
+	                    "1024 KiB of controller memory at 0 KiB of BAR 2, for submission "
+	                    "queues, lists, data of reads, data of writes\n"
+	                    "The submission queue is in controller memory\n"
+	                    "1020 KiB are left for data\n" CMB_COPIED);
+	done(&r);
+	run(&r, "$BUILD/nvtrace --lint %s/cmb.nvt && $BUILD/nvtrace -v %s/cmb.nvt", dir, dir);
+	expect_status(&r, 0);
+	expect_in(&r, r.err, "no mistakes found");
+	/* the arena is at 2 MiB, a GiB long: behind it the queue, and the data a page later */
+	expect_in(&r,
+	          expect_in(&r,
+	                    expect_in(&r,
+	                              expect_in(&r,
+	                                        expect_in(&r,
+	                                                  expect_in(&r, r.out, "map 1048576 bytes "),
+	                                                  "as 0x40200000\n"),
+	                                        "CREATE IO SQ (01) "),
+	                              " PRP1 0x40200000 "),
+	                    "READ sqid:1 cid:0 nsid:1 lba:0 len:8 PRP1 0x40201000 "),
+	          "WRITE sqid:1 cid:0 nsid:1 lba:8 len:8 PRP1 0x40201000 ");
+	expect_in(&r, r.out, "unmap 1048576 bytes of 0x40200000\n");
+	done(&r);
+	run(&r, "$BUILD/cmb soft:cmb=2,cmblegacy=1,cmbloc=0x1063,cmbsz=0x1218");
+	expect_status(&r, 0);
+	assert_string_equal(r.out,
+	                    "1024 KiB of controller memory at 1024 KiB of BAR 3, for data of reads, "
+	                    "data of writes; as before NVMe 1.4, always on\n"
+	                    "The submission queue is in the host's memory\n"
+	                    "1024 KiB are left for data\n" CMB_COPIED);
+	done(&r);
+	run(&r, "$BUILD/cmb soft:cmb=1,lbs=4096,mode=thread");
+	expect_status(&r, 0);
+	expect_in(&r, r.out, CMB_COPIED);
+	done(&r);
+}
+
+static void test_cmb_refuses(void **state)
+{
+	static const struct {
+		const char *args;
+		int status;
+		const char *says;
+	} rows[] = {
+		{"soft", 1, "soft has no controller memory buffer: use another one, or soft:cmb=1"},
+		{"soft:cmb=1,css=0x80", 1, "has no namespace"},
+		{"0000:01:00.0", 1, "say so with --force"},
+		{"soft:cmb=1,file=x", 1, "the first 16 blocks of soft:cmb=1,file=x would be"},
+		{"soft soft", 2, "usage: cmb [--force] [DEVICE]"},
+		{"soft:cmb=5000", 2, "cmb=5000 is wrong: give a number from 0 to 4096"},
+		{"soft:cmb=1,cmbsz=0x101d", 1, "submission queues have all of the controller"},
+		{"soft:cmb=1,cmbsz=0x201d,lbs=4096", 1, ""}, /* 8 blocks do not fit */
+		{"soft:cmb=1,cmbsz=0x120d", 1, "CMBSZ.WDS"},
+		{"'soft:cmb=1,plan=on read #2 status 2/81'", 1, "UNRECOVERED READ ERROR"},
+		{"'soft:cmb=1,plan=on write #2 status 0/0'", 1, ""}, /* passes over the copy */
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		run(&r, "cd %s && $OLDPWD/$BUILD/cmb %s", dir, rows[i].args);
+		expect_status(&r, rows[i].status);
+		expect_in(&r, r.err, rows[i].says);
+		done(&r);
+	}
+	run(&r, "$BUILD/cmb 'soft:cmb=1,plan=on write #2 status 0/0'");
+	expect_in(&r, r.out, "The copy is NOT the same\n");
+	done(&r);
+	run(&r,
+	    "$BUILD/cmb --force soft:size=1M,cmb=1,file=%s/cmb.img && cmp -n 4096 %s/cmb.img "
+	    "%s/cmb.img 0 4096",
+	    dir, dir, dir);
+	expect_status(&r, 0);
+	done(&r);
+}
+
 /* ---- scatter ---- */
 
 /* What it does on each kind of controller, and that the record tells what the log does. */
@@ -1180,7 +1271,8 @@ static void test_names_what_is_wrong(void **state)
 {
 	static const char *const examples[] = {"scatter",    "probe",   "metadata",    "interrupts",
 	                                       "nvdd x y",   "extents", "poll_groups", "smart",
-	                                       "deallocate", "fused",   "format",      "zns"};
+	                                       "deallocate", "fused",   "format",      "zns",
+	                                       "cmb"};
 	struct result r;
 	size_t i;
 
@@ -1264,6 +1356,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_identify_several),
 		cmocka_unit_test(test_metadata),
+		cmocka_unit_test(test_cmb),
+		cmocka_unit_test(test_cmb_refuses),
 		cmocka_unit_test(test_metadata_refuses),
 		cmocka_unit_test(test_zns),
 		cmocka_unit_test(test_zns_refuses),

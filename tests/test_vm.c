@@ -1646,6 +1646,111 @@ static void test_shadow(void **state)
 	run_cases("--size 16M --bind", cases, sizeof(cases) / sizeof(cases[0]));
 }
 
+/* The last address of a line of QEMU's log, such as "addr=0xfd000000,"; 0: there is no such line. */
+static uint64_t logged_addr(const char *log, const char *event)
+{
+	const char *at = log, *last = NULL;
+
+	while ((at = strstr(at, event)) != NULL) {
+		last = at;
+		at += strlen(event);
+	}
+	last = last != NULL ? strstr(last, "0x") : NULL;
+	return last != NULL ? strtoull(last, NULL, 16) : 0;
+}
+
+/* What the example leaves: 8 blocks, and the same again; and that QEMU found both where it should. */
+static void expect_cmb_copy(const char *disk, const char *log)
+{
+	size_t size, i;
+	char *data = read_file(disk, &size), *qemu = read_file(log, NULL);
+	uint64_t sq = logged_addr(qemu, "pci_nvme_create_sq "), addr;
+
+	for (i = 0; i < 8 * 512; i++)
+		assert_int_equal((uint8_t)data[i], (uint8_t)(i * 7 + i / 512));
+	assert_memory_equal(data + 8 * 512, data, 8 * 512);
+	for (i = 16 * 512; i < size; i++)
+		assert_int_equal(data[i], 0);
+	/* the submission queue and, a page behind it, the data of both commands are in the BAR */
+	addr = logged_addr(qemu, "pci_nvme_map_addr_cmb ");
+	assert_int_equal(addr, sq + 4096);
+	assert_true(sq % (16 << 20) == 0 && sq != 0);
+	free(data);
+	free(qemu);
+}
+
+/*
+ * The controller memory buffer in QEMU's BAR 2: as it is since NVMe 1.4 and as it was before, which
+ * QEMU calls legacy; after the kernel's driver, which leaves CMBMSC switched on, and without that.
+ */
+static void test_cmb(void **state)
+{
+	static const struct {
+		const char *args;
+		bool legacy;
+	} rows[] = {{"--nvme cmb_size_mb=16", false},
+	            {"--nvme cmb_size_mb=16 --no-nvme", false},
+	            {"--nvme cmb_size_mb=16,legacy-cmb=on", false},
+	            {"--nvme cmb_size_mb=16,legacy-cmb=on --no-nvme", true}};
+	char log[64];
+	struct result r;
+	size_t i;
+
+	(void)state;
+	snprintf(log, sizeof(log), "%s/cmb.log", dir);
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *disk = new_image("cmb.img", 1 << 20);
+
+		run(&r,
+		    "tools/vm --disk %s --trace %s %s --bind -- sh -c 'NVME_TRACE=/tmp/c.nvt cmb "
+		    "--force " ADDR
+		    " && nvtrace --lint /tmp/c.nvt && dmesg | grep -ci dmar:.*fault'",
+		    disk, log, rows[i].args);
+		expect_in(&r,
+		          expect_in(&r,
+		                    expect_in(&r, r.out,
+		                              "16384 KiB of controller memory at 0 KiB "
+		                              "of BAR 2, for submission queues"),
+		                    "The submission queue is in controller memory\n"),
+		          "The copy is the same\n0\n");
+		assert_true((strstr(r.out, "always on") != NULL) == rows[i].legacy);
+		expect_in(&r, r.err, "no mistakes found");
+		expect_cmb_copy(disk, log);
+		done(&r);
+	}
+}
+
+/* The same with much more of it, and what it does not have. */
+static void test_cmb_io(void **state)
+{
+	const char *disk = new_image("cmb-io.img", 16 << 20);
+	char args[256];
+	const struct guest_case queues[] = {
+		{"async", "run_io cmb-async " ADDR, 0, {"checks passed"}},
+		{"threads", "run_io cmb-threads " ADDR, 0, {"checks passed"}},
+		{"scatter", "run_io cmb-scatter " ADDR, 0, {"checks passed"}},
+	};
+	/* QEMU sets CDPMLS, and yet does not mix */
+	const struct guest_case data[] = {
+		{"data",
+	         "run_io cmb " ADDR " 40",
+	         0,
+	         {"INVALID CONTROLLER MEMORY BUFFER (00/12)",
+	          "host and controller memory in one command: an error", "checks passed"}},
+	};
+	const struct guest_case none[] = {
+		{"none", "cmb --force " ADDR, 1, {"has no controller memory buffer"}},
+		{"refused", "run_io cmb-async " ADDR, 1, {"CMB not available"}},
+	};
+
+	(void)state;
+	run_cases("--size 16M --nvme cmb_size_mb=16 --bind", queues, 3);
+	snprintf(args, sizeof(args), "--disk %s --nvme cmb_size_mb=16 --bind", disk);
+	run_cases(args, data, 1);
+	expect_pattern(disk, 512, 40);
+	run_cases("--size 16M --bind", none, 2);
+}
+
 /* Fetches the guest's kernel, if this is the first time, so that no test sees that. */
 static int first_boot(void **state)
 {
@@ -1697,6 +1802,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_attach_group),
 		cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_shadow),
+		cmocka_unit_test(test_cmb),
+		cmocka_unit_test(test_cmb_io),
 	};
 
 	if (argc > 1)

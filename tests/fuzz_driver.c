@@ -74,6 +74,16 @@ struct held {
 	struct nvme_cmd cmd;
 };
 
+/* The controller memory buffer, of which there is so much, whatever the registers say. */
+#define CMB_BYTES (256u << 10)
+static uint8_t cmb_memory[CMB_BYTES] __attribute__((aligned(HOST_PAGE)));
+
+struct cmb {
+	uint32_t loc, sz, sts;
+	uint64_t msc, bus_addr, bar_size;
+	uint64_t offset, len; /* what the driver mapped of the BAR; len 0: nothing */
+};
+
 struct device {
 	struct nvme_dev_ops ops; /* must be first: it leads back to this structure */
 	struct fuzz *in;
@@ -99,6 +109,7 @@ struct device {
 	struct held held[MAX_HELD];
 	uint32_t num_held;
 
+	struct cmb cmb;
 	const uint8_t *expect; /* the buffer that the next I/O command must describe, or NULL */
 	uint32_t expect_len;
 };
@@ -110,10 +121,26 @@ static bool misbehaves(struct device *d, uint32_t family)
 
 /* ---- the device's view of memory ---- */
 
+/* Where the controller's own memory begins for it; false: it is off. */
+static bool cmb_base(const struct device *d, uint64_t *base)
+{
+	bool legacy = NVME_GET64(d->cap, NVME_CAP_CMBS) == 0;
+
+	*base = legacy ? d->cmb.bus_addr + d->cmb.offset : d->cmb.msc & ~(uint64_t)4095;
+	return d->cmb.len != 0 && (legacy || NVME_GET(d->cmb.msc, NVME_CMBMSC_CMSE) != 0);
+}
+
 /* The memory at iova and how much of it is in one piece. NULL: not mapped. */
 static uint8_t *mapped(struct device *d, uint64_t iova, size_t *len)
 {
+	uint64_t base;
 	unsigned int i;
+
+	if (cmb_base(d, &base) && iova - base < d->cmb.len) {
+		if (*len > d->cmb.len - (iova - base))
+			*len = (size_t)(d->cmb.len - (iova - base));
+		return cmb_memory + d->cmb.offset + (iova - base);
+	}
 
 	for (i = 0; i < d->num_maps; i++) {
 		uint64_t offset = iova - d->map[i].iova;
@@ -540,6 +567,11 @@ static uint32_t read_csts(const struct device *d)
 	       NVME_SET(shst, NVME_CSTS_SHST);
 }
 
+static bool cmb_shown(const struct device *d)
+{
+	return NVME_GET64(d->cap, NVME_CAP_CMBS) == 0 || NVME_GET(d->cmb.msc, NVME_CMBMSC_CRE) != 0;
+}
+
 static uint32_t register_value(const struct device *d, uint32_t offset)
 {
 	switch (offset) {
@@ -553,6 +585,16 @@ static uint32_t register_value(const struct device *d, uint32_t offset)
 		return d->cc;
 	case NVME_REG_CSTS:
 		return read_csts(d);
+	case NVME_REG_CMBLOC:
+		return cmb_shown(d) ? d->cmb.loc : 0;
+	case NVME_REG_CMBSZ:
+		return cmb_shown(d) ? d->cmb.sz : 0;
+	case NVME_REG_CMBMSC:
+		return (uint32_t)d->cmb.msc;
+	case NVME_REG_CMBMSC + 4:
+		return (uint32_t)(d->cmb.msc >> 32);
+	case NVME_REG_CMBSTS:
+		return d->cmb.sts;
 	default:
 		return 0;
 	}
@@ -605,6 +647,8 @@ static void device_write_4(struct nvme_dev *dev, uint32_t offset, uint32_t value
 		set_half(&d->asq, offset % 8 != 0, value);
 	else if (offset / 8 == NVME_REG_ACQ / 8)
 		set_half(&d->acq, offset % 8 != 0, value);
+	else if (offset / 8 == NVME_REG_CMBMSC / 8)
+		set_half(&d->cmb.msc, offset % 8 != 0, value);
 	device_runs(d);
 }
 
@@ -652,6 +696,12 @@ static void device_close(struct nvme_dev *dev)
 
 	fuzz_check(d->open, "the device is closed but was not open");
 	fuzz_check(d->num_maps == 0, "%u DMA mappings are left at close", d->num_maps);
+	fuzz_check(d->reported_gone || d->gone || d->cmb.len == 0 ||
+	                   NVME_GET64(d->cap, NVME_CAP_CMBS) == 0 ||
+	                   NVME_GET(d->cmb.msc, NVME_CMBMSC_CMSE) == 0 ||
+	                   (d->bad & (BAD_REGS | BAD_CAP)) != 0,
+	           "the controller memory buffer is left on at close");
+	d->cmb.len = 0;
 	d->open = false;
 }
 
@@ -671,6 +721,7 @@ static bool in_range(const struct nvme_dev *dev, uint64_t iova, size_t len)
 static int device_dma_map(struct nvme_dev *dev, void *vaddr, size_t len, uint64_t iova)
 {
 	struct device *d = device_of(dev);
+	uint64_t base;
 	unsigned int i;
 
 	if (misbehaves(d, BAD_MAP) || d->num_maps == MAX_MAPS)
@@ -679,6 +730,8 @@ static int device_dma_map(struct nvme_dev *dev, void *vaddr, size_t len, uint64_
 	                   ((iova | len | (uintptr_t)vaddr) & (HOST_PAGE - 1)) == 0,
 	           "DMA mapping of %zu bytes at %" PRIx64 "h", len, iova);
 	fuzz_check(in_range(dev, iova, len), "%" PRIx64 "h cannot be mapped", iova);
+	fuzz_check(!cmb_base(d, &base) || iova + len <= base || base + d->cmb.len <= iova,
+	           "a DMA mapping at %" PRIx64 "h is where the controller's own memory is", iova);
 	for (i = 0; i < d->num_maps; i++)
 		fuzz_check(iova + len <= d->map[i].iova || d->map[i].iova + d->map[i].len <= iova,
 		           "DMA mappings overlap at %" PRIx64 "h", iova);
@@ -706,6 +759,34 @@ static int device_dma_unmap(struct nvme_dev *dev, uint64_t iova, size_t len)
 	return 0;
 }
 
+static int device_get_bar(struct nvme_dev *dev, unsigned int bar, uint64_t *bus_addr,
+                          uint64_t *size)
+{
+	struct device *d = device_of(dev);
+
+	fuzz_check(bar <= 5 && bar != 1, "BAR %u was asked for", bar);
+	*bus_addr = d->cmb.bus_addr;
+	*size = d->cmb.bar_size;
+	return misbehaves(d, BAD_OPEN) ? -ENODEV : 0;
+}
+
+static int device_map_bar(struct nvme_dev *dev, unsigned int bar, uint64_t offset, size_t len,
+                          void **vaddr)
+{
+	struct device *d = device_of(dev);
+
+	fuzz_check(bar <= 5 && bar != 1 && len != 0 && offset % 4096 == 0 &&
+	                   offset <= d->cmb.bar_size && len <= d->cmb.bar_size - offset,
+	           "%zu bytes at %" PRIx64 "h of BAR %u are not in it", len, offset, bar);
+	fuzz_check(d->cmb.len == 0, "a BAR is mapped twice");
+	if (misbehaves(d, BAD_MAP) || offset >= CMB_BYTES || len > CMB_BYTES - offset)
+		return -ENOMEM;
+	d->cmb.offset = offset;
+	d->cmb.len = len;
+	*vaddr = cmb_memory + offset;
+	return 0;
+}
+
 static int device_reset(struct nvme_dev *dev)
 {
 	struct device *d = device_of(dev);
@@ -715,7 +796,38 @@ static int device_reset(struct nvme_dev *dev)
 	d->cc = 0;
 	d->cfs = false;
 	d->ready_at = 0;
+	d->cmb.msc = 0;
 	return 0;
+}
+
+/* One that works, or anything. Some are from before NVMe 1.4, some cannot do everything. */
+static void choose_cmb(struct device *d)
+{
+	struct cmb *cmb = &d->cmb;
+
+	if (!fuzz_chance(d->in, 96))
+		return;
+	cmb->loc = NVME_SET(2, NVME_CMBLOC_BIR) |
+	           (fuzz_chance(d->in, 128) ? 0xe0 : fuzz_u8(d->in) & 0xf8u);
+	cmb->sz = NVME_SET(1 + fuzz_below(d->in, CMB_BYTES / 4096), NVME_CMBSZ_SZ) |
+	          (fuzz_chance(d->in, 128) ? 0x1d : fuzz_u8(d->in) & 0x1fu);
+	cmb->bar_size = CMB_BYTES;
+	cmb->bus_addr = fuzz_chance(d->in, 128) ? (uint64_t)fuzz_below(d->in, 1 << 20) << 12 : 0;
+	if (fuzz_chance(d->in, 64))
+		d->vs = NVME_VS_SET(1, 3, 0);
+	else
+		d->cap |= NVME_SET64(1, NVME_CAP_CMBS);
+	if (fuzz_chance(d->in, 64))
+		cmb->msc = fuzz_odd(d->in);
+	if (fuzz_chance(d->in, 16))
+		cmb->loc = (uint32_t)fuzz_odd(d->in);
+	if (fuzz_chance(d->in, 16))
+		cmb->sz = (uint32_t)fuzz_odd(d->in);
+	if (fuzz_chance(d->in, 16))
+		cmb->bar_size = fuzz_odd(d->in);
+	if (fuzz_chance(d->in, 16))
+		cmb->bus_addr = fuzz_odd(d->in);
+	cmb->sts = fuzz_chance(d->in, 16);
 }
 
 static void choose_cap(struct device *d)
@@ -750,7 +862,7 @@ static void device_init(struct device *d, struct fuzz *in)
 	static const struct nvme_dev_ops ops = {
 		"fuzz",           device_open,   device_close,   device_dma_map,
 		device_dma_unmap, device_read_4, device_write_4, device_reset,
-		device_now_ns,    NULL,          NULL,           NULL,
+		device_now_ns,    NULL,          device_get_bar, device_map_bar,
 	};
 	static const uint8_t rates[] = {1, 3, 8, 32, 128, 255};
 
@@ -765,6 +877,7 @@ static void device_init(struct device *d, struct fuzz *in)
 	if ((d->bad & BAD_GONE) != 0)
 		d->gone_in = 1 + fuzz_below(in, fuzz_chance(in, 128) ? 32 : 1024);
 	choose_cap(d);
+	choose_cmb(d);
 	d->nn = fuzz_chance(in, 4) ? fuzz_below(in, 1200) : 1 + fuzz_below(in, 3);
 	d->lbads = 9 + (fuzz_chance(in, 128) ? fuzz_below(in, 8) : 0);
 	d->queues = 1 + fuzz_below(in, 16);
@@ -785,6 +898,7 @@ struct user_buf {
 	uint8_t *at;
 	size_t len;
 	bool registered; /* memory of the user's own */
+	bool cmb;        /* the controller's */
 };
 
 struct user {
@@ -1378,6 +1492,7 @@ static void use_queues(struct user *u)
 		opts.max_xfer_size = 0x800000;
 	opts.qprio = fuzz_chance(u->d.in, 16) ? fuzz_u8(u->d.in) : 0;
 	opts.delay_cmd_submit = fuzz_chance(u->d.in, 48);
+	opts.sq_in_cmb = fuzz_chance(u->d.in, 64);
 	(void)nvme_ctrlr_alloc_io_qpair(u->ctrlr, fuzz_chance(u->d.in, 16) ? NULL : &opts,
 	                                &u->qp[i]);
 }
@@ -1524,6 +1639,9 @@ static void drop_buffer(struct user *u, struct user_buf *buf)
 		if (nvme_dma_unregister(u->ctrlr, buf->at) != 0)
 			fuzz_fail("a region cannot be unregistered");
 		free(buf->at);
+	} else if (buf->cmb) {
+		if (nvme_ctrlr_unmap_cmb(u->ctrlr) != 0)
+			fuzz_fail("controller memory cannot be given back");
 	} else {
 		nvme_dma_free(u->ctrlr, buf->at);
 	}
@@ -1603,6 +1721,38 @@ static void use_memory(struct user *u)
 		buf->len = 0;
 }
 
+/* A buffer in the controller's memory, or its end. All that is not a ring's is one buffer. */
+static void use_cmb(struct user *u)
+{
+	struct user_buf *buf = &u->buf[fuzz_below(u->d.in, MAX_BUFS)], *other = u->buf;
+	struct nvme_cmb_info info;
+	uint8_t *at;
+	size_t len;
+
+	driver_call(u);
+	while (other < u->buf + MAX_BUFS && !other->cmb)
+		other++;
+	if (fuzz_chance(u->d.in, 32) && nvme_ctrlr_reserve_cmb(u->ctrlr) == 0)
+		fuzz_check(nvme_ctrlr_get_cmb(u->ctrlr, &info) == 0 && info.iova != 0,
+		           "it is reserved, but it is nowhere");
+	at = (uint8_t *)nvme_ctrlr_map_cmb(u->ctrlr, &len);
+	fuzz_check(at == NULL ? len == 0
+	                      : u->d.cmb.len != 0 && at >= cmb_memory + u->d.cmb.offset &&
+	                                at + len == cmb_memory + u->d.cmb.offset + u->d.cmb.len,
+	           "%zu bytes at %p are not the controller's memory", len, (void *)at);
+	if (at != NULL && other < u->buf + MAX_BUFS) {
+		fuzz_check(at == other->at && len == other->len, "it has moved");
+	} else if (at != NULL && buf->at == NULL) {
+		buf->at = at;
+		buf->len = len;
+		buf->cmb = true;
+	} else if (at != NULL) {
+		fuzz_check(nvme_ctrlr_unmap_cmb(u->ctrlr) == 0 &&
+		                   nvme_ctrlr_unmap_cmb(u->ctrlr) == -ENOENT,
+		           "it is given back once");
+	}
+}
+
 static void use_accessors(struct user *u)
 {
 	struct nvme_ctrlr *c = u->ctrlr;
@@ -1654,7 +1804,7 @@ static void use_driver(struct user *u)
 	static void (*const uses[])(struct user *) = {
 		use_queues,           use_queues,      use_polls,  use_polls,  use_submit,
 		use_submit,           use_submit,      use_memory, use_memory, use_accessors,
-		use_blocking_command, use_blocking_rw, use_zones,
+		use_blocking_command, use_blocking_rw, use_zones,  use_cmb,
 	};
 	uint32_t n = fuzz_below(u->d.in, MAX_CALLS);
 

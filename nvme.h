@@ -4754,7 +4754,7 @@ extern "C" {
 /* ---- registers ---- */
 
 /*
- * The registers that the driver does not touch. BPMBL and CMBMSC are 64 bits wide, the others 32.
+ * The registers that Book 1 does not touch. BPMBL and CMBMSC are 64 bits wide, the others 32.
  * [Base 2.1 §3.1.4: Controller properties]
  */
 #define NVME_REG_INTMS   0x0c  /* Interrupt Mask Set (pin and MSI only, not MSI-X) */
@@ -4786,8 +4786,11 @@ extern "C" {
 
 /*
  * CMBLOC, CMBSZ: memory inside the controller that may hold queues and data. The offset counts
- * in the unit that CMBSZ.SZU gives: 0 is 4 KiB, each step is 16 times more, 6 is 64 GiB.
- * [Base 2.1: Controller Memory Buffer Location], [Base 2.1: Controller Memory Buffer Size]
+ * in the unit that CMBSZ.SZU gives: 0 is 4 KiB, each step is 16 times more, 6 is 64 GiB. CMBMSC
+ * shows both registers (CRE) and tells the controller under which addresses commands mean this
+ * memory (CMSE, CBA), CMBSTS what it thinks of the addresses.
+ * [Base 2.1: Controller Memory Buffer Location], [Base 2.1: Controller Memory Buffer Size],
+ * [Base 2.1: Controller Memory Buffer Memory Space Control]
  */
 #define NVME_CMBLOC_BIR     2, 0   /* number of the BAR that holds the buffer */
 #define NVME_CMBLOC_CQMMS   3, 3   /* queue in more than one memory supported */
@@ -14777,6 +14780,11 @@ static const struct nvme_field nvme__cmbmsc_fields[] = {
 	NVME__FIELD_END,
 };
 
+static const struct nvme_field nvme__cmbsts_fields[] = {
+	{NVME_CMBSTS_CBAI, NVME__UNIT_YES, "CBAI", "Controller Base Address Invalid", NULL},
+	NVME__FIELD_END,
+};
+
 static const struct nvme_field nvme__nssd_fields[] = {
 	{31, 0, NVME__UNIT_CODES, "NSSC", "NVM Subsystem Shutdown Control", nvme__nssd_codes},
 	NVME__FIELD_END,
@@ -14813,7 +14821,7 @@ static const struct nvme__reg nvme__regs[] = {
 	{NVME_REG_BPRSEL, 4, "BPRSEL", nvme__no_fields},
 	{NVME_REG_BPMBL, 8, "BPMBL", nvme__no_fields},
 	{NVME_REG_CMBMSC, 8, "CMBMSC", nvme__cmbmsc_fields},
-	{NVME_REG_CMBSTS, 4, "CMBSTS", nvme__no_fields},
+	{NVME_REG_CMBSTS, 4, "CMBSTS", nvme__cmbsts_fields},
 	{NVME_REG_CMBEBS, 4, "CMBEBS", nvme__no_fields},
 	{NVME_REG_CMBSWTP, 4, "CMBSWTP", nvme__no_fields},
 	{NVME_REG_NSSD, 4, "NSSD", nvme__nssd_fields},

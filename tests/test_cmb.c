@@ -651,6 +651,24 @@ static void test_room(void **state)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+/* A ring begins at a page as the controller sees it, which may be larger than what CBA counts in. */
+static void test_large_pages(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft:cmb=1,mpsmin=4");
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *qp;
+
+	(void)state;
+	bus_addr = 0x12301000;
+	assert_int_equal(nvme_attach("soft:cmb=1,mpsmin=4", &opts, &ctrlr), 0);
+	assert_int_equal(alloc_qpair(ctrlr, 8, &qp), 0);
+	assert_int_equal(qp->sq_iova, 0x12310000);
+	assert_ptr_equal(qp->cmb_sq, ctrlr->cmb->vaddr + 0xf000);
+	run_io(ctrlr, qp, 20);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_string_equal(said, "");
+}
+
 /* One that the controller did not delete keeps its place. */
 static void test_buried(void **state)
 {
@@ -1117,6 +1135,33 @@ static void test_soft_refuses(void **state)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+/* Without CDMMMS metadata is where the data is. */
+static void test_soft_refuses_md(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:cmb=1,ms=8,cmbloc=0x62");
+	uint8_t *host = nvme_dma_alloc(ctrlr, 4096);
+	struct nvme_qpair *qp;
+	struct nvme_cmd cmd;
+	uint64_t iova, at;
+	size_t size;
+
+	(void)state;
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp), 0);
+	assert_non_null(nvme_ctrlr_map_cmb(ctrlr, &size));
+	at = ctrlr->cmb->info.iova;
+	assert_int_equal(nvme_dma_iova(ctrlr, host, 4096, &iova), 0);
+	cmd = a_read(NVME_OPC_WRITE, iova, 0, 1);
+	cmd.mptr = at;
+	assert_int_equal(status_of(ctrlr, qp, &cmd), 0x12);
+	cmd.mptr = iova + 512;
+	assert_int_equal(status_of(ctrlr, qp, &cmd), 0);
+	cmd.dptr.prp.prp1 = at;
+	assert_int_equal(status_of(ctrlr, qp, &cmd), 0x12);
+	cmd.mptr = at + 512;
+	assert_int_equal(status_of(ctrlr, qp, &cmd), 0);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
 /* Host memory under addresses of the buffer would never be reached. */
 static void test_soft_overlap(void **state)
 {
@@ -1141,33 +1186,20 @@ static void test_soft_overlap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_none),
-		cmocka_unit_test(test_on_and_off),
-		cmocka_unit_test(test_legacy),
-		cmocka_unit_test(test_bus_address),
-		cmocka_unit_test(test_left_on),
-		cmocka_unit_test(test_hostile_registers),
-		cmocka_unit_test(test_hostile_bars),
-		cmocka_unit_test(test_legacy_without_address),
-		cmocka_unit_test(test_places),
-		cmocka_unit_test(test_cannot_be_used),
-		cmocka_unit_test(test_queue),
-		cmocka_unit_test(test_fused),
-		cmocka_unit_test(test_all_queues),
-		cmocka_unit_test(test_room),
-		cmocka_unit_test(test_buried),
-		cmocka_unit_test(test_own_rings),
-		cmocka_unit_test(test_data),
-		cmocka_unit_test(test_pieces),
-		cmocka_unit_test(test_borders),
-		cmocka_unit_test(test_directions),
-		cmocka_unit_test(test_kinds),
-		cmocka_unit_test(test_mixed),
-		cmocka_unit_test(test_metadata),
-		cmocka_unit_test(test_in_callbacks),
-		cmocka_unit_test(test_soft_registers),
-		cmocka_unit_test(test_soft_refuses),
-		cmocka_unit_test(test_soft_overlap),
+		cmocka_unit_test(test_none),         cmocka_unit_test(test_on_and_off),
+		cmocka_unit_test(test_legacy),       cmocka_unit_test(test_bus_address),
+		cmocka_unit_test(test_left_on),      cmocka_unit_test(test_hostile_registers),
+		cmocka_unit_test(test_hostile_bars), cmocka_unit_test(test_legacy_without_address),
+		cmocka_unit_test(test_places),       cmocka_unit_test(test_cannot_be_used),
+		cmocka_unit_test(test_queue),        cmocka_unit_test(test_fused),
+		cmocka_unit_test(test_all_queues),   cmocka_unit_test(test_room),
+		cmocka_unit_test(test_large_pages),  cmocka_unit_test(test_buried),
+		cmocka_unit_test(test_own_rings),    cmocka_unit_test(test_data),
+		cmocka_unit_test(test_pieces),       cmocka_unit_test(test_borders),
+		cmocka_unit_test(test_directions),   cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_mixed),        cmocka_unit_test(test_metadata),
+		cmocka_unit_test(test_in_callbacks), cmocka_unit_test(test_soft_registers),
+		cmocka_unit_test(test_soft_refuses), cmocka_unit_test(test_soft_overlap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1199,7 +1199,8 @@ int main(void)
 		cmocka_unit_test(test_directions),   cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_mixed),        cmocka_unit_test(test_metadata),
 		cmocka_unit_test(test_in_callbacks), cmocka_unit_test(test_soft_registers),
-		cmocka_unit_test(test_soft_refuses), cmocka_unit_test(test_soft_overlap),
+		cmocka_unit_test(test_soft_refuses), cmocka_unit_test(test_soft_refuses_md),
+		cmocka_unit_test(test_soft_overlap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

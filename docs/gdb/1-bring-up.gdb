@@ -76,14 +76,14 @@ nvme decode AQA 2031647
 # the first command is sent.
 
 break nvme_mmio_write_4
-#> Breakpoint 1 at 0x9794: file ./nvme.h, line 1717.
+#> Breakpoint 1 at 0xa794: file ./nvme.h, line 1742.
 commands
 silent
 nvme write
 continue
 end
 tbreak nvme_ring_sq_doorbell
-#> Temporary breakpoint 2 at 0xa0a6: file ./nvme.h, line 2020.
+#> Temporary breakpoint 2 at 0xb0ac: file ./nvme.h, line 2046.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -98,17 +98,17 @@ run
 #> 0024h  AQA      <- 1F001Fh
 #>   27:16  ACQS    1Fh    32 entries  Admin Completion Queue Size
 #>   11:0   ASQS    1Fh    32 entries  Admin Submission Queue Size
-#> 0014h  CC       <- 460001h
-#>   24     CRIME   0      no               Controller Ready Independent of Media Enable
-#>   23:20  IOCQES  4      16 bytes         I/O Completion Queue Entry Size
-#>   19:16  IOSQES  6      64 bytes         I/O Submission Queue Entry Size
-#>   15:14  SHN     0      no notification  Shutdown Notification
-#>   13:11  AMS     0      round robin      Arbitration Mechanism Selected
-#>   10:7   MPS     0      4096 bytes       Memory Page Size
-#>   6:4    CSS     0      NVM command set  I/O Command Set Selected
-#>   0      EN      1      enabled          Enable
-#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555c19c0) at ./nvme.h:2020
-#> 2020		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> 0014h  CC       <- 460061h
+#>   24     CRIME   0      no                              Controller Ready Independent of Media Enable
+#>   23:20  IOCQES  4      16 bytes                        I/O Completion Queue Entry Size
+#>   19:16  IOSQES  6      64 bytes                        I/O Submission Queue Entry Size
+#>   15:14  SHN     0      no notification                 Shutdown Notification
+#>   13:11  AMS     0      round robin                     Arbitration Mechanism Selected
+#>   10:7   MPS     0      4096 bytes                      Memory Page Size
+#>   6:4    CSS     6      all supported I/O command sets  I/O Command Set Selected
+#>   0      EN      1      enabled                         Enable
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555ce670) at ./nvme.h:2046
+#> 2046		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 
 # That is all. Six writes, four of them for two 64-bit addresses.
 #
@@ -129,27 +129,27 @@ run
 
 delete
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 3 at 0x55555555d794: file ./nvme.h, line 1717.
+#> Breakpoint 3 at 0x55555555e794: file ./nvme.h, line 1742.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555aa7a0, offset=20, val=4587521) at ./nvme.h:1717
-#> 1717		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555b67a0, offset=20, val=4587617) at ./nvme.h:1742
+#> 1742		if (nvme__likely(offset < dev->bar0_mapped))
 backtrace
-#> #0  nvme_mmio_write_4 (dev=0x5555555aa7a0, offset=20, val=4587521) at ./nvme.h:1717
-#> #1  0x000055555555d961 in nvme__reg_write_4 (dev=0x5555555aa7a0, offset=20, val=4587521) at ./nvme.h:1768
-#> #2  0x0000555555560be3 in nvme_ctrlr_enable (ctrlr=0x5555555aa7a0) at ./nvme.h:3105
-#> #3  0x0000555555560db0 in nvme__ctrlr_try_start (ctrlr=0x5555555aa7a0) at ./nvme.h:3141
-#> #4  0x0000555555560dd0 in nvme_ctrlr_start (ctrlr=0x5555555aa7a0) at ./nvme.h:3151
-#> #5  0x0000555555561fff in nvme__ctrlr_bring_up (ctrlr=0x5555555aa7a0) at ./nvme.h:3522
-#> #6  0x0000555555562099 in nvme_ctrlr_process_init (ctrlr=0x5555555aa7a0) at ./nvme.h:3543
-#> #7  0x0000555555562dfe in nvme_attach (addr=0x5555555aa334 "soft", opts=0x5555555aa738, out=0x5555555aa328) at ./nvme.h:3897
-#> #8  0x00005555555661c2 in nvme__probe_work (job=0x5555555aa310) at ./nvme.h:6930
-#> #9  0x0000555555565f99 in nvme__job_run (job=0x5555555aa310) at ./nvme.h:6841
-#> #10 0x000055555556610c in nvme__job_poll (list=0x5555555aa2b0) at ./nvme.h:6893
-#> #11 0x0000555555566f97 in nvme_probe_poll_async (ctx=0x5555555aa2b0) at ./nvme.h:7184
-#> #12 0x000055555556704d in nvme_probe (trid=0x0, ctx=0x5555555a84a0 <disks>, probe_cb=0x55555558da11 <probe_cb>, attach_cb=0x55555558da4b <attach_cb>, opts=0x7fffffffe0e0) at ./nvme.h:7205
-#> #13 0x000055555558def9 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:202
+#> #0  nvme_mmio_write_4 (dev=0x5555555b67a0, offset=20, val=4587617) at ./nvme.h:1742
+#> #1  0x000055555555e961 in nvme__reg_write_4 (dev=0x5555555b67a0, offset=20, val=4587617) at ./nvme.h:1793
+#> #2  0x0000555555561c03 in nvme_ctrlr_enable (ctrlr=0x5555555b67a0) at ./nvme.h:3132
+#> #3  0x0000555555561dd0 in nvme__ctrlr_try_start (ctrlr=0x5555555b67a0) at ./nvme.h:3168
+#> #4  0x0000555555561df0 in nvme_ctrlr_start (ctrlr=0x5555555b67a0) at ./nvme.h:3178
+#> #5  0x0000555555563061 in nvme__ctrlr_bring_up (ctrlr=0x5555555b67a0) at ./nvme.h:3552
+#> #6  0x00005555555630fb in nvme_ctrlr_process_init (ctrlr=0x5555555b67a0) at ./nvme.h:3573
+#> #7  0x0000555555563e74 in nvme_attach (addr=0x5555555b6334 "soft", opts=0x5555555b6738, out=0x5555555b6328) at ./nvme.h:3928
+#> #8  0x000055555556729f in nvme__probe_work (job=0x5555555b6310) at ./nvme.h:7250
+#> #9  0x0000555555567076 in nvme__job_run (job=0x5555555b6310) at ./nvme.h:7161
+#> #10 0x00005555555671e9 in nvme__job_poll (list=0x5555555b62b0) at ./nvme.h:7213
+#> #11 0x0000555555568074 in nvme_probe_poll_async (ctx=0x5555555b62b0) at ./nvme.h:7504
+#> #12 0x000055555556812a in nvme_probe (trid=0x0, ctx=0x5555555b44a0 <disks>, probe_cb=0x555555595a59 <probe_cb>, attach_cb=0x555555595a93 <attach_cb>, opts=0x7fffffffe0d0) at ./nvme.h:7525
+#> #13 0x0000555555595f41 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:202
 
 # Read it from below: attach, initialize, bring up, start, enable. The old backtraces have other frames
 # in between, but the same stations: process_init, then enable, then the write.
@@ -167,8 +167,8 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error       Controller Fatal Status
 #>   0      RDY     0      not ready            Ready
 finish
-#> nvme__reg_write_4 (dev=0x5555555aa7a0, offset=20, val=4587521) at ./nvme.h:1769
-#> 1769	}
+#> nvme__reg_write_4 (dev=0x5555555b67a0, offset=20, val=4587617) at ./nvme.h:1794
+#> 1794	}
 nvme regs
 #> Controller 'soft' (found as 'dev' of frame 0, nvme__reg_write_4())
 #> Registers: read in the memory of the soft controller, without a call
@@ -193,15 +193,15 @@ nvme regs
 #>   31:16  MJR     2        Major Version Number
 #>   15:8   MNR     0        Minor Version Number
 #>   7:0    TER     0        Tertiary Version Number
-#> 0014h  CC = 00460001h (decimal 4587521)
-#>   24     CRIME   0      no               Controller Ready Independent of Media Enable
-#>   23:20  IOCQES  4      16 bytes         I/O Completion Queue Entry Size
-#>   19:16  IOSQES  6      64 bytes         I/O Submission Queue Entry Size
-#>   15:14  SHN     0      no notification  Shutdown Notification
-#>   13:11  AMS     0      round robin      Arbitration Mechanism Selected
-#>   10:7   MPS     0      4096 bytes       Memory Page Size
-#>   6:4    CSS     0      NVM command set  I/O Command Set Selected
-#>   0      EN      1      enabled          Enable
+#> 0014h  CC = 00460061h (decimal 4587617)
+#>   24     CRIME   0      no                              Controller Ready Independent of Media Enable
+#>   23:20  IOCQES  4      16 bytes                        I/O Completion Queue Entry Size
+#>   19:16  IOSQES  6      64 bytes                        I/O Submission Queue Entry Size
+#>   15:14  SHN     0      no notification                 Shutdown Notification
+#>   13:11  AMS     0      round robin                     Arbitration Mechanism Selected
+#>   10:7   MPS     0      4096 bytes                      Memory Page Size
+#>   6:4    CSS     6      all supported I/O command sets  I/O Command Set Selected
+#>   0      EN      1      enabled                         Enable
 #> 001Ch  CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
 #>   5      PP      0      no                   Processing Paused
@@ -224,10 +224,10 @@ nvme regs
 # 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x5555555613d5: file ./nvme.h, line 3281.
+#> Temporary breakpoint 4 at 0x555555562410: file ./nvme.h, line 3309.
 continue
-#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555aa7a0) at ./nvme.h:3281
-#> 3281		struct nvme_dev *dev = &ctrlr->dev;
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555b67a0) at ./nvme.h:3309
+#> 3309		struct nvme_dev *dev = &ctrlr->dev;
 nvme regs CSTS
 #> CSTS = 00000001h (decimal 1)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -242,7 +242,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 12363) killed]
+#> [Inferior 1 (process 6348) killed]
 
 # ---- When the last owner left it on ----------------------------------------------------------
 #
@@ -252,12 +252,12 @@ kill
 delete
 set args 'soft:plan=start en=1 rdy=1'
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 5 at 0x55555555d794: file ./nvme.h, line 1717.
+#> Breakpoint 5 at 0x55555555e794: file ./nvme.h, line 1742.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:plan=start en=1 rdy=1
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555aa7a0, offset=20, val=4587520) at ./nvme.h:1717
-#> 1717		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555b67a0, offset=20, val=4587520) at ./nvme.h:1742
+#> 1742		if (nvme__likely(offset < dev->bar0_mapped))
 nvme regs ASQ CSTS
 #> ASQ = 00000000DEAD0000h (decimal 3735879680)
 #>   63:12  ASQB    DEAD0h 0xdead0000  Admin Submission Queue Base
@@ -279,10 +279,10 @@ nvme write
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      0      disabled         Enable
 backtrace 4
-#> #0  nvme_mmio_write_4 (dev=0x5555555aa7a0, offset=20, val=4587520) at ./nvme.h:1717
-#> #1  0x000055555555d961 in nvme__reg_write_4 (dev=0x5555555aa7a0, offset=20, val=4587520) at ./nvme.h:1768
-#> #2  0x000055555556062c in nvme__ctrlr_clear_en (ctrlr=0x5555555aa7a0, cc=4587521) at ./nvme.h:3004
-#> #3  0x00005555555607c0 in nvme_ctrlr_disable (ctrlr=0x5555555aa7a0) at ./nvme.h:3032
+#> #0  nvme_mmio_write_4 (dev=0x5555555b67a0, offset=20, val=4587520) at ./nvme.h:1742
+#> #1  0x000055555555e961 in nvme__reg_write_4 (dev=0x5555555b67a0, offset=20, val=4587520) at ./nvme.h:1793
+#> #2  0x000055555556164c in nvme__ctrlr_clear_en (ctrlr=0x5555555b67a0, cc=4587521) at ./nvme.h:3030
+#> #3  0x00005555555617e0 in nvme_ctrlr_disable (ctrlr=0x5555555b67a0) at ./nvme.h:3058
 
 # The controller is ready, but for somebody else: ASQ is where the last owner had its ring, in
 # memory that may hold anything by now. So the first write is another one than above. The driver has
@@ -290,8 +290,8 @@ backtrace 4
 # combinations of EN and RDY that it can meet.
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555aa7a0, offset=20, val=4587520) at ./nvme.h:1769
-#> 1769	}
+#> nvme__reg_write_4 (dev=0x5555555b67a0, offset=20, val=4587520) at ./nvme.h:1794
+#> 1794	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -306,13 +306,13 @@ nvme regs CSTS
 # CC with EN set:
 
 continue
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555aa7a0, offset=20, val=4587521) at ./nvme.h:1717
-#> 1717		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555b67a0, offset=20, val=4587617) at ./nvme.h:1742
+#> 1742		if (nvme__likely(offset < dev->bar0_mapped))
 print/x val
-#> $2 = 0x460001
+#> $2 = 0x460061
 
 kill
-#> [Inferior 1 (process 12365) killed]
+#> [Inferior 1 (process 6352) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

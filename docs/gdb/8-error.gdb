@@ -24,10 +24,10 @@ set args soft
 # sends it as a raw command, which nobody looks at but the controller.
 
 break nvme_complete_request if (cpl->status >> 1) != 0
-#> Breakpoint 1 at 0xb548: file ./nvme.h, line 2572.
+#> Breakpoint 1 at 0xb568: file ./nvme.h, line 2598.
 run
-#> Breakpoint 1, nvme_complete_request (qp=0x5555555c1b40, tr=0x5555555c1ca0, cpl=0x7fffffffe260) at ./nvme.h:2572
-#> 2572		nvme_cmd_cb cb = tr->cb;
+#> Breakpoint 1, nvme_complete_request (qp=0x5555555cd810, tr=0x5555555cd980, cpl=0x7fffffffe250) at ./nvme.h:2598
+#> 2598		nvme_cmd_cb cb = tr->cb;
 print tr->cmd
 #> $1 = SQE READ = {opc = 02h, cid = 0, nsid = 1, PRP1 = 0x205000, PRP2 = 0x0, SLBA = 2097152, NLB = 1 block}
 print *cpl
@@ -52,10 +52,10 @@ nvme decode STATUS cpl->status
 # option. Go on to the next one:
 
 continue
-#> [2026-11-21 20:39:31.278516] nvme.h:14855:nvme_qpair_print_command: *NOTICE*: READ sqid:1 cid:0 nsid:1 lba:2097152 len:1 PRP1 0x205000 PRP2 0x0
-#> [2026-11-21 20:39:31.278586] nvme.h:14904:nvme_qpair_print_completion: *NOTICE*: LBA OUT OF RANGE (00/80) qid:1 cid:0 cdw0:0 sqhd:0001 p:1 m:1 dnr:1
-#> Breakpoint 1, nvme_complete_request (qp=0x5555555c1b40, tr=0x5555555c1ca0, cpl=0x7fffffffe280) at ./nvme.h:2572
-#> 2572		nvme_cmd_cb cb = tr->cb;
+#> [2026-11-21 21:53:49.690869] nvme.h:16356:nvme_qpair_print_command: *NOTICE*: READ sqid:1 cid:0 nsid:1 lba:2097152 len:1 PRP1 0x205000 PRP2 0x0
+#> [2026-11-21 21:53:49.690945] nvme.h:16405:nvme_qpair_print_completion: *NOTICE*: LBA OUT OF RANGE (00/80) qid:1 cid:0 cdw0:0 sqhd:0001 p:1 m:1 dnr:1
+#> Breakpoint 1, nvme_complete_request (qp=0x5555555cd810, tr=0x5555555cd980, cpl=0x7fffffffe270) at ./nvme.h:2598
+#> 2598		nvme_cmd_cb cb = tr->cb;
 
 # ---- An opcode that does not exist -----------------------------------------------------------
 
@@ -73,10 +73,10 @@ nvme decode STATUS cpl->status
 # ---- A queue that is not there ---------------------------------------------------------------
 
 continue
-#> [2026-11-21 20:39:31.282650] nvme.h:14855:nvme_qpair_print_command: *NOTICE*: IO COMMAND (7c) sqid:1 cid:0 nsid:1
-#> [2026-11-21 20:39:31.282674] nvme.h:14904:nvme_qpair_print_completion: *NOTICE*: INVALID OPCODE (00/01) qid:1 cid:0 cdw0:0 sqhd:0000 p:1 m:1 dnr:1
-#> Breakpoint 1, nvme_complete_request (qp=0x5555555bf4c0, tr=0x5555555bf620, cpl=0x7fffffffe280) at ./nvme.h:2572
-#> 2572		nvme_cmd_cb cb = tr->cb;
+#> [2026-11-21 21:53:49.692492] nvme.h:16356:nvme_qpair_print_command: *NOTICE*: IO COMMAND (7c) sqid:1 cid:0 nsid:1
+#> [2026-11-21 21:53:49.692505] nvme.h:16405:nvme_qpair_print_completion: *NOTICE*: INVALID OPCODE (00/01) qid:1 cid:0 cdw0:0 sqhd:0000 p:1 m:1 dnr:1
+#> Breakpoint 1, nvme_complete_request (qp=0x5555555ca170, tr=0x5555555ca2e0, cpl=0x7fffffffe270) at ./nvme.h:2598
+#> 2598		nvme_cmd_cb cb = tr->cb;
 nvme decode STATUS cpl->status
 #> status word = C203h: INVALID QUEUE IDENTIFIER (01/01)
 #>   15     DNR     1      it would fail again       Do Not Retry
@@ -93,22 +93,22 @@ nvme decode STATUS cpl->status
 # ---- What the caller gets --------------------------------------------------------------------
 
 finish
-#> [2026-11-21 20:39:31.284979] nvme.h:14855:nvme_qpair_print_command: *NOTICE*: DELETE IO SQ (00) qid:0 cid:0 nsid:0 cdw10:00000007 cdw11:00000000
-#> [2026-11-21 20:39:31.284995] nvme.h:14904:nvme_qpair_print_completion: *NOTICE*: INVALID QUEUE IDENTIFIER (01/01) qid:0 cid:0 cdw0:0 sqhd:0008 p:1 m:1 dnr:1
-#> nvme__qpair_take_cqe (qp=0x5555555bf4c0, cpl=0x7fffffffe280) at ./nvme.h:2601
-#> 2601	}
+#> [2026-11-21 21:53:49.703125] nvme.h:16356:nvme_qpair_print_command: *NOTICE*: DELETE IO SQ (00) qid:0 cid:0 nsid:0 cdw10:00000007 cdw11:00000000
+#> [2026-11-21 21:53:49.703161] nvme.h:16405:nvme_qpair_print_completion: *NOTICE*: INVALID QUEUE IDENTIFIER (01/01) qid:0 cid:0 cdw0:0 sqhd:0008 p:1 m:1 dnr:1
+#> nvme__qpair_take_cqe (qp=0x5555555ca170, cpl=0x7fffffffe270) at ./nvme.h:2627
+#> 2627	}
 tbreak nvme_detach
-#> Temporary breakpoint 2 at 0x555555562fa6: file ./nvme.h, line 3947.
+#> Temporary breakpoint 2 at 0x55555556301c: file ./nvme.h, line 3978.
 continue
-#> Temporary breakpoint 2, nvme_detach (ctrlr=0x5555555a82a0) at ./nvme.h:3947
-#> 3947		int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
+#> Temporary breakpoint 2, nvme_detach (ctrlr=0x5555555b22a0) at ./nvme.h:3978
+#> 3978		int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
 
 # The blocking functions returned -EIO and handed out the completion. An error status is an answer,
 # not an accident: the queue goes on working, and so does the program.
 
 delete
 continue
-#> [Inferior 1 (process 12677) exited normally]
+#> [Inferior 1 (process 6751) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -24,10 +24,10 @@ set args soft
 # ---- Two commands are on their way -----------------------------------------------------------
 
 break nvme_detach
-#> Breakpoint 1 at 0xefc6: file ./nvme.h, line 3947.
+#> Breakpoint 1 at 0xf03c: file ./nvme.h, line 3978.
 run
-#> Breakpoint 1, nvme_detach (ctrlr=0x5555555a82a0) at ./nvme.h:3947
-#> 3947		int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
+#> Breakpoint 1, nvme_detach (ctrlr=0x5555555b22a0) at ./nvme.h:3978
+#> 3978		int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
 nvme ring 0
 #> Queue pair 0 of 'soft': 1 command outstanding, room for 31
 #> SQ 0: 32 entries at IOVA 0x200000, tail 8, head 7 (SQHD of the last completion taken)
@@ -59,31 +59,31 @@ nvme ring 1
 # ---- First the I/O queue goes ----------------------------------------------------------------
 
 tbreak nvme_ctrlr_cmd_delete_io_sq
-#> Temporary breakpoint 2 at 0x5555555622f7: file ./nvme.h, line 3612.
+#> Temporary breakpoint 2 at 0x555555562359: file ./nvme.h, line 3642.
 continue
-#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555a82a0, qp=0x5555555c1b10) at ./nvme.h:3612
-#> 3612		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
+#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555b22a0, qp=0x5555555cd7e0) at ./nvme.h:3642
+#> 3642		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
 backtrace
-#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555a82a0, qp=0x5555555c1b10) at ./nvme.h:3612
-#> #1  0x000055555556288e in nvme__qpair_disconnect (qp=0x5555555c1b10) at ./nvme.h:3766
-#> #2  0x0000555555562931 in nvme__qpair_delete (qp=0x5555555c1b10) at ./nvme.h:3784
-#> #3  0x0000555555562ef9 in nvme_ctrlr_destruct_async (ctrlr=0x5555555a82a0) at ./nvme.h:3937
-#> #4  0x0000555555562fd9 in nvme_detach (ctrlr=0x5555555a82a0) at ./nvme.h:3947
-#> #5  0x000055555558d0b4 in main (argc=2, argv=0x7fffffffe638) at docs/gdb/leave.c:41
+#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555b22a0, qp=0x5555555cd7e0) at ./nvme.h:3642
+#> #1  0x00005555555628f8 in nvme__qpair_disconnect (qp=0x5555555cd7e0) at ./nvme.h:3796
+#> #2  0x000055555556299b in nvme__qpair_delete (qp=0x5555555cd7e0) at ./nvme.h:3814
+#> #3  0x0000555555562f6f in nvme_ctrlr_destruct_async (ctrlr=0x5555555b22a0) at ./nvme.h:3968
+#> #4  0x000055555556304f in nvme_detach (ctrlr=0x5555555b22a0) at ./nvme.h:3978
+#> #5  0x00005555555940fc in main (argc=2, argv=0x7fffffffe628) at docs/gdb/leave.c:41
 break ended
-#> Breakpoint 3 at 0x55555558ceb2: file docs/gdb/leave.c, line 14.
+#> Breakpoint 3 at 0x555555593efa: file docs/gdb/leave.c, line 14.
 continue
-#> Breakpoint 3, ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe380) at docs/gdb/leave.c:14
+#> Breakpoint 3, ended (arg=0x7fffffffe4a7, cpl=0x7fffffffe370) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 
 # Who called back, and why now?
 
 backtrace 5
-#> #0  ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe380) at docs/gdb/leave.c:14
-#> #1  0x000055555555f5e6 in nvme_complete_request (qp=0x5555555c1b10, tr=0x5555555c1c70, cpl=0x7fffffffe380) at ./nvme.h:2582
-#> #2  0x000055555555f6e6 in nvme__qpair_take_cqe (qp=0x5555555c1b10, cpl=0x7fffffffe380) at ./nvme.h:2600
-#> #3  0x000055555555f8af in nvme__qpair_reap (qp=0x5555555c1b10, max=256) at ./nvme.h:2674
-#> #4  0x00005555555628bb in nvme__qpair_disconnect (qp=0x5555555c1b10) at ./nvme.h:3770
+#> #0  ended (arg=0x7fffffffe4a7, cpl=0x7fffffffe370) at docs/gdb/leave.c:14
+#> #1  0x000055555555f606 in nvme_complete_request (qp=0x5555555cd7e0, tr=0x5555555cd950, cpl=0x7fffffffe370) at ./nvme.h:2608
+#> #2  0x000055555555f706 in nvme__qpair_take_cqe (qp=0x5555555cd7e0, cpl=0x7fffffffe370) at ./nvme.h:2626
+#> #3  0x000055555555f8cf in nvme__qpair_reap (qp=0x5555555cd7e0, max=256) at ./nvme.h:2700
+#> #4  0x0000555555562925 in nvme__qpair_disconnect (qp=0x5555555cd7e0) at ./nvme.h:3800
 print *cpl
 #> $1 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -96,16 +96,16 @@ print *cpl
 
 continue
 #> the read ended with SUCCESS
-#> [2026-11-21 20:39:32.139785] nvme.h:7877:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
-#> [2026-11-21 20:39:32.139819] nvme.h:14855:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
-#> [2026-11-21 20:39:32.139824] nvme.h:14904:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
-#> Breakpoint 3, ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
+#> [2026-11-21 21:53:50.938501] nvme.h:8208:nvme__qpair_abort_outstanding: *ERROR*: aborting outstanding command
+#> [2026-11-21 21:53:50.938546] nvme.h:16356:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
+#> [2026-11-21 21:53:50.938551] nvme.h:16405:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
+#> Breakpoint 3, ended (arg=0x7fffffffe490, cpl=0x7fffffffe3d0) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 backtrace 4
-#> #0  ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe3e0) at docs/gdb/leave.c:14
-#> #1  0x000055555555f5e6 in nvme_complete_request (qp=0x5555555bf4c0, tr=0x5555555bf620, cpl=0x7fffffffe3e0) at ./nvme.h:2582
-#> #2  0x0000555555568e15 in nvme__qpair_abort_outstanding (qp=0x5555555bf4c0, with_data=false) at ./nvme.h:7878
-#> #3  0x0000555555562fb3 in nvme_ctrlr_destruct_async (ctrlr=0x5555555a82a0) at ./nvme.h:3940
+#> #0  ended (arg=0x7fffffffe490, cpl=0x7fffffffe3d0) at docs/gdb/leave.c:14
+#> #1  0x000055555555f606 in nvme_complete_request (qp=0x5555555ca170, tr=0x5555555ca2e0, cpl=0x7fffffffe3d0) at ./nvme.h:2608
+#> #2  0x0000555555568f5f in nvme__qpair_abort_outstanding (qp=0x5555555ca170, with_data=false) at ./nvme.h:8209
+#> #3  0x0000555555563029 in nvme_ctrlr_destruct_async (ctrlr=0x5555555b22a0) at ./nvme.h:3971
 print *cpl
 #> $2 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 0, cid = 0, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -122,28 +122,28 @@ print *cpl
 
 delete
 break nvme_mmio_write_4
-#> Breakpoint 4 at 0x55555555d754: file ./nvme.h, line 1717.
+#> Breakpoint 4 at 0x55555555d754: file ./nvme.h, line 1742.
 continue
 #> the event request ended with ABORTED - SQ DELETION
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555a82a0, offset=20, val=4603905) at ./nvme.h:1717
-#> 1717		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555b22a0, offset=20, val=4604001) at ./nvme.h:1742
+#> 1742		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
-#> 0014h  CC       <- 464001h
-#>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
-#>   23:20  IOCQES  4      16 bytes                      I/O Completion Queue Entry Size
-#>   19:16  IOSQES  6      64 bytes                      I/O Submission Queue Entry Size
-#>   15:14  SHN     1      normal shutdown notification  Shutdown Notification
-#>   13:11  AMS     0      round robin                   Arbitration Mechanism Selected
-#>   10:7   MPS     0      4096 bytes                    Memory Page Size
-#>   6:4    CSS     0      NVM command set               I/O Command Set Selected
-#>   0      EN      1      enabled                       Enable
+#> 0014h  CC       <- 464061h
+#>   24     CRIME   0      no                              Controller Ready Independent of Media Enable
+#>   23:20  IOCQES  4      16 bytes                        I/O Completion Queue Entry Size
+#>   19:16  IOSQES  6      64 bytes                        I/O Submission Queue Entry Size
+#>   15:14  SHN     1      normal shutdown notification    Shutdown Notification
+#>   13:11  AMS     0      round robin                     Arbitration Mechanism Selected
+#>   10:7   MPS     0      4096 bytes                      Memory Page Size
+#>   6:4    CSS     6      all supported I/O command sets  I/O Command Set Selected
+#>   0      EN      1      enabled                         Enable
 
 # SHN = 1, normal shutdown: "power goes off soon, bring home what you have in your caches". EN is
 # still 1. The controller answers in CSTS.SHST, and the driver waits until it says "complete":
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555a82a0, offset=20, val=4603905) at ./nvme.h:1769
-#> 1769	}
+#> nvme__reg_write_4 (dev=0x5555555b22a0, offset=20, val=4604001) at ./nvme.h:1794
+#> 1794	}
 nvme regs CSTS
 #> CSTS = 00000005h (decimal 5)
 #>   6      ST      0      controller shutdown            Shutdown Type
@@ -153,10 +153,10 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error                 Controller Fatal Status
 #>   0      RDY     1      ready                          Ready
 tbreak nvme__ctrlr_turn_off
-#> Temporary breakpoint 5 at 0x555555560cb4: file ./nvme.h, line 3126.
+#> Temporary breakpoint 5 at 0x555555560cd4: file ./nvme.h, line 3153.
 continue
-#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555a82a0) at ./nvme.h:3126
-#> 3126		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555b22a0) at ./nvme.h:3153
+#> 3153		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 nvme regs CSTS
 #> CSTS = 00000009h (decimal 9)
 #>   6      ST      0      controller shutdown           Shutdown Type
@@ -169,26 +169,26 @@ nvme regs CSTS
 # Only after that EN is cleared:
 
 continue
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555a82a0, offset=20, val=4603904) at ./nvme.h:1717
-#> 1717		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555b22a0, offset=20, val=4604000) at ./nvme.h:1742
+#> 1742		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
-#> 0014h  CC       <- 464000h
-#>   24     CRIME   0      no                            Controller Ready Independent of Media Enable
-#>   23:20  IOCQES  4      16 bytes                      I/O Completion Queue Entry Size
-#>   19:16  IOSQES  6      64 bytes                      I/O Submission Queue Entry Size
-#>   15:14  SHN     1      normal shutdown notification  Shutdown Notification
-#>   13:11  AMS     0      round robin                   Arbitration Mechanism Selected
-#>   10:7   MPS     0      4096 bytes                    Memory Page Size
-#>   6:4    CSS     0      NVM command set               I/O Command Set Selected
-#>   0      EN      0      disabled                      Enable
+#> 0014h  CC       <- 464060h
+#>   24     CRIME   0      no                              Controller Ready Independent of Media Enable
+#>   23:20  IOCQES  4      16 bytes                        I/O Completion Queue Entry Size
+#>   19:16  IOSQES  6      64 bytes                        I/O Submission Queue Entry Size
+#>   15:14  SHN     1      normal shutdown notification    Shutdown Notification
+#>   13:11  AMS     0      round robin                     Arbitration Mechanism Selected
+#>   10:7   MPS     0      4096 bytes                      Memory Page Size
+#>   6:4    CSS     6      all supported I/O command sets  I/O Command Set Selected
+#>   0      EN      0      disabled                        Enable
 
 # The last write of the program. SHN keeps its 1. The strange value at the start of walkthrough 1 is
 # the same with another command set selected: there the last owner had notified the controller but
 # left EN at 1, and the next one had to clear it.
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555a82a0, offset=20, val=4603904) at ./nvme.h:1769
-#> 1769	}
+#> nvme__reg_write_4 (dev=0x5555555b22a0, offset=20, val=4604000) at ./nvme.h:1794
+#> 1794	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -199,7 +199,7 @@ nvme regs CSTS
 #>   0      RDY     0      not ready            Ready
 delete
 continue
-#> [Inferior 1 (process 12778) exited normally]
+#> [Inferior 1 (process 6813) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

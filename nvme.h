@@ -1008,6 +1008,10 @@ struct nvme_ctrlr_opts {
 	                        * -ENOTSUP where it has no Doorbell Buffer Config command */
 	bool use_cmb_sqs; /* sq_in_cmb for all I/O queue pairs that have no sq of the caller's; -ENOTSUP
 	                   * where the controller has no memory for them */
+	uint32_t retry_count; /* how often a command is sent again whose status may pass, 1..255, or
+	                       * NVME_RETRY_NEVER; default 5 */
+	bool no_ladder; /* without a timeout callback nothing is done about late commands and fatal
+	                 * errors, see nvme_ctrlr_register_timeout_callback() */
 };
 
 /*
@@ -1082,6 +1086,9 @@ struct nvme_io_qpair_opts {
 	                         * by nvme_qpair_ring(); a doorbell is an exit in a virtual machine */
 	bool stats;             /* count, for nvme_qpair_get_stats() */
 	bool create_only;       /* the controller is told by nvme_ctrlr_connect_io_qpair() */
+	bool resubmit;          /* after a reset connect by itself, and send again what does the
+	                         * same twice: reads, writes and flushes, but no copies */
+	bool retry_in_order;    /* take nothing new (-EAGAIN) while a command is tried again */
 	struct nvme_queue_memory sq, cq; /* where the rings are to be */
 	bool sq_in_cmb; /* the submission queue is in the controller's memory, see >>cmb; -ENOTSUP
 	                 * where it has none for that, -ENOSPC where there is no room left */
@@ -1205,12 +1212,14 @@ typedef pthread_mutex_t nvme__mutex;
 #define nvme__mutex_destroy(m) ((void)pthread_mutex_destroy(m))
 #define nvme__mutex_lock(m)    ((void)pthread_mutex_lock(m))
 #define nvme__mutex_unlock(m)  ((void)pthread_mutex_unlock(m))
+#define nvme__mutex_trylock(m) (pthread_mutex_trylock(m) == 0)
 #else
 typedef char nvme__mutex;
 #define nvme__mutex_init(m)    ((void)(m))
 #define nvme__mutex_destroy(m) ((void)(m))
 #define nvme__mutex_lock(m)    ((void)(m))
 #define nvme__mutex_unlock(m)  ((void)(m))
+#define nvme__mutex_trylock(m) ((void)(m), true)
 #endif
 
 #define nvme__likely(x)   __builtin_expect(!!(x), 1)
@@ -1308,12 +1317,15 @@ struct nvme_tracker {
 	struct nvme_cmd cmd;
 	uint64_t prp_list_iova;
 	uint64_t *prp_list;             /* this tracker's own, in DMA memory */
-	struct nvme_tracker *next_free; /* valid while it is free */
+	struct nvme_tracker *next_free; /* valid while it is free, or waits */
 	nvme_cmd_cb cb;
 	void *cb_arg;
-	uint16_t cid; /* its index among the trackers of the queue pair, for ever */
-	bool outstanding;
-	uint8_t unused[53 - 4 * sizeof(void *)]; /* of 128 bytes: its address is a shift */
+	uint32_t outstanding; /* 0: free, 1: on its way, more: what the watch noted, see >>watch */
+	uint16_t cid;         /* its index among the trackers of the queue pair, for ever */
+	uint8_t retries;      /* how often it was sent again, see >>retry */
+	bool waiting;         /* for due_ms, to be sent again, in the list of next_free */
+	uint32_t due_ms;
+	uint8_t unused[44 - 4 * sizeof(void *)]; /* of 128 bytes: its address is a shift */
 };
 NVME__SIZE(struct nvme_tracker, 128);
 
@@ -1327,18 +1339,24 @@ struct nvme__bounce {
 	bool lent;
 };
 
-#define NVME__BOUNCES         4  /* for one queue pair, each of at most its max_xfer_size bytes */
+#define NVME__BOUNCES         4   /* for one queue pair, each of at most its max_xfer_size bytes */
 
 /*
  * What submitting and reaping do besides the usual, as bits of one word, qp->unusual, that is
  * tested once on either way. What Book 2 adds to the path of a command hangs on it.
  */
-#define NVME__UNUSUAL_VERBOSE 1u /* commands are printed or recorded */
-#define NVME__UNUSUAL_DELAY   2u /* the doorbell waits for the next poll */
-#define NVME__UNUSUAL_SHADOW  4u /* doorbells go to memory first */
-#define NVME__UNUSUAL_STATS   8u /* all of it is counted */
-/* the ring is copied to the controller's memory */
-#define NVME__UNUSUAL_CMB     16u
+#define NVME__UNUSUAL_VERBOSE 1u  /* commands are printed or recorded */
+#define NVME__UNUSUAL_DELAY   2u  /* the doorbell waits for the next poll */
+#define NVME__UNUSUAL_SHADOW  4u  /* doorbells go to memory first */
+#define NVME__UNUSUAL_STATS   8u  /* all of it is counted */
+#define NVME__UNUSUAL_RETRY   16u /* a command was sent again, or waits for that */
+#define NVME__UNUSUAL_CMB     32u /* the ring is copied to the controller's memory */
+
+/* How often the watch looks at a queue pair. */
+struct nvme__watch {
+	uint64_t last_ms; /* when it looked last */
+	uint32_t every;   /* polls from one look to the next */
+};
 
 struct nvme_qpair {
 	/* the submission queue: the driver writes at the tail, the controller reads at its head */
@@ -1365,7 +1383,7 @@ struct nvme_qpair {
 	uint32_t max_xfer_size;
 	uint32_t list_pages;   /* PRP list pages of one tracker */
 	uint32_t list_entries; /* entries in the first of them */
-	uint32_t idle_polls;   /* since something came last */
+	uint32_t watch_in;     /* polls until the watch looks, see >>watch */
 	uint32_t bad_cqes;     /* in all its life */
 	uint32_t cqes_seen; /* for the recorder: there when it looked at the clock, not yet taken */
 	uint32_t unusual;   /* NVME__UNUSUAL_*: what submissions do besides the usual; 0: nothing */
@@ -1383,6 +1401,11 @@ struct nvme_qpair {
 	struct nvme__scatter *scatter;    /* see >>scatter; NULL: not needed yet */
 	struct nvme__op *ops;             /* of >>commands: those that are not in use */
 	bool disconnected;                /* the controller knows nothing of it, see >>connect */
+	bool lost;                        /* a reset made the controller forget it, see >>reset */
+	struct nvme__watch watch;         /* see >>watch */
+	struct nvme_tracker *retry_first; /* those that wait to be sent again, see >>retry */
+	uint32_t num_retried;             /* commands on their way that were sent again */
+	bool resubmit, retry_in_order;    /* as in the options */
 	bool own_sq, own_cq;              /* these rings are the caller's memory */
 	uint8_t *cmb_sq;                  /* its copy for the controller, see >>cmb */
 	struct nvme_qpair_stats *counted; /* NULL: nothing is counted */
@@ -1451,6 +1474,22 @@ struct nvme_log {
 	struct nvme_trace *trace; /* NULL: nothing is recorded */
 };
 
+#define NVME__QUIRK_NO_ABORT 1u /* Abort is answered, and does nothing */
+#define NVME__QUIRK_NO_SHST  2u /* CSTS.SHST never says that the shutdown is complete */
+
+/* What happens when a command is late, and what has happened. */
+struct nvme__ladder {
+	/* the caller's own, instead of the rungs: nvme_timeout_cb */
+	void (*cb)(void *arg, struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp, uint16_t cid);
+	void *arg;
+	uint32_t io_ms, admin_ms; /* when a command is late; 0: never */
+	uint32_t resets;          /* in a row that helped nothing */
+	uint64_t last_reset_ms;
+	uint32_t quirks; /* NVME__QUIRK_* of this device */
+	int failed;      /* not 0: the controller was given up */
+	bool stands;     /* the bring-up is done */
+};
+
 struct nvme_ctrlr {
 	struct nvme_dev dev;
 	struct nvme_log log;
@@ -1471,6 +1510,7 @@ struct nvme_ctrlr {
 	struct nvme_id_ctrlr data;
 	uint8_t *id_page; /* where Identify puts its data, in DMA memory; NULL: none yet */
 
+	nvme__mutex admin_lock; /* recursive: the admin queue, the lists here, resets: see >>ladder */
 	struct nvme_qpair *adminq;
 	struct nvme_qpair *io_qpairs; /* a list, in no order */
 	struct nvme_qpair *zombies; /* those that the controller may still use: they end with it */
@@ -1479,6 +1519,7 @@ struct nvme_ctrlr {
 	struct nvme__cmb *cmb;      /* its own memory, see >>cmb; NULL: it has none */
 	int *irq_fds;               /* an eventfd for each interrupt vector; NULL: none are used */
 	uint32_t num_irqs;
+	struct nvme__ladder ladder; /* see >>ladder */
 
 	struct nvme_ns *ns[NVME__MAX_NS]; /* ascending, with those that were there once */
 	uint32_t num_ns;
@@ -1501,7 +1542,7 @@ struct nvme_ctrlr {
 /* ---- log ---- */
 
 /* Where a line comes from, so that an explanation bears the name of the step that it explains. */
-#define NVME__HERE   __LINE__, __func__
+#define NVME__HERE           __LINE__, __func__
 
 #ifdef NVME_NO_TRACE
 #define NVME__TRACING(log) false
@@ -1567,12 +1608,18 @@ NVME__COLD void nvme__submit_unusual(struct nvme_qpair *qp, struct nvme_tracker 
 static void nvme__ring_delayed(struct nvme_qpair *qp);
 NVME__COLD void nvme__poll_unusual(struct nvme_qpair *qp);
 NVME__COLD bool nvme__cq_doorbell_unusual(struct nvme_qpair *qp, uint32_t count);
-NVME__COLD void nvme__end_unusual(struct nvme_qpair *qp, const struct nvme_tracker *tr,
+NVME__COLD bool nvme__end_unusual(struct nvme_qpair *qp, struct nvme_tracker *tr,
                                   const struct nvme_cpl *cpl);
+NVME__COLD void nvme__qpair_watch(struct nvme_qpair *qp);
+NVME__COLD int nvme__qpair_poll_failed(struct nvme_qpair *qp);
+static bool nvme__qpair_end_lost(struct nvme_qpair *qp);
+static void nvme__ctrlr_init_lock(struct nvme_ctrlr *ctrlr);
+static void nvme__ctrlr_lock(struct nvme_ctrlr *ctrlr);
+static void nvme__ctrlr_unlock(struct nvme_ctrlr *ctrlr);
 static int nvme__qpair_set_more(struct nvme_qpair *qp, const struct nvme_io_qpair_opts *opts);
 static void nvme__qpair_drop_more(struct nvme_qpair *qp);
 static void nvme__qpair_leave_group(struct nvme_qpair *qp);
-static int nvme__ctrlr_init_shadow(struct nvme_ctrlr *ctrlr);
+static int nvme__ctrlr_init_more(struct nvme_ctrlr *ctrlr);
 static void nvme__qpair_init_shadow(struct nvme_qpair *qp);
 static int nvme__ctrlr_init_cmb(struct nvme_ctrlr *ctrlr);
 static void nvme__ctrlr_fini_cmb(struct nvme_ctrlr *ctrlr);
@@ -2074,7 +2121,7 @@ NVME__HOT struct nvme_tracker *nvme__tracker_get(struct nvme_qpair *qp, nvme_cmd
 		return NULL;
 	qp->free = tr->next_free;
 	qp->num_free--;
-	tr->outstanding = true;
+	tr->outstanding = 1;
 	tr->cb = cb;
 	tr->cb_arg = arg;
 	return tr;
@@ -2086,7 +2133,7 @@ NVME__HOT struct nvme_tracker *nvme__tracker_get(struct nvme_qpair *qp, nvme_cmd
  */
 NVME__HOT void nvme__tracker_put(struct nvme_qpair *qp, struct nvme_tracker *tr)
 {
-	tr->outstanding = false;
+	tr->outstanding = 0;
 	tr->next_free = qp->free;
 	qp->free = tr;
 	qp->num_free++;
@@ -2094,25 +2141,64 @@ NVME__HOT void nvme__tracker_put(struct nvme_qpair *qp, struct nvme_tracker *tr)
 
 /* ---- building and taking apart ---- */
 
+/* polls before the watch looks first: it finds its own pace */
+#define NVME__WATCH_FIRST         1024
+
 /*
- * Back to the state after creation: empty rings, all CIDs free. Phase 1 for the first lap, which
- * is why the completion queue is zeroed [Base 2.1 §4.2.4, Fig. 108: Phase Tag].
+ * Does it take commands (0, or the negative errno that they get), and does it give completions?
+ * Atomic, since another thread may reset the controller.
  */
+static void nvme__qpair_set_refuse(struct nvme_qpair *qp, int refuse)
+{
+	__atomic_store_n(&qp->refuse, refuse, __ATOMIC_RELAXED);
+}
+
+static void nvme__qpair_set_failed(struct nvme_qpair *qp, int rc)
+{
+	nvme__qpair_set_refuse(qp, rc);
+	__atomic_store_n(&qp->failed, rc, __ATOMIC_RELEASE);
+}
+
+NVME__HOT int nvme__qpair_failed(const struct nvme_qpair *qp)
+{
+	return __atomic_load_n(&qp->failed, __ATOMIC_RELAXED);
+}
+
+/* What keeps every command away, or 0. */
+static int nvme__qpair_refuses(const struct nvme_qpair *qp)
+{
+	int refuse = __atomic_load_n(&qp->refuse, __ATOMIC_RELAXED);
+
+	return refuse == 0 && nvme__ctrlr_is_gone(qp->ctrlr) ? -ENODEV : refuse;
+}
+
+/*
+ * Empty rings. Phase 1 for the first lap, which is why the completion queue is zeroed [Base 2.1
+ * §4.2.4, Fig. 108: Phase Tag].
+ */
+static void nvme__qpair_reset_rings(struct nvme_qpair *qp)
+{
+	memset(qp->sq, 0, qp->entries * sizeof(*qp->sq));
+	memset(qp->cq, 0, qp->entries * sizeof(*qp->cq));
+	qp->sq_tail = qp->cq_head = qp->delayed = 0;
+	qp->bad_cqes = 0;
+	qp->watch_in = NVME__WATCH_FIRST;
+	qp->phase = 1;
+	qp->lost = false;
+	nvme__qpair_set_failed(qp, 0);
+}
+
+/* Back to the state after creation: empty rings, all CIDs free. */
 static void nvme__qpair_reset(struct nvme_qpair *qp)
 {
 	uint32_t i;
 
-	memset(qp->sq, 0, qp->entries * sizeof(*qp->sq));
-	memset(qp->cq, 0, qp->entries * sizeof(*qp->cq));
-	qp->sq_tail = qp->cq_head = qp->delayed = 0;
-	qp->bad_cqes = qp->idle_polls = 0;
-	qp->phase = 1;
-	qp->refuse = qp->failed = 0;
+	nvme__qpair_reset_rings(qp);
 	qp->num_free = qp->num_trackers;
 	qp->free = NULL;
 	for (i = qp->num_trackers; i-- > 0;) { /* CID 0 comes first */
 		qp->trackers[i].cid = (uint16_t)i;
-		qp->trackers[i].outstanding = false;
+		qp->trackers[i].outstanding = 0;
 		qp->trackers[i].next_free = qp->free;
 		qp->free = &qp->trackers[i];
 	}
@@ -2528,10 +2614,9 @@ static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, v
 	struct nvme_tracker *tr;
 	int rc;
 
-	if (qp->refuse != 0)
-		return qp->refuse;
-	if (nvme__ctrlr_is_gone(qp->ctrlr))
-		return -ENODEV;
+	rc = nvme__qpair_refuses(qp);
+	if (rc != 0)
+		return rc;
 	tr = nvme__tracker_get(qp, cb, arg);
 	if (tr == NULL)
 		return -EAGAIN;
@@ -2557,8 +2642,6 @@ static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, v
 
 /* senseless CQEs before a queue is given up */
 #define NVME__BAD_CQE_LIMIT       8
-/* empty polls between two looks at CSTS */
-#define NVME__IDLE_POLLS          65536
 
 /*
  * After the batch at hand nothing goes in or comes out any more; what is outstanding ends when the
@@ -2566,12 +2649,11 @@ static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, v
  */
 static int nvme__qpair_fail(struct nvme_qpair *qp, int rc)
 {
-	if (qp->failed == 0) {
-		qp->failed = rc;
-		qp->refuse = rc;
+	if (nvme__qpair_failed(qp) == 0) {
+		nvme__qpair_set_failed(qp, rc);
 		nvme__explain_failed(qp, NVME__HERE);
 	}
-	return qp->failed;
+	return nvme__qpair_failed(qp);
 }
 
 /*
@@ -2581,7 +2663,7 @@ static int nvme__qpair_fail(struct nvme_qpair *qp, int rc)
 NVME__COLD void nvme__qpair_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl,
                                     const char *what)
 {
-	if (qp->failed != 0) /* enough was said */
+	if (nvme__qpair_failed(qp) != 0) /* enough was said */
 		return;
 	nvme__explain_bad_cqe(qp, cpl, what, NVME__HERE);
 	if (++qp->bad_cqes >= NVME__BAD_CQE_LIMIT)
@@ -2590,7 +2672,8 @@ NVME__COLD void nvme__qpair_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl
 
 /*
  * The command is done: its CID is free, and whoever waits is told (who may use the CID at once).
- * Worth a line is an error, any SCT and SC but 0 [Base 2.1 §4.2.3, Fig. 100: Status Field].
+ * Worth a line is an error, any SCT and SC but 0 [Base 2.1 §4.2.3, Fig. 100: Status Field], and
+ * perhaps another try.
  */
 NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker *tr,
                                      const struct nvme_cpl *cpl)
@@ -2602,8 +2685,9 @@ NVME__HOT void nvme_complete_request(struct nvme_qpair *qp, struct nvme_tracker 
 	 * one test for all of the status but P: where only M, DNR or CRD are set it is no error
 	 * there
 	 */
-	if (nvme__unlikely(((cpl->status & 0xfffeu) | qp->unusual) != 0))
-		nvme__end_unusual(qp, tr, cpl);
+	if (nvme__unlikely(((cpl->status & 0xfffeu) | qp->unusual) != 0) &&
+	    nvme__end_unusual(qp, tr, cpl))
+		return; /* it is sent again */
 	nvme__tracker_put(qp, tr);
 	cb(arg, cpl);
 }
@@ -2662,28 +2746,15 @@ NVME__HOT void nvme__qpair_next_slot(struct nvme_qpair *qp)
 }
 
 /*
- * Nothing came for a long time although something is due: is the controller still alive? [Base 2.1
- * §3.1.4.6, Fig. 42: Controller Status]
- */
-NVME__COLD int nvme__qpair_watch(struct nvme_qpair *qp)
-{
-	uint32_t csts;
-	int rc;
-
-	qp->idle_polls = 0;
-	rc = nvme__ctrlr_check_csts(qp->ctrlr, &csts);
-	return rc != 0 ? nvme__qpair_fail(qp, rc) : 0;
-}
-
-/*
  * Takes what is there, in turns with the callbacks, which may submit. There is one doorbell for the
  * whole batch, or for every half ring of a long one, so that the controller does not run out of
- * slots [PCIe 1.1 §3.1.2.2: CQyHDBL].
+ * slots [PCIe 1.1 §3.1.2.2: CQyHDBL]. Now and then the watch looks whether something is late.
  */
 NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 {
 	uint32_t half = qp->entries / 2, unrung = 0, left;
 	struct nvme_cpl cpl;
+	int failed;
 
 	/* 0 (0 - 1 wraps) and more than a lap become one lap: a flooded ring cannot keep us here */
 	if (max - 1 >= qp->entries)
@@ -2700,13 +2771,12 @@ NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 		nvme__qpair_take_cqe(qp, &cpl);
 	}
 	qp->polling--;
-	if (unrung != 0) {
+	if (unrung != 0)
 		nvme_ring_cq_doorbell(qp, unrung);
-		qp->idle_polls = 0;
-	} else if (qp->num_free != qp->num_trackers && ++qp->idle_polls >= NVME__IDLE_POLLS) {
-		return nvme__qpair_watch(qp);
-	}
-	return nvme__unlikely(qp->failed != 0) ? qp->failed : (int)(max - left);
+	if (nvme__unlikely(--qp->watch_in == 0))
+		nvme__qpair_watch(qp);
+	failed = nvme__qpair_failed(qp);
+	return nvme__unlikely(failed != 0) ? failed : (int)(max - left);
 }
 
 /* A poll in a callback, of a queue that has failed, or of one that does more than the usual. */
@@ -2715,8 +2785,8 @@ NVME__COLD int nvme__qpair_poll_unusual(struct nvme_qpair *qp)
 	if (qp->polling != 0)
 		return nvme__explain_in_callback(qp, "nvme_qpair_process_completions()",
 		                                 NVME__HERE);
-	if (qp->failed != 0)
-		return qp->failed;
+	if (nvme__qpair_failed(qp) != 0)
+		return nvme__qpair_poll_failed(qp);
 	nvme__poll_unusual(qp);
 	return 0;
 }
@@ -2729,7 +2799,7 @@ NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max)
 {
 	int rc = 0;
 
-	if (nvme__unlikely((qp->polling | qp->failed | (int)qp->unusual) != 0))
+	if (nvme__unlikely((qp->polling | nvme__qpair_failed(qp) | (int)qp->unusual) != 0))
 		rc = nvme__qpair_poll_unusual(qp);
 	return nvme__likely(rc == 0) ? nvme__qpair_reap(qp, max) : rc;
 }
@@ -2780,14 +2850,19 @@ static void nvme__sync_abandon(struct nvme_qpair *qp, struct nvme__sync *sync)
 	}
 }
 
-static uint64_t nvme__now_ms(struct nvme_ctrlr *ctrlr)
+static uint64_t nvme__real_ms(void)
 {
 	struct timespec ts;
 
-	if (ctrlr->dev.ops->now_ns != NULL)
-		return ctrlr->dev.ops->now_ns(&ctrlr->dev) / 1000000u;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+}
+
+static uint64_t nvme__now_ms(struct nvme_ctrlr *ctrlr)
+{
+	if (ctrlr->dev.ops->now_ns != NULL)
+		return ctrlr->dev.ops->now_ns(&ctrlr->dev) / 1000000u;
+	return nvme__real_ms();
 }
 
 static uint32_t nvme__qpair_timeout_ms(const struct nvme_qpair *qp)
@@ -2876,10 +2951,16 @@ static int nvme__submit_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *c
 static int nvme__ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd, void *buf,
                              uint32_t len, struct nvme_cpl *cpl)
 {
+	int rc;
+
 	nvme__cpl_set_none(cpl, 0);
+	nvme__ctrlr_lock(ctrlr);
 	if (ctrlr->adminq->polling != 0)
-		return nvme__explain_in_callback(ctrlr->adminq, "a blocking function", NVME__HERE);
-	return nvme__submit_and_wait(ctrlr->adminq, cmd, buf, len, NULL, cpl);
+		rc = nvme__explain_in_callback(ctrlr->adminq, "a blocking function", NVME__HERE);
+	else
+		rc = nvme__submit_and_wait(ctrlr->adminq, cmd, buf, len, NULL, cpl);
+	nvme__ctrlr_unlock(ctrlr);
+	return rc;
 }
 
 /* ============================================================================================
@@ -3213,6 +3294,8 @@ static int nvme__ctrlr_wait_shutdown(struct nvme_ctrlr *ctrlr, uint64_t timeout)
 			return -ENODEV;
 		if (NVME_GET(csts, NVME_CSTS_SHST) == NVME_CSTS_SHST_COMPLETE)
 			break;
+		if (late && (ctrlr->ladder.quirks & NVME__QUIRK_NO_SHST) != 0)
+			break; /* this one never says so */
 		if (late)
 			return nvme__explain_shutdown(ctrlr, timeout, NVME__HERE);
 		sched_yield();
@@ -3347,7 +3430,7 @@ static int nvme_ctrlr_set_num_queues(struct nvme_ctrlr *ctrlr)
 	cmd.cdw11 =
 		NVME_SET(want - 1, NVME_NUM_QUEUES_NSQ) | NVME_SET(want - 1, NVME_NUM_QUEUES_NCQ);
 	rc = nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
-	if (rc == -EIO && ctrlr->adminq->failed == 0)
+	if (rc == -EIO && nvme__qpair_failed(ctrlr->adminq) == 0)
 		return nvme__warn_no_io_queues(ctrlr, NVME__HERE);
 	if (rc != 0)
 		return rc;
@@ -3470,7 +3553,7 @@ static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns)
 	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_NS);
 	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, ns->id, 0, &ns->data);
 	if (rc != 0)
-		return rc == -EIO && ctrlr->adminq->failed == 0 ? -ENOENT : rc;
+		return rc == -EIO && nvme__qpair_failed(ctrlr->adminq) == 0 ? -ENOENT : rc;
 	if (ns->data.nsze == 0)
 		return -ENOENT;
 	if (nvme__ns_parse(ns) != 0)
@@ -3509,7 +3592,7 @@ static int nvme_ctrlr_identify_active_ns(struct nvme_ctrlr *ctrlr)
 		return 0;
 	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_ACTIVE_NS);
 	found = ctrlr->vs >= NVME_VS_SET(1, 1, 0) ? nvme__ctrlr_list_active_ns(ctrlr, &list) : -EIO;
-	if (found == -EIO && ctrlr->adminq->failed == 0)
+	if (found == -EIO && nvme__qpair_failed(ctrlr->adminq) == 0)
 		found = nvme__ctrlr_guess_active_ns(ctrlr, &list);
 	if (found < 0)
 		return found;
@@ -3562,7 +3645,7 @@ static int nvme__ctrlr_bring_up(struct nvme_ctrlr *ctrlr)
 		return rc;
 	/* 8. which namespaces, in what format? */
 	rc = nvme_ctrlr_identify_active_ns(ctrlr);
-	return rc != 0 ? rc : nvme__ctrlr_init_shadow(ctrlr);
+	return rc != 0 ? rc : nvme__ctrlr_init_more(ctrlr);
 }
 
 static int nvme_ctrlr_process_init(struct nvme_ctrlr *ctrlr)
@@ -3681,7 +3764,7 @@ static uint16_t nvme__ctrlr_free_qid(const struct nvme_ctrlr *ctrlr)
  */
 static void nvme__qpair_bury(struct nvme_qpair *qp, int rc)
 {
-	qp->refuse = -ESHUTDOWN;
+	nvme__qpair_set_refuse(qp, -ESHUTDOWN);
 	qp->next = qp->ctrlr->zombies;
 	qp->ctrlr->zombies = qp;
 	if (rc != 0)
@@ -3727,7 +3810,8 @@ static int nvme__ctrlr_create_io_qpair(struct nvme_ctrlr *ctrlr, uint16_t qid,
 	}
 	if (!opts->create_only)
 		rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
-	if (rc == -EIO && ctrlr->adminq->failed == 0) { /* refused: the rings are not in use */
+	if (rc == -EIO &&
+	    nvme__qpair_failed(ctrlr->adminq) == 0) { /* refused: the rings are not in use */
 		nvme__qpair_destroy(qp);
 		return rc;
 	}
@@ -3735,8 +3819,10 @@ static int nvme__ctrlr_create_io_qpair(struct nvme_ctrlr *ctrlr, uint16_t qid,
 		nvme__qpair_bury(qp, rc);
 		return rc;
 	}
+	nvme__ctrlr_lock(ctrlr);
 	qp->next = ctrlr->io_qpairs;
 	ctrlr->io_qpairs = qp;
+	nvme__ctrlr_unlock(ctrlr);
 	*out = qp;
 	return 0;
 }
@@ -3789,14 +3875,14 @@ static int nvme__qpair_disconnect(struct nvme_qpair *qp)
 {
 	int rc;
 
-	if (qp->disconnected)
+	if (qp->disconnected || nvme__qpair_end_lost(qp))
 		return 0;
 	if (qp->delayed != 0)
 		nvme__ring_delayed(qp);
 	rc = nvme_ctrlr_cmd_delete_io_sq(qp->ctrlr, qp);
 	if (rc != 0)
 		return rc;
-	if (qp->failed == 0)
+	if (nvme__qpair_failed(qp) == 0)
 		(void)nvme__qpair_reap(qp, 0); /* what came before the queue was gone */
 	rc = nvme_ctrlr_cmd_delete_io_cq(qp->ctrlr, qp);
 	nvme__qpair_abort_outstanding(qp, true);
@@ -3809,10 +3895,12 @@ static int nvme__qpair_delete(struct nvme_qpair *qp)
 	struct nvme_ctrlr *ctrlr = qp->ctrlr;
 	int rc;
 
-	qp->refuse = -ESHUTDOWN;
+	nvme__qpair_set_refuse(qp, -ESHUTDOWN);
 	qp->polling++; /* callbacks run from here on, and they may not free it once more */
+	nvme__ctrlr_lock(ctrlr); /* against a reset in the middle */
 	rc = nvme__qpair_disconnect(qp);
 	nvme__qpair_unlink(qp);
+	nvme__ctrlr_unlock(ctrlr);
 	if (rc == 0 && !ctrlr->closing)
 		nvme__qpair_destroy(qp);
 	else
@@ -3883,6 +3971,7 @@ static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
 	nvme__trace_detach(ctrlr);
 	ctrlr->dev.ops->close(&ctrlr->dev);
 	nvme__mutex_destroy(&ctrlr->dma_lock);
+	nvme__mutex_destroy(&ctrlr->admin_lock);
 	NVME_FREE(ctrlr);
 }
 
@@ -3897,12 +3986,14 @@ static struct nvme_ctrlr *nvme__ctrlr_open(const char *addr, const struct nvme_c
 		return NULL;
 	snprintf(ctrlr->dev.name, sizeof(ctrlr->dev.name), "%s", addr);
 	nvme__mutex_init(&ctrlr->dma_lock);
+	nvme__ctrlr_init_lock(ctrlr);
 	*rc = nvme__ctrlr_set_opts(ctrlr, opts);
 	if (*rc == 0)
 		*rc = ctrlr->dev.ops->open(&ctrlr->dev, addr);
 	if (*rc == 0)
 		return ctrlr;
 	nvme__mutex_destroy(&ctrlr->dma_lock);
+	nvme__mutex_destroy(&ctrlr->admin_lock);
 	NVME_FREE(ctrlr);
 	return NULL;
 }
@@ -3963,7 +4054,7 @@ static int nvme_ctrlr_destruct_async(struct nvme_ctrlr *ctrlr)
 		return rc;
 	ctrlr->closing = true;
 	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next)
-		qp->refuse = -ESHUTDOWN;
+		nvme__qpair_set_refuse(qp, -ESHUTDOWN);
 	while (ctrlr->io_qpairs != NULL)
 		(void)nvme__qpair_delete(ctrlr->io_qpairs);
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_DEBUG, "Prepare to destruct SSD");
@@ -4005,12 +4096,12 @@ NVME__HOT bool nvme__check_rw(const struct nvme_ns *ns, const struct nvme_qpair 
 	/* acquire: sizes are read after it, so they are those that it came with */
 	uint32_t max_nlb = __atomic_load_n(&ns->max_nlb, __ATOMIC_ACQUIRE);
 	int gone = __atomic_load_n(&qp->ctrlr->gone, __ATOMIC_RELAXED);
+	int refuse = __atomic_load_n(&qp->refuse, __ATOMIC_RELAXED);
 
 	*len = (uint64_t)nlb * ns->extended_sector_size;
-	return nvme__likely((qp->refuse | gone) == 0 && qp->ctrlr == ns->ctrlr &&
-	                    nlb - 1 < max_nlb && slba <= ns->nsze - nlb &&
-	                    *len <= qp->max_xfer_size && (io_flags & ~NVME__IO_FLAGS) == 0 &&
-	                    cb != NULL);
+	return nvme__likely((refuse | gone) == 0 && qp->ctrlr == ns->ctrlr && nlb - 1 < max_nlb &&
+	                    slba <= ns->nsze - nlb && *len <= qp->max_xfer_size &&
+	                    (io_flags & ~NVME__IO_FLAGS) == 0 && cb != NULL);
 }
 
 /*
@@ -5370,6 +5461,13 @@ NVME__AT(struct nvme_copy_range, eilbrt, 24);
 #define NVME_COPY_NR     7, 0  /* number of ranges, 0-based */
 #define NVME_COPY_DESFMT 11, 8 /* format of the ranges: 0 is the one above */
 
+/* Host Behavior Support, the data of that feature. [Base 2.1: Host Behavior Support feature] */
+struct nvme_host_behavior {
+	uint8_t acre; /* 1: the host knows CRD, the delay of a retry */
+	uint8_t rsvd1[511];
+};
+NVME__SIZE(struct nvme_host_behavior, 512);
+
 /* Namespace Management and Attachment. [Base 2.1: Namespace Management command] */
 #define NVME_NS_MANAGEMENT_SEL    3, 0   /* 0 create, 1 delete */
 #define NVME_NS_MANAGEMENT_CSI    31, 24 /* command set of the new one, NVME_CSI_* */
@@ -6017,6 +6115,63 @@ NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp);
  * commands of its own, when a command that changed them is complete.
  */
 NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
+
+/* ---- when something goes wrong ----
+ *
+ * Each poll counts, and about every 10 ms one of them looks at the clock, at CSTS and at the
+ * commands of its queue pair. A command that is out for longer than io_timeout_ms, or admin_timeout_ms
+ * on the admin queue, is late; that is noticed some 20 ms after the time at the earliest, and only
+ * while somebody polls or waits: who wants to hear of admin commands has to poll the admin queue, too.
+ * Asynchronous Event Requests and Format NVM are never late.
+ *
+ * What then happens, unless the options have no_ladder: the queue is polled once more; an I/O command
+ * is aborted (Abort command), and when it is still there after as much time again, or was an admin
+ * command, the controller is reset, as it is when it reports a fatal status (CSTS.CFS). One that
+ * needs a fourth reset before ten times that time has passed without is given up.
+ */
+
+/* What a reset did not help, and what is gone: nothing will work any more. In any thread. */
+NVMEDEF bool nvme_ctrlr_is_failed(struct nvme_ctrlr *ctrlr);
+
+/*
+ * Hears of a command that is late, once, in the thread of its queue pair (qp NULL: the admin queue)
+ * inside a poll of it. Allowed there: nvme_ctrlr_cmd_abort() (if it is the controller's thread, too),
+ * nvme_ctrlr_reset(), submissions; refused: to poll, free or disconnect this queue pair, blocking
+ * calls on it, nvme_detach().
+ */
+typedef void (*nvme_timeout_cb)(void *arg, struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
+                                uint16_t cid);
+
+/*
+ * From now on the caller does what is to be done for late commands; the driver aborts and resets
+ * nothing. Microseconds, rounded up to ms, at most 3 days; 0: no limit. -EINVAL: above that, or cb is
+ * NULL. In the controller's thread, before others use their queue pairs.
+ */
+NVMEDEF int nvme_ctrlr_register_timeout_callback(struct nvme_ctrlr *ctrlr, uint64_t timeout_io_us,
+                                                 uint64_t timeout_admin_us, nvme_timeout_cb cb,
+                                                 void *arg);
+
+/*
+ * Resets the controller: CC.EN = 0, and where that does not help, a reset of the PCI function; then
+ * it is brought up again and its namespaces are identified anew. May be called in any thread, in
+ * callbacks of I/O commands and of nvme_timeout_cb, too; not in those of admin commands (-EBUSY).
+ * Another call meanwhile waits. What was set by nvme_ctrlr_set_feature() is lost.
+ *
+ * Each queue pair stops: submissions and polls get -ENXIO. Its next poll first ends what was
+ * outstanding, with the status ABORTED - SQ DELETION, in its own thread; then, or at once,
+ * nvme_ctrlr_reconnect_io_qpair() makes it usable again, which is allowed in its own thread. With
+ * `resubmit` in its options the poll does all of this itself. Callbacks of admin commands run inside
+ * this call.
+ *
+ * 0, or why the controller could not be brought up again: it has failed then, and can be reset
+ * again. -ENODEV: it is gone. -ENXIO: it would not go off, so all its memory was unmapped for good.
+ * [Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration]
+ */
+NVMEDEF int nvme_ctrlr_reset(struct nvme_ctrlr *ctrlr);
+/* The same with a reset of the whole NVM subsystem before. -ENOTSUP: CAP.NSSRS is 0. */
+NVMEDEF int nvme_ctrlr_reset_subsystem(struct nvme_ctrlr *ctrlr);
+
+#define NVME_RETRY_NEVER UINT32_MAX /* retry_count of the options: no command is sent again */
 
 /* ---- interrupts ----
  *
@@ -6801,6 +6956,7 @@ extern "C" {
 #define NVME__ADMIN_QUEUE_SIZE 32u
 #define NVME__NUM_IO_QUEUES    8u
 #define NVME__IO_QUEUE_SIZE    256u
+#define NVME__RETRIES          5
 #define NVME__TIMEOUT_MS       30000u
 #define NVME__IO_MAX_XFER_SIZE ((uint32_t)2 << 20) /* default of a queue pair's PRP lists */
 #define NVME__MAX_VECTORS      2048u               /* MSI-X has no more */
@@ -6846,6 +7002,8 @@ static void nvme__fill_opts(struct nvme_ctrlr_opts *opts)
 		opts->admin_timeout_ms = NVME__TIMEOUT_MS;
 	if (opts->io_timeout_ms == 0)
 		opts->io_timeout_ms = NVME__TIMEOUT_MS;
+	if (opts->retry_count == 0)
+		opts->retry_count = NVME__RETRIES;
 	if (opts->dma_window == 0)
 		opts->dma_window = NVME__DMA_WINDOW;
 	if (opts->dev_ops == NULL)
@@ -6864,9 +7022,10 @@ static int nvme__ctrlr_set_opts(struct nvme_ctrlr *ctrlr, const struct nvme_ctrl
 	ctrlr->dev.ops = opts->dev_ops;
 	ctrlr->dev.dma_window = opts->dma_window;
 	if (opts->admin_queue_size < 2 || opts->admin_queue_size > NVME_AQ_MAX_ENTRIES ||
-	    opts->num_io_queues > 65534 || opts->arb_mechanism > NVME_CC_AMS_WRR) {
+	    opts->num_io_queues > 65534 || opts->arb_mechanism > NVME_CC_AMS_WRR ||
+	    (opts->retry_count > 255 && opts->retry_count != NVME_RETRY_NEVER)) {
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
-		              "options out of range: admin_queue_size is 2 to %u, num_io_queues 1 to 65534, arb_mechanism 0 or 1",
+		              "options out of range: admin_queue_size is 2 to %u, num_io_queues 1 to 65534, arb_mechanism 0 or 1, retry_count 1 to 255 or NVME_RETRY_NEVER",
 		              NVME_AQ_MAX_ENTRIES);
 		return -EINVAL;
 	}
@@ -8085,6 +8244,9 @@ static void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t ol
 static bool nvme__shadow_suffices(struct nvme_qpair *qp, size_t at, uint32_t old_value,
                                   uint32_t new_value);
 static void nvme__cmb_push(struct nvme_qpair *qp, uint32_t from);
+static bool nvme__retry(struct nvme_qpair *qp, struct nvme_tracker *tr, const struct nvme_cpl *cpl);
+static void nvme__retry_end(struct nvme_qpair *qp, struct nvme_tracker *tr);
+static void nvme__retry_due(struct nvme_qpair *qp);
 
 /* The doorbell of the commands that were put into the ring since it was last rung. */
 static void nvme__ring_delayed(struct nvme_qpair *qp)
@@ -8146,6 +8308,8 @@ NVME__COLD void nvme__submit_unusual(struct nvme_qpair *qp, struct nvme_tracker 
 /* A poll begins, and counts as idle until its doorbell says otherwise. What waits is announced. */
 NVME__COLD void nvme__poll_unusual(struct nvme_qpair *qp)
 {
+	if ((qp->unusual & NVME__UNUSUAL_RETRY) != 0)
+		nvme__retry_due(qp);
 	if (qp->delayed != 0)
 		nvme__ring_delayed(qp);
 	if ((qp->unusual & NVME__UNUSUAL_STATS) == 0)
@@ -8154,13 +8318,27 @@ NVME__COLD void nvme__poll_unusual(struct nvme_qpair *qp)
 	qp->counted->idle_polls++;
 }
 
-/* A command has ended: with an error, or on a queue pair that does more than the usual. */
-NVME__COLD void nvme__end_unusual(struct nvme_qpair *qp, const struct nvme_tracker *tr,
+/*
+ * A command has ended: with an error, or on a queue pair that does more than the usual. true: it is
+ * not over, as it is sent again, or waits for that and cannot have ended.
+ */
+NVME__COLD bool nvme__end_unusual(struct nvme_qpair *qp, struct nvme_tracker *tr,
                                   const struct nvme_cpl *cpl)
 {
+	bool retrying = (qp->unusual & NVME__UNUSUAL_RETRY) != 0;
+
+	if (retrying && tr->waiting) {
+		nvme__qpair_bad_cqe(qp, cpl, "cpl is for a cmd that waits to be sent again");
+		return true;
+	}
 	nvme__print_end(qp, tr, cpl);
+	if (nvme_cpl_is_error(cpl) && nvme__retry(qp, tr, cpl))
+		return true;
+	if (retrying)
+		nvme__retry_end(qp, tr);
 	if ((qp->unusual & NVME__UNUSUAL_STATS) != 0)
 		qp->counted->completions++;
+	return false;
 }
 
 NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp)
@@ -8183,30 +8361,38 @@ static void nvme__qpair_drain(struct nvme_qpair *qp)
 	}
 }
 
-/* Ends what the controller will not end. It must not be able to reach the data any more. */
-static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data)
+/* A command that the controller will not end. It must not be able to reach the data any more. */
+static void nvme__tracker_abort(struct nvme_qpair *qp, struct nvme_tracker *tr)
 {
 	struct nvme_cpl cpl;
+
+	if ((qp->unusual & NVME__UNUSUAL_RETRY) != 0)
+		nvme__retry_end(qp, tr);
+	if (tr->cb == nvme__sync_late) { /* told already, by -ETIMEDOUT */
+		nvme__tracker_put(qp, tr);
+		nvme__sync_late(tr->cb_arg, NULL);
+		return;
+	}
+	memset(&cpl, 0, sizeof(cpl));
+	cpl.sqid = qp->id;
+	cpl.cid = tr->cid;
+	cpl.status = (uint16_t)NVME_SET(NVME_SC_ABORTED_SQ_DELETION, NVME_CPL_SC);
+	NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "aborting outstanding command");
+	nvme_complete_request(qp, tr, &cpl);
+}
+
+/* All of them, or those without data. */
+static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data)
+{
 	uint32_t i;
 
-	if (qp->refuse == 0)
-		qp->refuse = -ESHUTDOWN;
+	if (nvme__qpair_refuses(qp) == 0)
+		nvme__qpair_set_refuse(qp, -ESHUTDOWN);
 	for (i = 0; i < qp->num_trackers; i++) {
 		struct nvme_tracker *tr = &qp->trackers[i];
 
-		if (!tr->outstanding || (!with_data && tr->cmd.dptr.prp.prp1 != 0))
-			continue;
-		if (tr->cb == nvme__sync_late) { /* told already, by -ETIMEDOUT */
-			nvme__tracker_put(qp, tr);
-			nvme__sync_late(tr->cb_arg, NULL);
-			continue;
-		}
-		memset(&cpl, 0, sizeof(cpl));
-		cpl.sqid = qp->id;
-		cpl.cid = tr->cid;
-		cpl.status = (uint16_t)NVME_SET(NVME_SC_ABORTED_SQ_DELETION, NVME_CPL_SC);
-		NVME__LOG(&qp->ctrlr->log, NVME_LOG_ERROR, "aborting outstanding command");
-		nvme_complete_request(qp, tr, &cpl);
+		if (tr->outstanding != 0 && (with_data || tr->cmd.dptr.prp.prp1 == 0))
+			nvme__tracker_abort(qp, tr);
 	}
 }
 
@@ -8226,10 +8412,14 @@ static void nvme__cpl_set_none(struct nvme_cpl *cpl, uint16_t qid)
 /* What needs the admin queue cannot be done while its callbacks run, or while all ends. */
 static int nvme__ctrlr_refuse_call(struct nvme_ctrlr *ctrlr, const char *what)
 {
+	int rc = 0;
+
+	nvme__ctrlr_lock(ctrlr); /* another thread may be at a reset, with callbacks of its own */
 	if (ctrlr->adminq->polling != 0)
-		return nvme__explain_in_callback(ctrlr->adminq, what, NVME__HERE);
-	if (!ctrlr->closing)
-		return 0;
+		rc = nvme__explain_in_callback(ctrlr->adminq, what, NVME__HERE);
+	nvme__ctrlr_unlock(ctrlr);
+	if (rc != 0 || !ctrlr->closing)
+		return rc;
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 	              "%s was called while the controller is being detached: callbacks that run then can start nothing new",
 	              what);
@@ -8297,7 +8487,7 @@ static int nvme__submit_checked(struct nvme_qpair *qp, const struct nvme_cmd *cm
 	int rc = 0;
 
 	nvme__explain_disconnected(qp);
-	if (qp->refuse == 0 && !nvme__ctrlr_is_gone(qp->ctrlr))
+	if (nvme__qpair_refuses(qp) == 0)
 		rc = nvme__check_raw(qp, cmd, buf, len, cb != NULL);
 	return rc != 0 ? rc : nvme__submit_raw(qp, cmd, buf, len, cb, arg);
 }
@@ -8398,12 +8588,15 @@ static int nvme__ctrlr_admin_check(struct nvme_ctrlr *ctrlr, const struct nvme_c
 NVMEDEF int nvme_ctrlr_cmd_admin_raw(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd,
                                      void *buf, uint32_t len, nvme_cmd_cb cb, void *arg)
 {
-	int rc = nvme__ctrlr_admin_check(ctrlr, cmd);
+	int rc;
 
+	nvme__ctrlr_lock(ctrlr);
+	rc = nvme__ctrlr_admin_check(ctrlr, cmd);
 	if (rc == 0)
 		rc = nvme__submit_checked(ctrlr->adminq, cmd, buf, len, cb, arg);
 	if (rc != 0)
 		nvme__ctrlr_forget_ns_change(ctrlr);
+	nvme__ctrlr_unlock(ctrlr);
 	return rc;
 }
 
@@ -8534,8 +8727,8 @@ static int nvme__ns_identify_names(struct nvme_ns *ns)
 	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_ID_DESCS);
 	if (nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS_ID_DESC, ns->id, 0, descs) == 0)
 		nvme__ns_parse_id_descs(ns, descs);
-	if (ctrlr->adminq->failed != 0) /* the names are a courtesy: else no failure */
-		return ctrlr->adminq->failed;
+	if (nvme__qpair_failed(ctrlr->adminq) != 0) /* the names are a courtesy: else no failure */
+		return nvme__qpair_failed(ctrlr->adminq);
 	return ns->csi == NVME_CSI_ZNS ? nvme__ns_identify_zones(ns) : nvme__ns_check_csi(ns);
 }
 
@@ -8558,10 +8751,13 @@ NVME__COLD int nvme__ctrlr_settle_namespaces(struct nvme_ctrlr *ctrlr)
 
 NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr)
 {
-	int rc = nvme_qpair_process_completions(ctrlr->adminq, 0);
+	int rc;
 
+	nvme__ctrlr_lock(ctrlr);
+	rc = nvme_qpair_process_completions(ctrlr->adminq, 0);
 	if (nvme__unlikely(ctrlr->ns_changing) && rc >= 0)
 		(void)nvme__ctrlr_settle_namespaces(ctrlr);
+	nvme__ctrlr_unlock(ctrlr);
 	return rc;
 }
 
@@ -8641,8 +8837,9 @@ static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *
 	nvme__cpl_set_none(cpl, qp->id);
 	if (qp->polling != 0)
 		return nvme__explain_in_callback(qp, "a blocking function", NVME__HERE);
-	if (qp->refuse != 0)
-		return qp->refuse;
+	rc = nvme__qpair_refuses(qp);
+	if (rc != 0)
+		return rc;
 	rc = nvme__check_raw(qp, cmd, buf, len, true);
 	if (rc != 0)
 		return rc;
@@ -8681,7 +8878,7 @@ static int nvme__ctrlr_sync_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair **
 			return rc;
 	}
 	*qp = ctrlr->sync_qp;
-	return 0;
+	return nvme__qpair_failed(*qp) == -ENXIO ? nvme_ctrlr_reconnect_io_qpair(*qp) : 0;
 }
 
 /*
@@ -8728,10 +8925,9 @@ NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair
 	int rc;
 
 	nvme__explain_disconnected(qp);
-	if (qp->refuse != 0)
-		return qp->refuse;
-	if (nvme__ctrlr_is_gone(qp->ctrlr))
-		return -ENODEV;
+	rc = nvme__qpair_refuses(qp);
+	if (rc != 0)
+		return rc;
 	if (cb == NULL || (io_flags & ~NVME__IO_FLAGS) != 0 || qp->ctrlr != ns->ctrlr) {
 		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
 		              "a read or write is refused (%s): see >>api in nvme.h",
@@ -8829,14 +9025,17 @@ NVMEDEF int nvme_ns_flush(struct nvme_ns *ns, struct nvme_qpair *qp, struct nvme
 NVMEDEF int nvme_ctrlr_admin(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *cmd, void *buf,
                              uint32_t len, struct nvme_cpl *cpl)
 {
-	int rc = nvme__ctrlr_admin_check(ctrlr, cmd);
+	int rc;
 
+	nvme__ctrlr_lock(ctrlr);
+	rc = nvme__ctrlr_admin_check(ctrlr, cmd);
 	if (cpl != NULL)
 		nvme__cpl_set_none(cpl, 0);
 	if (rc == 0)
 		rc = nvme__command_and_wait(ctrlr->adminq, cmd, buf, len, cpl);
 	if (ctrlr->ns_changing && ctrlr->adminq->polling == 0)
 		(void)nvme__ctrlr_settle_namespaces(ctrlr);
+	nvme__ctrlr_unlock(ctrlr);
 	return rc;
 }
 
@@ -8936,8 +9135,8 @@ static void nvme__ctrlr_fini_interrupts(struct nvme_ctrlr *ctrlr)
 }
 
 /*
- * Until one of them is readable: how many are, 0 when the time is over or a signal came. Signals are
- * taken before completions: one that comes in between leaves another.
+ * Until one of them is readable: how many are, 0 when the time is over, -EINTR when a signal came.
+ * Signals of the device are taken before completions: one that comes in between leaves another.
  */
 static int nvme__sleep(struct pollfd *pfds, uint32_t num, int timeout_ms)
 {
@@ -8946,7 +9145,7 @@ static int nvme__sleep(struct pollfd *pfds, uint32_t num, int timeout_ms)
 	int rc = poll(pfds, num, timeout_ms);
 
 	if (rc < 0)
-		return errno == EINTR ? 0 : -errno;
+		return -errno;
 	for (i = 0; i < num; i++) {
 		if (pfds[i].revents != 0 && read(pfds[i].fd, &signals, sizeof(signals)) < 0 &&
 		    errno != EAGAIN)
@@ -8955,20 +9154,39 @@ static int nvme__sleep(struct pollfd *pfds, uint32_t num, int timeout_ms)
 	return rc;
 }
 
+static uint32_t nvme__retry_wait_ms(const struct nvme_qpair *qp);
+
+#define NVME__SLEEP_MS 500 /* at a time: what is late or gone raises no interrupt */
+
+/* How long to sleep before the next look, of what is left until `end`. */
+static int nvme__sleep_slice(int timeout_ms, uint64_t end, uint32_t retry_ms)
+{
+	uint64_t now = nvme__real_ms(), left = end > now ? end - now : 0;
+	uint32_t slice = retry_ms < NVME__SLEEP_MS ? retry_ms + 1 : NVME__SLEEP_MS;
+
+	return timeout_ms >= 0 && left < slice ? (int)left : (int)slice;
+}
+
 NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms)
 {
+	uint64_t end = nvme__real_ms() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0);
 	struct pollfd pfd;
 	int rc;
 
-	rc = nvme_qpair_process_completions(qp, 0);
-	pfd.fd = nvme_qpair_get_fd(qp);
-	if (rc != 0 || pfd.fd < 0)
-		return rc != 0 ? rc : pfd.fd;
 	pfd.events = POLLIN;
-	rc = nvme__sleep(&pfd, 1, timeout_ms);
-	if (rc == 0)
-		qp->idle_polls = NVME__IDLE_POLLS - 1; /* the next one looks at CSTS */
-	return rc > 0 ? nvme_qpair_process_completions(qp, 0) : rc;
+	for (;;) {
+		rc = nvme_qpair_process_completions(qp, 0);
+		pfd.fd = nvme_qpair_get_fd(qp);
+		if (rc != 0 || pfd.fd < 0)
+			return rc != 0 ? rc : pfd.fd;
+		rc = nvme__sleep(&pfd, 1,
+		                 nvme__sleep_slice(timeout_ms, end, nvme__retry_wait_ms(qp)));
+		if (rc > 0)
+			return nvme_qpair_process_completions(qp, 0);
+		qp->watch_in = 1; /* the next poll looks whether all is well */
+		if (rc < 0 || (timeout_ms >= 0 && nvme__real_ms() >= end))
+			return rc == -EINTR ? 0 : rc;
+	}
 }
 
 #else /* no eventfd */
@@ -9102,7 +9320,8 @@ static int nvme__ctrlr_init_shadow(struct nvme_ctrlr *ctrlr)
 		              "the controller has no Doorbell Buffer Config command (OACS bit 8): attach without shadow_doorbells in the options");
 		return -ENOTSUP;
 	}
-	ctrlr->shadow = (uint8_t *)nvme__ring_alloc(ctrlr, (size_t)2 * ctrlr->page_size);
+	if (ctrlr->shadow == NULL)
+		ctrlr->shadow = (uint8_t *)nvme__ring_alloc(ctrlr, (size_t)2 * ctrlr->page_size);
 	if (ctrlr->shadow == NULL)
 		return -ENOMEM;
 	nvme__cmd_init(&cmd, NVME_OPC_DOORBELL_BUFFER_CONFIG, 0);
@@ -9376,25 +9595,41 @@ static int nvme__cmb_take_iova(struct nvme_ctrlr *ctrlr)
  * The upper half of CBA first: CMSE, in the lower one, is what makes it count. [Base 2.1: Controller
  * Memory Buffer Memory Space Control], [Base 2.1: Controller Memory Buffer Status]
  */
+static int nvme__cmb_tell_address(struct nvme_ctrlr *ctrlr)
+{
+	const struct nvme_cmb_info *info = &ctrlr->cmb->info;
+	uint32_t on = NVME_SET(1, NVME_CMBMSC_CRE) | NVME_SET(1, NVME_CMBMSC_CMSE), status;
+	struct nvme_dev *dev = &ctrlr->dev;
+
+	if (info->legacy)
+		return 0;
+	nvme__reg_write_4(dev, NVME_REG_CMBMSC + 4, (uint32_t)(info->iova >> 32));
+	nvme__reg_write_4(dev, NVME_REG_CMBMSC, (uint32_t)info->iova | on);
+	status = nvme_mmio_read_4(dev, NVME_REG_CMBSTS);
+	if (status == UINT32_MAX)
+		return nvme__ctrlr_set_gone(ctrlr);
+	if (NVME_GET(status, NVME_CMBSTS_CBAI) != 0)
+		return nvme__cmb_refuse_use(ctrlr, -EIO,
+		                            "the controller finds its address invalid, CMBSTS.CBAI");
+	return 0;
+}
+
+/* A reset may have taken the address away. */
+static int nvme__ctrlr_resume_cmb(struct nvme_ctrlr *ctrlr)
+{
+	return ctrlr->cmb != NULL && ctrlr->cmb->on ? nvme__cmb_tell_address(ctrlr) : 0;
+}
+
 static int nvme__cmb_switch_on(struct nvme_ctrlr *ctrlr)
 {
 	const struct nvme_cmb_info *info = &ctrlr->cmb->info;
-	struct nvme_dev *dev = &ctrlr->dev;
-	uint32_t on = NVME_SET(1, NVME_CMBMSC_CRE) | NVME_SET(1, NVME_CMBMSC_CMSE), status;
+	int rc = nvme__cmb_tell_address(ctrlr);
 
-	if (!info->legacy) {
-		nvme__reg_write_4(dev, NVME_REG_CMBMSC + 4, (uint32_t)(info->iova >> 32));
-		nvme__reg_write_4(dev, NVME_REG_CMBMSC, (uint32_t)info->iova | on);
-		status = nvme_mmio_read_4(dev, NVME_REG_CMBSTS);
-		if (status == UINT32_MAX)
-			return nvme__ctrlr_set_gone(ctrlr);
-		if (NVME_GET(status, NVME_CMBSTS_CBAI) != 0)
-			return nvme__cmb_refuse_use(ctrlr, -EIO,
-			                            "the controller finds its address invalid, CMBSTS.CBAI");
-	}
-	nvme__trace_dma(dev, ctrlr->cmb->vaddr, info->iova, (size_t)info->size);
-	NVME__DEV_LOG(dev, NVME_LOG_INFO, "controller memory buffer is at IOVA %" PRIx64 "h",
-	              info->iova);
+	if (rc != 0)
+		return rc;
+	nvme__trace_dma(&ctrlr->dev, ctrlr->cmb->vaddr, info->iova, (size_t)info->size);
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
+	              "controller memory buffer is at IOVA %" PRIx64 "h", info->iova);
 	ctrlr->cmb->on = true;
 	return 0;
 }
@@ -10187,11 +10422,9 @@ static int nvme__child_build(const struct nvme__parent *p, struct nvme_tracker *
 /* What keeps every command of the transfer away. */
 static int nvme__scatter_barred(const struct nvme_ns *ns, const struct nvme_qpair *qp)
 {
-	if (qp->refuse != 0)
-		return qp->refuse;
-	if (nvme__ctrlr_is_gone(qp->ctrlr))
-		return -ENODEV;
-	return __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
+	int rc = nvme__qpair_refuses(qp);
+
+	return rc != 0 ? rc : __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
 }
 
 /* The next child. -EAGAIN: no CID is free, or it is not its turn yet. */
@@ -10358,10 +10591,9 @@ static int nvme__check_scatter(const struct nvme_ns *ns, const struct nvme_qpair
 
 	if ((io_flags & ~NVME__SCATTER_FLAGS) != 0 || cb == NULL || qp->ctrlr != ns->ctrlr)
 		return nvme__refuse_rw(ns, qp, slba, 1, io_flags & ~NVME_IO_FLAGS_SGL, cb);
-	if (qp->refuse != 0)
-		return qp->refuse;
-	if (nvme__ctrlr_is_gone(qp->ctrlr))
-		return -ENODEV;
+	rc = nvme__qpair_refuses(qp);
+	if (rc != 0)
+		return rc;
 	rc = nvme__refuse_blocks(ns, slba, nlb);
 	if (rc != 0 || nvme_ns_get_max_nlb(ns, qp) != 0)
 		return rc;
@@ -10724,8 +10956,9 @@ static int nvme__ns_cmd_rw_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *b
 
 	if (qp == NULL || qp->ctrlr != ns->ctrlr)
 		return nvme__refuse_qpair(ns->ctrlr, qp);
-	if (qp->refuse != 0)
-		return qp->refuse;
+	rc = nvme__qpair_refuses(qp);
+	if (rc != 0)
+		return rc;
 	rc = nvme__md_check(ns, slba, nlb, md, rw);
 	if (rc == 0)
 		rc = nvme__md_check_size(ns, qp, nlb, rw);
@@ -10810,8 +11043,9 @@ static int nvme__md_command_and_wait(struct nvme_qpair *qp, struct nvme_cmd *cmd
 	nvme__cpl_set_none(cpl, qp->id);
 	if (qp->polling != 0)
 		return nvme__explain_in_callback(qp, "a blocking function", NVME__HERE);
-	if (qp->refuse != 0)
-		return qp->refuse;
+	rc = nvme__qpair_refuses(qp);
+	if (rc != 0)
+		return rc;
 	rc = nvme__check_raw(qp, cmd, buf, len, true);
 	if (rc != 0)
 		return rc;
@@ -11227,13 +11461,13 @@ static int nvme__ns_check_qpair(const struct nvme_ns *ns, const struct nvme_qpai
                                 nvme_cmd_cb cb)
 {
 	struct nvme_cmd none;
+	int rc;
 
 	if (qp == NULL || qp->ctrlr != ns->ctrlr)
 		return nvme__refuse_qpair(ns->ctrlr, qp);
-	if (qp->refuse != 0)
-		return qp->refuse;
-	if (nvme__ctrlr_is_gone(qp->ctrlr))
-		return -ENODEV;
+	rc = nvme__qpair_refuses(qp);
+	if (rc != 0)
+		return rc;
 	nvme__cmd_init(&none, 0, 0);
 	return nvme__check_raw(qp, &none, NULL, 0, cb != NULL);
 }
@@ -11780,7 +12014,7 @@ static int nvme__ctrlr_identify_append(struct nvme_ctrlr *ctrlr)
 	int rc;
 
 	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_CTRLR_IOCS, 0, NVME_CSI_ZNS, &data);
-	if (rc == -EIO && ctrlr->adminq->failed == 0)
+	if (rc == -EIO && nvme__qpair_failed(ctrlr->adminq) == 0)
 		data.zasl = 0;
 	else if (rc != 0)
 		return rc;
@@ -11800,7 +12034,7 @@ static int nvme__ns_identify_zones(struct nvme_ns *ns)
 	int rc;
 
 	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS_IOCS, ns->id, NVME_CSI_ZNS, zns);
-	if (rc != 0 && (rc != -EIO || ctrlr->adminq->failed != 0))
+	if (rc != 0 && (rc != -EIO || nvme__qpair_failed(ctrlr->adminq) != 0))
 		return rc;
 	if (rc == 0)
 		size = nvme__zns_lbafe(ns)->zsze;
@@ -12250,6 +12484,7 @@ NVMEDEF int nvme_ctrlr_cmd_abort(struct nvme_ctrlr *ctrlr, const struct nvme_qpa
 	const struct nvme_qpair *aq = ctrlr->adminq, *of = qp != NULL ? qp : aq;
 	uint32_t i, aborts = 0;
 	struct nvme_cmd cmd;
+	int rc;
 
 	if (of->ctrlr != ctrlr)
 		return nvme__refuse_qpair(ctrlr, of);
@@ -12259,13 +12494,17 @@ NVMEDEF int nvme_ctrlr_cmd_abort(struct nvme_ctrlr *ctrlr, const struct nvme_qpa
 		              of->id, cid, of->num_trackers - 1);
 		return -EINVAL;
 	}
-	for (i = 0; i < aq->num_trackers; i++)
-		aborts += aq->trackers[i].outstanding && aq->trackers[i].cmd.opc == NVME_OPC_ABORT;
-	if (aborts > ctrlr->data.acl) /* which is 0-based */
-		return -EAGAIN;
 	nvme__cmd_init(&cmd, NVME_OPC_ABORT, 0);
 	cmd.cdw10 = NVME_SET(of->id, NVME_ABORT_SQID) | NVME_SET(cid, NVME_ABORT_CID);
-	return nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, cb, arg);
+	nvme__ctrlr_lock(ctrlr);
+	for (i = 0; i < aq->num_trackers; i++)
+		aborts += aq->trackers[i].outstanding != 0 &&
+		          aq->trackers[i].cmd.opc == NVME_OPC_ABORT;
+	/* ACL is 0-based */
+	rc = aborts > ctrlr->data.acl ? -EAGAIN
+	                              : nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, cb, arg);
+	nvme__ctrlr_unlock(ctrlr);
+	return rc;
 }
 
 /* ---- features ---- */
@@ -12840,7 +13079,7 @@ static void nvme__qpair_use_own_rings(struct nvme_qpair *qp, const struct nvme_i
 static void nvme__qpair_set_disconnected(struct nvme_qpair *qp)
 {
 	qp->disconnected = true;
-	qp->refuse = qp->failed = -ENXIO;
+	nvme__qpair_set_failed(qp, -ENXIO);
 }
 
 static int nvme__qpair_set_more(struct nvme_qpair *qp, const struct nvme_io_qpair_opts *opts)
@@ -12852,6 +13091,8 @@ static int nvme__qpair_set_more(struct nvme_qpair *qp, const struct nvme_io_qpai
 	nvme__qpair_use_own_rings(qp, opts);
 	if (opts->create_only)
 		nvme__qpair_set_disconnected(qp);
+	qp->resubmit = opts->resubmit;
+	qp->retry_in_order = opts->retry_in_order;
 	if (opts->delay_cmd_submit)
 		qp->unusual |= NVME__UNUSUAL_DELAY;
 	if (!opts->stats)
@@ -12887,22 +13128,37 @@ static int nvme__qpair_refuse_call(struct nvme_qpair *qp, const char *what)
  * Empty rings first, then the controller. After an error that leaves open whether it knows of them
  * the queue pair has failed: what is freed then is buried.
  */
-static int nvme__qpair_connect(struct nvme_qpair *qp)
+static int nvme__qpair_connect_rings(struct nvme_qpair *qp)
 {
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
 	int rc;
 
-	nvme__qpair_reset(qp);
+	if (qp->max_xfer_size > ctrlr->max_xfer_size) /* a reset may have changed it */
+		qp->max_xfer_size = ctrlr->max_xfer_size;
+	nvme__qpair_reset_rings(qp);
 	nvme__qpair_init_shadow(qp); /* the controller begins at 0 again, too */
-	nvme__qpair_set_disconnected(
-		qp); /* until it is connected, callbacks of admin commands run */
+	/* until it is connected, callbacks of admin commands run */
+	nvme__qpair_set_disconnected(qp);
 	qp->cqes_seen = 0;
-	rc = nvme__ctrlr_connect_io_qpair(qp->ctrlr, qp);
-	if (rc == -EIO && qp->ctrlr->adminq->failed == 0) { /* refused: the rings are not in use */
+	rc = nvme__ctrlr_connect_io_qpair(ctrlr, qp);
+	if (rc == -EIO && nvme__qpair_failed(ctrlr->adminq) == 0) { /* refused: not in use */
 		nvme__qpair_set_disconnected(qp);
 		return rc;
 	}
 	qp->disconnected = false;
-	qp->refuse = qp->failed = rc;
+	nvme__qpair_set_failed(qp, rc);
+	return rc;
+}
+
+/* All CIDs are free, too. The lock is against a reset in the middle. */
+static int nvme__qpair_connect(struct nvme_qpair *qp)
+{
+	int rc;
+
+	nvme__ctrlr_lock(qp->ctrlr);
+	nvme__qpair_reset(qp);
+	rc = nvme__qpair_connect_rings(qp);
+	nvme__ctrlr_unlock(qp->ctrlr);
 	return rc;
 }
 
@@ -12928,14 +13184,16 @@ static int nvme__qpair_take_off(struct nvme_qpair *qp)
 {
 	int rc;
 
-	qp->refuse = -ENXIO;
+	nvme__qpair_set_refuse(qp, -ENXIO);
 	qp->polling++;
+	nvme__ctrlr_lock(qp->ctrlr);
 	rc = nvme__qpair_disconnect(qp);
-	qp->polling--;
 	if (rc == 0)
 		nvme__qpair_set_disconnected(qp);
 	else
-		qp->refuse = qp->failed = rc;
+		nvme__qpair_set_failed(qp, rc);
+	nvme__ctrlr_unlock(qp->ctrlr);
+	qp->polling--;
 	return rc;
 }
 
@@ -12950,7 +13208,7 @@ NVMEDEF int nvme_ctrlr_reconnect_io_qpair(struct nvme_qpair *qp)
 {
 	int rc = nvme__qpair_refuse_call(qp, "nvme_ctrlr_reconnect_io_qpair()");
 
-	if (rc != 0 || qp->failed == 0)
+	if (rc != 0 || nvme__qpair_failed(qp) == 0)
 		return rc;
 	rc = nvme__qpair_take_off(qp);
 	return rc != 0 ? rc : nvme__qpair_connect(qp);
@@ -13039,7 +13297,7 @@ NVMEDEF int nvme_poll_group_add(struct nvme_poll_group *group, struct nvme_qpair
 		return nvme__group_refuse(qp->group,
 		                          "a queue pair of it was to be added to a group: remove it from this one first",
 		                          -EBUSY);
-	if (qp->refuse == -ESHUTDOWN || qp->ctrlr->closing)
+	if (nvme__qpair_refuses(qp) == -ESHUTDOWN || qp->ctrlr->closing)
 		return -ESHUTDOWN;
 	qp->group = group;
 	qp->group_next = group->first;
@@ -13087,7 +13345,7 @@ static int nvme__group_poll_one(struct nvme_poll_group *group, struct nvme_qpair
 {
 	int rc;
 
-	if (qp->disconnected)
+	if (qp->disconnected && !qp->lost)
 		return 0;
 	rc = nvme_qpair_process_completions(qp, max);
 	if (rc >= 0 || rc == -EBUSY)
@@ -13159,30 +13417,37 @@ static int nvme__group_fds(const struct nvme_poll_group *group, struct pollfd *p
 	return num > 0 ? num : -ENXIO;
 }
 
-static int nvme__group_sleep(const struct nvme_poll_group *group, int timeout_ms)
+static int nvme__group_sleep(const struct nvme_poll_group *group, int timeout_ms, uint64_t end)
 {
+	uint32_t retry_ms = UINT32_MAX, ms;
 	struct nvme_qpair *qp;
 	struct pollfd *pfds;
-	int rc;
+	int rc, slice;
 
 	pfds = (struct pollfd *)NVME_CALLOC(group->stats.num_qpairs + 1, sizeof(*pfds));
 	if (pfds == NULL)
 		return -ENOMEM;
+	for (qp = group->first; qp != NULL; qp = qp->group_next) {
+		ms = nvme__retry_wait_ms(qp);
+		retry_ms = ms < retry_ms ? ms : retry_ms;
+	}
+	slice = nvme__sleep_slice(timeout_ms, end, retry_ms);
 	rc = nvme__group_fds(group, pfds);
 	if (rc > 0)
-		rc = nvme__sleep(pfds, (uint32_t)rc, timeout_ms);
+		rc = nvme__sleep(pfds, (uint32_t)rc, slice);
 	NVME_FREE(pfds);
 	for (qp = rc == 0 ? group->first : NULL; qp != NULL; qp = qp->group_next)
-		qp->idle_polls = NVME__IDLE_POLLS - 1; /* the next poll looks at CSTS */
+		qp->watch_in = 1; /* the next poll looks whether all is well */
 	return rc;
 }
 
 #else /* no eventfd */
 
-static int nvme__group_sleep(const struct nvme_poll_group *group, int timeout_ms)
+static int nvme__group_sleep(const struct nvme_poll_group *group, int timeout_ms, uint64_t end)
 {
 	(void)group;
 	(void)timeout_ms;
+	(void)end;
 	return -ENOTSUP;
 }
 
@@ -13191,17 +13456,23 @@ static int nvme__group_sleep(const struct nvme_poll_group *group, int timeout_ms
 NVMEDEF int64_t nvme_poll_group_wait(struct nvme_poll_group *group, uint32_t completions_per_qpair,
                                      int timeout_ms, nvme_disconnected_qpair_cb disconnected_cb)
 {
+	uint64_t end = nvme__real_ms() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0);
 	uint64_t failures = group->stats.failures;
 	int64_t count;
+	int rc;
 
-	count = nvme_poll_group_process_completions(group, completions_per_qpair, disconnected_cb);
-	if (count != 0 || group->stats.failures != failures)
-		return count;
-	count = nvme__group_sleep(group, timeout_ms);
-	if (count > 0)
+	for (;;) {
 		count = nvme_poll_group_process_completions(group, completions_per_qpair,
 		                                            disconnected_cb);
-	return count;
+		if (count != 0 || group->stats.failures != failures)
+			return count;
+		rc = nvme__group_sleep(group, timeout_ms, end);
+		if (rc > 0)
+			return nvme_poll_group_process_completions(group, completions_per_qpair,
+			                                           disconnected_cb);
+		if (rc < 0 || (timeout_ms >= 0 && nvme__real_ms() >= end))
+			return rc == -EINTR ? 0 : rc;
+	}
 }
 
 NVMEDEF void nvme_poll_group_get_stats(const struct nvme_poll_group *group,
@@ -13221,6 +13492,914 @@ NVMEDEF void nvme_poll_group_get_stats(const struct nvme_poll_group *group,
 		sum->sq_doorbell_updates += qp->counted->sq_doorbell_updates;
 		sum->cq_doorbell_updates += qp->counted->cq_doorbell_updates;
 	}
+}
+
+/* ============================================================================================
+ * >>watch
+ *
+ * Polls cost nothing but a count down. Each time it comes to 0, about every 10 ms however fast the
+ * caller polls, the watch looks up: what time is it, does the device still answer, which commands
+ * are late?
+ *
+ * The word `outstanding` of a tracker is 1 when the command is sent, and costs nothing more. The
+ * watch that sees it first notes the time there, and counts from then on; so a deadline is noticed
+ * up to two looks late, and only by polls.
+ * ============================================================================================ */
+
+#define NVME__WATCH_MS   10u
+#define NVME__WATCH_MAX  ((uint32_t)1 << 20) /* polls */
+#define NVME__WATCH_OWN  ((uint32_t)1 << 12)
+#define NVME__NOTE_LIMIT ((uint32_t)1 << 28) /* ms: the longest deadline that a note can hold */
+
+/*
+ * The next look: after as many polls as will take about NVME__WATCH_MS. A clock of the device's own
+ * may stand still while nobody looks at it.
+ */
+static void nvme__watch_pace(struct nvme_qpair *qp, uint64_t now)
+{
+	struct nvme__watch *w = &qp->watch;
+	uint32_t most = qp->ctrlr->dev.ops->now_ns != NULL ? NVME__WATCH_OWN : NVME__WATCH_MAX;
+	uint64_t passed = now - w->last_ms;
+
+	if (w->every == 0)
+		w->every = NVME__WATCH_FIRST;
+	else if (passed > 2 * NVME__WATCH_MS)
+		w->every = (uint32_t)(w->every * (uint64_t)NVME__WATCH_MS / passed) + 1;
+	else if (passed < NVME__WATCH_MS / 2 && w->every < most)
+		w->every *= 2;
+	w->last_ms = now;
+	qp->watch_in = w->every;
+}
+
+/* What the watch notes in a tracker: 29 bits of the time, a rung of the ladder, and a 1. */
+static uint32_t nvme__note(uint64_t now, uint32_t rung)
+{
+	return (uint32_t)now << 3 | rung << 1 | 1;
+}
+
+static uint32_t nvme__note_age(uint32_t note, uint64_t now)
+{
+	return ((uint32_t)now - (note >> 3)) & (2 * NVME__NOTE_LIMIT - 1);
+}
+
+static uint32_t nvme__note_rung(uint32_t note)
+{
+	return note >> 1 & 3;
+}
+
+/* How long a command of this queue may take, ms. 0: as long as it likes. */
+static uint32_t nvme__qpair_limit_ms(const struct nvme_qpair *qp)
+{
+	const struct nvme__ladder *l = &qp->ctrlr->ladder;
+	uint32_t ms = qp->id == 0 ? l->admin_ms : l->io_ms;
+
+	return ms < NVME__NOTE_LIMIT ? ms : 0;
+}
+
+/*
+ * An Asynchronous Event Request waits for something to happen, and a Format may take hours: they are
+ * never late.
+ */
+static bool nvme__tracker_has_deadline(const struct nvme_qpair *qp, const struct nvme_tracker *tr)
+{
+	return tr->outstanding != 0 && !tr->waiting &&
+	       (qp->id != 0 || (tr->cmd.opc != NVME_OPC_ASYNC_EVENT_REQUEST &&
+	                        tr->cmd.opc != NVME_OPC_FORMAT_NVM));
+}
+
+static void nvme__ladder_climb(struct nvme_qpair *qp, struct nvme_tracker *tr, uint64_t now,
+                               uint32_t limit);
+static void nvme__ladder_fatal(struct nvme_qpair *qp);
+
+/* Notes those that are new, and has the ladder climbed for those that are late. */
+static void nvme__watch_commands(struct nvme_qpair *qp, uint64_t now)
+{
+	uint32_t limit = nvme__qpair_limit_ms(qp), i;
+
+	for (i = 0; limit != 0 && i < qp->num_trackers; i++) {
+		struct nvme_tracker *tr = &qp->trackers[i];
+
+		if (!nvme__tracker_has_deadline(qp, tr))
+			continue;
+		if (tr->outstanding == 1)
+			tr->outstanding = nvme__note(now, 0);
+		else if (nvme__note_age(tr->outstanding, now) >= limit)
+			nvme__ladder_climb(qp, tr, now, limit);
+		if (nvme__qpair_failed(qp) != 0)
+			return; /* it was reset */
+	}
+}
+
+/* Has the bring-up come to its end, and is nobody taking all down? Else there is no ladder. */
+static bool nvme__ladder_stands(const struct nvme_ctrlr *ctrlr)
+{
+	return __atomic_load_n(&ctrlr->ladder.stands, __ATOMIC_ACQUIRE) && !ctrlr->closing;
+}
+
+/*
+ * CSTS is read while something is outstanding only. During the bring-up a fatal status, and at any
+ * time a device that is gone, ends the queue pair [Base 2.1 §3.1.4.6, Fig. 42: Controller Status].
+ */
+NVME__COLD void nvme__qpair_watch(struct nvme_qpair *qp)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+	uint64_t now = nvme__now_ms(ctrlr);
+	uint32_t csts;
+	int rc;
+
+	nvme__watch_pace(qp, now);
+	if (qp->polling != 0 || nvme__qpair_failed(qp) != 0 || qp->num_free == qp->num_trackers)
+		return;
+	rc = nvme__ctrlr_check_csts(ctrlr, &csts);
+	if (rc == -ENODEV || (rc != 0 && !nvme__ladder_stands(ctrlr)))
+		(void)nvme__qpair_fail(qp, rc);
+	else if (rc != 0)
+		nvme__ladder_fatal(qp);
+	else if (nvme__ladder_stands(ctrlr))
+		nvme__watch_commands(qp, now);
+	if (nvme__qpair_failed(qp) != 0) /* by a reset from here: its commands can end at once */
+		(void)nvme__qpair_poll_failed(qp);
+}
+
+/* ============================================================================================
+ * >>ladder
+ *
+ * What is done for a command that does not come back, rung by rung: look once more, ask the
+ * controller to abort it, reset the controller, give the controller up. Who has registered a
+ * callback climbs alone.
+ *
+ * Any queue pair's thread may stand on it, and needs the admin queue for it, which therefore has a
+ * lock. It is recursive, as callbacks of admin commands may send others, and never waited for here:
+ * when somebody else has it, that may be a reset already, and the next look will tell.
+ * ============================================================================================ */
+
+#define NVME__LADDER_RESETS 3u /* in a row before the controller is given up */
+
+/* Devices that are known to be different. */
+static const struct nvme__quirk {
+	uint16_t vendor, device;
+	uint32_t quirks;
+} nvme__quirk_table[] = {
+	{0x1b36, 0x0010, NVME__QUIRK_NO_ABORT}, /* QEMU */
+	{0x15ad, 0x07f0, NVME__QUIRK_NO_SHST},  /* VMware */
+};
+
+static uint32_t nvme__find_quirks(const struct nvme_dev *dev)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(nvme__quirk_table) / sizeof(nvme__quirk_table[0]); i++) {
+		if (nvme__quirk_table[i].vendor == dev->vendor_id &&
+		    nvme__quirk_table[i].device == dev->device_id)
+			return nvme__quirk_table[i].quirks;
+	}
+	return 0;
+}
+
+static void nvme__ctrlr_init_lock(struct nvme_ctrlr *ctrlr)
+{
+#ifdef NVME__THREADS
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&ctrlr->admin_lock, &attr);
+	pthread_mutexattr_destroy(&attr);
+#else
+	nvme__mutex_init(&ctrlr->admin_lock);
+#endif
+}
+
+static void nvme__ctrlr_lock(struct nvme_ctrlr *ctrlr)
+{
+	nvme__mutex_lock(&ctrlr->admin_lock);
+}
+
+static void nvme__ctrlr_unlock(struct nvme_ctrlr *ctrlr)
+{
+	nvme__mutex_unlock(&ctrlr->admin_lock);
+}
+
+static void nvme__ladder_set(struct nvme_ctrlr *ctrlr, bool stands)
+{
+	__atomic_store_n(&ctrlr->ladder.stands, stands, __ATOMIC_RELEASE);
+}
+
+/* The bring-up is done: from now on the ladder stands. */
+static void nvme__ctrlr_init_ladder(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__ladder *l = &ctrlr->ladder;
+
+	l->quirks = nvme__find_quirks(&ctrlr->dev);
+	if (!ctrlr->opts.no_ladder && l->cb == NULL) {
+		l->io_ms = ctrlr->opts.io_timeout_ms;
+		l->admin_ms = ctrlr->opts.admin_timeout_ms;
+	}
+	nvme__ladder_set(ctrlr, true);
+}
+
+NVMEDEF int nvme_ctrlr_register_timeout_callback(struct nvme_ctrlr *ctrlr, uint64_t timeout_io_us,
+                                                 uint64_t timeout_admin_us, nvme_timeout_cb cb,
+                                                 void *arg)
+{
+	uint64_t io_ms = timeout_io_us / 1000 + (timeout_io_us % 1000 != 0);
+	uint64_t admin_ms = timeout_admin_us / 1000 + (timeout_admin_us % 1000 != 0);
+
+	if (cb == NULL || io_ms >= NVME__NOTE_LIMIT || admin_ms >= NVME__NOTE_LIMIT) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "no callback for late commands was registered (%s): see nvme_ctrlr_register_timeout_callback() in nvme.h",
+		              cb == NULL ? "it is NULL" : "a time is above three days");
+		return -EINVAL;
+	}
+	ctrlr->ladder.cb = cb;
+	ctrlr->ladder.arg = arg;
+	ctrlr->ladder.io_ms = (uint32_t)io_ms;
+	ctrlr->ladder.admin_ms = (uint32_t)admin_ms;
+	return 0;
+}
+
+NVMEDEF bool nvme_ctrlr_is_failed(struct nvme_ctrlr *ctrlr)
+{
+	return nvme__ctrlr_is_gone(ctrlr) ||
+	       __atomic_load_n(&ctrlr->ladder.failed, __ATOMIC_RELAXED) != 0;
+}
+
+/* A line for each rung, with the command that is late. */
+static void nvme__ladder_say(const struct nvme_qpair *qp, const struct nvme_tracker *tr,
+                             const char *what)
+{
+	NVME__DEV_LOG(&qp->ctrlr->dev, NVME_LOG_WARNING,
+	              "command %u of queue %u, opcode %02xh, is late: %s", tr->cid, qp->id,
+	              tr->cmd.opc, what);
+}
+
+/* The caller's own way. It may reset the controller there, and send admin commands. */
+static void nvme__ladder_tell(struct nvme_qpair *qp, struct nvme_tracker *tr)
+{
+	struct nvme__ladder *l = &qp->ctrlr->ladder;
+
+	qp->polling++; /* it may neither poll nor free this queue pair */
+	l->cb(l->arg, qp->ctrlr, qp->id == 0 ? NULL : qp, tr->cid);
+	qp->polling--;
+}
+
+/* Nobody waits for what an Abort says: the command that it is for tells by its end. */
+static void nvme__ladder_abort_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct nvme_ctrlr *ctrlr = (struct nvme_ctrlr *)arg;
+
+	if (nvme_cpl_is_error(cpl) || (cpl->cdw0 & 1) != 0)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+		              "the controller did not abort the late command");
+}
+
+/* Is an admin command the caller's? Then its callback belongs to the controller's thread. */
+static bool nvme__adminq_is_foreign(const struct nvme_qpair *aq)
+{
+	uint32_t i;
+
+	for (i = 0; i < aq->num_trackers; i++) {
+		if (aq->trackers[i].outstanding != 0 &&
+		    aq->trackers[i].cb != nvme__ladder_abort_done)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Sends an Abort [Base 2.1: Abort command], within what ACL allows. What the last ones have said is
+ * taken in first, unless others wait in the admin queue. -EAGAIN: not now.
+ */
+static int nvme__ladder_abort(struct nvme_qpair *qp, const struct nvme_tracker *tr)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+	int rc;
+
+	if (!nvme__mutex_trylock(&ctrlr->admin_lock))
+		return -EAGAIN;
+	if (ctrlr->adminq->polling == 0 && !nvme__adminq_is_foreign(ctrlr->adminq))
+		(void)nvme_qpair_process_completions(ctrlr->adminq, 0);
+	rc = nvme_ctrlr_cmd_abort(ctrlr, qp, tr->cid, nvme__ladder_abort_done, ctrlr);
+	nvme__ctrlr_unlock(ctrlr);
+	return rc;
+}
+
+static void nvme__ladder_reset(struct nvme_qpair *qp);
+
+/*
+ * One rung for one command. Those of the admin queue have no Abort: when it does not answer, there
+ * is nobody to ask.
+ */
+static void nvme__ladder_climb(struct nvme_qpair *qp, struct nvme_tracker *tr, uint64_t now,
+                               uint32_t limit)
+{
+	uint32_t note = tr->outstanding, rung = nvme__note_rung(note);
+	bool can_abort = qp->id != 0 && (qp->ctrlr->ladder.quirks & NVME__QUIRK_NO_ABORT) == 0;
+	int rc = -EAGAIN;
+
+	if (rung == 0) { /* the completion may have come since the last poll */
+		tr->outstanding = note | 1u << 1;
+		qp->watch_in = 1;
+		return;
+	}
+	if (qp->ctrlr->ladder.cb != NULL) {
+		if (rung == 1) {
+			tr->outstanding = note | 3u << 1;
+			nvme__ladder_tell(qp, tr);
+		}
+		return;
+	}
+	if (rung == 1 && can_abort && nvme__note_age(note, now) < 2 * limit)
+		rc = nvme__ladder_abort(qp, tr);
+	if (rc == 0) {
+		nvme__ladder_say(qp, tr, "the controller is asked to abort it");
+		tr->outstanding = nvme__note(now, 2);
+	} else if (rc != -EAGAIN || rung == 2 || !can_abort ||
+	           nvme__note_age(note, now) >= 2 * limit) {
+		nvme__ladder_say(qp, tr, "the controller is reset");
+		nvme__ladder_reset(qp);
+	}
+}
+
+/* A fatal status: nothing completes any more, and only a reset clears it. */
+static void nvme__ladder_fatal(struct nvme_qpair *qp)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+
+	if (ctrlr->ladder.cb != NULL || ctrlr->opts.no_ladder) {
+		(void)nvme__qpair_fail(qp, -EIO);
+		return;
+	}
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+	              "the controller reports a fatal error, CSTS.CFS: it is reset");
+	nvme__ladder_reset(qp);
+}
+
+/* ============================================================================================
+ * >>retry
+ *
+ * A status without DNR (do not retry) may pass. Some are known to, and for any the controller can
+ * name a delay (CRD, an index into CRDT1 to CRDT3 of its Identify data). Such a command is sent
+ * again, with the same CID and data pointer, and its callback hears of the last try only.
+ *
+ * It costs nothing while all goes well: a tracker's `retries` is 0 unless NVME__UNUSUAL_RETRY is
+ * set, and with that every completion comes by here.
+ * ============================================================================================ */
+
+/* [Base 2.1 §4.2.3, Fig. 100: Status Field] */
+static bool nvme__status_is_transient(const struct nvme_cpl *cpl)
+{
+	uint32_t sct = NVME_GET(cpl->status, NVME_CPL_SCT), sc = NVME_GET(cpl->status, NVME_CPL_SC);
+
+	if (NVME_GET(cpl->status, NVME_CPL_DNR) != 0)
+		return false;
+	if (NVME_GET(cpl->status, NVME_CPL_CRD) != 0)
+		return true;
+	if (sct == NVME_SCT_GENERIC)
+		return sc == NVME_SC_NAMESPACE_NOT_READY || sc == NVME_SC_FORMAT_IN_PROGRESS ||
+		       sc == NVME_SC_COMMAND_INTERRUPTED || sc == NVME_SC_TRANSIENT_TRANSPORT_ERROR;
+	return sct == NVME_SCT_PATH && sc == NVME_SC_INTERNAL_PATH_ERROR;
+}
+
+/* One half of a fused pair is no command; an event request that fails would fail for ever. */
+static bool nvme__cmd_may_be_retried(const struct nvme_qpair *qp, const struct nvme_cmd *cmd)
+{
+	if (NVME_GET(cmd->flags, NVME_CMD_FUSE) != 0)
+		return false;
+	return qp->id != 0 ||
+	       (cmd->opc != NVME_OPC_ASYNC_EVENT_REQUEST && cmd->opc != NVME_OPC_ABORT);
+}
+
+static bool nvme__tracker_may_try_again(const struct nvme_qpair *qp, const struct nvme_tracker *tr)
+{
+	uint32_t count = qp->ctrlr->opts.retry_count;
+
+	return count != NVME_RETRY_NEVER && tr->retries < count;
+}
+
+/* ms; CRD 0 is none. The time is bounded by the field: 6554 s. */
+static uint32_t nvme__retry_delay_ms(const struct nvme_ctrlr *ctrlr, const struct nvme_cpl *cpl)
+{
+	const struct nvme_id_ctrlr *id = &ctrlr->data;
+	const uint16_t crdt[4] = {0, id->crdt1, id->crdt2, id->crdt3};
+
+	return crdt[NVME_GET(cpl->status, NVME_CPL_CRD)] * (uint32_t)100;
+}
+
+/* The command as the tracker holds it, into the ring once more. Its deadline starts anew. */
+static void nvme__tracker_send_again(struct nvme_qpair *qp, struct nvme_tracker *tr)
+{
+	tr->outstanding = 1;
+	nvme_copy_command(&qp->sq[qp->sq_tail], &tr->cmd);
+	nvme_qpair_submit_request(qp, tr, NULL, 0);
+}
+
+/* It counts as one more try. With retry_in_order nothing new goes in before it is through. */
+static void nvme__retry_begin(struct nvme_qpair *qp, struct nvme_tracker *tr)
+{
+	int none = 0;
+
+	if (tr->retries++ == 0)
+		qp->num_retried++;
+	qp->unusual |= NVME__UNUSUAL_RETRY;
+	if (qp->retry_in_order)
+		(void)__atomic_compare_exchange_n(&qp->refuse, &none, -EAGAIN, false,
+		                                  __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+/* It has ended, and is none of those that wait. */
+static void nvme__retry_end(struct nvme_qpair *qp, struct nvme_tracker *tr)
+{
+	struct nvme_tracker **link;
+	int again = -EAGAIN;
+
+	for (link = &qp->retry_first; tr->waiting && *link != NULL; link = &(*link)->next_free) {
+		if (*link != tr)
+			continue;
+		*link = tr->next_free;
+		tr->waiting = false;
+		break;
+	}
+	if (tr->retries != 0)
+		qp->num_retried--;
+	tr->retries = 0;
+	if (qp->num_retried != 0)
+		return;
+	qp->unusual &= ~NVME__UNUSUAL_RETRY;
+	(void)__atomic_compare_exchange_n(&qp->refuse, &again, 0, false, __ATOMIC_RELAXED,
+	                                  __ATOMIC_RELAXED);
+}
+
+/* The command has failed. Is it sent again, now or later? */
+static bool nvme__retry(struct nvme_qpair *qp, struct nvme_tracker *tr, const struct nvme_cpl *cpl)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+	int refuse = nvme__qpair_refuses(qp);
+	uint32_t delay;
+
+	if (!nvme__status_is_transient(cpl) || !nvme__tracker_may_try_again(qp, tr) ||
+	    (refuse != 0 && refuse != -EAGAIN) || !nvme__cmd_may_be_retried(qp, &tr->cmd))
+		return false;
+	nvme__retry_begin(qp, tr);
+	delay = nvme__retry_delay_ms(ctrlr, cpl);
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_NOTICE,
+	              "command %u of queue %u is tried again in %" PRIu32 " ms (%u of %" PRIu32 ")",
+	              tr->cid, qp->id, delay, tr->retries, ctrlr->opts.retry_count);
+	if (delay == 0) {
+		nvme__tracker_send_again(qp, tr);
+		return true;
+	}
+	tr->due_ms = (uint32_t)nvme__now_ms(ctrlr) + delay;
+	tr->waiting = true;
+	tr->next_free = qp->retry_first;
+	qp->retry_first = tr;
+	return true;
+}
+
+/* Until the first of those that wait is to be sent, ms. UINT32_MAX: none waits. */
+static uint32_t nvme__retry_wait_ms(const struct nvme_qpair *qp)
+{
+	const struct nvme_tracker *tr;
+	uint32_t now, least = UINT32_MAX;
+
+	if (qp->retry_first == NULL)
+		return UINT32_MAX;
+	now = (uint32_t)nvme__now_ms(qp->ctrlr);
+	for (tr = qp->retry_first; tr != NULL; tr = tr->next_free) {
+		uint32_t left = (int32_t)(tr->due_ms - now) > 0 ? tr->due_ms - now : 0;
+
+		least = left < least ? left : least;
+	}
+	return least;
+}
+
+/* Sends those whose time has come. */
+static void nvme__retry_due(struct nvme_qpair *qp)
+{
+	struct nvme_tracker **link = &qp->retry_first, *tr;
+	uint32_t now;
+
+	if (qp->retry_first == NULL)
+		return;
+	now = (uint32_t)nvme__now_ms(qp->ctrlr);
+	while ((tr = *link) != NULL) {
+		if ((int32_t)(tr->due_ms - now) > 0) {
+			link = &tr->next_free;
+			continue;
+		}
+		*link = tr->next_free;
+		tr->waiting = false;
+		nvme__tracker_send_again(qp, tr);
+	}
+}
+
+/*
+ * CRD is only used by a controller that was told that the host knows it: ACRE of the Host Behavior
+ * Support feature [Base 2.1: Host Behavior Support feature]. Where that fails there are no delays.
+ */
+static int nvme__ctrlr_init_retry(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_host_behavior *data;
+	struct nvme_cmd cmd;
+	struct nvme_cpl cpl;
+	int rc;
+
+	if ((ctrlr->data.crdt1 | ctrlr->data.crdt2 | ctrlr->data.crdt3) == 0)
+		return 0;
+	data = (struct nvme_host_behavior *)nvme__dma_take(ctrlr, sizeof(*data),
+	                                                   NVME__EXTENT_BUFFER);
+	if (data == NULL)
+		return -ENOMEM;
+	memset(data, 0, sizeof(*data));
+	data->acre = 1;
+	nvme__cmd_init(&cmd, NVME_OPC_SET_FEATURES, 0);
+	cmd.cdw10 = NVME_SET(NVME_FEAT_HOST_BEHAVIOR, NVME_FEATURES_FID);
+	rc = nvme__ctrlr_admin(ctrlr, &cmd, data, sizeof(*data), &cpl);
+	if (rc == 0 || rc == -EIO) /* after another error the controller may still read it */
+		nvme__dma_give_back(ctrlr, data, NVME__EXTENT_BUFFER);
+	return rc == -EIO && nvme__qpair_failed(ctrlr->adminq) == 0 ? 0 : rc;
+}
+
+/* ---- after a reset ---- */
+
+/* Done twice, does it do the same as once? */
+static bool nvme__cmd_may_be_repeated(const struct nvme_cmd *cmd)
+{
+	switch (cmd->opc) {
+	case NVME_OPC_FLUSH:
+	case NVME_OPC_WRITE:
+	case NVME_OPC_READ:
+	case NVME_OPC_WRITE_UNCORRECTABLE:
+	case NVME_OPC_COMPARE:
+	case NVME_OPC_WRITE_ZEROES:
+	case NVME_OPC_DATASET_MANAGEMENT:
+	case NVME_OPC_VERIFY:
+		return NVME_GET(cmd->flags, NVME_CMD_FUSE) == 0;
+	default:
+		return false;
+	}
+}
+
+static void nvme__tracker_abort(struct nvme_qpair *qp, struct nvme_tracker *tr);
+
+/* Ends those that cannot be sent again, and counts a try for the others. */
+static void nvme__qpair_abort_unrepeatable(struct nvme_qpair *qp)
+{
+	uint32_t i;
+
+	for (i = 0; i < qp->num_trackers; i++) {
+		struct nvme_tracker *tr = &qp->trackers[i];
+
+		if (tr->outstanding == 0 || tr->waiting)
+			continue;
+		if (!nvme__tracker_may_try_again(qp, tr) || !nvme__cmd_may_be_repeated(&tr->cmd) ||
+		    tr->cb == nvme__sync_late)
+			nvme__tracker_abort(qp, tr);
+		else
+			nvme__retry_begin(qp, tr);
+	}
+}
+
+/*
+ * With `resubmit` in the options, the owner's next poll after a reset: ends what has ended, connects
+ * the queue pair, and sends the rest again. 0, or what polls get.
+ */
+static int nvme__qpair_resubmit(struct nvme_qpair *qp)
+{
+	uint32_t i;
+	int rc;
+
+	qp->delayed = 0;
+	qp->polling++; /* callbacks run here */
+	nvme__qpair_drain(qp);
+	nvme__qpair_abort_unrepeatable(qp);
+	rc = nvme__qpair_connect_rings(qp);
+	if (rc != 0)
+		nvme__qpair_abort_outstanding(qp, true);
+	qp->polling--;
+	for (i = 0; rc == 0 && i < qp->num_trackers; i++) {
+		if (qp->trackers[i].outstanding != 0 && !qp->trackers[i].waiting)
+			nvme__tracker_send_again(qp, &qp->trackers[i]);
+	}
+	return rc;
+}
+
+/* What the controller has to be told after each reset. */
+static int nvme__ctrlr_tell_more(struct nvme_ctrlr *ctrlr)
+{
+	int rc = nvme__ctrlr_init_shadow(ctrlr);
+
+	return rc != 0 ? rc : nvme__ctrlr_init_retry(ctrlr);
+}
+
+/* The last steps of the bring-up. */
+static int nvme__ctrlr_init_more(struct nvme_ctrlr *ctrlr)
+{
+	int rc = nvme__ctrlr_tell_more(ctrlr);
+
+	if (rc == 0)
+		nvme__ctrlr_init_ladder(ctrlr);
+	return rc;
+}
+
+/* ============================================================================================
+ * >>reset
+ *
+ * A reset in four steps: nobody submits any more; CC.EN = 0 and CSTS.RDY = 0, after which the
+ * controller touches no memory; each queue pair is given back to its owner, who ends its commands in
+ * the next poll; the controller is brought up again, as in >>enable and >>identify.
+ *
+ * The thread that resets never touches the rings of other threads' queue pairs. It writes two words
+ * in each, `refuse` at the start and `failed` when the controller is off.
+ * ============================================================================================ */
+
+/* 1. Submissions get -ENXIO. What is outstanding may still complete. */
+static void nvme__ctrlr_hold_qpairs(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_qpair *qp;
+
+	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next) {
+		if (!qp->disconnected && !qp->lost)
+			nvme__qpair_set_refuse(qp, -ENXIO);
+	}
+}
+
+/* Wakes who sleeps until an interrupt comes. */
+static void nvme__qpair_wake(const struct nvme_qpair *qp)
+{
+#ifdef __linux__
+	uint64_t one = 1;
+	int fd = nvme_qpair_get_fd(qp);
+
+	if (fd >= 0 && write(fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
+		return; /* it is readable already */
+#else
+	(void)qp;
+#endif
+}
+
+/* 3. The controller has forgotten them. Release: who sees `failed` sees a controller that is off. */
+static void nvme__ctrlr_lose_qpairs(struct nvme_ctrlr *ctrlr, int rc)
+{
+	struct nvme_qpair *qp;
+
+	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next) {
+		if (qp->disconnected || qp->lost)
+			continue;
+		qp->lost = true;
+		nvme__qpair_set_failed(qp, rc);
+		nvme__qpair_wake(qp);
+	}
+}
+
+/*
+ * 2. Off, by CC.EN or, where that does not help, by a reset of the PCI function. When nothing helps
+ * its memory is taken away. 0, or the negative errno that ends the life of the controller.
+ */
+static int nvme__ctrlr_force_off(struct nvme_ctrlr *ctrlr)
+{
+	int rc = nvme__ctrlr_turn_off(ctrlr);
+
+	if (rc == 0 || rc == -ENODEV)
+		return rc;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+	              "CSTS.RDY does not become 0: the PCI function is reset");
+	if (ctrlr->dev.ops->reset != NULL && ctrlr->dev.ops->reset(&ctrlr->dev) == 0)
+		rc = nvme__ctrlr_turn_off(ctrlr);
+	if (rc == -ETIMEDOUT)
+		nvme__dma_cut_off(ctrlr);
+	return rc;
+}
+
+/* The admin commands that were outstanding, and the list of what the driver itself waits for. */
+static void nvme__adminq_end(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_qpair *aq = ctrlr->adminq;
+
+	aq->polling++;
+	nvme__qpair_set_refuse(aq, -ENXIO);
+	nvme__qpair_drain(aq);
+	nvme__qpair_abort_outstanding(aq, true);
+	aq->polling--;
+}
+
+/* Is it still the same one? A firmware that was activated may have another revision, no more. */
+static int nvme__ctrlr_check_identity(struct nvme_ctrlr *ctrlr, const struct nvme_id_ctrlr *now)
+{
+	if (memcmp(now->sn, ctrlr->data.sn, sizeof(now->sn)) == 0 &&
+	    memcmp(now->mn, ctrlr->data.mn, sizeof(now->mn)) == 0)
+		return 0;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "after the reset the controller has another serial number or model: detach it and attach it again");
+	return -ENODEV;
+}
+
+/*
+ * Asked again; what is the same is not written again, since other threads may look at it.
+ */
+static int nvme__ctrlr_identify_again(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_id_ctrlr now;
+	int rc;
+
+	nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY);
+	rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_CTRLR, 0, 0, &now);
+	if (rc == 0)
+		rc = nvme__ctrlr_check_identity(ctrlr, &now);
+	if (rc != 0 || memcmp(&now, &ctrlr->data, sizeof(now)) == 0)
+		return rc;
+	ctrlr->data = now;
+	ctrlr->max_xfer_size =
+		nvme__max_xfer_from_mdts(now.mdts, NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN));
+	return 0;
+}
+
+/* Namespaces that are not what they were are refused until they were identified as new ones. */
+static int nvme__ctrlr_reidentify_ns(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_id_ns now;
+	uint32_t i;
+	int rc;
+
+	for (i = 0; i < ctrlr->num_ns; i++) {
+		struct nvme_ns *ns = ctrlr->ns[i];
+
+		if (ns->refuse == -ENOENT)
+			continue;
+		nvme__ctrlr_set_admin_state(ctrlr, NVME_CTRLR_STATE_IDENTIFY_NS);
+		rc = nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_NS, ns->id, 0, &now);
+		if (rc != 0 && rc != -EIO)
+			return rc;
+		if (rc != 0 || memcmp(&now, &ns->data, sizeof(now)) != 0)
+			nvme__ns_set_refuse(ns, -EBUSY);
+	}
+	ctrlr->ns_changing = false;
+	return nvme_ctrlr_identify_active_ns(ctrlr);
+}
+
+/* 4. Up again, and what was known of it is asked again. */
+static int nvme__ctrlr_bring_back(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	rc = nvme_ctrlr_start(ctrlr);
+	if (rc == 0)
+		rc = nvme__ctrlr_resume_cmb(ctrlr);
+	if (rc == 0)
+		rc = nvme__ctrlr_identify_again(ctrlr);
+	if (rc == 0)
+		rc = nvme_ctrlr_set_num_queues(ctrlr);
+	if (rc == 0)
+		rc = nvme__ctrlr_reidentify_ns(ctrlr);
+	return rc != 0 ? rc : nvme__ctrlr_tell_more(ctrlr);
+}
+
+/* All is over: no command is taken any more, and the memory cannot be reached. */
+static int nvme__ctrlr_give_up(struct nvme_ctrlr *ctrlr, int rc)
+{
+	__atomic_store_n(&ctrlr->ladder.failed, rc, __ATOMIC_RELAXED);
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "in failed state (%s): reset it again, or detach it", strerror(-rc));
+	if (nvme__ctrlr_turn_off(ctrlr) == -ETIMEDOUT)
+		nvme__dma_cut_off(ctrlr);
+	nvme__ctrlr_lose_qpairs(ctrlr, rc);
+	nvme__adminq_end(ctrlr);
+	nvme__qpair_set_failed(ctrlr->adminq, rc);
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ERROR, NVME__NO_TIMEOUT);
+	return rc;
+}
+
+/* The caller has the lock. */
+static int nvme__ctrlr_reset(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_NOTICE, "resetting controller");
+	nvme__ladder_set(ctrlr, false);
+	nvme__ctrlr_hold_qpairs(ctrlr);
+	rc = nvme__ctrlr_force_off(ctrlr);
+	if (rc == -ENODEV)
+		return rc;
+	if (rc == 0) {
+		nvme__ctrlr_lose_qpairs(ctrlr, -ENXIO);
+		nvme__adminq_end(ctrlr);
+		rc = nvme__ctrlr_bring_back(ctrlr);
+	}
+	if (rc != 0)
+		return nvme__ctrlr_give_up(ctrlr, rc);
+	__atomic_store_n(&ctrlr->ladder.failed, 0, __ATOMIC_RELAXED);
+	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READY, NVME__NO_TIMEOUT);
+	nvme__ladder_set(ctrlr, true);
+	return 0;
+}
+
+/* Not in callbacks of admin commands, and not when the memory was taken away for good. */
+static int nvme__ctrlr_may_reset(struct nvme_ctrlr *ctrlr)
+{
+	int rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_ctrlr_reset()");
+
+	if (rc != 0)
+		return rc;
+	if (nvme__ctrlr_is_gone(ctrlr))
+		return -ENODEV;
+	if (!ctrlr->cut_off)
+		return 0;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "the controller would not go off and its memory was taken away: detach it and attach it again");
+	return -ENXIO;
+}
+
+NVMEDEF int nvme_ctrlr_reset(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	nvme__ctrlr_lock(ctrlr);
+	rc = nvme__ctrlr_may_reset(ctrlr);
+	if (rc == 0)
+		rc = nvme__ctrlr_reset(ctrlr);
+	nvme__ctrlr_unlock(ctrlr);
+	return rc;
+}
+
+/* [Base 2.1: NVM Subsystem Reset], register NSSR. All controllers of the subsystem are reset. */
+NVMEDEF int nvme_ctrlr_reset_subsystem(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	if (NVME_GET(ctrlr->cap, NVME_CAP_NSSRS) == 0) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the controller cannot reset its NVM subsystem (CAP.NSSRS = 0): use nvme_ctrlr_reset()");
+		return -ENOTSUP;
+	}
+	nvme__ctrlr_lock(ctrlr);
+	rc = nvme__ctrlr_may_reset(ctrlr);
+	if (rc == 0) {
+		nvme__ctrlr_hold_qpairs(ctrlr);
+		nvme__reg_write_4(&ctrlr->dev, NVME_REG_NSSR, NVME_NSSR_NSSRC);
+		rc = nvme__ctrlr_reset(ctrlr);
+	}
+	nvme__ctrlr_unlock(ctrlr);
+	return rc;
+}
+
+/* The third rung, and after some of it in a row the last: the controller is given up. */
+static void nvme__ladder_reset(struct nvme_qpair *qp)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+	struct nvme__ladder *l = &ctrlr->ladder;
+	uint64_t now = nvme__now_ms(ctrlr);
+
+	if (!nvme__mutex_trylock(&ctrlr->admin_lock))
+		return;
+	if (nvme__qpair_failed(qp) != 0 || ctrlr->adminq->polling != 0) {
+		nvme__ctrlr_unlock(ctrlr); /* somebody was faster, or this is inside a callback */
+		return;
+	}
+	if (now - l->last_reset_ms > 10 * (uint64_t)nvme__qpair_limit_ms(qp))
+		l->resets = 0;
+	if (++l->resets > NVME__LADDER_RESETS)
+		(void)nvme__ctrlr_give_up(ctrlr, -EIO);
+	else
+		(void)nvme__ctrlr_reset(ctrlr);
+	l->last_reset_ms = nvme__now_ms(ctrlr);
+	nvme__ctrlr_unlock(ctrlr);
+}
+
+/* ---- the owner's part ---- */
+
+/*
+ * Ends the commands of a queue pair that a reset has made the controller forget: those that were
+ * completed, then the others. false: no reset has.
+ */
+static bool nvme__qpair_end_lost(struct nvme_qpair *qp)
+{
+	if (!qp->lost || qp->disconnected)
+		return qp->lost;
+	qp->disconnected = true;
+	qp->delayed = 0;
+	qp->polling++;
+	nvme__qpair_drain(qp);
+	nvme__qpair_abort_outstanding(qp, true);
+	qp->polling--;
+	return true;
+}
+
+/* A poll of a queue pair that has failed. The lock is not waited for: a reset may have it. */
+NVME__COLD int nvme__qpair_poll_failed(struct nvme_qpair *qp)
+{
+	struct nvme_ctrlr *ctrlr = qp->ctrlr;
+	int failed = __atomic_load_n(&qp->failed, __ATOMIC_ACQUIRE);
+
+	if (qp->id == 0 || !nvme__mutex_trylock(&ctrlr->admin_lock))
+		return failed;
+	if (qp->lost && !qp->disconnected) {
+		if (qp->resubmit && failed == -ENXIO)
+			failed = nvme__qpair_resubmit(qp);
+		else
+			(void)nvme__qpair_end_lost(qp);
+	}
+	nvme__ctrlr_unlock(ctrlr);
+	return failed;
 }
 
 /* ============================================================================================
@@ -16480,13 +17659,15 @@ NVME__COLD int nvme__explain_buffer(const struct nvme_qpair *qp, const void *buf
 
 static int nvme__explain_failed(struct nvme_qpair *qp, int line, const char *func)
 {
+	int rc = nvme__qpair_failed(qp);
+
 	NVME__SAY(&qp->ctrlr->dev, NVME_LOG_ERROR,
 	          "queue pair %u has failed (%s): free it, or detach the controller and attach it again",
 	          qp->id,
-	          qp->failed == -ENODEV ? "the device is gone"
-	          : qp->failed == -EIO  ? "the controller reports a fatal error, CSTS.CFS"
-	                                : "its completions make no sense");
-	return qp->failed;
+	          rc == -ENODEV ? "the device is gone"
+	          : rc == -EIO  ? "the controller reports a fatal error, CSTS.CFS"
+	                        : "its completions make no sense");
+	return rc;
 }
 
 static void nvme__explain_bad_cqe(struct nvme_qpair *qp, const struct nvme_cpl *cpl,

@@ -943,6 +943,9 @@ FIELD(struct nvme_dsm_range, cattr, struct nvme_dsm_range, cattr)
 FIELD(struct nvme_dsm_range, nlb, struct nvme_dsm_range, nlb)
 FIELD(struct nvme_dsm_range, slba, struct nvme_dsm_range, slba)
 
+SIZE(struct nvme_host_behavior, struct nvme_feat_host_behavior)
+FIELD(struct nvme_host_behavior, acre, struct nvme_feat_host_behavior, acre)
+
 SIZE(struct nvme_smart_log, struct nvme_smart_log)
 FIELD(struct nvme_smart_log, critical_warning, struct nvme_smart_log, critical_warning)
 FIELD(struct nvme_smart_log, temperature, struct nvme_smart_log, temperature)

@@ -1504,7 +1504,7 @@ static void use_polls(struct user *u)
 	bool idle = fuzz_chance(u->d.in, 1);
 
 	if (idle) /* so long that the driver wonders whether the device is still alive */
-		n = 2 * NVME__IDLE_POLLS;
+		n = 2 * NVME__WATCH_FIRST;
 	driver_call(u);
 	while (n-- > 0) {
 		u->d.patience = PATIENCE;

@@ -225,7 +225,7 @@ static int64_t poll_until_failed(struct nvme_poll_group *group)
 	unsigned int before = num_failed, i;
 	int64_t sum = 0;
 
-	for (i = 0; i < 2 * NVME__IDLE_POLLS && num_failed == before; i++)
+	for (i = 0; i < 2 * NVME__WATCH_FIRST && num_failed == before; i++)
 		sum += poll_once(group);
 	assert_int_equal(num_failed, before + 1);
 	return sum;

@@ -67,6 +67,7 @@ static struct nvme_ctrlr_opts options(void)
 	ops.close = close_and_look;
 	opts.dev_ops = &ops;
 	opts.log = capture;
+	opts.no_ladder = true; /* what the device does, not what is done about it */
 	log_len = 0;
 	log_text[0] = '\0';
 	return opts;

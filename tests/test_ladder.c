@@ -1,0 +1,942 @@
+// SPDX-License-Identifier: MIT
+/*
+ * When something goes wrong, on the software controller: deadlines, Abort, resets, retries, and a
+ * controller that is given up. Each rung has a test that fails without it.
+ */
+#define NVME_IMPLEMENTATION
+#include "nvme.h"
+#define NVME_SOFT_IMPLEMENTATION
+#include "nvme_soft.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "seen.h"
+
+/* All that was logged, the latest last; what is older is forgotten when there is no room. */
+static char said[65536];
+
+static void hear(void *arg, enum nvme_log_level level, const char *line)
+{
+	size_t used = strlen(said);
+
+	(void)arg;
+	(void)level;
+	if (used + strlen(line) + 2 > sizeof(said))
+		used = 0;
+	snprintf(said + used, sizeof(said) - used, "%s\n", line);
+}
+
+static uint32_t sct_sc(const struct seen *end)
+{
+	return NVME_GET(end->cpl.status, NVME_CPL_SCT) << 8 |
+	       NVME_GET(end->cpl.status, NVME_CPL_SC);
+}
+
+static struct nvme_ctrlr_opts options(const char *device)
+{
+	struct nvme_ctrlr_opts opts;
+
+	memset(&opts, 0, sizeof(opts));
+	opts.dev_ops = nvme_soft_dev_ops(device);
+	opts.log = hear;
+	opts.log_level = NVME_LOG_NOTICE;
+	opts.io_timeout_ms = opts.admin_timeout_ms = 1000;
+	said[0] = '\0';
+	return opts;
+}
+
+static struct nvme_ctrlr *attach_with(const char *device, const struct nvme_ctrlr_opts *opts)
+{
+	struct nvme_ctrlr *ctrlr;
+
+	assert_int_equal(nvme_attach(device, opts, &ctrlr), 0);
+	return ctrlr;
+}
+
+static struct nvme_ctrlr *attach(const char *device)
+{
+	struct nvme_ctrlr_opts opts = options(device);
+
+	return attach_with(device, &opts);
+}
+
+static struct nvme_dev *dev_of(struct nvme_ctrlr *ctrlr)
+{
+	return &ctrlr->dev;
+}
+
+static void plan(struct nvme_ctrlr *ctrlr, const char *text)
+{
+	assert_int_equal(nvme_soft_set_plan(dev_of(ctrlr), text), 0);
+}
+
+static struct nvme_soft_stats stats_of(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_soft_stats stats;
+
+	nvme_soft_get_stats(dev_of(ctrlr), &stats);
+	return stats;
+}
+
+static struct nvme_qpair *qpair(struct nvme_ctrlr *ctrlr, bool resubmit)
+{
+	struct nvme_io_qpair_opts opts;
+	struct nvme_qpair *qp;
+
+	memset(&opts, 0, sizeof(opts));
+	opts.entries = 16;
+	opts.resubmit = resubmit;
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp), 0);
+	return qp;
+}
+
+static int read_at(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp, void *buf, uint64_t slba,
+                   struct seen *end)
+{
+	return nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, buf, slba, 1, count, end, 0);
+}
+
+/* Polls until the command has ended, or the queue fails: what the last poll gave. */
+static int poll_until(struct nvme_qpair *qp, const struct seen *end)
+{
+	int rc = 0;
+	long i;
+
+	for (i = 0; i < 200000000 && end->calls == 0 && rc >= 0; i++)
+		rc = nvme_qpair_process_completions(qp, 0);
+	return rc;
+}
+
+/* The block at slba holds its number, before and after all that happens. */
+static void write_number(struct nvme_ctrlr *ctrlr, uint64_t slba)
+{
+	uint64_t block[64] = {0};
+
+	block[0] = slba;
+	assert_int_equal(nvme_ns_write(nvme_ctrlr_get_ns(ctrlr, 1), NULL, block, slba, 1, NULL), 0);
+}
+
+static void works(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
+{
+	uint64_t block[64] = {0};
+
+	assert_int_equal(nvme_ns_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, block, 7, 1, NULL), 0);
+	assert_int_equal(block[0], 7);
+}
+
+/* ---- deadlines ---- */
+
+/* Nobody has registered a callback: the late command is aborted, the others go on. */
+static void test_abort(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	struct seen late = {0}, other = {0};
+	uint64_t from;
+
+	(void)state;
+	write_number(ctrlr, 7);
+	plan(ctrlr, "on read lba 100 drop");
+	from = stats_of(ctrlr).now_ns;
+	assert_int_equal(read_at(ctrlr, qp, buf, 100, &late), 0);
+	assert_int_equal(read_at(ctrlr, qp, buf + 512, 7, &other), 0);
+	assert_int_equal(poll_until(qp, &late), 1);
+	assert_int_equal(other.calls, 1);
+	assert_int_equal(sct_sc(&other), 0);
+	assert_int_equal(sct_sc(&late), NVME_SC_ABORTED_BY_REQUEST);
+	/* not before its time, and not much later */
+	assert_true(stats_of(ctrlr).now_ns - from >= UINT64_C(1000000000));
+	assert_true(stats_of(ctrlr).now_ns - from < UINT64_C(1200000000));
+	assert_non_null(strstr(said, "is late: the controller is asked to abort it"));
+	works(ctrlr, qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(late.calls, 1);
+}
+
+/* A command that is lost on a queue where others come and go is found, too. */
+static void test_late_on_a_busy_queue(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *qp;
+	struct seen late = {0}, other;
+	uint8_t *buf;
+	long i;
+
+	(void)state;
+	opts.io_timeout_ms = 20;
+	ctrlr = attach_with("soft", &opts);
+	qp = qpair(ctrlr, false);
+	buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	plan(ctrlr, "on read lba 100 drop");
+	assert_int_equal(read_at(ctrlr, qp, buf, 100, &late), 0);
+	for (i = 0; i < 1000000 && late.calls == 0; i++) {
+		other.calls = 0;
+		assert_int_equal(read_at(ctrlr, qp, buf + 512, 8, &other), 0);
+		while (other.calls == 0)
+			assert_true(nvme_qpair_process_completions(qp, 0) >= 0);
+	}
+	assert_int_equal(late.calls, 1);
+	assert_int_equal(sct_sc(&late), NVME_SC_ABORTED_BY_REQUEST);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* The controller says that it did not abort it: after as much time again it is reset. */
+static void test_reset_after_abort(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	struct seen late = {0};
+	uint64_t from;
+
+	(void)state;
+	write_number(ctrlr, 7);
+	plan(ctrlr, "on read lba 100 drop; on abort dw0 1");
+	from = stats_of(ctrlr).now_ns;
+	assert_int_equal(read_at(ctrlr, qp, buf, 100, &late), 0);
+	assert_int_equal(poll_until(qp, &late), -ENXIO);
+	assert_int_equal(late.calls, 1);
+	assert_int_equal(sct_sc(&late), NVME_SC_ABORTED_SQ_DELETION);
+	assert_true(stats_of(ctrlr).now_ns - from >= UINT64_C(2000000000));
+	assert_true(stats_of(ctrlr).now_ns - from < UINT64_C(2500000000));
+	assert_non_null(strstr(said, "asked to abort it"));
+	assert_non_null(strstr(said, "is late: the controller is reset"));
+	assert_non_null(strstr(said, "resetting controller"));
+	assert_int_equal(read_at(ctrlr, qp, buf, 7, &late), -ENXIO);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
+	works(ctrlr, NULL);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(late.calls, 1);
+}
+
+/* As many aborts as ACL allows are on their way: the others wait for their turn. */
+static void test_acl(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:plan=identify acl=1");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 8192);
+	struct seen late[8];
+	int i;
+
+	(void)state;
+	memset(late, 0, sizeof(late));
+	plan(ctrlr, "on read drop; on abort delay 50ms");
+	for (i = 0; i < 8; i++)
+		assert_int_equal(read_at(ctrlr, qp, buf + 512 * i, 0, &late[i]), 0);
+	for (i = 0; i < 8; i++) {
+		(void)poll_until(qp, &late[i]);
+		assert_int_equal(late[i].calls, 1);
+		assert_int_equal(sct_sc(&late[i]), NVME_SC_ABORTED_BY_REQUEST);
+	}
+	assert_null(strstr(said, "resetting"));
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* The admin queue has nobody to ask: it is reset at once. */
+static void test_late_admin(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_cmd cmd;
+	struct seen late = {0};
+	long i;
+
+	(void)state;
+	plan(ctrlr, "on get-features drop");
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_GET_FEATURES;
+	cmd.cdw10 = NVME_FEAT_ARBITRATION;
+	assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, count, &late), 0);
+	for (i = 0; i < 200000000 && late.calls == 0; i++)
+		assert_true(nvme_ctrlr_process_admin_completions(ctrlr) >= 0);
+	assert_int_equal(late.calls, 1);
+	assert_int_equal(sct_sc(&late), NVME_SC_ABORTED_SQ_DELETION);
+	assert_null(strstr(said, "abort it"));
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(late.calls, 1);
+}
+
+/* What may take long, or waits for something to happen, is not late. */
+static void test_never_late(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:plan=on format-nvm delay 60s");
+	struct nvme_format format;
+	struct nvme_cmd cmd;
+	struct seen aer = {0};
+
+	(void)state;
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_ASYNC_EVENT_REQUEST;
+	assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, count, &aer), 0);
+	memset(&format, 0, sizeof(format));
+	assert_int_equal(nvme_ctrlr_format(ctrlr, 1, &format, NULL), 0);
+	assert_int_equal(aer.calls, 0);
+	assert_null(strstr(said, "late"));
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(aer.calls, 1);
+}
+
+/* no_ladder: as long as it takes, and nothing is done. */
+static void test_no_ladder(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *qp;
+	struct seen late = {0};
+	long i;
+
+	(void)state;
+	opts.no_ladder = true;
+	ctrlr = attach_with("soft:plan=on read drop", &opts);
+	qp = qpair(ctrlr, false);
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 0, &late), 0);
+	for (i = 0; i < 10000000; i++)
+		assert_int_equal(nvme_qpair_process_completions(qp, 0), 0);
+	assert_true(stats_of(ctrlr).now_ns > UINT64_C(5000000000));
+	assert_int_equal(late.calls, 0);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(late.calls, 1);
+}
+
+/* ---- the caller's own way ---- */
+
+static struct {
+	int calls;
+	struct nvme_qpair *qp;
+	uint16_t cid;
+	bool reset;
+	int poll_rc, free_rc;
+} told;
+
+static void on_timeout(void *arg, struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp, uint16_t cid)
+{
+	assert_ptr_equal(arg, &told);
+	told.calls++;
+	told.qp = qp;
+	told.cid = cid;
+	if (qp != NULL) {
+		told.poll_rc = nvme_qpair_process_completions(qp, 0);
+		told.free_rc = nvme_ctrlr_free_io_qpair(qp);
+	}
+	if (told.reset)
+		assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+}
+
+static void test_timeout_callback(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen late = {0};
+	struct nvme_cmd cmd;
+	long i;
+
+	(void)state;
+	memset(&told, 0, sizeof(told));
+	assert_int_equal(nvme_ctrlr_register_timeout_callback(ctrlr, 1, 1, NULL, NULL), -EINVAL);
+	assert_non_null(strstr(said, "it is NULL"));
+	assert_int_equal(nvme_ctrlr_register_timeout_callback(ctrlr, UINT64_MAX, 0, on_timeout,
+	                                                      &told),
+	                 -EINVAL);
+	assert_int_equal(nvme_ctrlr_register_timeout_callback(ctrlr, 100500, 200000, on_timeout,
+	                                                      &told),
+	                 0);
+	plan(ctrlr, "on read drop; on get-features drop");
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 0, &late), 0);
+	for (i = 0; i < 20000000; i++)
+		assert_int_equal(nvme_qpair_process_completions(qp, 0), 0);
+	assert_int_equal(told.calls, 1); /* once, however long it takes */
+	assert_ptr_equal(told.qp, qp);
+	assert_int_equal(told.cid, 0);
+	assert_int_equal(told.poll_rc, -EBUSY);
+	assert_int_equal(told.free_rc, -EBUSY);
+	assert_int_equal(late.calls, 0);
+	assert_null(strstr(said, "is late"));
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_GET_FEATURES;
+	assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, count, &late), 0);
+	for (i = 0; i < 20000000 && told.calls == 1; i++)
+		assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 0);
+	assert_int_equal(told.calls, 2);
+	assert_null(told.qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(late.calls, 2);
+}
+
+/* A reset may be asked for there. */
+static void test_reset_in_timeout_callback(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen late = {0};
+
+	(void)state;
+	memset(&told, 0, sizeof(told));
+	told.reset = true;
+	write_number(ctrlr, 7);
+	assert_int_equal(nvme_ctrlr_register_timeout_callback(ctrlr, 100000, 0, on_timeout, &told),
+	                 0);
+	plan(ctrlr, "on read drop times 1");
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 0, &late), 0);
+	assert_int_equal(poll_until(qp, &late), -ENXIO);
+	assert_int_equal(told.calls, 1);
+	assert_int_equal(late.calls, 1);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* ---- resets ---- */
+
+/* Several queues with commands on their way, one with a completion that nobody has seen yet. */
+static void test_reset(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:ns=2");
+	struct nvme_qpair *qp[3];
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 65536);
+	struct seen ends[3][4], seen = {0};
+	int i, k;
+
+	(void)state;
+	memset(ends, 0, sizeof(ends));
+	write_number(ctrlr, 7);
+	for (i = 0; i < 3; i++)
+		qp[i] = qpair(ctrlr, false);
+	assert_int_equal(read_at(ctrlr, qp[1], buf, 7, &seen), 0); /* is complete */
+	plan(ctrlr, "on read drop");
+	for (i = 0; i < 3; i++) {
+		for (k = 0; k < 4; k++)
+			assert_int_equal(read_at(ctrlr, qp[i], buf + 512 * (1 + 4 * i + k), 7,
+			                         &ends[i][k]),
+			                 0);
+	}
+	plan(ctrlr, "");
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_false(nvme_ctrlr_is_failed(ctrlr));
+	for (i = 0; i < 3; i++) {
+		for (k = 0; k < 4; k++)
+			assert_int_equal(ends[i][k].calls, 0); /* each in its own next poll */
+		assert_int_equal(nvme_ns_cmd_flush(nvme_ctrlr_get_ns(ctrlr, 1), qp[i], count,
+		                                   &seen),
+		                 -ENXIO);
+		assert_int_equal(nvme_qpair_process_completions(qp[i], 0), -ENXIO);
+		for (k = 0; k < 4; k++) {
+			assert_int_equal(ends[i][k].calls, 1);
+			assert_int_equal(sct_sc(&ends[i][k]), NVME_SC_ABORTED_SQ_DELETION);
+		}
+		assert_false(nvme_qpair_is_connected(qp[i]));
+		assert_int_equal(nvme_qpair_process_completions(qp[i], 0), -ENXIO);
+	}
+	assert_int_equal(seen.calls, 1);
+	assert_int_equal(sct_sc(&seen), 0); /* it was there before the reset */
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp[0]), 0);
+	works(ctrlr, qp[0]);
+	works(ctrlr, NULL);
+	assert_int_equal(nvme_ctrlr_free_io_qpair(qp[1]), 0); /* as it is */
+	assert_int_equal(nvme_ns_get_num_sectors(nvme_ctrlr_get_ns(ctrlr, 2)) > 0, 1);
+	assert_int_equal(stats_of(ctrlr).bad_doorbells, 0);
+	assert_int_equal(nvme_detach(ctrlr), 0); /* with qp[2], which nobody connected again */
+	assert_int_equal(seen.calls, 1);
+}
+
+/* Freed or reconnected without a poll between: the callbacks come there. */
+static void test_reset_then_free(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *a = qpair(ctrlr, false), *b = qpair(ctrlr, false);
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	struct seen x = {0}, y = {0};
+
+	(void)state;
+	write_number(ctrlr, 7);
+	plan(ctrlr, "on read drop");
+	assert_int_equal(read_at(ctrlr, a, buf, 7, &x), 0);
+	assert_int_equal(read_at(ctrlr, b, buf + 512, 7, &y), 0);
+	plan(ctrlr, "");
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_int_equal(nvme_ctrlr_free_io_qpair(a), 0);
+	assert_int_equal(x.calls, 1);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(b), 0);
+	assert_int_equal(y.calls, 1);
+	works(ctrlr, b);
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0); /* and once more, with nothing on its way */
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_int_equal(nvme_qpair_process_completions(b, 0), -ENXIO);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(b), 0);
+	works(ctrlr, b);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(x.calls + y.calls, 2);
+}
+
+static struct nvme_ctrlr *to_reset;
+static int reset_rc;
+
+static void reset_in_callback(void *arg, const struct nvme_cpl *cpl)
+{
+	count(arg, cpl);
+	reset_rc = nvme_ctrlr_reset(to_reset);
+}
+
+/* From the callback of an I/O command it works, from that of an admin command it is refused. */
+static void test_reset_in_callbacks(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	struct seen end = {0}, other = {0};
+	struct nvme_cmd cmd;
+
+	(void)state;
+	write_number(ctrlr, 7);
+	to_reset = ctrlr;
+	plan(ctrlr, "on read lba 9 drop");
+	assert_int_equal(read_at(ctrlr, qp, buf, 9, &other), 0);
+	assert_int_equal(nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, buf + 512, 7, 1,
+	                                  reset_in_callback, &end, 0),
+	                 0);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), -ENXIO);
+	assert_int_equal(reset_rc, 0);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), -ENXIO);
+	assert_int_equal(end.calls + other.calls, 2);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_GET_FEATURES;
+	cmd.cdw10 = NVME_FEAT_ARBITRATION;
+	assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, reset_in_callback, &end),
+	                 0);
+	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 1);
+	assert_int_equal(reset_rc, -EBUSY);
+	works(ctrlr, qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* resubmit: the reads never hear of it; a copy does, since it is not sent twice. */
+static void test_resubmit(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, true);
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	uint64_t *buf = (uint64_t *)nvme_dma_alloc(ctrlr, 4096);
+	struct nvme_copy_range source;
+	struct seen read = {0}, copy = {0};
+
+	(void)state;
+	write_number(ctrlr, 7);
+	buf[0] = 0;
+	memset(&source, 0, sizeof(source));
+	source.slba = 7;
+	plan(ctrlr, "on read drop; on opc 0x19 drop");
+	assert_int_equal(read_at(ctrlr, qp, buf, 7, &read), 0);
+	assert_int_equal(nvme_ns_cmd_copy(ns, qp, &source, 1, 20, count, &copy), 0);
+	plan(ctrlr, "");
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_int_equal(poll_until(qp, &read), 1);
+	assert_int_equal(sct_sc(&read), 0);
+	assert_true(buf[0] == 7);
+	assert_int_equal(copy.calls, 1);
+	assert_int_equal(sct_sc(&copy), NVME_SC_ABORTED_SQ_DELETION);
+	assert_true(nvme_qpair_is_connected(qp));
+	works(ctrlr, qp);
+	assert_int_equal(qp->unusual, 0);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(read.calls, 1);
+}
+
+/* A command that needs a reset each time it is sent is given up after retry_count of them. */
+static void test_resubmit_has_an_end(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *qp;
+	struct seen read = {0};
+	int resets = 0;
+
+	(void)state;
+	opts.retry_count = 2;
+	opts.no_ladder = true;
+	ctrlr = attach_with("soft:plan=on read drop", &opts);
+	qp = qpair(ctrlr, true);
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 0, &read), 0);
+	while (read.calls == 0 && resets < 9) {
+		assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+		resets++;
+		assert_int_equal(nvme_qpair_process_completions(qp, 0), 0);
+	}
+	assert_int_equal(resets, 3);
+	assert_int_equal(sct_sc(&read), NVME_SC_ABORTED_SQ_DELETION);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* Shadow doorbells and interrupts are there again after it. */
+static void test_reset_keeps_features(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *qp;
+	struct seen end = {0};
+	int i;
+
+	(void)state;
+	opts.shadow_doorbells = opts.interrupts = true;
+	ctrlr = attach_with("soft:dbbuf=1,mode=thread", &opts);
+	qp = qpair(ctrlr, false);
+	write_number(ctrlr, 7);
+	for (i = 0; i < 3; i++) {
+		works(ctrlr, qp);
+		end.calls = 0;
+		assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &end), 0);
+		while (end.calls == 0)
+			assert_true(nvme_qpair_wait(qp, 1000) >= 0);
+		assert_int_equal(sct_sc(&end), 0);
+		assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+		assert_int_equal(nvme_qpair_wait(qp, 10000), -ENXIO); /* wakes who sleeps */
+		assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	}
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* It does not become ready again: why, and what works after that. */
+static void test_reset_fails(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	struct seen end = {0};
+
+	(void)state;
+	write_number(ctrlr, 7);
+	plan(ctrlr, "ready never; on read drop");
+	assert_int_equal(read_at(ctrlr, qp, buf, 7, &end), 0);
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), -ETIMEDOUT);
+	assert_true(nvme_ctrlr_is_failed(ctrlr));
+	assert_non_null(strstr(said, "in failed state"));
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), -ENXIO);
+	assert_int_equal(end.calls, 1);
+	assert_true(nvme_ctrlr_reconnect_io_qpair(qp) < 0);
+	assert_true(nvme_ns_read(nvme_ctrlr_get_ns(ctrlr, 1), NULL, buf, 7, 1, NULL) < 0);
+	plan(ctrlr, "");
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_false(nvme_ctrlr_is_failed(ctrlr));
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(end.calls, 1);
+}
+
+static void test_reset_of_what_is_gone(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen end = {0};
+
+	(void)state;
+	plan(ctrlr, "on read gone");
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &end), 0);
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), -ENODEV);
+	assert_true(nvme_ctrlr_is_failed(ctrlr));
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), -ENODEV);
+	assert_int_equal(stats_of(ctrlr).writes_after_gone, 0);
+	assert_int_equal(nvme_detach(ctrlr), -ENODEV);
+	assert_int_equal(end.calls, 1);
+}
+
+static void test_subsystem_reset(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+
+	(void)state;
+	assert_int_equal(nvme_ctrlr_reset_subsystem(ctrlr), -ENOTSUP);
+	assert_non_null(strstr(said, "CAP.NSSRS = 0"));
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* ---- fatal errors ---- */
+
+static void test_fatal(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	struct seen end;
+	int i;
+
+	(void)state;
+	write_number(ctrlr, 7);
+	/* three times it helps; by the fourth it is given up */
+	for (i = 0; i < 4; i++) {
+		memset(&end, 0, sizeof(end));
+		plan(ctrlr, "on read cfs");
+		assert_int_equal(read_at(ctrlr, qp, buf, 7, &end), 0);
+		plan(ctrlr, "");
+		assert_int_equal(poll_until(qp, &end), i < 3 ? -ENXIO : -EIO);
+		assert_int_equal(end.calls, 1);
+		assert_int_equal(nvme_ctrlr_is_failed(ctrlr), i == 3);
+		if (i < 3) {
+			assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+			works(ctrlr, qp);
+		}
+	}
+	assert_non_null(strstr(said, "CSTS.CFS: it is reset"));
+	assert_true(nvme_ctrlr_reconnect_io_qpair(qp) < 0);
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0); /* the caller may try */
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* ---- retries ---- */
+
+/* What is sent again, and how often, by the status. */
+static void test_retry(void **state)
+{
+	static const struct {
+		const char *plan;
+		uint32_t sct_sc;
+		uint64_t tries;
+	} cases[] = {
+		{"on read status 0/82 times 3", 0, 4},
+		{"on read status 0/84 times 5", 0, 6},
+		{"on read status 0/82", NVME_SC_NAMESPACE_NOT_READY, 6},
+		{"on read status 0/82 dnr", NVME_SC_NAMESPACE_NOT_READY, 1},
+		{"on read status 3/00 times 1", 0, 2},
+		{"on read status 2/81", 0x281, 1}, /* its data will not come back */
+		{"on read status 0/06", 0x006, 1},
+		{"on read status 2/81 crd 1 times 1", 0, 2}, /* the controller asks for it */
+		{"on read status 2/81 crd 1 dnr", 0x281, 1},
+	};
+	struct nvme_ctrlr *ctrlr = attach("soft:plan=identify crdt1=1");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	uint64_t *buf = (uint64_t *)nvme_dma_alloc(ctrlr, 4096), before;
+	struct seen end;
+	size_t i;
+
+	(void)state;
+	write_number(ctrlr, 7);
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		memset(&end, 0, sizeof(end));
+		buf[0] = 0;
+		plan(ctrlr, cases[i].plan);
+		before = stats_of(ctrlr).io_cmds;
+		assert_int_equal(read_at(ctrlr, qp, buf, 7, &end), 0);
+		assert_true(poll_until(qp, &end) > 0); /* how many tries it took in */
+		if (sct_sc(&end) != cases[i].sct_sc ||
+		    stats_of(ctrlr).io_cmds - before != cases[i].tries)
+			fail_msg("%s: %03x after %u tries", cases[i].plan, sct_sc(&end),
+			         (unsigned)(stats_of(ctrlr).io_cmds - before));
+		assert_true(buf[0] == (cases[i].sct_sc == 0 ? 7 : 0));
+		assert_int_equal(end.calls, 1);
+		assert_int_equal(qp->unusual, 0); /* nothing of it is left */
+		assert_int_equal(qp->trackers[0].retries, 0);
+	}
+	assert_non_null(strstr(said, "is tried again in 0 ms (5 of 5)"));
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* CRD 2: after CRDT2, in units of 100 ms. Others of the queue go on meanwhile. */
+static void test_retry_delay(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:plan=identify crdt2=3");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	struct seen end = {0}, other = {0};
+	uint64_t from;
+
+	(void)state;
+	write_number(ctrlr, 7);
+	plan(ctrlr, "on read lba 9 status 0/06 crd 2 times 1");
+	from = stats_of(ctrlr).now_ns;
+	assert_int_equal(read_at(ctrlr, qp, buf, 9, &end), 0);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), 1); /* a completion, no callback */
+	assert_int_equal(end.calls, 0);
+	assert_int_equal(nvme_qpair_get_num_outstanding(qp), 1);
+	assert_int_equal(read_at(ctrlr, qp, buf + 512, 7, &other), 0);
+	assert_int_equal(poll_until(qp, &other), 1);
+	assert_int_equal(end.calls, 0);
+	assert_int_equal(poll_until(qp, &end), 1);
+	assert_int_equal(sct_sc(&end), 0);
+	assert_true(stats_of(ctrlr).now_ns - from >= UINT64_C(300000000));
+	assert_true(stats_of(ctrlr).now_ns - from < UINT64_C(400000000));
+	/* one that waits ends with its queue pair */
+	plan(ctrlr, "on read status 0/06 crd 2");
+	assert_int_equal(read_at(ctrlr, qp, buf, 9, &end), 0);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
+	assert_int_equal(nvme_ctrlr_free_io_qpair(qp), 0);
+	assert_int_equal(end.calls, 2);
+	assert_int_equal(sct_sc(&end), NVME_SC_ABORTED_SQ_DELETION);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* retry_in_order: nothing overtakes the one that is tried again. */
+static void test_retry_in_order(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:plan=identify crdt1=1");
+	struct nvme_io_qpair_opts opts;
+	struct nvme_qpair *qp;
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	struct seen end = {0}, other = {0};
+
+	(void)state;
+	write_number(ctrlr, 7);
+	memset(&opts, 0, sizeof(opts));
+	opts.retry_in_order = true;
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp), 0);
+	plan(ctrlr, "on read status 0/06 crd 1 times 1");
+	assert_int_equal(read_at(ctrlr, qp, buf, 7, &end), 0);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), 1);
+	assert_int_equal(read_at(ctrlr, qp, buf + 512, 7, &other), -EAGAIN);
+	assert_int_equal(poll_until(qp, &end), 1);
+	assert_int_equal(sct_sc(&end), 0);
+	assert_int_equal(read_at(ctrlr, qp, buf + 512, 7, &other), 0);
+	assert_int_equal(poll_until(qp, &other), 1);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+static void test_retry_never(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *qp;
+	struct seen end = {0};
+
+	(void)state;
+	opts.retry_count = 256;
+	assert_int_equal(nvme_attach("soft", &opts, &ctrlr), -EINVAL);
+	assert_non_null(strstr(said, "retry_count"));
+	opts.retry_count = NVME_RETRY_NEVER;
+	ctrlr = attach_with("soft:plan=on read status 0/82", &opts);
+	qp = qpair(ctrlr, false);
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &end), 0);
+	assert_int_equal(poll_until(qp, &end), 1);
+	assert_int_equal(stats_of(ctrlr).io_cmds, 1);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* Of a transfer in pieces the piece that failed is sent again, alone. */
+static void test_retry_of_a_piece(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:mdts=1");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 65536);
+	struct iovec iov = {buf, 65536};
+	struct seen end = {0};
+
+	(void)state;
+	plan(ctrlr, "on read lba 40 status 0/82 times 2");
+	assert_int_equal(nvme_ns_cmd_readv(ns, qp, &iov, 1, 0, 128, count, &end, 0), 0);
+	assert_true(poll_until(qp, &end) > 0);
+	assert_int_equal(sct_sc(&end), 0);
+	assert_int_equal(stats_of(ctrlr).io_cmds, 8 + 2);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* ---- threads ---- */
+
+#define WORKERS 3
+#define RESETS  40
+
+struct worker {
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *qp;
+	uint8_t *buf;
+	const int *stop;
+	uint64_t sent, ended, good;
+};
+
+static void worker_end(void *arg, const struct nvme_cpl *cpl)
+{
+	struct worker *w = (struct worker *)arg;
+
+	w->ended++;
+	w->good += !nvme_cpl_is_error(cpl);
+}
+
+/* Reads, and connects again when a reset was here. */
+static void *work(void *arg)
+{
+	struct worker *w = (struct worker *)arg;
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(w->ctrlr, 1);
+	int rc;
+
+	while (!__atomic_load_n(w->stop, __ATOMIC_ACQUIRE) || w->sent != w->ended) {
+		rc = 0;
+		if (!__atomic_load_n(w->stop, __ATOMIC_ACQUIRE))
+			rc = nvme_ns_cmd_read(ns, w->qp, w->buf, w->sent % 64, 1, worker_end, w, 0);
+		w->sent += rc == 0 && !__atomic_load_n(w->stop, __ATOMIC_ACQUIRE);
+		if (nvme_qpair_process_completions(w->qp, 0) == -ENXIO)
+			(void)nvme_ctrlr_reconnect_io_qpair(w->qp);
+	}
+	return NULL;
+}
+
+/* One thread resets, the others read: every callback runs once, and reading goes on. */
+static void test_threads(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:mode=thread");
+	struct worker w[WORKERS];
+	pthread_t thread[WORKERS];
+	int stop = 0, i;
+
+	(void)state;
+	memset(w, 0, sizeof(w));
+	for (i = 0; i < WORKERS; i++) {
+		w[i].ctrlr = ctrlr;
+		w[i].qp = qpair(ctrlr, i == 0);
+		w[i].buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+		w[i].stop = &stop;
+	}
+	for (i = 0; i < WORKERS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, work, &w[i]), 0);
+	for (i = 0; i < RESETS; i++) {
+		assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+		(void)usleep(500);
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	for (i = 0; i < WORKERS; i++) {
+		assert_int_equal(pthread_join(thread[i], NULL), 0);
+		assert_true(w[i].sent == w[i].ended);
+		assert_true(w[i].good > 0);
+	}
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_abort),
+		cmocka_unit_test(test_late_on_a_busy_queue),
+		cmocka_unit_test(test_reset_after_abort),
+		cmocka_unit_test(test_acl),
+		cmocka_unit_test(test_late_admin),
+		cmocka_unit_test(test_never_late),
+		cmocka_unit_test(test_no_ladder),
+		cmocka_unit_test(test_timeout_callback),
+		cmocka_unit_test(test_reset_in_timeout_callback),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_reset_then_free),
+		cmocka_unit_test(test_reset_in_callbacks),
+		cmocka_unit_test(test_resubmit),
+		cmocka_unit_test(test_resubmit_has_an_end),
+		cmocka_unit_test(test_reset_keeps_features),
+		cmocka_unit_test(test_reset_fails),
+		cmocka_unit_test(test_reset_of_what_is_gone),
+		cmocka_unit_test(test_subsystem_reset),
+		cmocka_unit_test(test_fatal),
+		cmocka_unit_test(test_retry),
+		cmocka_unit_test(test_retry_delay),
+		cmocka_unit_test(test_retry_in_order),
+		cmocka_unit_test(test_retry_never),
+		cmocka_unit_test(test_retry_of_a_piece),
+		cmocka_unit_test(test_threads),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

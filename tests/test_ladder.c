@@ -601,6 +601,40 @@ static void test_reset_keeps_features(void **state)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+/* A submission queue and data in the controller's own memory, and zones, are there again, too. */
+static void test_reset_keeps_memory(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *qp;
+	struct seen end;
+	uint64_t *own;
+	size_t size;
+	int i;
+
+	(void)state;
+	opts.use_cmb_sqs = true;
+	ctrlr = attach_with("soft:cmb=1", &opts);
+	qp = qpair(ctrlr, false);
+	write_number(ctrlr, 7);
+	own = (uint64_t *)nvme_ctrlr_map_cmb(ctrlr, &size);
+	assert_non_null(own);
+	for (i = 0; i < 3; i++) {
+		own[0] = 0;
+		memset(&end, 0, sizeof(end));
+		assert_int_equal(read_at(ctrlr, qp, own, 7, &end), 0);
+		assert_int_equal(poll_until(qp, &end), 1);
+		assert_true(own[0] == 7);
+		assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+		assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	}
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	ctrlr = attach("soft:zns=64");
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_true(nvme_zns_ns_get_zone_size_sectors(nvme_ctrlr_get_ns(ctrlr, 1)) == 64);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
 /* It does not become ready again: why, and what works after that. */
 static void test_reset_fails(void **state)
 {
@@ -924,6 +958,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_resubmit),
 		cmocka_unit_test(test_resubmit_has_an_end),
 		cmocka_unit_test(test_reset_keeps_features),
+		cmocka_unit_test(test_reset_keeps_memory),
 		cmocka_unit_test(test_reset_fails),
 		cmocka_unit_test(test_reset_of_what_is_gone),
 		cmocka_unit_test(test_subsystem_reset),

@@ -62,6 +62,7 @@
  *	   the implementation:
  *	>>options-check, >>probe, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts,
  *	>>shadow, >>cmb, >>scatter, >>format, >>metadata, >>commands, >>zones, >>admin-commands,
+ *	>>events, >>power,
  *	>>connect, >>groups, >>getters
  *
  * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
@@ -1012,6 +1013,8 @@ struct nvme_ctrlr_opts {
 	                       * NVME_RETRY_NEVER; default 5 */
 	bool no_ladder; /* without a timeout callback nothing is done about late commands and fatal
 	                 * errors, see nvme_ctrlr_register_timeout_callback() */
+	uint32_t keep_alive_timeout_ms; /* 0: none; else a Keep Alive is sent in time, see >>more */
+	bool read_error_log; /* look up what has more to tell (M) in the error log, see >>more */
 };
 
 /*
@@ -1524,6 +1527,9 @@ struct nvme_ctrlr {
 	struct nvme_ns *ns[NVME__MAX_NS]; /* ascending, with those that were there once */
 	uint32_t num_ns;
 	bool ns_changing; /* a command that changes namespaces was sent: identify them after it */
+	struct nvme__events *events; /* see >>events; NULL: none are asked for */
+	bool paused;                 /* new I/O is held: firmware is being activated */
+	bool abrupt;                 /* how it is shut down, see >>power */
 
 	nvme__mutex dma_lock;
 	struct nvme__arena arena;
@@ -1620,6 +1626,7 @@ static int nvme__qpair_set_more(struct nvme_qpair *qp, const struct nvme_io_qpai
 static void nvme__qpair_drop_more(struct nvme_qpair *qp);
 static void nvme__qpair_leave_group(struct nvme_qpair *qp);
 static int nvme__ctrlr_init_more(struct nvme_ctrlr *ctrlr);
+static void nvme__ctrlr_fini_events(struct nvme_ctrlr *ctrlr);
 static void nvme__qpair_init_shadow(struct nvme_qpair *qp);
 static int nvme__ctrlr_init_cmb(struct nvme_ctrlr *ctrlr);
 static void nvme__ctrlr_fini_cmb(struct nvme_ctrlr *ctrlr);
@@ -3326,7 +3333,8 @@ static int nvme_ctrlr_shutdown(struct nvme_ctrlr *ctrlr)
 		return rc != 0 ? rc : off;
 	}
 	cc &= ~NVME_SET(3, NVME_CC_SHN);
-	nvme__reg_write_4(dev, NVME_REG_CC, cc | NVME_SET(NVME_CC_SHN_NORMAL, NVME_CC_SHN));
+	cc |= NVME_SET(ctrlr->abrupt ? NVME_CC_SHN_ABRUPT : NVME_CC_SHN_NORMAL, NVME_CC_SHN);
+	nvme__reg_write_4(dev, NVME_REG_CC, cc);
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "RTD3E = %" PRIu32 " us", ctrlr->data.rtd3e);
 	NVME__DEV_LOG(dev, NVME_LOG_DEBUG, "shutdown timeout = %" PRIu64 " ms", timeout);
 	rc = nvme__ctrlr_wait_shutdown(ctrlr, timeout);
@@ -3965,6 +3973,7 @@ static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
 		nvme__qpair_destroy(ctrlr->adminq);
 	while (ctrlr->num_ns > 0)
 		NVME_FREE(ctrlr->ns[--ctrlr->num_ns]);
+	nvme__ctrlr_fini_events(ctrlr);
 	nvme__arena_fini(ctrlr);
 	nvme__ctrlr_fini_interrupts(ctrlr);
 	nvme__ctrlr_fini_cmb(ctrlr);
@@ -4821,6 +4830,8 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  *	>>commands       Compare, Write Zeroes, Copy and the other commands of namespaces
  *	>>zones          zoned namespaces
  *	>>admin-commands features, log pages, self-test, sanitize, namespace management
+ *	>>events         what the controller tells unasked; keep alive; the error log
+ *	>>power          power states, and how a controller is told that power goes
  *	>>connect        queue pairs that are told of, forgotten and told of again; their statistics
  *	>>groups         many queue pairs, one poll
  *	>>getters        what is known
@@ -5420,6 +5431,39 @@ enum nvme_sc_path {
 #define NVME_AER_TYPE_ONE_SHOT  4u     /* info 00h controller data queue */
 #define NVME_AER_TYPE_IO        6u     /* specific to the I/O command set */
 #define NVME_AER_TYPE_VS        7u     /* vendor specific */
+
+#define NVME_AER_ERROR_REGISTER    0x00u /* info of an error: write to an invalid doorbell */
+#define NVME_AER_ERROR_VALUE       0x01u /* an invalid value for a doorbell */
+#define NVME_AER_SMART_RELIABILITY 0x00u /* of SMART */
+#define NVME_AER_SMART_TEMPERATURE 0x01u
+#define NVME_AER_SMART_SPARE       0x02u
+#define NVME_AER_NOTICE_NS         0x00u /* of a notice: attributes of namespaces changed */
+#define NVME_AER_NOTICE_FIRMWARE   0x01u /* firmware activation starts */
+
+/*
+ * Asynchronous Event Configuration, CDW11: which SMART warnings and notices become events. The
+ * notices have the places that they have in OAES, where a controller says which it knows.
+ * [Base 2.1: Asynchronous Event Configuration feature]
+ */
+#define NVME_AEC_SMART    7, 0        /* as in critical_warning, NVME_SMART_* */
+#define NVME_AEC_NS       0x00000100u /* namespace attributes */
+#define NVME_AEC_FIRMWARE 0x00000200u /* firmware activation */
+#define NVME_AEC_NOTICES  0x80007f00u /* all notices that this driver has a name for */
+
+/* Power Management, CDW11. [Base 2.1: Power Management feature] */
+#define NVME_POWER_PS 4, 0 /* power state */
+#define NVME_POWER_WH 7, 5 /* workload hint, 0: none */
+
+/*
+ * Autonomous Power State Transition: 32 entries of 64 bits, one for each power state: to which state
+ * the controller goes when it was idle for so long. [Base 2.1: Autonomous Power State Transition
+ * feature]
+ */
+#define NVME_APST_ENABLE     0, 0  /* CDW11 */
+#define NVME_APST_ITPS       7, 3  /* of an entry: idle transition power state, non-operational */
+#define NVME_APST_ITPT       31, 8 /* idle time prior to transition, ms; 0: none */
+#define NVME_PSD_NOPS        1, 1  /* of flags of a power state: non-operational, no I/O in it */
+#define NVME_APSTA_SUPPORTED 0x01u /* bit of apsta */
 
 #define NVME_WRITE_ZEROES_DEAC 25, 25 /* deallocate if possible */
 
@@ -6112,7 +6156,8 @@ NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp);
 
 /*
  * nvme_qpair_process_completions() for the admin queue. It identifies namespaces again, with
- * commands of its own, when a command that changed them is complete.
+ * commands of its own, when a command that changed them is complete, and it does what asynchronous
+ * events, keep alive and the error log need: who uses these calls it again and again.
  */
 NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
 
@@ -6912,6 +6957,103 @@ NVMEDEF int nvme_ctrlr_attach_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid, const 
                                  uint32_t num, struct nvme_cpl *cpl);
 NVMEDEF int nvme_ctrlr_detach_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid, const uint16_t *cntlids,
                                  uint32_t num, struct nvme_cpl *cpl);
+
+/* ---- asynchronous events ----
+ *
+ * A controller can tell without being asked that it is too hot, that a namespace has changed or that
+ * a doorbell makes no sense: with the completion of a command that waits for this, an Asynchronous
+ * Event Request. None is sent until a callback is registered. Then all SMART warnings and the notices
+ * that the controller offers (OAES) are switched on (feature 0Bh), and as many requests are sent as
+ * it takes (AERL), at most eight and at most half the admin queue.
+ *
+ * Each event is a line in the log, and the next request goes out at once. Everything else happens in
+ * nvme_ctrlr_process_admin_completions(), which somebody has to call, a few times a second or more
+ * often. The log page that explains the event is read without RAE, so that others of its type may
+ * follow, and told in the log:
+ *	error (01h)              the newest entry
+ *	SMART (02h)              critical warnings, temperature, spare
+ *	firmware activation (03h) new I/O is refused with -EAGAIN from the event on, until the controller
+ *	                         has CSTS.PP = 0 again or the time that it asks for (MTFA) is over, also in
+ *	                         other threads; then the page is read. Parts of a call that was accepted
+ *	                         before are still sent.
+ *	namespaces (04h)         those in the list are identified again; reads and writes of them are
+ *	                         refused meanwhile, as after a command that changes them
+ * Other pages are the caller's to read, with nvme_ctrlr_get_log_page() for instance: until then there
+ * are no more events of that type. [Base 2.1: Asynchronous Event Request command]
+ */
+
+/*
+ * Receives the completion of the request: dword 0 tells what happened, see NVME_AER_* and
+ * nvme_format_aer(). It runs in nvme_ctrlr_process_admin_completions() only, when the page was read
+ * (or could not be) and namespaces were identified, and may do what callbacks of admin commands may:
+ * submit commands, nvme_ctrlr_cmd_get_log_page() for instance, but not wait for them (-EBUSY).
+ */
+typedef void (*nvme_aer_cb)(void *arg, const struct nvme_cpl *cpl);
+
+/*
+ * Sends the requests, the first time, and sets the callback, which takes the place of an earlier one.
+ * cb NULL: nobody hears of events any more; those that were switched on are still dealt with. It
+ * belongs to the controller's thread. Requests that end because the controller is detached are no
+ * events. -EBUSY in a callback (a callback can be replaced there, but requests not be sent), -ENOSPC
+ * the admin queue has no room for a request, or the caller has sent as many as the controller takes,
+ * -ENOMEM, and the errors of nvme_ctrlr_set_feature(); then nothing is registered.
+ */
+NVMEDEF int nvme_ctrlr_register_aer_callback(struct nvme_ctrlr *ctrlr, nvme_aer_cb cb, void *arg);
+
+/*
+ * Keep alive: with keep_alive_timeout_ms in the options of the attach the controller gives up (a
+ * fatal status, CSTS.CFS) when it hears nothing for so long, and the driver sends a Keep Alive at half
+ * the time, one at a time, in nvme_ctrlr_process_admin_completions() and while nvme_ctrlr_format()
+ * waits; other blocking calls send none. The time is rounded up to what the controller can count (KAS),
+ * and nvme_ctrlr_get_opts() has the result: 0 where there is none, which a warning says.
+ * [Base 2.1: Keep Alive command, Keep Alive Timer feature]
+ *
+ * The error log: with read_error_log in the options each completion with M (more) set, on any queue,
+ * is looked up in log page 01h by the next nvme_ctrlr_process_admin_completions(), and what the entry
+ * of the command says is a line in the log, at level notice. Events are not acknowledged by it (RAE).
+ * Of more than 16 in between the rest is counted only.
+ */
+
+/* ---- power ---- */
+
+/*
+ * The power state, 0 to NPSS, and what the host is about to do (workload_hint, 0 to 7; 0: not said).
+ * In a non-operational state the first command that needs the medium ends it. For the controller's
+ * thread. -EINVAL there is no such state or hint, errors of nvme_ctrlr_set_feature().
+ * [Base 2.1: Power Management feature]
+ */
+NVMEDEF int nvme_ctrlr_set_power_state(struct nvme_ctrlr *ctrlr, uint32_t ps,
+                                       uint32_t workload_hint, struct nvme_cpl *cpl);
+/* Both where not NULL. */
+NVMEDEF int nvme_ctrlr_get_power_state(struct nvme_ctrlr *ctrlr, uint32_t *ps,
+                                       uint32_t *workload_hint, struct nvme_cpl *cpl);
+
+/* What a controller does on its own in a power state: after idle_ms without I/O it goes to ps. */
+struct nvme_apst {
+	uint32_t idle_ms; /* 1 to 16777215; 0: it stays */
+	uint32_t ps;      /* a non-operational state */
+};
+
+#define NVME_APST_STATES 32
+
+/*
+ * Autonomous power state transitions: table[i] is for power state i, NULL for all zeros. The
+ * controller forgets it with a reset. For the controller's thread. -ENOTSUP it cannot (APSTA),
+ * -EINVAL enable without any transition, a time that is too long, a state that it does not have
+ * (NPSS), or one that is operational. [Base 2.1: Autonomous Power State Transition feature]
+ */
+NVMEDEF int nvme_ctrlr_set_apst(struct nvme_ctrlr *ctrlr, bool enable,
+                                const struct nvme_apst table[NVME_APST_STATES],
+                                struct nvme_cpl *cpl);
+/* What is set. Both where not NULL. */
+NVMEDEF int nvme_ctrlr_get_apst(struct nvme_ctrlr *ctrlr, bool *enable,
+                                struct nvme_apst table[NVME_APST_STATES], struct nvme_cpl *cpl);
+
+/*
+ * How nvme_detach() tells the controller that power may go: abrupt (CC.SHN = 2) when it goes at once,
+ * so that the controller makes short work of it; otherwise it saves all it holds, the default.
+ */
+NVMEDEF void nvme_ctrlr_set_abrupt_shutdown(struct nvme_ctrlr *ctrlr, bool abrupt);
 
 /* ---- one text for any outcome ---- */
 
@@ -8239,6 +8381,8 @@ static void nvme__print_submission(struct nvme_qpair *qp, struct nvme_tracker *t
 NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker *tr,
                                 const struct nvme_cpl *cpl);
 
+NVME__COLD void nvme__events_note_more(struct nvme_qpair *qp, const struct nvme_tracker *tr,
+                                       const struct nvme_cpl *cpl);
 static void nvme__trace_doorbell(struct nvme_qpair *qp, uint16_t cq, uint32_t old_value,
                                  bool in_memory);
 static bool nvme__shadow_suffices(struct nvme_qpair *qp, size_t at, uint32_t old_value,
@@ -8332,6 +8476,8 @@ NVME__COLD bool nvme__end_unusual(struct nvme_qpair *qp, struct nvme_tracker *tr
 		return true;
 	}
 	nvme__print_end(qp, tr, cpl);
+	if (NVME_GET(cpl->status, NVME_CPL_M) != 0 && qp->ctrlr->opts.read_error_log)
+		nvme__events_note_more(qp, tr, cpl);
 	if (nvme_cpl_is_error(cpl) && nvme__retry(qp, tr, cpl))
 		return true;
 	if (retrying)
@@ -8498,6 +8644,8 @@ static int nvme__submit_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
 {
 	if (qp == NULL || qp->ctrlr != ctrlr)
 		return nvme__refuse_qpair(ctrlr, qp);
+	if (__atomic_load_n(&ctrlr->paused, __ATOMIC_RELAXED))
+		return -EAGAIN;
 	return nvme__submit_checked(qp, cmd, buf, len, cb, arg);
 }
 
@@ -8515,6 +8663,12 @@ static bool nvme__cmd_changes_ns(const struct nvme_cmd *cmd)
 	       cmd->opc == NVME_OPC_NS_ATTACHMENT || cmd->opc == NVME_OPC_CAPACITY_MANAGEMENT;
 }
 
+/* Is it there, and what is known of it true? -EAGAIN: only its I/O is held, see >>events. */
+static bool nvme__ns_is_here(const struct nvme_ns *ns)
+{
+	return ns->refuse == 0 || ns->refuse == -EAGAIN;
+}
+
 /*
  * From the submission of a command that changes namespaces until they were identified again, I/O to
  * them is refused: it would go by sizes that hold no longer.
@@ -8530,7 +8684,7 @@ static void nvme__ctrlr_expect_ns_change(struct nvme_ctrlr *ctrlr, const struct 
 		return;
 	ctrlr->ns_changing = true;
 	for (i = 0; i < ctrlr->num_ns; i++) {
-		if (ctrlr->ns[i]->refuse != 0 || (!all && ctrlr->ns[i]->id != cmd->nsid))
+		if (!nvme__ns_is_here(ctrlr->ns[i]) || (!all && ctrlr->ns[i]->id != cmd->nsid))
 			continue;
 		nvme__ns_set_refuse(ctrlr->ns[i], -EBUSY);
 	}
@@ -8749,6 +8903,8 @@ NVME__COLD int nvme__ctrlr_settle_namespaces(struct nvme_ctrlr *ctrlr)
 	return rc;
 }
 
+static void nvme__ctrlr_tend_events(struct nvme_ctrlr *ctrlr);
+
 NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr)
 {
 	int rc;
@@ -8757,6 +8913,8 @@ NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr)
 	rc = nvme_qpair_process_completions(ctrlr->adminq, 0);
 	if (nvme__unlikely(ctrlr->ns_changing) && rc >= 0)
 		(void)nvme__ctrlr_settle_namespaces(ctrlr);
+	if (ctrlr->events != NULL && rc >= 0)
+		nvme__ctrlr_tend_events(ctrlr);
 	nvme__ctrlr_unlock(ctrlr);
 	return rc;
 }
@@ -8891,6 +9049,8 @@ static int nvme__refuse_blocks_md(const struct nvme_ns *ns, uint64_t slba, uint6
 	int rc = __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
 	const char *why = NULL;
 
+	if (rc == -EAGAIN) /* as with a queue that is full: nothing is wrong */
+		return rc;
 	if (rc == -ENOENT) {
 		why = "it is not there any more: get it again with nvme_ctrlr_get_ns()";
 	} else if (rc != 0) {
@@ -9047,6 +9207,8 @@ NVMEDEF int nvme_ctrlr_io(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp,
 	if (cpl != NULL)
 		nvme__cpl_set_none(cpl, qp != NULL ? qp->id : 0);
 	rc = nvme__ctrlr_sync_qpair(ctrlr, &qp);
+	if (rc == 0 && __atomic_load_n(&ctrlr->paused, __ATOMIC_RELAXED))
+		rc = -EAGAIN;
 	return rc != 0 ? rc : nvme__command_and_wait(qp, cmd, buf, len, cpl);
 }
 
@@ -10424,7 +10586,10 @@ static int nvme__scatter_barred(const struct nvme_ns *ns, const struct nvme_qpai
 {
 	int rc = nvme__qpair_refuses(qp);
 
-	return rc != 0 ? rc : __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
+	if (rc != 0)
+		return rc;
+	rc = __atomic_load_n(&ns->refuse, __ATOMIC_ACQUIRE);
+	return rc != -EAGAIN ? rc : 0; /* what was begun before I/O was held goes on */
 }
 
 /* The next child. -EAGAIN: no CID is free, or it is not its turn yet. */
@@ -10725,6 +10890,8 @@ NVMEDEF int nvme_ns_cmd_write_large(struct nvme_ns *ns, struct nvme_qpair *qp, v
 
 #define NVME__FORMAT_MS 600000u
 
+static void nvme__events_keep_alive(struct nvme_ctrlr *ctrlr);
+
 /* Refuses what the controller would refuse, before anything is erased. */
 static int nvme__ctrlr_check_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
                                     const struct nvme_format *format)
@@ -10773,6 +10940,7 @@ static int nvme__ctrlr_wait_for_format(struct nvme_ctrlr *ctrlr, struct nvme__sy
 
 	while (!sync->done && late == 0) {
 		late = nvme__wait_a_little(ctrlr->adminq, start + timeout_ms);
+		nvme__events_keep_alive(ctrlr);
 		if (!sync->done && late == 0 && nvme__now_ms(ctrlr) >= next) {
 			nvme__ctrlr_log_format_progress(ctrlr, nsid);
 			next = nvme__now_ms(ctrlr) + 1000;
@@ -12969,6 +13137,759 @@ NVMEDEF int nvme_ctrlr_detach_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid, const 
 }
 
 /* ============================================================================================
+ * >>events
+ *
+ * What a controller tells without being asked. It tells it with the completion of a command that was
+ * sent for this and is outstanding all the time: an Asynchronous Event Request [Base 2.1:
+ * Asynchronous Event Request command]. That completion may be reaped by any call that polls the
+ * admin queue, so it is only noted there, and answered with the next request. The rest, a log page
+ * to be read and a callback, is done step by step in nvme_ctrlr_process_admin_completions().
+ *
+ * Keep alive and the error log are here, too: they live on the same calls.
+ * ============================================================================================ */
+
+#define NVME__AERS       8u    /* requests at most */
+#define NVME__EVENTS     16u   /* events that wait, with the requests that may bring more */
+#define NVME__MORE       16u   /* completions with M that wait */
+#define NVME__EVENT_PAGE 4096u /* bytes of a log page that are looked at */
+
+/* A completion with M (more), and its command. */
+struct nvme__more {
+	struct nvme_cmd cmd;
+	uint16_t qid, status;
+};
+
+/* How far the first of the events is. */
+enum nvme__event_step { NVME__EVENT_NEW, NVME__EVENT_READING, NVME__EVENT_READ };
+
+struct nvme__events {
+	nvme_aer_cb cb;
+	void *arg;
+	bool armed;           /* requests are to be sent */
+	bool complained;      /* of one that failed */
+	uint32_t want;        /* so many requests, ... */
+	uint32_t outstanding; /* ... of which these are with the controller */
+	struct nvme_cpl queue[NVME__EVENTS];
+	uint32_t first, count;
+	enum nvme__event_step step;
+
+	uint8_t *page; /* DMA memory for one log page at a time */
+	bool reading;  /* which is with the controller */
+
+	uint64_t pause_ends; /* ms of the clock, where new I/O is held */
+
+	uint64_t keep_alive_next; /* ms of the clock */
+	bool keep_alive_sent, keep_alive_failed;
+
+	nvme__mutex lock; /* of what follows, which any queue pair's thread adds to */
+	struct nvme__more more[NVME__MORE];
+	uint32_t num_more, more_lost;
+	uint32_t more_asked; /* these are looked up by the page that is being read */
+};
+
+/* The one of this controller. NULL: no memory. */
+static struct nvme__events *nvme__ctrlr_get_events(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__events *ev = ctrlr->events;
+
+	if (ev != NULL)
+		return ev;
+	ev = (struct nvme__events *)NVME_CALLOC(1, sizeof(*ev));
+	if (ev == NULL)
+		return NULL;
+	ev->page = (uint8_t *)nvme__dma_take(ctrlr, NVME__EVENT_PAGE, NVME__EXTENT_BUFFER);
+	if (ev->page == NULL) {
+		NVME_FREE(ev);
+		return NULL;
+	}
+	nvme__mutex_init(&ev->lock);
+	ctrlr->events = ev;
+	return ev;
+}
+
+/* The page goes with the arena. */
+static void nvme__ctrlr_fini_events(struct nvme_ctrlr *ctrlr)
+{
+	if (ctrlr->events == NULL)
+		return;
+	nvme__mutex_destroy(&ctrlr->events->lock);
+	NVME_FREE(ctrlr->events);
+	ctrlr->events = NULL;
+}
+
+/* Ended by the driver, because the controller was reset or is being detached: no news. */
+static bool nvme__cpl_is_dropped(const struct nvme_ctrlr *ctrlr, const struct nvme_cpl *cpl)
+{
+	return ctrlr->closing ||
+	       (NVME_GET(cpl->status, NVME_CPL_SCT) == NVME_SCT_GENERIC &&
+	        NVME_GET(cpl->status, NVME_CPL_SC) == NVME_SC_ABORTED_SQ_DELETION);
+}
+
+/* ---- reading log pages ---- */
+
+/* From the start, without waiting. -EAGAIN: the page or the queue is in use, try again later. */
+static int nvme__events_read(struct nvme_ctrlr *ctrlr, uint8_t lid, uint32_t len, bool retain,
+                             nvme_cmd_cb cb)
+{
+	struct nvme__events *ev = ctrlr->events;
+	struct nvme_cmd cmd;
+	int rc;
+
+	if (ev->reading)
+		return -EAGAIN;
+	nvme__fill_log_page(&cmd, lid, NVME_NSID_ALL, len, 0, retain);
+	memset(ev->page, 0, NVME__EVENT_PAGE);
+	rc = nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, ev->page, len, cb, ctrlr);
+	ev->reading = rc == 0;
+	return rc;
+}
+
+static uint32_t nvme__ctrlr_error_log_len(const struct nvme_ctrlr *ctrlr)
+{
+	uint32_t len = (ctrlr->data.elpe + 1u) * (uint32_t)sizeof(struct nvme_error_log_entry);
+
+	return len < NVME__EVENT_PAGE ? len : NVME__EVENT_PAGE;
+}
+
+/* ---- what the page of an event says ---- */
+
+static void nvme__log_event(const struct nvme_ctrlr *ctrlr, const struct nvme_cpl *cpl);
+static void nvme__log_error_entry(const struct nvme_ctrlr *ctrlr,
+                                  const struct nvme_error_log_entry *newest);
+static void nvme__log_more(const struct nvme_ctrlr *ctrlr, uint16_t qid, const struct nvme_cmd *cmd,
+                           const struct nvme_error_log_entry *entry);
+
+static void nvme__event_smart(struct nvme_ctrlr *ctrlr, const struct nvme_smart_log *smart)
+{
+	int kelvin = smart->temperature[0] | smart->temperature[1] << 8;
+	uint32_t warning = smart->critical_warning;
+
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+	              "SMART: critical warning %02" PRIx32
+	              "h%s%s%s%s%s%s, %d C, %u %% spare, %u %% used",
+	              warning, warning & NVME_SMART_SPARE ? " spare" : "",
+	              warning & NVME_SMART_TEMPERATURE ? " temperature" : "",
+	              warning & NVME_SMART_DEGRADED ? " reliability" : "",
+	              warning & NVME_SMART_READ_ONLY ? " read-only" : "",
+	              warning & NVME_SMART_BACKUP ? " backup" : "",
+	              warning & NVME_SMART_PMR ? " persistent-memory" : "", kelvin - 273,
+	              smart->avsp, smart->pused);
+}
+
+static void nvme__event_firmware(struct nvme_ctrlr *ctrlr, const struct nvme_fw_slot_log *log)
+{
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_NOTICE,
+	              "firmware: slot %u is running, slot %u after the next reset", log->afi & 7,
+	              log->afi >> 4 & 7);
+}
+
+static bool nvme__ns_list_has(const struct nvme_ns_list *list, uint32_t nsid)
+{
+	uint32_t i;
+
+	for (i = 0; i < 1024 && list->nsid[i] != 0; i++) {
+		if (list->nsid[i] == nsid)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Those in the list are to be identified again, which the next poll does, as after a command of the
+ * caller's. FFFFFFFFh in it: more than the list can name. NULL: nobody knows, so all of them.
+ */
+static void nvme__event_namespaces(struct nvme_ctrlr *ctrlr, const struct nvme_ns_list *list)
+{
+	bool all = list == NULL || list->nsid[0] == NVME_NSID_ALL;
+	uint32_t i;
+
+	for (i = 0; i < ctrlr->num_ns; i++) {
+		struct nvme_ns *ns = ctrlr->ns[i];
+
+		if (nvme__ns_is_here(ns) && (all || nvme__ns_list_has(list, ns->id)))
+			nvme__ns_set_refuse(ns, -EBUSY);
+	}
+	for (i = 0; !all && i < 1024 && list->nsid[i] != 0; i++)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO, "namespace %" PRIu32 " has changed",
+		              list->nsid[i]);
+	ctrlr->ns_changing = true;
+}
+
+/* Bytes of the page that the driver reads itself; 0: this one is left to the caller. */
+static uint32_t nvme__event_page_len(const struct nvme_ctrlr *ctrlr, uint32_t lid)
+{
+	switch (lid) {
+	case NVME_LOG_PAGE_ERROR:
+		return nvme__ctrlr_error_log_len(ctrlr);
+	case NVME_LOG_PAGE_SMART:
+		return sizeof(struct nvme_smart_log);
+	case NVME_LOG_PAGE_FIRMWARE_SLOT:
+		return sizeof(struct nvme_fw_slot_log);
+	case NVME_LOG_PAGE_CHANGED_NS_LIST:
+		return sizeof(struct nvme_ns_list);
+	default:
+		return 0;
+	}
+}
+
+static void nvme__event_page_says(struct nvme_ctrlr *ctrlr, uint32_t lid)
+{
+	const void *page = ctrlr->events->page;
+
+	if (lid == NVME_LOG_PAGE_ERROR)
+		nvme__log_error_entry(ctrlr, (const struct nvme_error_log_entry *)page);
+	else if (lid == NVME_LOG_PAGE_SMART)
+		nvme__event_smart(ctrlr, (const struct nvme_smart_log *)page);
+	else if (lid == NVME_LOG_PAGE_FIRMWARE_SLOT)
+		nvme__event_firmware(ctrlr, (const struct nvme_fw_slot_log *)page);
+	else
+		nvme__event_namespaces(ctrlr, (const struct nvme_ns_list *)page);
+}
+
+/* The controller keeps back events of a type until the page of the last one was read: hence a line. */
+static void nvme__event_page_failed(struct nvme_ctrlr *ctrlr, uint32_t lid)
+{
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "log page %02" PRIx32
+	              "h of an event could not be read: there may be no more events of its type until nvme_ctrlr_get_log_page() reads it",
+	              lid);
+	if (lid == NVME_LOG_PAGE_CHANGED_NS_LIST)
+		nvme__event_namespaces(ctrlr, NULL);
+}
+
+static void nvme__event_page_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct nvme_ctrlr *ctrlr = (struct nvme_ctrlr *)arg;
+	struct nvme__events *ev = ctrlr->events;
+	uint32_t lid = NVME_GET(ev->queue[ev->first].cdw0, NVME_AER_LID);
+
+	ev->reading = false;
+	ev->step = NVME__EVENT_READ;
+	if (nvme__cpl_is_dropped(ctrlr, cpl))
+		return;
+	if (nvme_cpl_is_error(cpl))
+		nvme__event_page_failed(ctrlr, lid);
+	else
+		nvme__event_page_says(ctrlr, lid);
+}
+
+/* ---- firmware activation: new I/O is held ---- */
+
+/* The controller says that it processes nothing for a while, at most so many ms (MTFA). */
+static void nvme__ctrlr_pause(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t ms =
+		ctrlr->data.mtfa != 0 ? ctrlr->data.mtfa * 100u : ctrlr->opts.admin_timeout_ms;
+
+	ctrlr->events->pause_ends = nvme__now_ms(ctrlr) + ms;
+	__atomic_store_n(&ctrlr->paused, true, __ATOMIC_RELAXED);
+}
+
+/* Namespaces that were identified meanwhile are held, too. */
+static void nvme__ctrlr_hold_io(struct nvme_ctrlr *ctrlr, bool hold)
+{
+	uint32_t i;
+
+	for (i = 0; i < ctrlr->num_ns; i++) {
+		if (ctrlr->ns[i]->refuse == (hold ? 0 : -EAGAIN))
+			nvme__ns_set_refuse(ctrlr->ns[i], hold ? -EAGAIN : 0);
+	}
+}
+
+/* Is it over? [Base 2.1 §3.1.4.6, Fig. 42: Controller Status, Processing Paused] */
+static void nvme__ctrlr_watch_pause(struct nvme_ctrlr *ctrlr)
+{
+	bool late = nvme__now_ms(ctrlr) > ctrlr->events->pause_ends;
+	uint32_t csts;
+	int rc = nvme__ctrlr_check_csts(ctrlr, &csts);
+
+	if (rc == 0 && NVME_GET(csts, NVME_CSTS_PP) != 0 && !late) {
+		nvme__ctrlr_hold_io(ctrlr, true);
+		return;
+	}
+	if (rc == 0 && NVME_GET(csts, NVME_CSTS_PP) != 0)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+		              "firmware is still being activated (CSTS.PP) after the time that the controller asked for (MTFA, %u00 ms): I/O goes on and may wait",
+		              ctrlr->data.mtfa);
+	__atomic_store_n(&ctrlr->paused, false, __ATOMIC_RELAXED);
+	nvme__ctrlr_hold_io(ctrlr, false);
+}
+
+/* ---- events, one after the other ---- */
+
+static bool nvme__event_is_firmware(const struct nvme_cpl *cpl)
+{
+	return NVME_GET(cpl->cdw0, NVME_AER_TYPE) == NVME_AER_TYPE_NOTICE &&
+	       NVME_GET(cpl->cdw0, NVME_AER_INFO) == NVME_AER_NOTICE_FIRMWARE;
+}
+
+static int nvme__events_send(struct nvme_ctrlr *ctrlr);
+
+/* A request is complete, in whatever call. Not sent again: one that failed, which it would again. */
+static void nvme__event_told(void *arg, const struct nvme_cpl *cpl)
+{
+	struct nvme_ctrlr *ctrlr = (struct nvme_ctrlr *)arg;
+	struct nvme__events *ev = ctrlr->events;
+
+	ev->outstanding--;
+	if (nvme__cpl_is_dropped(ctrlr, cpl))
+		return;
+	if (nvme_cpl_is_error(cpl)) {
+		ev->want--;
+		if (!ev->complained)
+			NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+			              "an Asynchronous Event Request failed and is not sent again: %" PRIu32
+			              " are left, and with none there are no events until the controller is attached again",
+			              ev->want);
+		ev->complained = true;
+		return;
+	}
+	nvme__log_event(ctrlr, cpl);
+	ev->queue[(ev->first + ev->count++) % NVME__EVENTS] = *cpl;
+	if (nvme__event_is_firmware(cpl)) {
+		nvme__ctrlr_pause(ctrlr);
+		nvme__ctrlr_hold_io(ctrlr, true);
+	}
+	(void)nvme__events_send(ctrlr); /* what does not go out now does with the next event */
+}
+
+/* As many as are wanted, as long as there is room for what they may tell. */
+static int nvme__events_send(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__events *ev = ctrlr->events;
+	struct nvme_cmd cmd;
+	int rc;
+
+	nvme__cmd_init(&cmd, NVME_OPC_ASYNC_EVENT_REQUEST, 0);
+	while (ev->outstanding < ev->want && ev->outstanding + ev->count < NVME__EVENTS) {
+		rc = nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, nvme__event_told, ctrlr);
+		if (rc != 0)
+			return rc;
+		ev->outstanding++;
+	}
+	return 0;
+}
+
+/* The callback runs as those of admin commands do, and so its blocking calls are refused. */
+static void nvme__event_hand_out(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__events *ev = ctrlr->events;
+	struct nvme_cpl cpl = ev->queue[ev->first];
+
+	ev->first = (ev->first + 1) % NVME__EVENTS;
+	ev->count--;
+	ev->step = NVME__EVENT_NEW;
+	ctrlr->adminq->polling++;
+	if (ev->cb != NULL)
+		ev->cb(ev->arg, &cpl);
+	ctrlr->adminq->polling--;
+	(void)nvme__events_send(ctrlr);
+}
+
+/* Where nothing has to be read, or cannot be, the event is as good as read. */
+static void nvme__event_begin(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__events *ev = ctrlr->events;
+	uint32_t lid = NVME_GET(ev->queue[ev->first].cdw0, NVME_AER_LID);
+	uint32_t len = nvme__event_page_len(ctrlr, lid);
+	int rc;
+
+	if (len == 0) {
+		ev->step = NVME__EVENT_READ;
+		return;
+	}
+	rc = nvme__events_read(ctrlr, (uint8_t)lid, len, false, nvme__event_page_done);
+	if (rc == 0)
+		ev->step = NVME__EVENT_READING;
+	else if (rc != -EAGAIN)
+		ev->step = NVME__EVENT_READ;
+}
+
+/* The firmware's page waits until the controller works again; a callback until sizes are known. */
+static void nvme__events_go_on(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__events *ev = ctrlr->events;
+
+	while (ev->count != 0) {
+		const struct nvme_cpl *cpl = &ev->queue[ev->first];
+
+		if (ev->step == NVME__EVENT_NEW && !(ctrlr->paused && nvme__event_is_firmware(cpl)))
+			nvme__event_begin(ctrlr);
+		if (ev->step != NVME__EVENT_READ || ctrlr->ns_changing)
+			return;
+		nvme__event_hand_out(ctrlr);
+	}
+}
+
+/* ---- the error log ---- */
+
+static void nvme__more_page_done(void *arg, const struct nvme_cpl *cpl);
+
+/* A completion with M. Not those of the driver's own look at the log, which would go on for ever. */
+NVME__COLD void nvme__events_note_more(struct nvme_qpair *qp, const struct nvme_tracker *tr,
+                                       const struct nvme_cpl *cpl)
+{
+	struct nvme__events *ev = qp->ctrlr->events;
+	struct nvme__more *more;
+
+	if (ev == NULL || tr->cb == nvme__more_page_done || tr->cb == nvme__event_page_done)
+		return;
+	nvme__mutex_lock(&ev->lock);
+	if (ev->num_more < NVME__MORE) {
+		more = &ev->more[ev->num_more++];
+		more->cmd = tr->cmd;
+		more->qid = qp->id;
+		more->status = cpl->status;
+	} else {
+		ev->more_lost++;
+	}
+	nvme__mutex_unlock(&ev->lock);
+}
+
+/* The newest entry is the first, and a CID is used again and again: so the first that fits. */
+static void nvme__more_look_up(struct nvme_ctrlr *ctrlr, const struct nvme__more *more)
+{
+	const struct nvme_error_log_entry *e =
+		(const struct nvme_error_log_entry *)(const void *)ctrlr->events->page;
+	const struct nvme_error_log_entry *found = NULL;
+	uint32_t i, n = nvme__ctrlr_error_log_len(ctrlr) / (uint32_t)sizeof(*e);
+
+	for (i = 0; i < n && e[i].ecnt != 0 && found == NULL; i++) {
+		if (e[i].sqid == more->qid && e[i].cid == more->cmd.cid &&
+		    ((e[i].sts ^ more->status) >> 1) == 0)
+			found = &e[i];
+	}
+	nvme__log_more(ctrlr, more->qid, &more->cmd, found);
+}
+
+/* Those that were asked for are done with, whatever came. */
+static void nvme__more_page_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct nvme_ctrlr *ctrlr = (struct nvme_ctrlr *)arg;
+	struct nvme__events *ev = ctrlr->events;
+	uint32_t i, lost;
+
+	ev->reading = false;
+	if (nvme_cpl_is_error(cpl) && !ctrlr->closing)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the error log could not be read: what it says of %" PRIu32
+		              " errors is not known",
+		              ev->more_asked);
+	for (i = 0; i < ev->more_asked && !nvme_cpl_is_error(cpl); i++)
+		nvme__more_look_up(ctrlr, &ev->more[i]);
+	nvme__mutex_lock(&ev->lock);
+	ev->num_more -= ev->more_asked;
+	memmove(ev->more, ev->more + ev->more_asked, ev->num_more * sizeof(*ev->more));
+	lost = ev->more_lost;
+	ev->more_lost = 0;
+	nvme__mutex_unlock(&ev->lock);
+	ev->more_asked = 0;
+	if (lost != 0)
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_NOTICE,
+		              "error log: %" PRIu32 " more completions with M were not looked up",
+		              lost);
+}
+
+static void nvme__more_ask(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__events *ev = ctrlr->events;
+	uint32_t waiting;
+
+	nvme__mutex_lock(&ev->lock);
+	waiting = ev->num_more;
+	nvme__mutex_unlock(&ev->lock);
+	if (waiting == 0 || ev->more_asked != 0)
+		return;
+	if (nvme__events_read(ctrlr, NVME_LOG_PAGE_ERROR, nvme__ctrlr_error_log_len(ctrlr), true,
+	                      nvme__more_page_done) == 0)
+		ev->more_asked = waiting;
+}
+
+/* ---- keep alive ---- */
+
+static void nvme__keep_alive_done(void *arg, const struct nvme_cpl *cpl)
+{
+	struct nvme_ctrlr *ctrlr = (struct nvme_ctrlr *)arg;
+	struct nvme__events *ev = ctrlr->events;
+
+	ev->keep_alive_sent = false;
+	if (!nvme_cpl_is_error(cpl) || nvme__cpl_is_dropped(ctrlr, cpl) || ev->keep_alive_failed)
+		return;
+	ev->keep_alive_failed = true;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+	              "a Keep Alive failed: the controller may stop after %" PRIu32
+	              " ms; attach it without keep_alive_timeout_ms in the options",
+	              ctrlr->opts.keep_alive_timeout_ms);
+}
+
+/* Is it time for one? The one before must be back. */
+static void nvme__events_keep_alive(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__events *ev = ctrlr->events;
+	struct nvme_cmd cmd;
+	uint64_t now;
+
+	if (ev == NULL || ctrlr->opts.keep_alive_timeout_ms == 0 || ev->keep_alive_sent)
+		return;
+	now = nvme__now_ms(ctrlr);
+	if (now < ev->keep_alive_next)
+		return;
+	nvme__cmd_init(&cmd, NVME_OPC_KEEP_ALIVE, 0);
+	if (nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, nvme__keep_alive_done, ctrlr) != 0)
+		return;
+	ev->keep_alive_sent = true;
+	ev->keep_alive_next = now + ctrlr->opts.keep_alive_timeout_ms / 2;
+}
+
+/* Rounded up to whole units of KAS, within 32 bits [Base 2.1: Keep Alive Timer feature]. */
+static uint32_t nvme__keep_alive_round(uint32_t ms, uint32_t unit)
+{
+	uint64_t up = ((uint64_t)ms + unit - 1) / unit * unit;
+
+	return (uint32_t)(up <= UINT32_MAX ? up : up - unit);
+}
+
+static int nvme__ctrlr_start_keep_alive(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t *ms = &ctrlr->opts.keep_alive_timeout_ms, unit = ctrlr->data.kas * 100u;
+	struct nvme_cmd cmd;
+	struct nvme_cpl cpl;
+	int rc = -EIO;
+
+	if (*ms == 0)
+		return 0;
+	if (unit != 0) {
+		*ms = nvme__keep_alive_round(*ms, unit);
+		nvme__cmd_init(&cmd, NVME_OPC_SET_FEATURES, 0);
+		cmd.cdw10 = NVME_SET(NVME_FEAT_KEEP_ALIVE_TIMER, NVME_FEATURES_FID);
+		cmd.cdw11 = *ms;
+		ctrlr->events->keep_alive_next = nvme__now_ms(ctrlr) + *ms / 2;
+		rc = nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
+	}
+	if (rc != -EIO || nvme__qpair_failed(ctrlr->adminq) != 0)
+		return rc;
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+	              "the controller %s: keep_alive_timeout_ms of the options is not used",
+	              unit == 0 ? "has no keep alive (KAS is 0)" : "refuses the Keep Alive Timer");
+	*ms = 0;
+	return 0;
+}
+
+/* Is it one of the driver's own? Then its callback may run in any thread that has the lock. */
+static bool nvme__is_events_cb(nvme_cmd_cb cb)
+{
+	return cb == nvme__event_told || cb == nvme__event_page_done ||
+	       cb == nvme__more_page_done || cb == nvme__keep_alive_done;
+}
+
+/* ---- switching on ---- */
+
+/* Requests of the caller's own count, for the controller takes only so many in all. */
+static uint32_t nvme__ctrlr_count_aers(const struct nvme_ctrlr *ctrlr)
+{
+	const struct nvme_qpair *qp = ctrlr->adminq;
+	uint32_t i, most = ctrlr->data.aerl + 1u, taken = 0;
+
+	for (i = 0; i < qp->num_trackers; i++)
+		taken += qp->trackers[i].outstanding &&
+		         qp->trackers[i].cmd.opc == NVME_OPC_ASYNC_EVENT_REQUEST &&
+		         qp->trackers[i].cb != nvme__event_told;
+	most = taken < most ? most - taken : 0;
+	most = most < NVME__AERS ? most : NVME__AERS;
+	return most < qp->num_trackers / 2 ? most : qp->num_trackers / 2;
+}
+
+/* A controller that does not let itself be configured tells what it tells by default. */
+static int nvme__ctrlr_arm_aers(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t smart = NVME_SMART_SPARE | NVME_SMART_TEMPERATURE | NVME_SMART_DEGRADED |
+	                 NVME_SMART_READ_ONLY | NVME_SMART_BACKUP;
+	struct nvme__events *ev = ctrlr->events;
+	struct nvme_cmd cmd;
+	struct nvme_cpl cpl;
+	int rc;
+
+	ev->want = nvme__ctrlr_count_aers(ctrlr);
+	if (ev->want == 0) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "no Asynchronous Event Request can be sent: attach with a larger admin_queue_size, and send none of your own");
+		return -ENOSPC;
+	}
+	if (NVME_GET64(ctrlr->cap, NVME_CAP_PMRS) != 0)
+		smart |= NVME_SMART_PMR;
+	nvme__cmd_init(&cmd, NVME_OPC_SET_FEATURES, 0);
+	cmd.cdw10 = NVME_SET(NVME_FEAT_ASYNC_EVENT_CONFIG, NVME_FEATURES_FID);
+	cmd.cdw11 = NVME_SET(smart, NVME_AEC_SMART) | (ctrlr->data.oaes & NVME_AEC_NOTICES);
+	rc = nvme__ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
+	if (rc == -EIO && nvme__qpair_failed(ctrlr->adminq) == 0) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
+		              "the controller refuses the configuration of events: it tells those that it chooses");
+		rc = 0;
+	}
+	return rc != 0 ? rc : nvme__events_send(ctrlr);
+}
+
+/*
+ * After the controller was brought up: what it forgot with the reset, or never knew. Nothing, where
+ * neither options nor a callback ask for it.
+ */
+static int nvme__ctrlr_arm_events(struct nvme_ctrlr *ctrlr)
+{
+	int rc;
+
+	if (ctrlr->events == NULL && ctrlr->opts.keep_alive_timeout_ms == 0 &&
+	    !ctrlr->opts.read_error_log)
+		return 0;
+	if (nvme__ctrlr_get_events(ctrlr) == NULL)
+		return -ENOMEM;
+	rc = nvme__ctrlr_start_keep_alive(ctrlr);
+	return rc != 0 || !ctrlr->events->armed ? rc : nvme__ctrlr_arm_aers(ctrlr);
+}
+
+/* All that is left to do for what came in. */
+static void nvme__ctrlr_tend_events(struct nvme_ctrlr *ctrlr)
+{
+	nvme__events_keep_alive(ctrlr);
+	if (ctrlr->paused)
+		nvme__ctrlr_watch_pause(ctrlr);
+	nvme__events_go_on(ctrlr);
+	nvme__more_ask(ctrlr);
+}
+
+NVMEDEF int nvme_ctrlr_register_aer_callback(struct nvme_ctrlr *ctrlr, nvme_aer_cb cb, void *arg)
+{
+	struct nvme__events *ev = ctrlr->events;
+	int rc = 0;
+
+	if (cb != NULL && (ev == NULL || !ev->armed)) {
+		rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_ctrlr_register_aer_callback()");
+		if (rc != 0)
+			return rc;
+		ev = nvme__ctrlr_get_events(ctrlr);
+		if (ev == NULL)
+			return -ENOMEM;
+		rc = nvme__ctrlr_arm_aers(ctrlr);
+		ev->armed = rc == 0;
+	}
+	if (ev != NULL) {
+		ev->cb = rc == 0 ? cb : NULL;
+		ev->arg = arg;
+	}
+	return rc;
+}
+
+/* ============================================================================================
+ * >>power
+ *
+ * Power states, and how much time there is when power goes.
+ * ============================================================================================ */
+
+NVMEDEF int nvme_ctrlr_set_power_state(struct nvme_ctrlr *ctrlr, uint32_t ps,
+                                       uint32_t workload_hint, struct nvme_cpl *cpl)
+{
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, 0);
+	if (ps > ctrlr->data.npss || ps >= NVME_APST_STATES || workload_hint > 7) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "power state %" PRIu32 " with workload hint %" PRIu32
+		              " is refused: the controller has states 0 to %u (NPSS), and hints are 0 to 7",
+		              ps, workload_hint, ctrlr->data.npss);
+		return -EINVAL;
+	}
+	return nvme_ctrlr_set_feature(ctrlr, NVME_FEAT_POWER_MANAGEMENT,
+	                              NVME_SET(ps, NVME_POWER_PS) |
+	                                      NVME_SET(workload_hint, NVME_POWER_WH),
+	                              0, NULL, 0, cpl);
+}
+
+NVMEDEF int nvme_ctrlr_get_power_state(struct nvme_ctrlr *ctrlr, uint32_t *ps,
+                                       uint32_t *workload_hint, struct nvme_cpl *cpl)
+{
+	uint32_t value = 0;
+	int rc = nvme_ctrlr_get_feature(ctrlr, NVME_FEAT_POWER_MANAGEMENT, 0, 0, NULL, 0, &value,
+	                                cpl);
+
+	if (ps != NULL && rc == 0)
+		*ps = NVME_GET(value, NVME_POWER_PS);
+	if (workload_hint != NULL && rc == 0)
+		*workload_hint = NVME_GET(value, NVME_POWER_WH);
+	return rc;
+}
+
+/* Why the controller cannot do what an entry says. NULL: it can. */
+static const char *nvme__apst_wrong(const struct nvme_id_ctrlr *id, uint32_t state,
+                                    const struct nvme_apst *entry)
+{
+	if (entry->idle_ms == 0)
+		return entry->ps == 0 ? NULL : "without an idle time there is no state to go to";
+	if (state > id->npss)
+		return "there is no such state (NPSS)";
+	if (entry->idle_ms > NVME_GET(UINT32_MAX, NVME_APST_ITPT))
+		return "the idle time is at most 16777215 ms";
+	if (entry->ps > id->npss || entry->ps >= NVME_APST_STATES)
+		return "there is no such state to go to (NPSS)";
+	return NVME_GET(id->psd[entry->ps].flags, NVME_PSD_NOPS) != 0
+	               ? NULL
+	               : "the state to go to is an operational one (NOPS)";
+}
+
+NVMEDEF int nvme_ctrlr_set_apst(struct nvme_ctrlr *ctrlr, bool enable,
+                                const struct nvme_apst table[NVME_APST_STATES],
+                                struct nvme_cpl *cpl)
+{
+	uint64_t data[NVME_APST_STATES];
+	const char *wrong = NULL;
+	uint32_t i, used = 0;
+
+	if (cpl != NULL)
+		nvme__cpl_set_none(cpl, 0);
+	if ((ctrlr->data.apsta & NVME_APSTA_SUPPORTED) == 0)
+		return nvme__ctrlr_refuse_lacking(ctrlr, "autonomous power state transitions",
+		                                  "APSTA bit 0");
+	memset(data, 0, sizeof(data));
+	for (i = 0; i < NVME_APST_STATES && table != NULL && wrong == NULL; i++) {
+		wrong = nvme__apst_wrong(&ctrlr->data, i, &table[i]);
+		data[i] = NVME_SET64(table[i].ps, NVME_APST_ITPS) |
+		          NVME_SET64(table[i].idle_ms, NVME_APST_ITPT);
+		used += data[i] != 0;
+	}
+	if (wrong == NULL && enable && used == 0)
+		wrong = "it is switched on without any transition";
+	if (wrong != NULL) {
+		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
+		              "the table of power state transitions is refused at state %" PRIu32
+		              " (%s): see struct nvme_apst",
+		              used == 0 ? 0 : i - 1, wrong);
+		return -EINVAL;
+	}
+	return nvme_ctrlr_set_feature(ctrlr, NVME_FEAT_AUTO_POWER_STATE_TRANSITION,
+	                              NVME_SET(enable, NVME_APST_ENABLE), 0, data, sizeof(data),
+	                              cpl);
+}
+
+NVMEDEF int nvme_ctrlr_get_apst(struct nvme_ctrlr *ctrlr, bool *enable,
+                                struct nvme_apst table[NVME_APST_STATES], struct nvme_cpl *cpl)
+{
+	uint64_t data[NVME_APST_STATES];
+	uint32_t value = 0, i;
+	int rc = nvme_ctrlr_get_feature(ctrlr, NVME_FEAT_AUTO_POWER_STATE_TRANSITION, 0, 0, data,
+	                                sizeof(data), &value, cpl);
+
+	if (enable != NULL && rc == 0)
+		*enable = NVME_GET(value, NVME_APST_ENABLE) != 0;
+	for (i = 0; i < NVME_APST_STATES && table != NULL && rc == 0; i++) {
+		table[i].ps = (uint32_t)NVME_GET64(data[i], NVME_APST_ITPS);
+		table[i].idle_ms = (uint32_t)NVME_GET64(data[i], NVME_APST_ITPT);
+	}
+	return rc;
+}
+
+NVMEDEF void nvme_ctrlr_set_abrupt_shutdown(struct nvme_ctrlr *ctrlr, bool abrupt)
+{
+	ctrlr->abrupt = abrupt;
+}
+
+/* ============================================================================================
  * >>connect
  *
  * A queue pair whose two sides come and go apart: rings of the caller's own, connecting and
@@ -13576,6 +14497,8 @@ static void nvme__watch_commands(struct nvme_qpair *qp, uint64_t now)
 {
 	uint32_t limit = nvme__qpair_limit_ms(qp), i;
 
+	if (__atomic_load_n(&qp->ctrlr->paused, __ATOMIC_RELAXED)) /* by a firmware activation */
+		return;
 	for (i = 0; limit != 0 && i < qp->num_trackers; i++) {
 		struct nvme_tracker *tr = &qp->trackers[i];
 
@@ -13760,7 +14683,8 @@ static bool nvme__adminq_is_foreign(const struct nvme_qpair *aq)
 
 	for (i = 0; i < aq->num_trackers; i++) {
 		if (aq->trackers[i].outstanding != 0 &&
-		    aq->trackers[i].cb != nvme__ladder_abort_done)
+		    aq->trackers[i].cb != nvme__ladder_abort_done &&
+		    !nvme__is_events_cb(aq->trackers[i].cb))
 			return true;
 	}
 	return false;
@@ -14089,7 +15013,9 @@ static int nvme__ctrlr_tell_more(struct nvme_ctrlr *ctrlr)
 {
 	int rc = nvme__ctrlr_init_shadow(ctrlr);
 
-	return rc != 0 ? rc : nvme__ctrlr_init_retry(ctrlr);
+	if (rc == 0)
+		rc = nvme__ctrlr_init_retry(ctrlr);
+	return rc != 0 ? rc : nvme__ctrlr_arm_events(ctrlr);
 }
 
 /* The last steps of the bring-up. */
@@ -14688,6 +15614,8 @@ NVMEDEF const char *nvme_cns_name(uint8_t cns);
 NVMEDEF const char *nvme_csi_name(uint8_t csi);
 NVMEDEF const char *nvme_zone_state_name(uint8_t state);   /* enum nvme_zone_state */
 NVMEDEF const char *nvme_zone_action_name(uint8_t action); /* enum nvme_zone_send_action */
+NVMEDEF const char *nvme_aer_type_name(uint8_t type);
+NVMEDEF const char *nvme_aer_info_name(uint8_t type, uint8_t info);
 /* SCT 1 as the answer to a fabrics command (opcode 7Fh). */
 NVMEDEF const char *nvme_fabrics_status_name(uint8_t sc);
 
@@ -14710,6 +15638,11 @@ NVMEDEF const char *nvme_status_full_name(uint8_t sct, uint8_t sc, uint8_t opc);
 NVMEDEF int nvme_format_cmd(char *buf, size_t size, uint16_t qid, const struct nvme_cmd *cmd);
 NVMEDEF int nvme_format_cpl(char *buf, size_t size, uint16_t qid, const struct nvme_cpl *cpl);
 NVMEDEF int nvme_format_version(char *buf, size_t size, uint32_t vs); /* VS 00010400h: "1.4.0" */
+/* An asynchronous event, from dword 0 of its completion. */
+NVMEDEF int nvme_format_aer(char *buf, size_t size, uint32_t cdw0);
+/* What an entry of the error log says, but for the command. */
+NVMEDEF int nvme_format_error_entry(char *buf, size_t size,
+                                    const struct nvme_error_log_entry *entry);
 
 /*
  * Bit fields of a register, highest bit first, ended by a field with name NULL. Registers that
@@ -15451,6 +16384,41 @@ static const struct nvme__name nvme__zone_action_names[] = {
 	{NVME__ANY_OTHER, "RESERVED"},
 };
 
+static const struct nvme__name nvme__aer_type_names[] = {
+	{NVME_AER_TYPE_ERROR, "ERROR STATUS"}, {NVME_AER_TYPE_SMART, "SMART / HEALTH STATUS"},
+	{NVME_AER_TYPE_NOTICE, "NOTICE"},      {NVME_AER_TYPE_IMMEDIATE, "IMMEDIATE"},
+	{NVME_AER_TYPE_ONE_SHOT, "ONE-SHOT"},  {NVME_AER_TYPE_IO, "I/O COMMAND SET"},
+	{NVME_AER_TYPE_VS, "VENDOR SPECIFIC"}, {NVME__ANY_OTHER, "RESERVED"},
+};
+
+#define NVME__AER(type, info) ((uint32_t)(type) << 8 | (info))
+
+static const struct nvme__name nvme__aer_info_names[] = {
+	{NVME__AER(NVME_AER_TYPE_ERROR, NVME_AER_ERROR_REGISTER), "INVALID DOORBELL REGISTER"},
+	{NVME__AER(NVME_AER_TYPE_ERROR, NVME_AER_ERROR_VALUE), "INVALID DOORBELL VALUE"},
+	{NVME__AER(NVME_AER_TYPE_ERROR, 0x02), "DIAGNOSTIC FAILURE"},
+	{NVME__AER(NVME_AER_TYPE_ERROR, 0x03), "PERSISTENT INTERNAL ERROR"},
+	{NVME__AER(NVME_AER_TYPE_ERROR, 0x04), "TRANSIENT INTERNAL ERROR"},
+	{NVME__AER(NVME_AER_TYPE_ERROR, 0x05), "FIRMWARE IMAGE LOAD ERROR"},
+	{NVME__AER(NVME_AER_TYPE_SMART, NVME_AER_SMART_RELIABILITY), "NVM SUBSYSTEM RELIABILITY"},
+	{NVME__AER(NVME_AER_TYPE_SMART, NVME_AER_SMART_TEMPERATURE), "TEMPERATURE THRESHOLD"},
+	{NVME__AER(NVME_AER_TYPE_SMART, NVME_AER_SMART_SPARE), "SPARE BELOW THRESHOLD"},
+	{NVME__AER(NVME_AER_TYPE_NOTICE, NVME_AER_NOTICE_NS), "NAMESPACE ATTRIBUTE CHANGED"},
+	{NVME__AER(NVME_AER_TYPE_NOTICE, NVME_AER_NOTICE_FIRMWARE), "FIRMWARE ACTIVATION STARTING"},
+	{NVME__AER(NVME_AER_TYPE_NOTICE, 0x02), "TELEMETRY LOG CHANGED"},
+	{NVME__AER(NVME_AER_TYPE_NOTICE, 0x03), "ASYMMETRIC NAMESPACE ACCESS CHANGE"},
+	{NVME__AER(NVME_AER_TYPE_NOTICE, 0x04), "PREDICTABLE LATENCY EVENT AGGREGATE LOG CHANGE"},
+	{NVME__AER(NVME_AER_TYPE_NOTICE, 0x05), "LBA STATUS INFORMATION ALERT"},
+	{NVME__AER(NVME_AER_TYPE_NOTICE, 0x06), "ENDURANCE GROUP EVENT AGGREGATE LOG CHANGE"},
+	{NVME__AER(NVME_AER_TYPE_NOTICE, 0xf0), "DISCOVERY LOG CHANGE"},
+	{NVME__AER(NVME_AER_TYPE_IMMEDIATE, 0x00), "NORMAL NVM SUBSYSTEM SHUTDOWN"},
+	{NVME__AER(NVME_AER_TYPE_ONE_SHOT, 0x00), "CONTROLLER DATA QUEUE"},
+	{NVME__AER(NVME_AER_TYPE_IO, 0x00), "RESERVATION LOG PAGE AVAILABLE"},
+	{NVME__AER(NVME_AER_TYPE_IO, 0x01), "SANITIZE OPERATION COMPLETED"},
+	{NVME__AER(NVME_AER_TYPE_IO, 0x02), "SANITIZE COMPLETED, UNEXPECTED DEALLOCATION"},
+	{NVME__ANY_OTHER, "RESERVED / VENDOR SPECIFIC"},
+};
+
 /* Admin commands are those on queue 0, and fabrics commands (7Fh) wherever they are. */
 static bool nvme__is_admin(uint16_t qid, uint8_t opc)
 {
@@ -15527,6 +16495,16 @@ NVMEDEF const char *nvme_zone_state_name(uint8_t state)
 NVMEDEF const char *nvme_zone_action_name(uint8_t action)
 {
 	return nvme__lookup(nvme__zone_action_names, action);
+}
+
+NVMEDEF const char *nvme_aer_type_name(uint8_t type)
+{
+	return nvme__lookup(nvme__aer_type_names, type);
+}
+
+NVMEDEF const char *nvme_aer_info_name(uint8_t type, uint8_t info)
+{
+	return nvme__lookup(nvme__aer_info_names, NVME__AER(type, info));
 }
 
 NVMEDEF const char *nvme_fabrics_status_name(uint8_t sc)
@@ -15692,6 +16670,32 @@ NVMEDEF int nvme_format_cpl(char *buf, size_t size, uint16_t qid, const struct n
 	                (unsigned)cpl->cid, cpl->cdw0, (unsigned)cpl->sqhd,
 	                NVME_GET(cpl->status, NVME_CPL_P), NVME_GET(cpl->status, NVME_CPL_M),
 	                NVME_GET(cpl->status, NVME_CPL_DNR));
+}
+
+NVMEDEF int nvme_format_aer(char *buf, size_t size, uint32_t cdw0)
+{
+	uint8_t type = (uint8_t)NVME_GET(cdw0, NVME_AER_TYPE);
+	uint8_t info = (uint8_t)NVME_GET(cdw0, NVME_AER_INFO);
+
+	return snprintf(buf, size, "%s: %s (%x/%02x) log page:%02" PRIx32, nvme_aer_type_name(type),
+	                nvme_aer_info_name(type, info), (unsigned)type, (unsigned)info,
+	                NVME_GET(cdw0, NVME_AER_LID));
+}
+
+NVMEDEF int nvme_format_error_entry(char *buf, size_t size, const struct nvme_error_log_entry *e)
+{
+	uint8_t sct = (uint8_t)NVME_GET(e->sts, NVME_CPL_SCT);
+	uint8_t sc = (uint8_t)NVME_GET(e->sts, NVME_CPL_SC);
+	char where[48] = "";
+
+	if (e->pel != UINT16_MAX)
+		snprintf(where, sizeof(where), ", byte %u bit %u of the command",
+		         (unsigned)(e->pel & 0xff), (unsigned)(e->pel >> 8 & 7));
+	return snprintf(buf, size,
+	                "error %" PRIu64 ", queue %u, %s (%02x/%02x), lba:%" PRIu64 " nsid:%" PRIu32
+	                "%s",
+	                e->ecnt, (unsigned)e->sqid, nvme_status_name(sct, sc), (unsigned)sct,
+	                (unsigned)sc, e->lba, e->nsid, where);
 }
 
 NVMEDEF int nvme_format_version(char *buf, size_t size, uint32_t vs)
@@ -17624,6 +18628,43 @@ NVME__COLD void nvme__print_end(struct nvme_qpair *qp, const struct nvme_tracker
 		nvme_qpair_print_command(qp, &tr->cmd, true);
 	if (nvme_cpl_is_error(cpl) || (qp->unusual & NVME__UNUSUAL_VERBOSE) != 0)
 		nvme_qpair_print_completion(qp, cpl);
+}
+
+/* ---- events, the error log ---- */
+
+static void nvme__log_event(const struct nvme_ctrlr *ctrlr, const struct nvme_cpl *cpl)
+{
+	uint32_t type = NVME_GET(cpl->cdw0, NVME_AER_TYPE);
+	bool bad = type == NVME_AER_TYPE_ERROR || type == NVME_AER_TYPE_SMART;
+	char text[NVME_TEXT_MAX];
+
+	nvme_format_aer(text, sizeof(text), cpl->cdw0);
+	NVME__DEV_LOG(&ctrlr->dev, bad ? NVME_LOG_WARNING : NVME_LOG_NOTICE,
+	              "asynchronous event: %s", text);
+}
+
+/* The newest entry; an error count of 0 is none. */
+static void nvme__log_error_entry(const struct nvme_ctrlr *ctrlr,
+                                  const struct nvme_error_log_entry *newest)
+{
+	char text[NVME_TEXT_MAX];
+
+	if (newest->ecnt == 0)
+		return;
+	nvme_format_error_entry(text, sizeof(text), newest);
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING, "error log: %s", text);
+}
+
+/* The entry that belongs to a command, or NULL. */
+static void nvme__log_more(const struct nvme_ctrlr *ctrlr, uint16_t qid, const struct nvme_cmd *cmd,
+                           const struct nvme_error_log_entry *entry)
+{
+	char text[NVME_TEXT_MAX], more[NVME_TEXT_MAX] = "it has no entry of this";
+
+	nvme_format_cmd(text, sizeof(text), qid, cmd);
+	if (entry != NULL)
+		nvme_format_error_entry(more, sizeof(more), entry);
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_NOTICE, "error log: %s: %s", text, more);
 }
 
 /* ============================================================================================

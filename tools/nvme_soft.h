@@ -56,6 +56,10 @@
  *	sgls=2        SGLS of Identify Controller, a set of bits: 0 no SGLs, 2 dword aligned ones;
  *	              default 10001h, any alignment and bit buckets. What it does not say is refused
  *	noiob=96      NOIOB of each namespace, blocks; default 0
+ *	kas=10        KAS, the unit of the keep alive timer in 100 ms; when the timer runs out the
+ *	              controller has a fatal status; default 0, no keep alive
+ *	ps=5          power states, 1 to 32, the last half of them non-operational; default 1, and then
+ *	              no autonomous transitions
  *	file=disk.img keeps the namespaces in a file, one after the other. A file that does not exist
  *	              is created; one that does gives the size, and size= must not contradict it;
  *	              not in WebAssembly
@@ -139,6 +143,11 @@ NVMEDEF int nvme_soft_set_plan(const struct nvme_dev *dev, const char *plan);
 /* Raises an asynchronous event: NVME_AER_TYPE_*, its information, the log page to read. */
 NVMEDEF void nvme_soft_inject_aer(const struct nvme_dev *dev, uint32_t type, uint32_t info,
                                   uint32_t lid);
+/*
+ * Another host gives a namespace so many blocks, 0: takes it away, and this one is told by an event.
+ * -EINVAL: no such namespace, or more blocks than it had at first.
+ */
+NVMEDEF int nvme_soft_resize_ns(const struct nvme_dev *dev, uint32_t nsid, uint64_t blocks);
 
 struct nvme_soft_stats {
 	uint64_t admin_cmds, io_cmds; /* commands fetched */
@@ -307,6 +316,7 @@ struct nvme_soft {
 	bool gone;
 
 	uint64_t now, rdy_at, shst_at; /* virtual time and what is to happen when */
+	uint64_t pp_at, keep_alive_at; /* firmware is active; the timer has run out */
 	uint32_t waits;                /* looks at the clock with nothing in between */
 	bool clock_seen;               /* the last access was a look at the clock */
 	uint64_t random;
@@ -332,8 +342,8 @@ struct nvme_soft {
 	struct nvme_error_log_entry errors[NVME_SOFT__ERRORS];
 	uint64_t num_errors;
 	struct nvme_smart_log smart;
-	uint64_t data_read, data_written; /* 512-byte units */
-	bool ns_changed;
+	uint64_t data_read, data_written;   /* 512-byte units */
+	uint64_t ns_changed;                /* namespaces that the log has, bit 0: NSID 1 */
 	struct nvme_self_test_log tests;    /* as they are when none is running */
 	uint64_t test_since, test_until;    /* the one that is running, ... */
 	uint32_t test_nsid;                 /* ... and of which namespace */
@@ -343,6 +353,7 @@ struct nvme_soft {
 	uint32_t features[256], defaults[256];
 	uint64_t timestamp, timestamp_set_at;
 	uint8_t host_id[16];
+	uint64_t apst[32];
 
 	struct nvme_soft__ns ns[NVME_SOFT__MAX_NS + 1]; /* by NSID */
 	uint8_t *disk;
@@ -454,6 +465,8 @@ static void nvme_soft__pass_time(struct nvme_soft *s)
 	}
 	next = s->rdy_at < next ? s->rdy_at : next;
 	next = s->shst_at < next ? s->shst_at : next;
+	next = s->pp_at < next ? s->pp_at : next;
+	next = s->keep_alive_at < next ? s->keep_alive_at : next;
 	if (++s->waits >= 2)
 		step = next == NVME_SOFT__NEVER ? 10 * NVME_SOFT__MS : NVME_SOFT__MS;
 	s->now = next > s->now && next - s->now < step ? next : s->now + step;
@@ -1439,6 +1452,7 @@ static const struct nvme_soft__handler nvme_soft__admin_cmds[] = {
 	{NVME_OPC_ASYNC_EVENT_REQUEST, 0x1, false, false, nvme_soft_async_event_request},
 	{NVME_OPC_DEVICE_SELF_TEST, 0x1, false, false, nvme_soft_self_test},
 	{NVME_OPC_SANITIZE, 0x3, false, false, nvme_soft_sanitize},
+	{NVME_OPC_KEEP_ALIVE, 0x1, false, false, nvme_soft_keep_alive},
 };
 
 static const struct nvme_soft__handler nvme_soft__nvm_cmds[] = {
@@ -1653,7 +1667,8 @@ static void nvme_soft_fetch_command(struct nvme_soft *s, struct nvme_soft__sq *s
 static void nvme_soft_process_sq(struct nvme_soft *s, struct nvme_soft__sq *sq)
 {
 	while (sq->head != sq->tail && !nvme_soft__dead(s) &&
-	       NVME_GET(s->csts, NVME_CSTS_SHST) == NVME_CSTS_SHST_NORMAL) {
+	       NVME_GET(s->csts, NVME_CSTS_SHST) == NVME_CSTS_SHST_NORMAL &&
+	       NVME_GET(s->csts, NVME_CSTS_PP) == 0) {
 		if (sq->ring == NULL) {
 			nvme_soft_report_stray(s, NULL, sq->base, sq->entries * sizeof(*sq->ring),
 			                       "fetching from a submission queue");
@@ -1704,10 +1719,27 @@ static void nvme_soft_become_ready(struct nvme_soft *s)
 		nvme_soft_raise_event(s, s->plan.events[i]);
 }
 
+/* The new firmware works: what waits in the rings is fetched. */
+static void nvme_soft_go_on(struct nvme_soft *s)
+{
+	uint32_t qid;
+
+	s->pp_at = NVME_SOFT__NEVER;
+	s->csts &= ~NVME_SET(1, NVME_CSTS_PP);
+	for (qid = 0; qid <= s->cfg.queues; qid++)
+		nvme_soft_process_sq(s, &s->sq[qid]);
+}
+
 static void nvme_soft__run_due(struct nvme_soft *s)
 {
 	if (s->gone)
 		return;
+	if (s->now >= s->keep_alive_at) {
+		s->keep_alive_at = NVME_SOFT__NEVER;
+		nvme_soft_fatal(s, "the keep alive timer has run out");
+	}
+	if (s->now >= s->pp_at)
+		nvme_soft_go_on(s);
 	if (s->now >= s->rdy_at)
 		nvme_soft_become_ready(s);
 	if (s->now >= s->shst_at) {
@@ -1733,7 +1765,8 @@ static void nvme_soft_reset(struct nvme_soft *s)
 	s->shadow = s->event_idx = 0;
 	s->num_late = s->num_aers = s->num_events = s->masked = 0;
 	s->csts = s->intm = 0;
-	s->rdy_at = s->shst_at = NVME_SOFT__NEVER;
+	s->rdy_at = s->shst_at = s->pp_at = s->keep_alive_at = NVME_SOFT__NEVER;
+	memset(s->apst, 0, sizeof(s->apst));
 }
 
 /* What is wrong with the way the host wants the controller to work; NULL: nothing. */

@@ -96,14 +96,19 @@ static void nvme_soft_deliver_events(struct nvme_soft *s)
 
 static void nvme_soft_raise_event(struct nvme_soft *s, struct nvme_soft__event e)
 {
+	bool firmware = e.type == NVME_AER_TYPE_NOTICE && e.info == NVME_AER_NOTICE_FIRMWARE;
 	uint32_t i;
 
+	if (firmware && NVME_GET(s->csts, NVME_CSTS_RDY) != 0 && s->plan.activation != 0) {
+		s->csts |= NVME_SET(1, NVME_CSTS_PP);
+		s->pp_at = nvme_soft__after(s, s->plan.activation);
+	}
 	if (e.type == NVME_AER_TYPE_SMART && e.info == 1) {
 		s->smart.critical_warning |= NVME_SMART_TEMPERATURE;
 		s->smart.temperature[0] = 360 & 0xff; /* kelvin, above WCTEMP and CCTEMP */
 	}
-	if (e.lid == NVME_LOG_PAGE_CHANGED_NS_LIST)
-		s->ns_changed = true;
+	if (e.lid == NVME_LOG_PAGE_CHANGED_NS_LIST && s->ns_changed == 0)
+		s->ns_changed = 1;
 	if (NVME_GET(s->csts, NVME_CSTS_RDY) == 0 || !nvme_soft__event_wanted(s, e))
 		return;
 	for (i = 0; i < s->num_events; i++) {
@@ -141,6 +146,24 @@ static uint16_t nvme_soft_async_event_request(struct nvme_soft *s, struct nvme_s
 	return NVME_SOFT__LATER;
 }
 
+/* The timer begins anew. [Base 2.1: Keep Alive Timer feature] */
+static void nvme_soft__feed(struct nvme_soft *s)
+{
+	uint32_t ms = s->features[NVME_FEAT_KEEP_ALIVE_TIMER];
+
+	s->keep_alive_at = ms != 0 ? s->now + ms * NVME_SOFT__MS : NVME_SOFT__NEVER;
+}
+
+/* [Base 2.1: Keep Alive command] */
+static uint16_t nvme_soft_keep_alive(struct nvme_soft *s, struct nvme_soft__job *job)
+{
+	(void)job;
+	if (s->cfg.kas == 0)
+		return NVME_SOFT__GENERIC(NVME_SC_INVALID_OPCODE);
+	nvme_soft__feed(s);
+	return 0;
+}
+
 /* ============================================================================================
  * >>soft-identify   [Base 2.1 §5.1.13: Identify command]
  * ============================================================================================ */
@@ -174,6 +197,20 @@ static void nvme_soft__id_strings(const struct nvme_soft *s, struct nvme_id_ctrl
 	         s->cfg.seed);
 }
 
+/* Each state needs half as much as the one before. */
+static void nvme_soft__id_power(const struct nvme_soft *s, struct nvme_id_ctrlr *id)
+{
+	uint32_t i;
+
+	id->npss = (uint8_t)(s->cfg.ps - 1);
+	id->apsta = s->cfg.ps > 1 ? NVME_APSTA_SUPPORTED : 0;
+	for (i = 0; i < s->cfg.ps; i++) {
+		id->psd[i].mp = (uint16_t)(500 >> (i < 9 ? i : 8)); /* in 0.01 W */
+		id->psd[i].flags =
+			i >= (s->cfg.ps + 1) / 2 ? (uint8_t)NVME_SET(1, NVME_PSD_NOPS) : 0;
+	}
+}
+
 /* [Base 2.1 §5.1.13.2.1, Fig. 312: Identify Controller Data Structure] */
 static void nvme_soft__id_ctrlr(const struct nvme_soft *s, struct nvme_id_ctrlr *id)
 {
@@ -196,6 +233,8 @@ static void nvme_soft__id_ctrlr(const struct nvme_soft *s, struct nvme_id_ctrlr 
 	id->cctemp = 353;
 	id->tnvmcap[0] = s->disk_size;
 	id->edstt = 1; /* minutes */
+	id->mtfa = 10; /* a second */
+	id->kas = (uint16_t)s->cfg.kas;
 	id->sanicap = NVME_SANICAP_CRYPTO | NVME_SANICAP_BLOCK | NVME_SANICAP_OVERWRITE;
 	id->sqes = 0x66;
 	id->cqes = 0x44;
@@ -208,7 +247,7 @@ static void nvme_soft__id_ctrlr(const struct nvme_soft *s, struct nvme_id_ctrlr 
 	id->cdfs = 0x1; /* Copy: ranges of format 0 */
 	id->vwc = 0x07; /* present; Flush takes FFFFFFFFh */
 	id->sgls = s->cfg.sgls;
-	id->psd[0].mp = 500;
+	nvme_soft__id_power(s, id);
 }
 
 /* 8 and 16 bytes that nobody else has: locally administered, made from seed and NSID. */
@@ -248,6 +287,8 @@ static void nvme_soft__id_ns(const struct nvme_soft *s, uint32_t nsid, struct nv
 	const struct nvme_soft__ns *ns = &s->ns[nsid];
 	uint8_t i;
 
+	if (ns->nsze == 0) /* inactive: all is zero */
+		return;
 	id->nsze = id->ncap = id->nuse = ns->nsze;
 	id->nlbaf = 7;
 	id->flbas = (uint8_t)(ns->lbads - 9);
@@ -296,8 +337,10 @@ static void nvme_soft__id_ns_list(const struct nvme_soft *s, uint32_t after, uin
 		memcpy(nsid, s->plan.nslist, s->plan.num_nslist * sizeof(*nsid));
 		return;
 	}
-	while (after < s->cfg.ns)
-		*nsid++ = ++after;
+	while (after < s->cfg.ns) {
+		if (s->ns[++after].nsze != 0)
+			*nsid++ = after;
+	}
 }
 
 /* Changes what the plan says. */
@@ -412,14 +455,20 @@ static const struct nvme_soft__feature {
 	{NVME_FEAT_INTERRUPT_VECTOR_CONFIG, false, false, 0x1ffff, 0},
 	{NVME_FEAT_WRITE_ATOMICITY, false, false, 0x1, 0},
 	{NVME_FEAT_ASYNC_EVENT_CONFIG, false, false, 0x31f, 0x31f},
+	{NVME_FEAT_AUTO_POWER_STATE_TRANSITION, true, false, 0, 0},
 	{NVME_FEAT_TIMESTAMP, true, false, 0, 0},
+	{NVME_FEAT_KEEP_ALIVE_TIMER, false, false, UINT32_MAX, 0},
 	{NVME_FEAT_HOST_IDENTIFIER, true, false, 0, 0},
 };
 
-static const struct nvme_soft__feature *nvme_soft__find_feature(uint32_t fid)
+static const struct nvme_soft__feature *nvme_soft__find_feature(const struct nvme_soft *s,
+                                                                uint32_t fid)
 {
 	size_t i;
 
+	if ((fid == NVME_FEAT_KEEP_ALIVE_TIMER && s->cfg.kas == 0) ||
+	    (fid == NVME_FEAT_AUTO_POWER_STATE_TRANSITION && s->cfg.ps == 1))
+		return NULL;
 	for (i = 0; i < NVME_SOFT__COUNT(nvme_soft__features); i++) {
 		if (nvme_soft__features[i].fid == fid)
 			return &nvme_soft__features[i];
@@ -470,6 +519,7 @@ static uint16_t nvme_soft__feature_data(struct nvme_soft *s, struct nvme_soft__j
                                         uint32_t fid, bool to_host)
 {
 	bool wide = fid == NVME_FEAT_HOST_IDENTIFIER && (job->cmd.cdw11 & 1) != 0;
+	size_t size = wide ? 16 : 8;
 	uint64_t passed = (s->now - s->timestamp_set_at) / NVME_SOFT__MS;
 	uint16_t status;
 
@@ -477,10 +527,18 @@ static uint16_t nvme_soft__feature_data(struct nvme_soft *s, struct nvme_soft__j
 	if (fid == NVME_FEAT_TIMESTAMP)
 		s->page[0] = nvme_bits(s->timestamp + passed, 47, 0) |
 		             nvme_field(s->timestamp_set_at != 0 ? 1 : 0, 51, 49);
-	status = nvme_soft_transfer(s, job, s->page, wide ? 16 : 8, to_host);
+	if (fid == NVME_FEAT_AUTO_POWER_STATE_TRANSITION) {
+		size = sizeof(s->apst);
+		memcpy(s->page, s->apst, size);
+		job->dw0 = to_host ? s->features[fid] : 0;
+	}
+	status = nvme_soft_transfer(s, job, s->page, size, to_host);
 	if (status != 0 || to_host)
 		return status;
-	if (fid == NVME_FEAT_TIMESTAMP) {
+	if (fid == NVME_FEAT_AUTO_POWER_STATE_TRANSITION) {
+		memcpy(s->apst, s->page, size);
+		s->features[fid] = job->cmd.cdw11 & 1;
+	} else if (fid == NVME_FEAT_TIMESTAMP) {
 		s->timestamp = nvme_bits(s->page[0], 47, 0);
 		s->timestamp_set_at = s->now;
 	} else {
@@ -494,7 +552,7 @@ static uint16_t nvme_soft_set_features(struct nvme_soft *s, struct nvme_soft__jo
 {
 	const struct nvme_cmd *cmd = &job->cmd;
 	uint32_t fid = NVME_GET(cmd->cdw10, NVME_FEATURES_FID), value = cmd->cdw11;
-	const struct nvme_soft__feature *f = nvme_soft__find_feature(fid);
+	const struct nvme_soft__feature *f = nvme_soft__find_feature(s, fid);
 
 	if (f == NULL)
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
@@ -508,11 +566,13 @@ static uint16_t nvme_soft_set_features(struct nvme_soft *s, struct nvme_soft__jo
 		return nvme_soft__feature_data(s, job, fid, false);
 	if (fid == NVME_FEAT_NUMBER_OF_QUEUES)
 		return nvme_soft__set_num_queues(s, job);
-	if ((fid == NVME_FEAT_POWER_MANAGEMENT && nvme_bits(value, 4, 0) != 0) ||
+	if ((fid == NVME_FEAT_POWER_MANAGEMENT && NVME_GET(value, NVME_POWER_PS) >= s->cfg.ps) ||
 	    (fid == NVME_FEAT_INTERRUPT_VECTOR_CONFIG && nvme_bits(value, 15, 0) > s->cfg.queues) ||
 	    (fid == NVME_FEAT_TEMPERATURE_THRESHOLD && nvme_bits(value, 21, 20) > 1))
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
 	s->features[nvme_soft__feature_slot(fid, value)] = value & f->mask;
+	if (fid == NVME_FEAT_KEEP_ALIVE_TIMER)
+		nvme_soft__feed(s);
 	return 0;
 }
 
@@ -522,7 +582,7 @@ static uint16_t nvme_soft_get_features(struct nvme_soft *s, struct nvme_soft__jo
 	uint32_t fid = NVME_GET(job->cmd.cdw10, NVME_FEATURES_FID), cdw11 = job->cmd.cdw11;
 	uint32_t sel = NVME_GET(job->cmd.cdw10, NVME_GET_FEATURES_SEL);
 	uint32_t slot = nvme_soft__feature_slot(fid, cdw11);
-	const struct nvme_soft__feature *f = nvme_soft__find_feature(fid);
+	const struct nvme_soft__feature *f = nvme_soft__find_feature(s, fid);
 
 	if (f == NULL || sel > 3)
 		return NVME_SOFT__GENERIC(NVME_SC_INVALID_FIELD);
@@ -716,14 +776,18 @@ static size_t nvme_soft__log_page(struct nvme_soft *s, uint32_t lid)
 		snprintf((char *)bytes + 8, 16, "%-8.8s", "0.1");
 		return sizeof(struct nvme_fw_slot_log);
 	case NVME_LOG_PAGE_CHANGED_NS_LIST:
-		dwords[0] = s->ns_changed ? 1 : 0;
-		s->ns_changed = false;
+		for (i = 0; i < s->cfg.ns; i++) {
+			if ((s->ns_changed >> i & 1) != 0)
+				*dwords++ = (uint32_t)i + 1;
+		}
+		s->ns_changed = 0;
 		return sizeof(struct nvme_ns_list);
 	case NVME_LOG_PAGE_COMMAND_EFFECTS:
 		for (i = 0; i < 512; i++) {
 			h = nvme_soft__find_handler(i < 256, (uint8_t)i);
 			dwords[i] = h != NULL ? h->effects : 0;
-			if (i == NVME_OPC_DOORBELL_BUFFER_CONFIG && !s->cfg.dbbuf)
+			if ((i == NVME_OPC_DOORBELL_BUFFER_CONFIG && !s->cfg.dbbuf) ||
+			    (i == NVME_OPC_KEEP_ALIVE && s->cfg.kas == 0))
 				dwords[i] = 0;
 			if (i >= 256 && nvme_soft__lacks_zones(s, (uint8_t)i))
 				dwords[i] = 0;
@@ -734,7 +798,8 @@ static size_t nvme_soft__log_page(struct nvme_soft *s, uint32_t lid)
 		return sizeof(struct nvme_self_test_log);
 	case NVME_LOG_PAGE_FEATURE_EFFECTS: /* FSUPP */
 		for (i = 0; i < NVME_SOFT__COUNT(nvme_soft__features); i++)
-			dwords[nvme_soft__features[i].fid] = 0x1;
+			dwords[nvme_soft__features[i].fid] =
+				nvme_soft__find_feature(s, nvme_soft__features[i].fid) != NULL;
 		return 1024;
 	case NVME_LOG_PAGE_SANITIZE_STATUS:
 		nvme_soft__sanitize_log(s, (struct nvme_sanitize_log *)(void *)bytes);
@@ -1067,6 +1132,24 @@ NVMEDEF void nvme_soft_inject_aer(const struct nvme_dev *dev, uint32_t type, uin
 	nvme_soft__lock(s);
 	nvme_soft_raise_event(s, e);
 	nvme_soft__unlock(s);
+}
+
+NVMEDEF int nvme_soft_resize_ns(const struct nvme_dev *dev, uint32_t nsid, uint64_t blocks)
+{
+	struct nvme_soft__event e = {NVME_AER_TYPE_NOTICE, NVME_AER_NOTICE_NS,
+	                             NVME_LOG_PAGE_CHANGED_NS_LIST};
+	struct nvme_soft *s = nvme_soft__of(dev);
+	int rc = -EINVAL;
+
+	nvme_soft__lock(s);
+	if (nsid != 0 && nsid <= s->cfg.ns && blocks <= s->cfg.size >> s->ns[nsid].lbads) {
+		s->ns[nsid].nsze = blocks;
+		s->ns_changed |= UINT64_C(1) << (nsid - 1);
+		nvme_soft_raise_event(s, e);
+		rc = 0;
+	}
+	nvme_soft__unlock(s);
+	return rc;
 }
 
 NVMEDEF void nvme_soft_get_stats(const struct nvme_dev *dev, struct nvme_soft_stats *stats)

@@ -35,12 +35,15 @@
  *	start en=1 rdy=1         what CC.EN and CSTS.RDY are when the driver comes
  *	map fail #3              the third dma_map() fails with -ENOMEM
  *	aer EVENT [after WHICH]  an asynchronous event: smart, error, namespace or firmware
+ *	activation 300ms, activation never      how long CSTS.PP stays 1 after a firmware event, and
+ *	                         no command is fetched; without the statement not at all
  *	identify FIELD=N         a field of Identify Controller: mdts, nn, sqes, cqes, oncs, vwc, aerl,
  *	                         acl, rtd3e, sgls, crdt1, crdt2, crdt3, cntlid, plsi, crcap,
- *	                         sanicap, kpioc, oacs, lpa, fuses, acwu; of Identify Namespace: nsze,
- *	                         nsfeat, nlbaf, nulbaf, flbas, noiob, dps, nacwu, dlfeat, msrc; lbads
- *	                         and ms of the format in use; csi of its descriptors; with zones
- *	                         mar, mor, zasl, and zsze and zdes of the format in use
+ *	                         sanicap, kpioc, oacs, lpa, fuses, acwu, oaes, elpe, mtfa; of Identify
+ *	                         Namespace: nsze, nsfeat, nlbaf, nulbaf, flbas, noiob, dps, nacwu,
+ *	                         dlfeat, msrc; lbads and ms of the format in use; csi of its
+ *	                         descriptors; with zones mar, mor, zasl, and zsze and zdes of the
+ *	                         format in use
  *	identify strings         serial number, model and firmware of control characters
  *	nn=4294967295            the same as identify nn=
  *	nslist 3,2,2             what the list of active namespaces says
@@ -114,7 +117,7 @@ static bool nvme_soft__number(const char **text, uint64_t *value)
 struct nvme_soft__config {
 	uint64_t size;
 	uint32_t lbs, ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, mpsmin, mpsmax, css, iova,
-		seed, sgls, noiob;
+		seed, sgls, noiob, kas, ps;
 	uint32_t ms, mset, pi, pil;
 	uint32_t zns, zcap, mor, mar, zasl, zdes;
 	uint32_t cmb, cmblegacy, cmbsz, cmbloc;
@@ -159,6 +162,8 @@ static const struct nvme_soft__option {
 	{"seed", offsetof(struct nvme_soft__config, seed), 0, UINT32_MAX},
 	{"sgls", offsetof(struct nvme_soft__config, sgls), 0, UINT32_MAX},
 	{"noiob", offsetof(struct nvme_soft__config, noiob), 0, 65535},
+	{"kas", offsetof(struct nvme_soft__config, kas), 0, 65535},
+	{"ps", offsetof(struct nvme_soft__config, ps), 1, 32},
 };
 
 static int nvme_soft__set_number(struct nvme_soft__config *cfg, const char *key, const char *value,
@@ -178,7 +183,7 @@ static int nvme_soft__set_number(struct nvme_soft__config *cfg, const char *key,
 		                        "ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, "
 		                        "mpsmin, mpsmax, css, ms, mset, pi, pil, zns, zcap, mor, "
 		                        "mar, zasl, zdes, cmb, cmblegacy, cmbsz, cmbloc, iova, "
-		                        "sgls, noiob, file, mode, seed or plan",
+		                        "sgls, noiob, kas, ps, file, mode, seed or plan",
 		                        key);
 	if (!nvme_soft__number(&at, &n) || *at != '\0' || n < o->min || n > o->max ||
 	    (lbs && (n & (n - 1)) != 0))
@@ -303,7 +308,7 @@ static int nvme_soft__parse_device(const char *device, struct nvme_soft__config 
 	memset(cfg, 0, sizeof(*cfg));
 	cfg->size = UINT64_C(1) << 30;
 	cfg->lbs = 512;
-	cfg->ns = cfg->seed = 1;
+	cfg->ns = cfg->seed = cfg->ps = 1;
 	cfg->mdts = 7;
 	cfg->mqes = 1023;
 	cfg->queues = 64;
@@ -408,9 +413,9 @@ struct nvme_soft__plan {
 	struct nvme_soft__event events[NVME_SOFT__EVENTS];
 	uint32_t num_rules, num_edits, num_events, num_nslist;
 	uint32_t nslist[32];
-	uint64_t ready, shutdown; /* ns; NVME_SOFT__NEVER */
-	uint64_t cfs_enables;     /* so many times CC.EN = 1 fails */
-	uint64_t map_fail;        /* this dma_map() fails, counted from 1 */
+	uint64_t ready, shutdown, activation; /* ns; NVME_SOFT__NEVER */
+	uint64_t cfs_enables;                 /* so many times CC.EN = 1 fails */
+	uint64_t map_fail;                    /* this dma_map() fails, counted from 1 */
 	uint32_t vs;
 	bool has_start, start_en, start_rdy, gone_at_attach, torn, odd_strings, has_nslist;
 };
@@ -442,6 +447,9 @@ static const struct nvme_soft__field {
 	{"lpa", NVME_ID_CNS_CTRLR, 1, offsetof(struct nvme_id_ctrlr, lpa)},
 	{"fuses", NVME_ID_CNS_CTRLR, 2, offsetof(struct nvme_id_ctrlr, fuses)},
 	{"acwu", NVME_ID_CNS_CTRLR, 2, offsetof(struct nvme_id_ctrlr, acwu)},
+	{"oaes", NVME_ID_CNS_CTRLR, 4, offsetof(struct nvme_id_ctrlr, oaes)},
+	{"elpe", NVME_ID_CNS_CTRLR, 1, offsetof(struct nvme_id_ctrlr, elpe)},
+	{"mtfa", NVME_ID_CNS_CTRLR, 2, offsetof(struct nvme_id_ctrlr, mtfa)},
 	{"sgls", NVME_ID_CNS_CTRLR, 4, offsetof(struct nvme_id_ctrlr, sgls)},
 	{"nsze", NVME_ID_CNS_NS, 8, offsetof(struct nvme_id_ns, nsze)},
 	{"nsfeat", NVME_ID_CNS_NS, 1, offsetof(struct nvme_id_ns, nsfeat)},
@@ -867,6 +875,11 @@ static void nvme_soft__take_statement(struct nvme_soft__words *w, struct nvme_so
 		nvme_soft__take_when(w, &plan->ready);
 	} else if (nvme_soft__take(w, "shutdown")) {
 		nvme_soft__take_when(w, &plan->shutdown);
+	} else if (nvme_soft__take(w, "activation")) {
+		if (nvme_soft__take(w, "never"))
+			plan->activation = NVME_SOFT__NEVER;
+		else
+			nvme_soft__take_time(w, &plan->activation, NULL);
 	} else if (nvme_soft__take(w, "cfs")) {
 		nvme_soft__take_end(w, plan, true);
 	} else if (nvme_soft__take(w, "gone")) {
@@ -900,8 +913,9 @@ static void nvme_soft__take_statement(struct nvme_soft__words *w, struct nvme_so
 	} else if (strncmp(w->word, "nn=", 3) == 0) {
 		nvme_soft__take_field(w, plan);
 	} else {
-		nvme_soft__expected(w, "on, ready, shutdown, cfs, gone, start, map, aer, identify, "
-		                       "nslist, nn=, vs=, dma, flood or torn");
+		nvme_soft__expected(w, "on, ready, shutdown, cfs, gone, start, map, aer, "
+		                       "activation, identify, nslist, nn=, vs=, dma, flood or "
+		                       "torn");
 	}
 }
 

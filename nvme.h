@@ -3572,7 +3572,10 @@ static int nvme_ctrlr_identify_ns(struct nvme_ctrlr *ctrlr, struct nvme_ns *ns)
 	return rc;
 }
 
-/* One namespace of the list: identified, unless it is known (refuse is 0; a new one has -ENOENT). */
+/*
+ * One namespace of the list: identified, unless it is known (refuse is 0, or -EAGAIN while I/O is
+ * held; a new one has -ENOENT).
+ */
 static int nvme__ctrlr_add_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid)
 {
 	struct nvme_ns *ns = nvme__ctrlr_ns_slot(ctrlr, nsid);
@@ -3580,7 +3583,7 @@ static int nvme__ctrlr_add_ns(struct nvme_ctrlr *ctrlr, uint32_t nsid)
 
 	if (ns == NULL)
 		return -ENOMEM;
-	if (ns->refuse == 0)
+	if (ns->refuse == 0 || ns->refuse == -EAGAIN)
 		return 0;
 	rc = nvme_ctrlr_identify_ns(ctrlr, ns);
 	if (rc == -ENOENT)

@@ -32,13 +32,18 @@ static void *try_calloc(size_t n, size_t bytes)
 
 static char log_text[1 << 18];
 static size_t log_len;
+static unsigned int looked_up; /* errors, also when the text is full */
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void capture(void *arg, enum nvme_log_level level, const char *line)
 {
 	(void)arg, (void)level;
+	pthread_mutex_lock(&log_lock);
+	looked_up += strstr(line, "error log: READ") != NULL;
 	if (log_len + strlen(line) + 2 < sizeof(log_text))
 		log_len += (size_t)snprintf(log_text + log_len, sizeof(log_text) - log_len, "%s\n",
 		                            line);
+	pthread_mutex_unlock(&log_lock);
 }
 
 /* How often the log says so since it was forgotten. */
@@ -678,7 +683,7 @@ static int refused_io(void)
 	rc[8] = nvme_ns_cmd_dataset_management(ns, qp, 4, &range, 1, count, &done);
 	for (i = 1; i < 9; i++)
 		assert_int_equal(rc[i], rc[0]);
-	while (done < 6 && rc[0] == 0)
+	while (done < 7 && rc[0] == 0)
 		assert_true(nvme_qpair_process_completions(qp, 0) >= 0);
 	return rc[0];
 }
@@ -691,7 +696,7 @@ static void test_firmware(void **state)
 	listen("soft:plan=activation 300ms");
 	assert_int_equal(nvme_soft_set_plan(dev, "activation 300ms; aer firmware"), 0);
 	assert_int_equal(NVME_GET(nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CSTS), NVME_CSTS_PP), 1);
-	assert_int_equal(read_at(0), -ETIMEDOUT * 0); /* the driver has not heard of it yet */
+	assert_int_equal(read_at(0), 0); /* the driver has not heard of it: it waits */
 	stop();
 	listen("soft");
 	assert_int_equal(nvme_soft_set_plan(dev, "activation 300ms; aer firmware"), 0);
@@ -1018,6 +1023,7 @@ static void test_keep_alive_not_there(void **state)
 	assert_int_equal(nvme_ctrlr_get_opts(ctrlr)->keep_alive_timeout_ms, 0);
 	stop();
 	start_with("soft:kas=10,plan=on keep-alive status 0/06", alive(2000));
+	soft->keep_alive_at = NVME_SOFT__NEVER; /* it is more patient than it says */
 	advance(1000);
 	polls(2);
 	advance(500); /* not yet */
@@ -1220,6 +1226,7 @@ static void test_error_log_and_event(void **state)
 struct other {
 	pthread_t thread;
 	struct nvme_qpair *qp;
+	struct nvme_ns *ns; /* not the one that changes */
 	uint8_t *buf;
 };
 
@@ -1237,8 +1244,8 @@ static void *other_thread(void *arg)
 		if (i % 2 != 0)
 			rc = nvme_ctrlr_cmd_io_raw(ctrlr, o->qp, &cmd, o->buf, 512, count, &done);
 		else
-			rc = nvme_ns_cmd_read(ns, o->qp, o->buf, 0, 1, count, &done, 0);
-		assert_true(rc == 0 || rc == -EAGAIN || rc == -EBUSY);
+			rc = nvme_ns_cmd_read(o->ns, o->qp, o->buf, 0, 1, count, &done, 0);
+		assert_true(rc == 0 || rc == -EAGAIN);
 		while (rc == 0 && done == 0)
 			assert_true(nvme_qpair_process_completions(o->qp, 0) >= 0);
 	}
@@ -1251,15 +1258,16 @@ static void test_threads(void **state)
 	int i;
 
 	(void)state;
-	start_with("soft:size=1M,mode=thread", with_error_log());
+	start_with("soft:size=1M,ns=2,mode=thread", with_error_log());
 	assert_int_equal(nvme_ctrlr_register_aer_callback(ctrlr, on_event, &aer), 0);
 	for (i = 0; i < 2; i++) {
 		assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &others[i].qp), 0);
+		others[i].ns = nvme_ctrlr_get_ns(ctrlr, 2);
 		others[i].buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
 		assert_int_equal(pthread_create(&others[i].thread, NULL, other_thread, &others[i]),
 		                 0);
 	}
-	for (i = 0; i < 2000; i++) {
+	for (i = 0; i < 2000 || (aer.calls < 5 && i < 10000000); i++) {
 		if (i % 200 == 0)
 			assert_int_equal(nvme_soft_set_plan(dev, "activation 1ms; aer firmware"),
 			                 0);
@@ -1273,7 +1281,7 @@ static void test_threads(void **state)
 		polls(1);
 	assert_true(aer.calls > 0);
 	assert_int_equal(ctrlr->events->outstanding, 4);
-	assert_true(said("error log: READ") > 0);
+	assert_true(looked_up > 0);
 	stop();
 }
 

@@ -423,6 +423,77 @@ static void test_interrupts(void **state)
 	done(&r);
 }
 
+/* ---- aer ---- */
+
+/* One event of each kind; their requests and pages are in the record, which is in order. */
+static void test_aer(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "NVME_TRACE=%s/aer.nvt $BUILD/aer", dir);
+	expect_status(&r, 0);
+	assert_string_equal(r.out,
+	                    "waiting for events\n"
+	                    "event 1: ERROR STATUS: PERSISTENT INTERNAL ERROR (0/03) log page:01\n"
+	                    "event 2: SMART / HEALTH STATUS: TEMPERATURE THRESHOLD (1/01) log "
+	                    "page:02\n"
+	                    "event 3: NOTICE: NAMESPACE ATTRIBUTE CHANGED (2/00) log page:04\n"
+	                    "  namespace 1: 2097152 blocks of 512 bytes\n"
+	                    "event 4: NOTICE: FIRMWARE ACTIVATION STARTING (2/01) log page:03\n"
+	                    "4 events\n");
+	expect_in(&r, r.err, "SMART: critical warning 02h temperature");
+	expect_in(&r, r.err, "firmware: slot 1 is running");
+	done(&r);
+	run(&r, "$BUILD/nvtrace --lint %s/aer.nvt", dir);
+	expect_status(&r, 0);
+	done(&r);
+	run(&r, "$BUILD/nvtrace -v %s/aer.nvt", dir);
+	expect_in(&r, r.out, "ASYNC EVENT REQUEST (0c)");
+	expect_in(&r, r.out, "asynchronous event: SMART / HEALTH STATUS: TEMPERATURE THRESHOLD");
+	done(&r);
+}
+
+/* The limits on events and seconds, and the keep alive timer. */
+static void test_aer_options(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "$BUILD/aer -n 1 -t 60 'soft:plan=aer smart; aer error'");
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "\n1 events\n");
+	done(&r);
+	run(&r, "$BUILD/aer -t 20 -k 2000 soft:kas=5"); /* virtual seconds */
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "waiting for events\n0 events\n");
+	done(&r);
+	run(&r, "$BUILD/aer -t 1 -k 2000 soft");
+	expect_status(&r, 0);
+	expect_in(&r, r.err, "the controller has no keep alive (KAS is 0)");
+	done(&r);
+	run(&r, "$BUILD/aer -t 1 'soft:plan=gone on set-features #2'");
+	expect_status(&r, 1);
+	expect_in(&r, r.err, "aer: no more events: No such device");
+	done(&r);
+	run(&r, "{ $BUILD/aer soft:mode=thread & p=$!; sleep 0.3; kill -INT $p; wait $p; }");
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "0 events\n");
+	done(&r);
+	run(&r, "$BUILD/aer -n");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "aer: something is missing\nusage: aer");
+	done(&r);
+	run(&r, "$BUILD/aer -n 1x");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "aer: '1x' is not understood");
+	done(&r);
+	run(&r, "$BUILD/aer soft soft:seed=2");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "aer: 'soft:seed=2' is not understood");
+	done(&r);
+}
+
 /* ---- metadata ---- */
 
 #define METADATA_REST(ref)                                                            \
@@ -1272,7 +1343,7 @@ static void test_names_what_is_wrong(void **state)
 	static const char *const examples[] = {"scatter",    "probe",   "metadata",    "interrupts",
 	                                       "nvdd x y",   "extents", "poll_groups", "smart",
 	                                       "deallocate", "fused",   "format",      "zns",
-	                                       "cmb"};
+	                                       "cmb",        "aer"};
 	struct result r;
 	size_t i;
 
@@ -1354,6 +1425,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_identify_pci),
 		cmocka_unit_test(test_identify_arguments),
 		cmocka_unit_test(test_interrupts),
+		cmocka_unit_test(test_aer),
+		cmocka_unit_test(test_aer_options),
 		cmocka_unit_test(test_identify_several),
 		cmocka_unit_test(test_metadata),
 		cmocka_unit_test(test_cmb),

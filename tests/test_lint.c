@@ -395,6 +395,14 @@ static void m_shadow_function_reset(struct trace *t)
 	put_overrun_anew(t);
 }
 
+static void m_events(struct trace *t)
+{
+	put_cmd(t, 0, 9, NVME_OPC_ASYNC_EVENT_REQUEST, 0, 0, 0, 0);
+	put_doorbell(t, 0, 0, 2, 3);
+	put_cpl(t, 0, 9, (uint16_t)(NVME_SCT_COMMAND_SPECIFIC << 9 | 5 << 1 | 1));
+	put_doorbell(t, 0, 1, 2, 3);
+}
+
 struct made {
 	const char *name, *what; /* what NULL: no mistake */
 	void (*make)(struct trace *t);
@@ -476,6 +484,8 @@ static void test_mistakes(void **state)
 	         m_fused_between},
 		{"fused, two first halves",
 	         "fused pair cut: cid:6 is a first half, but behind it comes cid:7", m_fused_twice},
+		{"events", "queue 0: one event request too many: cid:9, the controller has AERL",
+	         m_events},
 		{"fused, no first half",
 	         "fused pair cut: cid:6 is a second half without a first half before it",
 	         m_fused_alone},
@@ -499,6 +509,20 @@ static void test_no_queue(void **state)
 }
 
 /* ---- the innocent ---- */
+
+/* The same status of another command, another one of an event request, and one that told. */
+static void i_events(struct trace *t)
+{
+	uint32_t i;
+
+	for (i = 0; i < 3; i++) {
+		put_cmd(t, 0, 9, i == 0 ? NVME_OPC_ABORT : NVME_OPC_ASYNC_EVENT_REQUEST, 0, 0, 0,
+		        0);
+		put_doorbell(t, 0, 0, 2 + i, 3 + i);
+		put_cpl(t, 0, 9, (uint16_t)((i < 2 ? 5u + 0x100u * (i == 0) : 0u) << 1 | 1));
+		put_doorbell(t, 0, 1, 2 + i, 3 + i);
+	}
+}
 
 static void i_nothing(struct trace *t)
 {
@@ -632,6 +656,7 @@ static void test_innocent(void **state)
 		{"reset", NULL, i_reset},
 		{"function reset", NULL, i_function_reset},
 		{"aborted by the driver", NULL, i_aborted},
+		{"events", NULL, i_events},
 		{"announced later", NULL, i_announced_later},
 		{"old data pointer", NULL, i_old_prp},
 		{"metadata", NULL, i_mptr},

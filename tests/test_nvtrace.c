@@ -1203,6 +1203,39 @@ static void test_text_options(void **state)
 	expect_output("--latency", " us, 0 outstanding\n");
 }
 
+/* What an event request was completed for; one that failed tells nothing. */
+static void test_event_fields(void **state)
+{
+	static const char log[] =
+		"[2026-08-21 10:00:00.000001] nvme_qpair.c: 223:nvme_admin_qpair_print_command: "
+		"*NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:5 nsid:0 cdw10:00000000 "
+		"cdw11:00000000 \n"
+		"[2026-08-21 10:00:00.000002] nvme_qpair.c: 474:spdk_nvme_print_completion: "
+		"*NOTICE*: %s qid:0 cid:5 cdw0:20101 sqhd:0000 p:0 m:0 dnr:0\n";
+	struct result r;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		const char *name = image("event.log");
+		FILE *file = fopen(name, "w");
+
+		assert_non_null(file);
+		assert_true(fprintf(file, log,
+		                    i == 0 ? "SUCCESS (00/00)" : "INVALID FIELD (00/02)") > 0);
+		fclose(file);
+		run(&r, "%s -H %s", nvtrace(), name);
+		if (i == 0) {
+			expect_in(&r, r.out, "[23:16] LID : 0x2 SMART / HEALTH INFORMATION\n");
+			expect_in(&r, r.out, "[15:8] INFO : 0x1 TEMPERATURE THRESHOLD\n");
+			expect_in(&r, r.out, "[2:0] TYPE : 0x1 SMART / HEALTH STATUS\n");
+		} else {
+			assert_null(strstr(r.out, "] LID"));
+		}
+		done(&r);
+	}
+}
+
 /* Codes that SPDK has no word for: its line stays as it is, -H and --explain know better. */
 static void test_names_beyond_spdk(void **state)
 {
@@ -1343,6 +1376,7 @@ int main(void)
 		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_filter_errors),
 		cmocka_unit_test(test_text_options),
+		cmocka_unit_test(test_event_fields),
 		cmocka_unit_test(test_names_beyond_spdk),
 		cmocka_unit_test(test_usage),
 	};

@@ -392,6 +392,18 @@ static void put_command_bits(FILE *out, const struct rec *rec)
 	put_fields(out, rec);
 }
 
+/* What an Asynchronous Event Request was completed for. */
+static void put_event(FILE *out, uint32_t dw0)
+{
+	uint8_t type = (uint8_t)NVME_GET(dw0, NVME_AER_TYPE);
+	uint8_t info = (uint8_t)NVME_GET(dw0, NVME_AER_INFO);
+	uint8_t lid = (uint8_t)NVME_GET(dw0, NVME_AER_LID);
+
+	put_bit_line(out, 23, 16, "LID", lid, nvme_log_page_name(lid));
+	put_bit_line(out, 15, 8, "INFO", info, nvme_aer_info_name(type, info));
+	put_bit_line(out, 2, 0, "TYPE", type, nvme_aer_type_name(type));
+}
+
 /* DW0 of the few commands whose result has fields. */
 static void put_result(FILE *out, const struct rec *rec)
 {
@@ -399,6 +411,9 @@ static void put_result(FILE *out, const struct rec *rec)
 	char text[48];
 
 	put_heading(out, "DW0", dw0, 8);
+	if (rec->qid == 0 && (rec->of_have & HAVE_OPC) != 0 &&
+	    rec->of.opc == NVME_OPC_ASYNC_EVENT_REQUEST && !nvme_cpl_is_error(&rec->cpl))
+		put_event(out, dw0);
 	if (!(rec->of_have & HAVE_DW(10)) || rec->qid != 0)
 		return;
 	if ((rec->of.opc == NVME_OPC_SET_FEATURES || rec->of.opc == NVME_OPC_GET_FEATURES) &&

@@ -494,6 +494,19 @@ static void take_deleted(struct output *o, const struct rec *r)
 }
 
 /* What a completed admin command has changed. */
+/* How many a controller takes (AERL + 1) is in no record, but this status is. */
+static void check_event_request(struct output *o, const struct rec *r)
+{
+	if ((r->has & HAS_STATUS) == 0 || (r->of_have & HAVE_OPC) == 0 ||
+	    r->of.opc != NVME_OPC_ASYNC_EVENT_REQUEST)
+		return;
+	if (cpl_sct(&r->cpl) == NVME_SCT_COMMAND_SPECIFIC &&
+	    cpl_sc(&r->cpl) == NVME_SC_ASYNC_EVENT_REQUEST_LIMIT_EXCEEDED)
+		finding(o, r->number, r->qid,
+		        "one event request too many: cid:%u, the controller has AERL + 1 of them",
+		        (unsigned)r->cpl.cid);
+}
+
 static void take_admin_result(struct output *o, const struct rec *r)
 {
 	const uint32_t dws = HAVE_OPC | HAVE_DW(10) | HAVE_DW(11);
@@ -501,6 +514,7 @@ static void take_admin_result(struct output *o, const struct rec *r)
 	struct lintc *c = find_ctrlr(l, r);
 	uint8_t opc = r->of.opc;
 
+	check_event_request(o, r);
 	if (c == NULL || (r->has & HAS_STATUS) == 0 || rec_is_error(r) ||
 	    (r->of_have & HAVE_OPC) == 0)
 		return;

@@ -14,6 +14,8 @@
  *	cmb DEVICE SEED	the extents of pattern.h out of and into the controller memory buffer
  *	limits DEVICE		what must be refused is refused, what the device refuses is reported
  *	vfio DEVICE		what VFIO gives: IOVA ranges, function reset, registers without a mapping
+ *	events DEVICE		bad doorbells, namespaces that go and come; SMART warnings, which somebody else
+ *				must raise when it has printed "masked" (2) and "unmasked" (4)
  *	list			the controllers that libpci finds
  *	hold DEVICE		attach, print "holding", keep writing to the last blocks for ever
  *
@@ -834,6 +836,116 @@ static void run_vfio(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	CHECK(nvme_ctrlr_get_reg_8(ctrlr, NVME_REG_CAP) == ctrlr->cap);
 }
 
+/* ---- events ---- */
+
+struct heard {
+	uint32_t events, cdw0, refused;
+};
+
+static void hear(void *arg, const struct nvme_cpl *cpl)
+{
+	struct heard *h = arg;
+
+	h->events++;
+	h->cdw0 = cpl->cdw0;
+}
+
+static void hear_end(void *arg, const struct nvme_cpl *cpl)
+{
+	struct heard *h = arg;
+
+	h->refused = cpl->status >> 1;
+}
+
+/* Polls for so many milliseconds, or until there were so many events. */
+static void hear_for(struct nvme_ctrlr *ctrlr, const struct heard *h, uint32_t events, uint32_t ms)
+{
+	uint64_t end = device_now_ms(ctrlr) + ms;
+
+	while (h->events < events && device_now_ms(ctrlr) < end) {
+		CHECK(nvme_ctrlr_process_admin_completions(ctrlr) >= 0);
+		usleep(1000);
+	}
+}
+
+/* One event of this kind, and no more. */
+static void hear_one(struct nvme_ctrlr *ctrlr, struct heard *h, uint32_t cdw0)
+{
+	uint32_t before = h->events;
+
+	hear_for(ctrlr, h, before + 1, 20000);
+	hear_for(ctrlr, h, before + 2, 50);
+	CHECK(h->events == before + 1);
+	CHECK(h->cdw0 == cdw0);
+	checked(1);
+}
+
+/* As many requests as the controller takes are there: one more is refused. */
+static void hear_one_too_many(struct nvme_ctrlr *ctrlr, struct heard *h)
+{
+	struct nvme_cmd cmd;
+
+	CHECK(ctrlr->events->outstanding == nvme_ctrlr_get_data(ctrlr)->aerl + 1u);
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_ASYNC_EVENT_REQUEST;
+	CHECK(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, hear_end, h) == 0);
+	hear_for(ctrlr, h, 1, 100);
+	CHECK((h->refused & 0x7ff) == 0x105);
+	checked(1);
+}
+
+static void hear_of_namespaces(struct nvme_ctrlr *ctrlr, struct heard *h)
+{
+	CHECK(nvme_ctrlr_detach_ns(ctrlr, 2, NULL, 0, NULL) == 0);
+	hear_one(ctrlr, h, 0x00040002);
+	CHECK(nvme_ctrlr_get_ns(ctrlr, 2) == NULL);
+	CHECK(nvme_ctrlr_attach_ns(ctrlr, 2, NULL, 0, NULL) == 0);
+	hear_one(ctrlr, h, 0x00040002);
+	CHECK(nvme_ns_get_num_sectors(nvme_ctrlr_get_ns(ctrlr, 2)) != 0);
+}
+
+/* A warning that is masked is none; the next one is. */
+static void hear_of_smart(struct nvme_ctrlr *ctrlr, struct heard *h)
+{
+	uint32_t before = h->events, config;
+
+	CHECK(nvme_ctrlr_get_feature(ctrlr, NVME_FEAT_ASYNC_EVENT_CONFIG, 0, 0, NULL, 0, &config,
+	                             NULL) == 0);
+	CHECK((config & 0x1f) == 0x1f);
+	CHECK(nvme_ctrlr_set_feature(ctrlr, NVME_FEAT_ASYNC_EVENT_CONFIG, 0, 0, NULL, 0, NULL) ==
+	      0);
+	printf("masked\n");
+	fflush(stdout);
+	hear_for(ctrlr, h, before + 1, 1000);
+	CHECK(h->events == before);
+	CHECK(nvme_ctrlr_set_feature(ctrlr, NVME_FEAT_ASYNC_EVENT_CONFIG, config, 0, NULL, 0,
+	                             NULL) == 0);
+	printf("unmasked\n");
+	fflush(stdout);
+	hear_one(ctrlr, h, 0x00020001);
+}
+
+static void run_events(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	static struct heard h; /* what is outstanding at the detach ends after this function */
+	struct nvme_qpair *qp;
+
+	(void)seed;
+	memset(&h, 0, sizeof(h));
+	CHECK(nvme_ctrlr_register_aer_callback(ctrlr, hear, &h) == 0);
+	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp) == 0);
+	hear_one_too_many(ctrlr, &h);
+	nvme_mmio_write_4(&ctrlr->dev, NVME_SQ_TDBL(50, NVME_GET64(ctrlr->cap, NVME_CAP_DSTRD)), 1);
+	hear_one(ctrlr, &h, 0x00010000);
+	nvme_mmio_write_4(&ctrlr->dev, qp->sq_tdbl, 0xffff);
+	hear_one(ctrlr, &h, 0x00010100);
+	hear_of_namespaces(ctrlr, &h);
+	hear_of_smart(ctrlr, &h);
+	hear_for(ctrlr, &h, UINT32_MAX, 100);
+	CHECK(ctrlr->events->outstanding == nvme_ctrlr_get_data(ctrlr)->aerl + 1u);
+	CHECK(h.events == 5);
+}
+
 static int run_list(void)
 {
 	struct nvme_pci_info info[8];
@@ -1053,6 +1165,7 @@ int main(int argc, char **argv)
 		{"vfio", run_vfio},       {"soak", run_soak},         {"format", run_format},
 		{"scatter", run_scatter}, {"commands", run_commands}, {"groups", run_groups},
 		{"cmb", run_cmb},
+		{"events", run_events},
 	};
 	bool shadow = argc > 1 && strncmp(argv[1], "shadow-", 7) == 0;
 	bool cmb = argc > 1 && strncmp(argv[1], "cmb-", 4) == 0;
@@ -1079,6 +1192,6 @@ int main(int argc, char **argv)
 	fprintf(stderr,
 	        "usage: run_io list | "
 	        "[shadow-|cmb-]pattern|async|threads|groups|soak|format|commands|depth|scatter|"
-	        "limits|cmb|vfio|hold DEVICE [NUMBER [DEVICE2]]\n");
+	        "limits|cmb|vfio|events|hold DEVICE [NUMBER [DEVICE2]]\n");
 	return 2;
 }

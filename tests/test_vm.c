@@ -1633,6 +1633,37 @@ static void test_interrupts(void **state)
 	run_cases("--bind --nvme msix_qsize=2", cases, 1);
 }
 
+/* What QEMU's controller tells unasked, some of it because its monitor wants it so. */
+static void test_events(void **state)
+{
+	static const char warn[] = "qom-set /machine/peripheral/nvme0 smart_critical_warning";
+	struct result r;
+
+	(void)state;
+	run(&r,
+	    "truncate -s 16M %s/one.img %s/two.img; tools/vm --multipath --disk %s/one.img --ns %s/two.img --bind "
+	    "--on 'masked=%s 2' --on 'unmasked=%s 6' -- run_io events " ADDR,
+	    dir, dir, dir, dir, warn, warn);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "checks passed");
+	expect_in(&r, r.err, "ERROR STATUS: INVALID DOORBELL REGISTER (0/00) log page:01");
+	expect_in(&r, r.err, "NOTICE: NAMESPACE ATTRIBUTE CHANGED (2/00) log page:04");
+	expect_in(&r, r.err, "SMART: critical warning 06h temperature reliability");
+	done(&r);
+	/* each event once, the next request at once; no completion comes at the detach */
+	run(&r,
+	    "NVME_TRACE=/tmp/t tools/vm --size 16M --bind --on 'waiting for events=%s 4' --on "
+	    "'event 1: SMART / HEALTH STATUS: NVM SUBSYSTEM RELIABILITY (1/00) log page:02=%s 6' "
+	    "-- sh -c 'aer -t 4 " ADDR " && nvtrace --lint /tmp/t && nvtrace /tmp/t'",
+	    warn, warn);
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "event 2: SMART / HEALTH STATUS: TEMPERATURE THRESHOLD (1/01)");
+	expect_in(&r, r.out, "\n2 events\n");
+	expect_in(&r, r.out, "SMART: critical warning 06h");
+	expect_in(&r, r.err, "aborting outstanding command");
+	done(&r);
+}
+
 /* Doorbells in memory: QEMU's controller sees them all. */
 static void test_shadow(void **state)
 {
@@ -1801,6 +1832,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_attach_no_iommu),
 		cmocka_unit_test(test_attach_group),
 		cmocka_unit_test(test_interrupts),
+		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_shadow),
 		cmocka_unit_test(test_cmb),
 		cmocka_unit_test(test_cmb_io),

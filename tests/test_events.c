@@ -341,7 +341,7 @@ static void test_arming_fails(void **state)
 	assert_int_equal(nvme_detach(none), 0);
 }
 
-/* ---- C92, C93: an event, its page, and the next request ---- */
+/* ---- an event, its page, and the next request ---- */
 
 static void test_smart(void **state)
 {
@@ -438,7 +438,7 @@ static void test_several(void **state)
 
 /* ---- what goes wrong ---- */
 
-/* C95: what the controller refuses is not sent again, and that is said once. */
+/* what the controller refuses is not sent again, and that is said once. */
 static void test_refused(void **state)
 {
 	uint64_t before;
@@ -455,7 +455,7 @@ static void test_refused(void **state)
 	assert_int_equal(ctrlr->events->outstanding, 0);
 	assert_int_equal(aer.calls, 0);
 	stop();
-	/* C91: it promises more than it takes; those that are left work */
+	/* it promises more than it takes; those that are left work */
 	listen("soft:plan=identify aerl=5");
 	assert_int_equal(sent(NVME_OPC_ASYNC_EVENT_REQUEST), 6);
 	settle();
@@ -540,7 +540,7 @@ static void test_full_queue(void **state)
 	stop();
 }
 
-/* ---- C94: namespaces ---- */
+/* ---- namespaces ---- */
 
 static int read_at(uint64_t lba)
 {
@@ -897,7 +897,7 @@ static void test_callback(void **state)
 	stop();
 }
 
-/* C96: the driver drops the requests itself, and the callback does not hear of that. */
+/* the driver drops the requests itself, and the callback does not hear of that. */
 static void test_detach(void **state)
 {
 	(void)state;
@@ -1055,7 +1055,7 @@ static void test_keep_alive_format(void **state)
 	stop();
 }
 
-/* ---- C67: the error log ---- */
+/* ---- the error log ---- */
 
 static struct nvme_ctrlr_opts with_error_log(void)
 {
@@ -1404,7 +1404,7 @@ static void test_apst_refused(void **state)
 	stop();
 }
 
-/* C86, C87: what CC.SHN says */
+/* what CC.SHN says */
 static void test_abrupt(void **state)
 {
 	struct nvme_dev_ops ops = *nvme_soft_dev_ops("soft");

@@ -1799,12 +1799,48 @@ static void use_accessors(struct user *u)
 	u->d.reported_gone = gone;
 }
 
+static void on_event(void *arg, const struct nvme_cpl *cpl)
+{
+	struct user *u = (struct user *)arg;
+	char text[NVME_TEXT_MAX];
+
+	fuzz_check(u == the_user && u->ctrlr->adminq->polling == 1,
+	           "an event is told outside of a poll");
+	fuzz_check(nvme_format_aer(text, sizeof(text), cpl->cdw0) < (int)sizeof(text),
+	           "an event has too long a text");
+}
+
+/* Whatever the device makes of its events: what waits has bounds. */
+static void use_events(struct user *u)
+{
+	struct nvme_apst table[NVME_APST_STATES];
+	const struct nvme__events *ev;
+
+	driver_call(u);
+	if (fuzz_chance(u->d.in, 128)) {
+		(void)nvme_ctrlr_register_aer_callback(u->ctrlr,
+		                                       fuzz_chance(u->d.in, 32) ? NULL : on_event,
+		                                       u);
+	} else if (fuzz_chance(u->d.in, 128)) {
+		(void)nvme_ctrlr_set_power_state(u->ctrlr, fuzz_below(u->d.in, 40),
+		                                 fuzz_below(u->d.in, 9), NULL);
+	} else {
+		memset(table, 0, sizeof(table));
+		fuzz_mutate(u->d.in, table, sizeof(table));
+		(void)nvme_ctrlr_set_apst(u->ctrlr, true, table, NULL);
+	}
+	ev = u->ctrlr->events;
+	fuzz_check(ev == NULL || (ev->outstanding <= NVME__AERS && ev->count <= NVME__EVENTS &&
+	                          ev->num_more <= NVME__MORE),
+	           "too much waits for events");
+}
+
 static void use_driver(struct user *u)
 {
 	static void (*const uses[])(struct user *) = {
 		use_queues,           use_queues,      use_polls,  use_polls,  use_submit,
 		use_submit,           use_submit,      use_memory, use_memory, use_accessors,
-		use_blocking_command, use_blocking_rw, use_zones,  use_cmb,
+		use_blocking_command, use_blocking_rw, use_zones,  use_cmb,    use_events,
 	};
 	uint32_t n = fuzz_below(u->d.in, MAX_CALLS);
 
@@ -1833,6 +1869,8 @@ static void choose_opts(struct user *u, struct nvme_ctrlr_opts *opts)
 		opts->num_io_queues = (uint32_t)fuzz_odd(in);
 		opts->arb_mechanism = fuzz_below(in, 3);
 	}
+	opts->keep_alive_timeout_ms = fuzz_chance(in, 32) ? (uint32_t)fuzz_odd(in) : 0;
+	opts->read_error_log = fuzz_chance(in, 64);
 	if (fuzz_chance(in, 32))
 		opts->dma_window =
 			fuzz_chance(in, 128) ? windows[fuzz_below(in, 6)] : (size_t)fuzz_odd(in);

@@ -639,6 +639,32 @@ static void test_namespace_refused(void **state)
 	stop();
 }
 
+/* A Format of the caller's is on its way: only after it are sizes known, and the event told. */
+static void test_namespace_and_format(void **state)
+{
+	struct nvme_cmd cmd = command(NVME_OPC_FORMAT_NVM, 2);
+	unsigned int done = 0;
+	int i;
+
+	(void)state;
+	listen("soft:size=1M,ns=2");
+	assert_int_equal(nvme_soft_set_plan(dev, "on format-nvm delay 100ms"), 0);
+	assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, count, &done), 0);
+	assert_int_equal(nvme_soft_resize_ns(dev, 1, 9), 0);
+	polls(5);
+	assert_int_equal(done, 0);
+	assert_int_equal(aer.calls, 0);
+	assert_int_equal(nvme_ns_cmd_read(ns, qp, buf, 0, 1, count, &aer.read, 0), -EBUSY);
+	for (i = 0; i < 1000 && done == 0; i++) {
+		(void)nvme__now_ms(ctrlr);
+		polls(1);
+	}
+	settle();
+	assert_int_equal(aer.calls, 1);
+	assert_int_equal(aer.sectors, 9);
+	stop();
+}
+
 /* ---- error events ---- */
 
 static void test_bad_doorbells(void **state)
@@ -1212,7 +1238,7 @@ static void test_error_log_and_event(void **state)
 	assert_int_equal(sent(NVME_OPC_GET_LOG_PAGE), 3);
 	expect_said("error log: READ", 1);
 	expect_said("error log: error 2, queue 50", 1);
-	expect_said("SMART: critical warning", 1);
+	expect_said("SMART: critical warning 02h temperature, 87 C", 1);
 	ring(NVME_SQ_TDBL(50, 0), 1); /* acknowledged by the event's page, not by the other's RAE */
 	settle();
 	assert_int_equal(aer.calls, 3);
@@ -1468,6 +1494,7 @@ int main(void)
 		cmocka_unit_test(test_full_queue),
 		cmocka_unit_test(test_namespace),
 		cmocka_unit_test(test_namespace_refused),
+		cmocka_unit_test(test_namespace_and_format),
 		cmocka_unit_test(test_bad_doorbells),
 		cmocka_unit_test(test_firmware),
 		cmocka_unit_test(test_firmware_too_long),

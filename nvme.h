@@ -13695,8 +13695,7 @@ static uint32_t nvme__ctrlr_count_aers(const struct nvme_ctrlr *ctrlr)
 
 	for (i = 0; i < qp->num_trackers; i++)
 		taken += qp->trackers[i].outstanding &&
-		         qp->trackers[i].cmd.opc == NVME_OPC_ASYNC_EVENT_REQUEST &&
-		         qp->trackers[i].cb != nvme__event_told;
+		         qp->trackers[i].cmd.opc == NVME_OPC_ASYNC_EVENT_REQUEST;
 	most = taken < most ? most - taken : 0;
 	most = most < NVME__AERS ? most : NVME__AERS;
 	return most < qp->num_trackers / 2 ? most : qp->num_trackers / 2;
@@ -13729,7 +13728,9 @@ static int nvme__ctrlr_arm_aers(struct nvme_ctrlr *ctrlr)
 		              "the controller refuses the configuration of events: it tells those that it chooses");
 		rc = 0;
 	}
-	return rc != 0 ? rc : nvme__events_send(ctrlr);
+	if (rc == 0)
+		rc = nvme__events_send(ctrlr);
+	return rc == -EAGAIN && ev->outstanding != 0 ? 0 : rc; /* the next event brings the rest */
 }
 
 /*

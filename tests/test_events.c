@@ -306,6 +306,16 @@ static void test_arming_limits(void **state)
 	assert_int_equal(ended, 2);
 	assert_int_equal(aer.calls, 0);
 	stop();
+	/* nearly all CIDs are taken: the rest goes out with the first event */
+	start("soft:plan=on get-features drop");
+	for (i = 0; i < 29; i++) {
+		struct nvme_cmd cmd = command(NVME_OPC_GET_FEATURES, 0);
+
+		assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, count, &ended), 0);
+	}
+	assert_int_equal(nvme_ctrlr_register_aer_callback(ctrlr, on_event, &aer), 0);
+	assert_int_equal(ctrlr->events->outstanding, 2);
+	stop();
 	opts.admin_queue_size = 6;
 	start_with("soft", opts);
 	assert_int_equal(nvme_ctrlr_register_aer_callback(ctrlr, on_event, &aer), 0);
@@ -800,7 +810,8 @@ static void test_firmware_and_format(void **state)
 	int i, rc;
 
 	(void)state;
-	listen("soft:size=1M");
+	listen("soft:size=1M,ns=2");
+	nvme_ctrlr_get_ns(ctrlr, 2)->nsze = 7; /* what Identify would put right */
 	assert_int_equal(nvme_soft_set_plan(dev, "activation 50ms; on format-nvm delay 200ms; "
 	                                         "aer firmware"),
 	                 0);
@@ -819,6 +830,7 @@ static void test_firmware_and_format(void **state)
 	assert_int_equal(aer.calls, 1);
 	assert_int_equal(nvme_ns_get_sector_size(ns), 4096);
 	assert_int_equal(read_at(255), 0);
+	assert_int_equal(nvme_ctrlr_get_ns(ctrlr, 2)->nsze, 7); /* it was held, and nothing else */
 	stop();
 	/* a namespace that is identified while I/O is held is held, too */
 	listen("soft:size=1M");
@@ -1024,7 +1036,8 @@ static void test_keep_alive(void **state)
 	assert_int_equal(nvme_detach(ctrlr), -EIO);
 	/* one at a time */
 	start_with("soft:kas=1,plan=on keep-alive drop", alive(1000));
-	for (i = 0; i < 8; i++) {
+	soft->keep_alive_at = NVME_SOFT__NEVER;
+	for (i = 0; i < 80; i++) {
 		advance(100);
 		polls(2);
 	}

@@ -13290,7 +13290,7 @@ static bool nvme__ns_list_has(const struct nvme_ns_list *list, uint32_t nsid)
 {
 	uint32_t i;
 
-	for (i = 0; i < 1024 && list->nsid[i] != 0; i++) {
+	for (i = 0; list != NULL && i < 1024 && list->nsid[i] != 0; i++) {
 		if (list->nsid[i] == nsid)
 			return true;
 	}
@@ -13312,7 +13312,7 @@ static void nvme__event_namespaces(struct nvme_ctrlr *ctrlr, const struct nvme_n
 		if (nvme__ns_is_here(ns) && (all || nvme__ns_list_has(list, ns->id)))
 			nvme__ns_set_refuse(ns, -EBUSY);
 	}
-	for (i = 0; !all && i < 1024 && list->nsid[i] != 0; i++)
+	for (i = 0; list != NULL && !all && i < 1024 && list->nsid[i] != 0; i++)
 		NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO, "namespace %" PRIu32 " has changed",
 		              list->nsid[i]);
 	ctrlr->ns_changing = true;

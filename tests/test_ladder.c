@@ -635,6 +635,35 @@ static void test_reset_keeps_memory(void **state)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+/* Requests for events end with the reset, which is no event, and are sent again. */
+static void test_reset_arms_events(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_ctrlr *ctrlr;
+	struct seen event = {0};
+	uint32_t kato;
+	int i;
+
+	(void)state;
+	opts.keep_alive_timeout_ms = 5000;
+	ctrlr = attach_with("soft:kas=1", &opts);
+	assert_int_equal(nvme_ctrlr_register_aer_callback(ctrlr, count, &event), 0);
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 0);
+	assert_int_equal(event.calls, 0);
+	nvme_soft_inject_aer(dev_of(ctrlr), NVME_AER_TYPE_SMART, NVME_AER_SMART_SPARE,
+	                     NVME_LOG_PAGE_SMART);
+	for (i = 0; i < 100 && event.calls == 0; i++)
+		assert_true(nvme_ctrlr_process_admin_completions(ctrlr) >= 0);
+	assert_int_equal(event.calls, 1);
+	assert_int_equal(nvme_ctrlr_get_feature(ctrlr, NVME_FEAT_KEEP_ALIVE_TIMER, 0, 0, NULL, 0,
+	                                        &kato, NULL),
+	                 0);
+	assert_int_equal(kato, 5000);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(event.calls, 1);
+}
+
 /* It does not become ready again: why, and what works after that. */
 static void test_reset_fails(void **state)
 {
@@ -959,6 +988,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_resubmit_has_an_end),
 		cmocka_unit_test(test_reset_keeps_features),
 		cmocka_unit_test(test_reset_keeps_memory),
+		cmocka_unit_test(test_reset_arms_events),
 		cmocka_unit_test(test_reset_fails),
 		cmocka_unit_test(test_reset_of_what_is_gone),
 		cmocka_unit_test(test_subsystem_reset),

@@ -231,7 +231,7 @@ VM_STAGES    := vm/test_vm
 VM_NEEDS     := $(PROGRAMS) $(addprefix $(B)/tests/,test_vm use_disk use_metadata use_zones readme_tool attach_steps $(UNIT))
 FUZZ_STAGES  := fuzz/fuzz_trace fuzz/fuzz_soft fuzz/fuzz_driver
 # The tests that are compiled with it; test_matrix runs a program that is.
-TSAN_TESTS   := tsan/test_probe tsan/test_ladder tsan/test_events
+TSAN_TESTS   := tsan/test_probe tsan/test_ladder tsan/test_events tsan/test_removal
 TSAN_STAGES  := tsan/test_matrix $(TSAN_TESTS)
 CHECK_STAGES := $(UNIT:%=check/%)
 # With sanitizers only what is compiled with them, or runs programs that are.

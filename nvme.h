@@ -62,8 +62,8 @@
  *	   the implementation:
  *	>>options-check, >>probe, >>arena, >>unusual, >>raw, >>changes, >>blocking, >>interrupts,
  *	>>shadow, >>cmb, >>scatter, >>format, >>metadata, >>commands, >>zones, >>admin-commands,
- *	>>events, >>power,
- *	>>connect, >>groups, >>getters
+ *	>>events, >>power, >>connect, >>groups, >>watch, >>ladder, >>retry, >>reset, >>removal,
+ *	>>getters
  *
  * Book 3, REFERENCE AND PLUMBING: what a reader may skip, and tools live on.
  *	>>text      names of codes; commands, completions and registers as text
@@ -947,6 +947,15 @@ struct nvme_dev {
 	size_t dma_window;          /* bytes that nvme_dma_alloc() may come to map; set likewise */
 };
 
+/* What a device is told of beside its queues: each has an eventfd, see >>removal. */
+enum nvme_dev_event {
+	/* the system wants the device back */
+	NVME_DEV_REQUEST,
+	/* its bus has reported an error after which it is not to be relied on */
+	NVME_DEV_ERROR,
+	NVME_DEV_EVENTS
+};
+
 struct nvme_dev_ops {
 	const char *name; /* "vfio" */
 	/*
@@ -984,6 +993,12 @@ struct nvme_dev_ops {
 	/* Maps len bytes at offset of a BAR until close(), once at most. NULL if get_bar() is. */
 	int (*map_bar)(struct nvme_dev *dev, unsigned int bar, uint64_t offset, size_t len,
 	               void **vaddr);
+	/*
+	 * Has enum nvme_dev_event i signalled by a write to the eventfd fds[i]. Called before the
+	 * first register is read, and with NULL before close(). 0, also if some of them cannot come;
+	 * a negative errno if none can. NULL: none can.
+	 */
+	int (*set_events)(struct nvme_dev *dev, const int *fds);
 };
 
 /* Every field may be 0, which means the default. */
@@ -1477,6 +1492,10 @@ struct nvme_log {
 	struct nvme_trace *trace; /* NULL: nothing is recorded */
 };
 
+#define NVME__GONE     1 /* registers read as no controller's do: nothing is written any more */
+#define NVME__ASKED    2 /* the system wants it back: no I/O is begun any more, see >>removal */
+#define NVME__BUS_FAIL 4 /* its bus has reported an error: it counts as failed */
+
 #define NVME__QUIRK_NO_ABORT 1u /* Abort is answered, and does nothing */
 #define NVME__QUIRK_NO_SHST  2u /* CSTS.SHST never says that the shutdown is complete */
 
@@ -1498,7 +1517,7 @@ struct nvme_ctrlr {
 	struct nvme_log log;
 	struct nvme_ctrlr_opts opts;
 	enum nvme_ctrlr_state state;
-	int gone;     /* 1: registers read as all ones, nothing is written any more */
+	int gone;     /* NVME__GONE and others: 0 while all is well */
 	bool closing; /* nvme_detach() is at work: callbacks can start nothing new */
 	bool cut_off; /* no memory is mapped for the device any more */
 
@@ -1522,7 +1541,8 @@ struct nvme_ctrlr {
 	struct nvme__cmb *cmb;      /* its own memory, see >>cmb; NULL: it has none */
 	int *irq_fds;               /* an eventfd for each interrupt vector; NULL: none are used */
 	uint32_t num_irqs;
-	struct nvme__ladder ladder; /* see >>ladder */
+	struct nvme__ladder ladder;    /* see >>ladder */
+	struct nvme__removal *removal; /* see >>removal */
 
 	struct nvme_ns *ns[NVME__MAX_NS]; /* ascending, with those that were there once */
 	uint32_t num_ns;
@@ -1639,6 +1659,9 @@ NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair
 static void nvme__cpl_set_none(struct nvme_cpl *cpl, uint16_t qid);
 static void nvme__qpair_drain(struct nvme_qpair *qp);
 static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data);
+static int nvme__ctrlr_init_removal(struct nvme_ctrlr *ctrlr);
+static void nvme__ctrlr_fini_removal(struct nvme_ctrlr *ctrlr);
+NVME__COLD int nvme__ctrlr_check_alive(struct nvme_ctrlr *ctrlr);
 static int nvme__ctrlr_init_interrupts(struct nvme_ctrlr *ctrlr);
 static void nvme__ctrlr_fini_interrupts(struct nvme_ctrlr *ctrlr);
 static uint32_t nvme__qpair_interrupt(const struct nvme_qpair *qp);
@@ -1690,6 +1713,7 @@ static int nvme__vfio_get_bar(struct nvme_dev *dev, unsigned int bar, uint64_t *
                               uint64_t *size);
 static int nvme__vfio_map_bar(struct nvme_dev *dev, unsigned int bar, uint64_t offset, size_t len,
                               void **vaddr);
+static int nvme__vfio_set_events(struct nvme_dev *dev, const int *fds);
 static int nvme__explain_no_group(struct nvme_dev *dev, int line, const char *func);
 static int nvme__explain_files(struct nvme_dev *dev, int line, const char *func);
 static int nvme__explain_driver(struct nvme_dev *dev, const char *driver, int line,
@@ -1870,13 +1894,13 @@ static uint64_t nvme_mmio_read_8(struct nvme_dev *dev, uint32_t offset)
  */
 static int nvme__ctrlr_is_gone(const struct nvme_ctrlr *ctrlr)
 {
-	return __atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED);
+	return __atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED) & NVME__GONE;
 }
 
 /* A register has read so. What happens to the device after that is no news any more. */
 NVME__COLD int nvme__ctrlr_set_gone(struct nvme_ctrlr *ctrlr)
 {
-	if (!__atomic_exchange_n(&ctrlr->gone, 1, __ATOMIC_RELAXED))
+	if ((__atomic_fetch_or(&ctrlr->gone, NVME__GONE, __ATOMIC_RELAXED) & NVME__GONE) == 0)
 		nvme__explain_gone(ctrlr, NVME__HERE);
 	return -ENODEV;
 }
@@ -2171,12 +2195,20 @@ NVME__HOT int nvme__qpair_failed(const struct nvme_qpair *qp)
 	return __atomic_load_n(&qp->failed, __ATOMIC_RELAXED);
 }
 
-/* What keeps every command away, or 0. */
-static int nvme__qpair_refuses(const struct nvme_qpair *qp)
+/*
+ * What a command gets before anything else is looked at: 0, or why this queue pair sends none. The
+ * admin queue works on while the device is asked for: queues are to be deleted.
+ */
+static int nvme__qpair_refusal(const struct nvme_qpair *qp)
 {
 	int refuse = __atomic_load_n(&qp->refuse, __ATOMIC_RELAXED);
+	int gone = __atomic_load_n(&qp->ctrlr->gone, __ATOMIC_RELAXED);
 
-	return refuse == 0 && nvme__ctrlr_is_gone(qp->ctrlr) ? -ENODEV : refuse;
+	if (refuse != 0 || gone == 0)
+		return refuse;
+	if ((gone & (NVME__GONE | NVME__BUS_FAIL)) == NVME__BUS_FAIL)
+		return -EIO;
+	return (gone & NVME__GONE) != 0 || qp->id != 0 ? -ENODEV : 0;
 }
 
 /*
@@ -2619,9 +2651,8 @@ static int nvme__submit_raw(struct nvme_qpair *qp, const struct nvme_cmd *cmd, v
                             uint32_t len, nvme_cmd_cb cb, void *arg)
 {
 	struct nvme_tracker *tr;
-	int rc;
+	int rc = nvme__qpair_refusal(qp);
 
-	rc = nvme__qpair_refuses(qp);
 	if (rc != 0)
 		return rc;
 	tr = nvme__tracker_get(qp, cb, arg);
@@ -3624,6 +3655,10 @@ static int nvme__ctrlr_bring_up(struct nvme_ctrlr *ctrlr)
 {
 	int rc;
 
+	/* should it be asked for, or taken away */
+	rc = nvme__ctrlr_init_removal(ctrlr);
+	if (rc != 0)
+		return rc;
 	/* before the first: which NVMe is it, and what can it do? */
 	rc = nvme__ctrlr_read_vs(ctrlr);
 	if (rc != 0)
@@ -3980,6 +4015,7 @@ static void nvme__ctrlr_destroy(struct nvme_ctrlr *ctrlr)
 	nvme__arena_fini(ctrlr);
 	nvme__ctrlr_fini_interrupts(ctrlr);
 	nvme__ctrlr_fini_cmb(ctrlr);
+	nvme__ctrlr_fini_removal(ctrlr);
 	nvme__trace_detach(ctrlr);
 	ctrlr->dev.ops->close(&ctrlr->dev);
 	nvme__mutex_destroy(&ctrlr->dma_lock);
@@ -4795,6 +4831,7 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
 	nvme__vfio_set_interrupts,
 	nvme__vfio_get_bar,
 	nvme__vfio_map_bar,
+	nvme__vfio_set_events,
 };
 
 #endif /* NVME_NO_VFIO */
@@ -4837,6 +4874,7 @@ static const struct nvme_dev_ops nvme__vfio_ops = {
  *	>>power          power states, and how a controller is told that power goes
  *	>>connect        queue pairs that are told of, forgotten and told of again; their statistics
  *	>>groups         many queue pairs, one poll
+ *	>>removal        devices that are asked for, or taken away
  *	>>getters        what is known
  * ############################################################################################ */
 
@@ -6006,6 +6044,8 @@ struct nvme_named_dev {
 	const struct nvme_dev_ops *dev_ops; /* NULL: vfio, and addr is a PCI address */
 };
 
+/* For a controller that is asked for, or gone: see removal. */
+typedef void (*nvme_remove_cb)(void *ctx, struct nvme_ctrlr *ctrlr);
 /*
  * For each controller found, before anything is done to it. opts holds the defaults (dev_ops: what
  * will open it) and may be changed. Returns whether to attach to it.
@@ -6022,13 +6062,18 @@ typedef void (*nvme_attach_cb)(void *ctx, const struct nvme_transport_id *trid,
 /* For each that was not: rc is what nvme_attach() returned. The log says why. */
 typedef void (*nvme_attach_fail_cb)(void *ctx, const struct nvme_transport_id *trid, int rc);
 
-/* Every field may be 0. Where SPDK has remove_cb: a removal is not noticed. */
+/* Every field may be 0. */
 struct nvme_probe_opts {
 	const struct nvme_named_dev *devs; /* probed besides those on the bus, and before them */
 	uint32_t num_devs;
 	bool devs_only;         /* the bus is not looked at */
 	uint32_t *num_attached; /* where to count those attached: from 0, before each attach_cb */
 	nvme_attach_fail_cb attach_fail_cb;
+	/*
+	 * For each controller that is attached: what nvme_ctrlr_set_remove_cb() sets, before its
+	 * attach_cb. Called with the ctx of the probe, but not by it: see removal.
+	 */
+	nvme_remove_cb remove_cb;
 };
 
 /*
@@ -6036,7 +6081,8 @@ struct nvme_probe_opts {
  * libpci finds on the bus, bound to vfio-pci (with NVME_NO_VFIO: none). What another driver holds
  * is left alone. trid NULL: all of them; one without an address: those of its trtype; one with an
  * address: that one, and for PCIe also if it is bound to another driver (the log then says how to
- * bind it). A PCI address that is found twice is taken once.
+ * bind it). A PCI address that is found twice is taken once. What this program has attached to and
+ * not yet detached is passed over on the bus: to probe again finds what was plugged in since.
  *
  * First probe_cb is called for all (NULL: all are wanted), those on the bus in the order of their
  * addresses. Then they are attached one after the other, in that order, each with its attach_cb
@@ -6159,8 +6205,9 @@ NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp);
 
 /*
  * nvme_qpair_process_completions() for the admin queue. It identifies namespaces again, with
- * commands of its own, when a command that changed them is complete, and it does what asynchronous
- * events, keep alive and the error log need: who uses these calls it again and again.
+ * commands of its own, when a command that changed them is complete; it does what asynchronous events,
+ * keep alive and the error log need, and looks whether the device is asked for or gone (see removal),
+ * also when nothing is outstanding: who uses these calls it again and again.
  */
 NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
 
@@ -6221,6 +6268,63 @@ NVMEDEF int nvme_ctrlr_reset_subsystem(struct nvme_ctrlr *ctrlr);
 
 #define NVME_RETRY_NEVER UINT32_MAX /* retry_count of the options: no command is sent again */
 
+/* ---- removal ----
+ *
+ * A device may be wanted back: it is to be pulled out of a virtual machine, or bound to another
+ * driver. The kernel then asks the process that holds it, and waits until that lets go: for ever, if
+ * it must. Or the device is pulled out at once, or its bus reports an error.
+ *
+ * Asked for: from the moment this is seen, commands to I/O queue pairs are refused with -ENODEV, all
+ * at once in all threads; what is outstanding completes as ever; admin commands go on. nvme_detach()
+ * shuts the controller down as usual, and the kernel goes on.
+ * Bus error: submissions and polls get -EIO, as with CSTS.CFS.
+ * Gone (registers read FFFFFFFFh, or VS and CSTS 0): submissions and polls get -ENODEV. Callbacks of
+ * what is outstanding run inside nvme_detach(), at the latest.
+ * A controller that somebody else has reset, so that CSTS.RDY is 0: polls get -EIO.
+ *
+ * It is seen by nvme_ctrlr_process_admin_completions(), by who waits for interrupts, and by a poll
+ * of a queue pair with commands outstanding where nothing has come for a while. Each is logged with
+ * one sentence. The kernel's part needs Linux and a device table with set_events().
+ */
+enum nvme_removal {
+	NVME_REMOVAL_NONE = 0,
+	/* the system wants the device back: finish, and detach */
+	NVME_REMOVAL_REQUESTED = 1,
+	/* its bus has reported an error: detach */
+	NVME_REMOVAL_FAILED = 2,
+	/* it is not there any more: detach */
+	NVME_REMOVAL_GONE = 3
+};
+
+/* As far as it was seen, the last in this list that is true. Any thread. */
+NVMEDEF enum nvme_removal nvme_ctrlr_get_removal(const struct nvme_ctrlr *ctrlr);
+
+/*
+ * remove_cb runs once, in the controller's thread, as the last thing that
+ * nvme_ctrlr_process_admin_completions() does, when the controller is asked for, or has failed or
+ * gone. It may do what that thread may, nvme_detach() included: unless that is refused (in a
+ * callback), the controller is not to be touched after it. Not called by a detach that comes first.
+ * With one set, each nvme_ctrlr_process_admin_completions() also reads CSTS, so that a device that
+ * has gone is found without commands outstanding. NULL: none. In the controller's thread.
+ */
+NVMEDEF void nvme_ctrlr_set_remove_cb(struct nvme_ctrlr *ctrlr, nvme_remove_cb remove_cb,
+                                      void *ctx);
+
+/*
+ * Keeps the process alive where the registers of a device that was taken away, or is being reset by
+ * the kernel, raise SIGBUS: from then on the registers of every controller of this program, attached
+ * before or after, read as all ones instead, and all ends with -ENODEV. For controllers whose
+ * registers are mapped at whole pages, 256 at a time.
+ *
+ * It installs a signal handler, which passes on what is not about such registers to the one that was
+ * there before, so install others first. Nobody but the program may decide that: there is one
+ * handler for the whole process, which may belong to a debugger's helper, a runtime or another
+ * library, and a library that took it without being asked would hide their faults, and break when
+ * they take it back. Stays for ever; more calls do nothing. Any thread. 0, -ENOTSUP where there is no
+ * Linux, or what sigaction() says.
+ */
+NVMEDEF int nvme_catch_sigbus(void);
+
 /* ---- interrupts ----
  *
  * With `interrupts` in the options of the attach a completion of an I/O queue pair makes a file
@@ -6238,9 +6342,9 @@ NVMEDEF int nvme_qpair_get_fd(const struct nvme_qpair *qp);
 /*
  * Reaps what is there, as nvme_qpair_process_completions() does; where there is nothing, sleeps
  * until there is or timeout_ms is over (negative: without end). Returns how many, 0 when the time
- * is over or a signal came, the errors of nvme_qpair_get_fd() and nvme_qpair_process_completions().
- * A controller that has gone or failed raises no interrupt: the call after one whose time was over
- * in vain looks for that.
+ * is over, a signal came or the device is asked for (see removal; once), the errors of
+ * nvme_qpair_get_fd() and nvme_qpair_process_completions(). A controller that has gone or failed may
+ * raise no interrupt: the call after one whose time was over in vain looks for that.
  */
 NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms);
 
@@ -6405,7 +6509,7 @@ NVMEDEF int64_t nvme_poll_group_process_completions(struct nvme_poll_group *grou
 /*
  * The same where every controller was attached with `interrupts`: where there is nothing, it sleeps
  * until one of the queue pairs has something or timeout_ms is over (negative: without end). 0 when
- * the time is over or a signal came, or after a disconnected_cb; as with nvme_qpair_wait(), what has
+ * the time is over, a signal came or a device is asked for, or after a disconnected_cb; as with nvme_qpair_wait(), what has
  * gone is found by the call after one in vain. The errors of the poll, and before
  * it sleeps: those of nvme_qpair_get_fd() for one of them, -ENXIO when none is connected, -ENOMEM.
  */
@@ -7085,7 +7189,9 @@ NVMEDEF const char *nvme_strerror(char *buf, size_t size, int rc, const struct n
 
 #ifdef __linux__
 #include <poll.h>
+#include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #endif
 
 #ifdef __cplusplus
@@ -7533,6 +7639,7 @@ struct nvme_probe_ctx {
 	void *cb_ctx;
 	nvme_attach_cb attach_cb;
 	nvme_attach_fail_cb attach_fail_cb;
+	nvme_remove_cb remove_cb;
 	uint32_t *num_attached;
 	int rc;       /* the first error */
 	bool polling; /* a callback is running */
@@ -7639,7 +7746,9 @@ static int nvme__pci_info_compare(const void *a, const void *b)
 	return strlen(x) != strlen(y) ? (int)strlen(x) - (int)strlen(y) : strcmp(x, y);
 }
 
-/* What libpci finds, in whatever order, as far as vfio-pci holds it. */
+static bool nvme__is_attached(const char *addr);
+
+/* What libpci finds, in whatever order, as far as vfio-pci holds it and we do not. */
 static int nvme__probe_add_found(struct nvme_probe_ctx *ctx, const struct nvme_transport_id *by,
                                  struct nvme_pci_info *list, int found)
 {
@@ -7647,6 +7756,8 @@ static int nvme__probe_add_found(struct nvme_probe_ctx *ctx, const struct nvme_t
 
 	qsort(list, (size_t)found, sizeof(*list), nvme__pci_info_compare);
 	for (i = 0; i < found && rc == 0; i++) {
+		if (nvme__is_attached(list[i].addr))
+			continue;
 		if (strcmp(list[i].driver, "vfio-pci") == 0) {
 			rc = nvme__probe_add(ctx, by, list[i].addr, NULL);
 			continue;
@@ -7762,6 +7873,7 @@ static struct nvme_probe_ctx *nvme__probe_begin(const struct nvme_transport_id *
 	ctx->cb_ctx = cb_ctx;
 	ctx->attach_cb = attach_cb;
 	ctx->attach_fail_cb = opts != NULL ? opts->attach_fail_cb : NULL;
+	ctx->remove_cb = opts != NULL ? opts->remove_cb : NULL;
 	ctx->num_attached = opts != NULL ? opts->num_attached : NULL;
 	if (ctx->num_attached != NULL)
 		*ctx->num_attached = 0;
@@ -7784,6 +7896,7 @@ static void nvme__probe_hand_over(struct nvme_probe_ctx *ctx, struct nvme__job *
 	if (job->rc == 0) {
 		if (ctx->num_attached != NULL)
 			(*ctx->num_attached)++;
+		nvme_ctrlr_set_remove_cb(job->ctrlr, ctx->remove_cb, ctx->cb_ctx);
 		ctx->attach_cb(ctx->cb_ctx, &job->trid, job->ctrlr,
 		               nvme_ctrlr_get_opts(job->ctrlr));
 	} else {
@@ -8535,7 +8648,7 @@ static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data)
 {
 	uint32_t i;
 
-	if (nvme__qpair_refuses(qp) == 0)
+	if (nvme__qpair_refusal(qp) == 0)
 		nvme__qpair_set_refuse(qp, -ESHUTDOWN);
 	for (i = 0; i < qp->num_trackers; i++) {
 		struct nvme_tracker *tr = &qp->trackers[i];
@@ -8636,7 +8749,7 @@ static int nvme__submit_checked(struct nvme_qpair *qp, const struct nvme_cmd *cm
 	int rc = 0;
 
 	nvme__explain_disconnected(qp);
-	if (nvme__qpair_refuses(qp) == 0)
+	if (nvme__qpair_refusal(qp) == 0)
 		rc = nvme__check_raw(qp, cmd, buf, len, cb != NULL);
 	return rc != 0 ? rc : nvme__submit_raw(qp, cmd, buf, len, cb, arg);
 }
@@ -8889,6 +9002,9 @@ static int nvme__ns_identify_names(struct nvme_ns *ns)
 	return ns->csi == NVME_CSI_ZNS ? nvme__ns_identify_zones(ns) : nvme__ns_check_csi(ns);
 }
 
+static bool nvme__ctrlr_see_removal(struct nvme_ctrlr *ctrlr, int *rc);
+static void nvme__ctrlr_tell_removal(struct nvme_ctrlr *ctrlr);
+
 /* A command that changes namespaces is complete, well or not: what holds for them now? */
 NVME__COLD int nvme__ctrlr_settle_namespaces(struct nvme_ctrlr *ctrlr)
 {
@@ -8910,6 +9026,7 @@ static void nvme__ctrlr_tend_events(struct nvme_ctrlr *ctrlr);
 
 NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr)
 {
+	bool tell;
 	int rc;
 
 	nvme__ctrlr_lock(ctrlr);
@@ -8918,7 +9035,10 @@ NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr)
 		(void)nvme__ctrlr_settle_namespaces(ctrlr);
 	if (ctrlr->events != NULL && rc >= 0)
 		nvme__ctrlr_tend_events(ctrlr);
+	tell = nvme__ctrlr_see_removal(ctrlr, &rc);
 	nvme__ctrlr_unlock(ctrlr);
+	if (tell) /* its callback may detach: nothing after it */
+		nvme__ctrlr_tell_removal(ctrlr);
 	return rc;
 }
 
@@ -8998,10 +9118,9 @@ static int nvme__command_and_wait(struct nvme_qpair *qp, const struct nvme_cmd *
 	nvme__cpl_set_none(cpl, qp->id);
 	if (qp->polling != 0)
 		return nvme__explain_in_callback(qp, "a blocking function", NVME__HERE);
-	rc = nvme__qpair_refuses(qp);
-	if (rc != 0)
-		return rc;
-	rc = nvme__check_raw(qp, cmd, buf, len, true);
+	rc = nvme__qpair_refusal(qp);
+	if (rc == 0)
+		rc = nvme__check_raw(qp, cmd, buf, len, true);
 	if (rc != 0)
 		return rc;
 	direct = len == 0 ? 1 : nvme__is_dma_memory(qp->ctrlr, buf, len);
@@ -9088,7 +9207,7 @@ NVME__COLD int nvme__refuse_rw(const struct nvme_ns *ns, const struct nvme_qpair
 	int rc;
 
 	nvme__explain_disconnected(qp);
-	rc = nvme__qpair_refuses(qp);
+	rc = nvme__qpair_refusal(qp);
 	if (rc != 0)
 		return rc;
 	if (cb == NULL || (io_flags & ~NVME__IO_FLAGS) != 0 || qp->ctrlr != ns->ctrlr) {
@@ -9299,15 +9418,20 @@ static void nvme__ctrlr_fini_interrupts(struct nvme_ctrlr *ctrlr)
 	ctrlr->irq_fds = NULL;
 }
 
+static int nvme__ctrlr_event_fds(const struct nvme_ctrlr *ctrlr, struct pollfd *pfds);
+static int nvme__ctrlr_watch_device(struct nvme_ctrlr *ctrlr);
+
 /*
  * Until one of them is readable: how many are, 0 when the time is over, -EINTR when a signal came.
- * Signals of the device are taken before completions: one that comes in between leaves another.
+ * Signals of queue pairs are taken before completions: one that comes in between leaves another. Behind
+ * the num of queue pairs there are `more` of devices, whose signals stay: nvme__ctrlr_watch_device()
+ * looks for them.
  */
-static int nvme__sleep(struct pollfd *pfds, uint32_t num, int timeout_ms)
+static int nvme__sleep(struct pollfd *pfds, uint32_t num, uint32_t more, int timeout_ms)
 {
 	uint64_t signals;
 	uint32_t i;
-	int rc = poll(pfds, num, timeout_ms);
+	int rc = poll(pfds, num + more, timeout_ms);
 
 	if (rc < 0)
 		return -errno;
@@ -9332,23 +9456,35 @@ static int nvme__sleep_slice(int timeout_ms, uint64_t end, uint32_t retry_ms)
 	return timeout_ms >= 0 && left < slice ? (int)left : (int)slice;
 }
 
+/* Who has slept in vain, or was woken by the device, looks whether that is still there. */
+static void nvme__qpair_woken(struct nvme_qpair *qp, bool by_queue)
+{
+	int rc = by_queue ? 0 : nvme__ctrlr_watch_device(qp->ctrlr);
+
+	if (rc != 0)
+		(void)nvme__qpair_fail(qp, rc);
+	if (!by_queue)
+		qp->watch_in = 1; /* the next poll looks whether all is well */
+}
+
 NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms)
 {
 	uint64_t end = nvme__real_ms() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0);
-	struct pollfd pfd;
-	int rc;
+	struct pollfd pfds[1 + NVME_DEV_EVENTS];
+	int rc, more, slice;
 
-	pfd.events = POLLIN;
 	for (;;) {
 		rc = nvme_qpair_process_completions(qp, 0);
-		pfd.fd = nvme_qpair_get_fd(qp);
-		if (rc != 0 || pfd.fd < 0)
-			return rc != 0 ? rc : pfd.fd;
-		rc = nvme__sleep(&pfd, 1,
-		                 nvme__sleep_slice(timeout_ms, end, nvme__retry_wait_ms(qp)));
+		pfds[0].fd = nvme_qpair_get_fd(qp);
+		if (rc != 0 || pfds[0].fd < 0)
+			return rc != 0 ? rc : pfds[0].fd;
+		pfds[0].events = POLLIN;
+		more = nvme__ctrlr_event_fds(qp->ctrlr, &pfds[1]);
+		slice = nvme__sleep_slice(timeout_ms, end, nvme__retry_wait_ms(qp));
+		rc = nvme__sleep(pfds, 1, (uint32_t)more, slice);
+		nvme__qpair_woken(qp, rc > 0 && pfds[0].revents != 0);
 		if (rc > 0)
 			return nvme_qpair_process_completions(qp, 0);
-		qp->watch_in = 1; /* the next poll looks whether all is well */
 		if (rc < 0 || (timeout_ms >= 0 && nvme__real_ms() >= end))
 			return rc == -EINTR ? 0 : rc;
 	}
@@ -10587,7 +10723,7 @@ static int nvme__child_build(const struct nvme__parent *p, struct nvme_tracker *
 /* What keeps every command of the transfer away. */
 static int nvme__scatter_barred(const struct nvme_ns *ns, const struct nvme_qpair *qp)
 {
-	int rc = nvme__qpair_refuses(qp);
+	int rc = nvme__qpair_refusal(qp);
 
 	if (rc != 0)
 		return rc;
@@ -10759,10 +10895,9 @@ static int nvme__check_scatter(const struct nvme_ns *ns, const struct nvme_qpair
 
 	if ((io_flags & ~NVME__SCATTER_FLAGS) != 0 || cb == NULL || qp->ctrlr != ns->ctrlr)
 		return nvme__refuse_rw(ns, qp, slba, 1, io_flags & ~NVME_IO_FLAGS_SGL, cb);
-	rc = nvme__qpair_refuses(qp);
-	if (rc != 0)
-		return rc;
-	rc = nvme__refuse_blocks(ns, slba, nlb);
+	rc = nvme__qpair_refusal(qp);
+	if (rc == 0)
+		rc = nvme__refuse_blocks(ns, slba, nlb);
 	if (rc != 0 || nvme_ns_get_max_nlb(ns, qp) != 0)
 		return rc;
 	NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
@@ -11127,10 +11262,9 @@ static int nvme__ns_cmd_rw_md(struct nvme_ns *ns, struct nvme_qpair *qp, void *b
 
 	if (qp == NULL || qp->ctrlr != ns->ctrlr)
 		return nvme__refuse_qpair(ns->ctrlr, qp);
-	rc = nvme__qpair_refuses(qp);
-	if (rc != 0)
-		return rc;
-	rc = nvme__md_check(ns, slba, nlb, md, rw);
+	rc = nvme__qpair_refusal(qp);
+	if (rc == 0)
+		rc = nvme__md_check(ns, slba, nlb, md, rw);
 	if (rc == 0)
 		rc = nvme__md_check_size(ns, qp, nlb, rw);
 	if (rc != 0)
@@ -11214,10 +11348,9 @@ static int nvme__md_command_and_wait(struct nvme_qpair *qp, struct nvme_cmd *cmd
 	nvme__cpl_set_none(cpl, qp->id);
 	if (qp->polling != 0)
 		return nvme__explain_in_callback(qp, "a blocking function", NVME__HERE);
-	rc = nvme__qpair_refuses(qp);
-	if (rc != 0)
-		return rc;
-	rc = nvme__check_raw(qp, cmd, buf, len, true);
+	rc = nvme__qpair_refusal(qp);
+	if (rc == 0)
+		rc = nvme__check_raw(qp, cmd, buf, len, true);
 	if (rc != 0)
 		return rc;
 	direct = nvme__is_dma_memory(qp->ctrlr, buf, len);
@@ -11636,11 +11769,12 @@ static int nvme__ns_check_qpair(const struct nvme_ns *ns, const struct nvme_qpai
 
 	if (qp == NULL || qp->ctrlr != ns->ctrlr)
 		return nvme__refuse_qpair(ns->ctrlr, qp);
-	rc = nvme__qpair_refuses(qp);
+	rc = nvme__qpair_refusal(qp);
 	if (rc != 0)
 		return rc;
 	nvme__cmd_init(&none, 0, 0);
-	return nvme__check_raw(qp, &none, NULL, 0, cb != NULL);
+	rc = nvme__qpair_refusal(qp);
+	return rc != 0 ? rc : nvme__check_raw(qp, &none, NULL, 0, cb != NULL);
 }
 
 static int nvme__ns_check_oncs(const struct nvme_ns *ns, uint32_t bit, const char *what)
@@ -14222,7 +14356,7 @@ NVMEDEF int nvme_poll_group_add(struct nvme_poll_group *group, struct nvme_qpair
 		return nvme__group_refuse(qp->group,
 		                          "a queue pair of it was to be added to a group: remove it from this one first",
 		                          -EBUSY);
-	if (nvme__qpair_refuses(qp) == -ESHUTDOWN || qp->ctrlr->closing)
+	if (nvme__qpair_refusal(qp) == -ESHUTDOWN || qp->ctrlr->closing)
 		return -ESHUTDOWN;
 	qp->group = group;
 	qp->group_next = group->first;
@@ -14344,25 +14478,29 @@ static int nvme__group_fds(const struct nvme_poll_group *group, struct pollfd *p
 
 static int nvme__group_sleep(const struct nvme_poll_group *group, int timeout_ms, uint64_t end)
 {
+	uint32_t room = (group->stats.num_qpairs + 1) * (1 + NVME_DEV_EVENTS);
 	uint32_t retry_ms = UINT32_MAX, ms;
 	struct nvme_qpair *qp;
 	struct pollfd *pfds;
-	int rc, slice;
+	int rc, num, more = 0;
 
-	pfds = (struct pollfd *)NVME_CALLOC(group->stats.num_qpairs + 1, sizeof(*pfds));
+	pfds = (struct pollfd *)NVME_CALLOC(room, sizeof(*pfds));
 	if (pfds == NULL)
 		return -ENOMEM;
-	for (qp = group->first; qp != NULL; qp = qp->group_next) {
+	rc = num = nvme__group_fds(group, pfds);
+	for (qp = num > 0 ? group->first : NULL; qp != NULL; qp = qp->group_next) {
 		ms = nvme__retry_wait_ms(qp);
 		retry_ms = ms < retry_ms ? ms : retry_ms;
+		more += nvme__ctrlr_event_fds(qp->ctrlr, pfds + num + more);
 	}
-	slice = nvme__sleep_slice(timeout_ms, end, retry_ms);
-	rc = nvme__group_fds(group, pfds);
-	if (rc > 0)
-		rc = nvme__sleep(pfds, (uint32_t)rc, slice);
+	if (num > 0)
+		rc = nvme__sleep(pfds, (uint32_t)num, (uint32_t)more,
+		                 nvme__sleep_slice(timeout_ms, end, retry_ms));
+	while (more > 0 && pfds[num + more - 1].revents == 0)
+		more--; /* more than 0 after this: a device has woken us */
 	NVME_FREE(pfds);
-	for (qp = rc == 0 ? group->first : NULL; qp != NULL; qp = qp->group_next)
-		qp->watch_in = 1; /* the next poll looks whether all is well */
+	for (qp = num > 0 ? group->first : NULL; qp != NULL; qp = qp->group_next)
+		nvme__qpair_woken(qp, rc > 0 && more == 0);
 	return rc;
 }
 
@@ -14523,25 +14661,35 @@ static bool nvme__ladder_stands(const struct nvme_ctrlr *ctrlr)
 	return __atomic_load_n(&ctrlr->ladder.stands, __ATOMIC_ACQUIRE) && !ctrlr->closing;
 }
 
+static bool nvme__ctrlr_bus_failed(const struct nvme_ctrlr *ctrlr)
+{
+	return (__atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED) & NVME__BUS_FAIL) != 0;
+}
+
+/* What the watch has found ends the queue pair, unless the ladder knows better. */
+static void nvme__qpair_alarm(struct nvme_qpair *qp, int rc)
+{
+	if (rc == -ENODEV || nvme__ctrlr_bus_failed(qp->ctrlr) || !nvme__ladder_stands(qp->ctrlr))
+		(void)nvme__qpair_fail(qp, rc);
+	else
+		nvme__ladder_fatal(qp);
+}
+
 /*
- * CSTS is read while something is outstanding only. During the bring-up a fatal status, and at any
- * time a device that is gone, ends the queue pair [Base 2.1 §3.1.4.6, Fig. 42: Controller Status].
+ * CSTS is read while something is outstanding only [Base 2.1 §3.1.4.6, Fig. 42: Controller Status].
  */
 NVME__COLD void nvme__qpair_watch(struct nvme_qpair *qp)
 {
 	struct nvme_ctrlr *ctrlr = qp->ctrlr;
 	uint64_t now = nvme__now_ms(ctrlr);
-	uint32_t csts;
 	int rc;
 
 	nvme__watch_pace(qp, now);
 	if (qp->polling != 0 || nvme__qpair_failed(qp) != 0 || qp->num_free == qp->num_trackers)
 		return;
-	rc = nvme__ctrlr_check_csts(ctrlr, &csts);
-	if (rc == -ENODEV || (rc != 0 && !nvme__ladder_stands(ctrlr)))
-		(void)nvme__qpair_fail(qp, rc);
-	else if (rc != 0)
-		nvme__ladder_fatal(qp);
+	rc = nvme__ctrlr_check_alive(ctrlr);
+	if (rc != 0)
+		nvme__qpair_alarm(qp, rc);
 	else if (nvme__ladder_stands(ctrlr))
 		nvme__watch_commands(qp, now);
 	if (nvme__qpair_failed(qp) != 0) /* by a reset from here: its commands can end at once */
@@ -14713,6 +14861,7 @@ static int nvme__ladder_abort(struct nvme_qpair *qp, const struct nvme_tracker *
 }
 
 static void nvme__ladder_reset(struct nvme_qpair *qp);
+static const char *nvme__removal_words(const struct nvme_ctrlr *ctrlr);
 
 /*
  * One rung for one command. Those of the admin queue have no Abort: when it does not answer, there
@@ -14758,8 +14907,7 @@ static void nvme__ladder_fatal(struct nvme_qpair *qp)
 		(void)nvme__qpair_fail(qp, -EIO);
 		return;
 	}
-	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING,
-	              "the controller reports a fatal error, CSTS.CFS: it is reset");
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_WARNING, "%s: it is reset", nvme__removal_words(ctrlr));
 	nvme__ladder_reset(qp);
 }
 
@@ -14862,7 +15010,7 @@ static void nvme__retry_end(struct nvme_qpair *qp, struct nvme_tracker *tr)
 static bool nvme__retry(struct nvme_qpair *qp, struct nvme_tracker *tr, const struct nvme_cpl *cpl)
 {
 	struct nvme_ctrlr *ctrlr = qp->ctrlr;
-	int refuse = nvme__qpair_refuses(qp);
+	int refuse = nvme__qpair_refusal(qp);
 	uint32_t delay;
 
 	if (!nvme__status_is_transient(cpl) || !nvme__tracker_may_try_again(qp, tr) ||
@@ -15199,6 +15347,8 @@ static int nvme__ctrlr_give_up(struct nvme_ctrlr *ctrlr, int rc)
 	return rc;
 }
 
+static void nvme__removal_forget_reset(struct nvme_ctrlr *ctrlr);
+
 /* The caller has the lock. */
 static int nvme__ctrlr_reset(struct nvme_ctrlr *ctrlr)
 {
@@ -15218,6 +15368,7 @@ static int nvme__ctrlr_reset(struct nvme_ctrlr *ctrlr)
 	if (rc != 0)
 		return nvme__ctrlr_give_up(ctrlr, rc);
 	__atomic_store_n(&ctrlr->ladder.failed, 0, __ATOMIC_RELAXED);
+	nvme__removal_forget_reset(ctrlr);
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READY, NVME__NO_TIMEOUT);
 	nvme__ladder_set(ctrlr, true);
 	return 0;
@@ -15330,6 +15481,457 @@ NVME__COLD int nvme__qpair_poll_failed(struct nvme_qpair *qp)
 	}
 	nvme__ctrlr_unlock(ctrlr);
 	return failed;
+}
+
+/* ============================================================================================
+ * >>removal
+ *
+ * Devices that are asked for, or taken away. What is seen becomes a bit of ctrlr->gone, the word that
+ * every submission tests already, so that it holds at once in all threads. VFIO signals an eventfd
+ * when the kernel wants the device back and another for errors that PCIe reports; they are looked at
+ * where a queue pair is watched, and never read: they stay signalled, so that any number of threads
+ * may look.
+ * ============================================================================================ */
+
+struct nvme__removal {
+	int fds[NVME_DEV_EVENTS]; /* eventfds, by enum nvme_dev_event */
+	bool has_events;          /* and they are in use */
+	bool told;                /* the callback has run */
+	bool was_reset;           /* CSTS.RDY was 0 where it could not be */
+	nvme_remove_cb cb;
+	void *ctx;
+	int slot; /* in nvme__attached, -1: in none */
+};
+
+NVME__COLD void nvme__explain_event(struct nvme_ctrlr *ctrlr, bool asked, int line,
+                                    const char *func);
+
+/* ---- what is attached, and where its registers are ---- */
+
+#ifdef __linux__
+
+#define NVME__MAX_ATTACHED 256
+
+/*
+ * The controllers of this program, for a signal handler to read: no lock. version is 0 modulo 4 while
+ * a slot is empty, 1 while it is being filled and 2 while it holds one, and changes each time.
+ */
+static struct nvme__attached {
+	uint32_t version;
+	uintptr_t at, len; /* where the registers are mapped, whole pages; 0: nowhere */
+	uint64_t pci __attribute__((aligned(8))); /* its PCI address as a number; 0: none */
+} nvme__attached[NVME__MAX_ATTACHED];
+
+/* Domain, bus, device and function as one number, not 0. 0: this is no address of PCI. */
+static uint64_t nvme__pci_number(const char *addr)
+{
+	unsigned int domain, bus, dev, func;
+
+	if (sscanf(addr, "%8x:%2x:%2x.%1x", &domain, &bus, &dev, &func) != 4)
+		return 0;
+	return UINT64_C(1) << 63 | (uint64_t)domain << 16 | bus << 8 | dev << 3 | func;
+}
+
+/* A copy of what a slot holds; false: nothing. */
+static bool nvme__attached_get(struct nvme__attached *slot, struct nvme__attached *copy)
+{
+	copy->version = __atomic_load_n(&slot->version, __ATOMIC_ACQUIRE);
+	copy->at = __atomic_load_n(&slot->at, __ATOMIC_ACQUIRE);
+	copy->len = __atomic_load_n(&slot->len, __ATOMIC_ACQUIRE);
+	copy->pci = __atomic_load_n(&slot->pci, __ATOMIC_ACQUIRE);
+	return copy->version % 4 == 2 &&
+	       __atomic_load_n(&slot->version, __ATOMIC_RELAXED) == copy->version;
+}
+
+/* Makes a slot that is empty ours. */
+static bool nvme__attached_claim(struct nvme__attached *slot)
+{
+	uint32_t version = __atomic_load_n(&slot->version, __ATOMIC_RELAXED);
+
+	return version % 4 == 0 &&
+	       __atomic_compare_exchange_n(&slot->version, &version, version + 1, false,
+	                                   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+/* Registers that share a page with anything else are left out: what covers them would cover that. */
+static int nvme__attached_add(const struct nvme_dev *dev)
+{
+	uintptr_t mask = (uintptr_t)NVME__HOST_PAGE_SIZE - 1, at = (uintptr_t)dev->bar0;
+	bool whole = dev->bar0_mapped != 0 && (at & mask) == 0;
+	struct nvme__attached *slot = nvme__attached;
+	uint64_t pci = 0;
+
+	while (slot < nvme__attached + NVME__MAX_ATTACHED && !nvme__attached_claim(slot))
+		slot++;
+	if (slot == nvme__attached + NVME__MAX_ATTACHED)
+		return -1;
+#ifndef NVME_NO_VFIO
+	if (dev->ops == &nvme__vfio_ops)
+		pci = nvme__pci_number(dev->name);
+#endif
+	/* release: who sees one of these sees that the slot was claimed */
+	__atomic_store_n(&slot->at, whole ? at : 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&slot->len, whole ? ((uintptr_t)dev->bar0_mapped + mask) & ~mask : 0,
+	                 __ATOMIC_RELEASE);
+	__atomic_store_n(&slot->pci, pci, __ATOMIC_RELEASE);
+	__atomic_fetch_add(&slot->version, 1, __ATOMIC_RELEASE);
+	return (int)(slot - nvme__attached);
+}
+
+static void nvme__attached_drop(int slot)
+{
+	if (slot >= 0)
+		__atomic_fetch_add(&nvme__attached[slot].version, 2, __ATOMIC_RELEASE);
+}
+
+#ifndef NVME_NO_VFIO
+/* By this program, through this copy of the driver. addr is in its full form. */
+static bool nvme__is_attached(const char *addr)
+{
+	uint64_t pci = nvme__pci_number(addr);
+	struct nvme__attached copy;
+	int i;
+
+	for (i = 0; i < NVME__MAX_ATTACHED; i++) {
+		if (nvme__attached_get(&nvme__attached[i], &copy) && copy.pci == pci && pci != 0)
+			return true;
+	}
+	return false;
+}
+#endif
+
+/* ---- SIGBUS: only what a signal handler may call ---- */
+
+static struct sigaction nvme__old_sigbus;
+
+/*
+ * Memory that reads as all ones, where the registers were, in one step: no other thread sees it half
+ * done. False: there is none.
+ */
+static bool nvme__cover(uintptr_t at, uintptr_t len)
+{
+	enum { NVME__MAYMOVE = 1, NVME__FIXED = 2 }; /* of mremap(), which glibc hides */
+	void *ones = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (ones == MAP_FAILED)
+		return false;
+	memset(ones, 0xff, len);
+	return (uintptr_t)syscall(SYS_mremap, ones, len, len, NVME__MAYMOVE | NVME__FIXED, at) ==
+	       at;
+}
+
+/* Is a fault at this address one of ours, and mended? */
+static bool nvme__mend(uintptr_t fault)
+{
+	struct nvme__attached copy;
+	int i;
+
+	for (i = 0; i < NVME__MAX_ATTACHED; i++) {
+		if (nvme__attached_get(&nvme__attached[i], &copy) && fault - copy.at < copy.len)
+			return nvme__cover(copy.at, copy.len);
+	}
+	return false;
+}
+
+/* The one that was there before, or, where it was the default, the end of the process. */
+static void nvme__pass_on(int sig, siginfo_t *info, void *context)
+{
+	if ((nvme__old_sigbus.sa_flags & SA_SIGINFO) != 0) {
+		nvme__old_sigbus.sa_sigaction(sig, info, context);
+	} else if (nvme__old_sigbus.sa_handler != SIG_DFL &&
+	           nvme__old_sigbus.sa_handler != SIG_IGN) {
+		nvme__old_sigbus.sa_handler(sig);
+	} else if (nvme__old_sigbus.sa_handler == SIG_DFL || info->si_code > 0) {
+		(void)signal(sig, SIG_DFL); /* a fault comes again; what was sent is sent again */
+		if (info->si_code <= 0)
+			(void)raise(sig);
+	}
+}
+
+static void nvme__on_sigbus(int sig, siginfo_t *info, void *context)
+{
+	int error = errno;
+
+	if (info->si_code <= 0 || !nvme__mend((uintptr_t)info->si_addr))
+		nvme__pass_on(sig, info, context);
+	errno = error;
+}
+
+NVMEDEF int nvme_catch_sigbus(void)
+{
+	static int installed;
+	struct sigaction action;
+
+	if (__atomic_exchange_n(&installed, 1, __ATOMIC_ACQ_REL) != 0)
+		return 0;
+	memset(&action, 0, sizeof(action));
+	action.sa_sigaction = nvme__on_sigbus;
+	action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+	(void)sigemptyset(&action.sa_mask);
+	/* read before it is replaced, so that the first signal finds it */
+	if (sigaction(SIGBUS, NULL, &nvme__old_sigbus) == 0 &&
+	    sigaction(SIGBUS, &action, NULL) == 0)
+		return 0;
+	__atomic_store_n(&installed, 0, __ATOMIC_RELEASE);
+	return -errno;
+}
+
+/* ---- what the system says ---- */
+
+/* Those not seen yet: how many. */
+static int nvme__ctrlr_event_fds(const struct nvme_ctrlr *ctrlr, struct pollfd *pfds)
+{
+	static const int seen[NVME_DEV_EVENTS] = {NVME__ASKED, NVME__BUS_FAIL};
+	int gone = __atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED), num = 0, i;
+
+	for (i = 0; i < NVME_DEV_EVENTS && ctrlr->removal != NULL && ctrlr->removal->has_events;
+	     i++) {
+		if ((gone & seen[i]) != 0)
+			continue;
+		pfds[num].fd = ctrlr->removal->fds[i];
+		pfds[num].revents = 0;
+		pfds[num++].events = POLLIN;
+	}
+	return num;
+}
+
+/* One of them is signalled: a bit for all threads, and one sentence. */
+static void nvme__ctrlr_see_event(struct nvme_ctrlr *ctrlr, int fd)
+{
+	bool asked = fd == ctrlr->removal->fds[NVME_DEV_REQUEST];
+	int bit = asked ? NVME__ASKED : NVME__BUS_FAIL;
+
+	if ((__atomic_fetch_or(&ctrlr->gone, bit, __ATOMIC_RELAXED) & bit) == 0)
+		nvme__explain_event(ctrlr, asked, NVME__HERE);
+}
+
+static int nvme__ctrlr_watch_events(struct nvme_ctrlr *ctrlr)
+{
+	struct pollfd pfds[NVME_DEV_EVENTS];
+	int num = nvme__ctrlr_event_fds(ctrlr, pfds), i;
+
+	if (num == 0 || poll(pfds, (nfds_t)num, 0) <= 0)
+		return 0;
+	for (i = 0; i < num; i++) {
+		if (pfds[i].revents != 0)
+			nvme__ctrlr_see_event(ctrlr, pfds[i].fd);
+	}
+	return 0;
+}
+
+/* A system that does not know them: what follows does without. */
+static void nvme__ctrlr_init_signals(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme__removal *r = ctrlr->removal;
+	int rc = -ENOTSUP;
+
+	if (ctrlr->dev.ops->set_events != NULL)
+		rc = nvme__open_eventfds(r->fds, NVME_DEV_EVENTS);
+	if (rc != 0)
+		return;
+	rc = ctrlr->dev.ops->set_events(&ctrlr->dev, r->fds);
+	r->has_events = rc == 0;
+	if (r->has_events)
+		return;
+	nvme__close_fds(r->fds, NVME_DEV_EVENTS);
+	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_INFO,
+	              "nobody will say when the device is to be removed (%s)", strerror(-rc));
+}
+
+static void nvme__ctrlr_fini_signals(struct nvme_ctrlr *ctrlr)
+{
+	if (!ctrlr->removal->has_events)
+		return;
+	(void)ctrlr->dev.ops->set_events(&ctrlr->dev, NULL);
+	nvme__close_fds(ctrlr->removal->fds, NVME_DEV_EVENTS);
+}
+
+#else /* neither eventfd nor signals that say where */
+
+static int nvme__attached_add(const struct nvme_dev *dev)
+{
+	(void)dev;
+	return -1;
+}
+
+static void nvme__attached_drop(int slot)
+{
+	(void)slot;
+}
+
+NVMEDEF int nvme_catch_sigbus(void)
+{
+	return -ENOTSUP;
+}
+
+static int nvme__ctrlr_watch_events(struct nvme_ctrlr *ctrlr)
+{
+	(void)ctrlr;
+	return 0;
+}
+
+static void nvme__ctrlr_init_signals(struct nvme_ctrlr *ctrlr)
+{
+	(void)ctrlr;
+}
+
+static void nvme__ctrlr_fini_signals(struct nvme_ctrlr *ctrlr)
+{
+	(void)ctrlr;
+}
+
+#endif /* __linux__ */
+
+#ifndef NVME_NO_VFIO
+
+/* One of VFIO's interrupts that are no interrupts of the device; fd -1: it is not to be used. */
+static int nvme__vfio_set_event(struct nvme_dev *dev, uint32_t index, int32_t fd)
+{
+	uint64_t room[(sizeof(struct vfio_irq_set) + sizeof(fd) + 7) / 8];
+	struct vfio_irq_set *set = (struct vfio_irq_set *)(void *)room;
+
+	memset(room, 0, sizeof(room));
+	set->argsz = (uint32_t)(sizeof(*set) + sizeof(fd));
+	set->flags = VFIO_IRQ_SET_ACTION_TRIGGER | VFIO_IRQ_SET_DATA_EVENTFD;
+	set->index = index;
+	set->count = 1;
+	memcpy(set->data, &fd, sizeof(fd));
+	return ioctl(nvme__vfio_of(dev)->device, VFIO_DEVICE_SET_IRQS, set) == 0 ? 0 : -errno;
+}
+
+/* Errors are reported on PCI Express only. The request is what matters. */
+static int nvme__vfio_set_events(struct nvme_dev *dev, const int *fds)
+{
+	(void)nvme__vfio_set_event(dev, VFIO_PCI_ERR_IRQ_INDEX,
+	                           fds != NULL ? fds[NVME_DEV_ERROR] : -1);
+	return nvme__vfio_set_event(dev, VFIO_PCI_REQ_IRQ_INDEX,
+	                            fds != NULL ? fds[NVME_DEV_REQUEST] : -1);
+}
+
+#endif /* NVME_NO_VFIO */
+
+/* ---- what that means ---- */
+
+/* Before the first register is read: that alone may fault. */
+static int nvme__ctrlr_init_removal(struct nvme_ctrlr *ctrlr)
+{
+	ctrlr->removal = (struct nvme__removal *)NVME_CALLOC(1, sizeof(*ctrlr->removal));
+	if (ctrlr->removal == NULL)
+		return -ENOMEM;
+	ctrlr->removal->slot = nvme__attached_add(&ctrlr->dev);
+	nvme__ctrlr_init_signals(ctrlr);
+	return 0;
+}
+
+static void nvme__ctrlr_fini_removal(struct nvme_ctrlr *ctrlr)
+{
+	if (ctrlr->removal == NULL)
+		return;
+	nvme__ctrlr_fini_signals(ctrlr);
+	nvme__attached_drop(ctrlr->removal->slot);
+	NVME_FREE(ctrlr->removal);
+	ctrlr->removal = NULL;
+}
+
+/*
+ * Does the system want the device back, or has its bus failed? At the price of one system call, and
+ * from any thread, several at a time. 0, -EIO: it counts as failed, -ENODEV: it was seen to be gone.
+ * One that is merely asked for works on.
+ */
+static int nvme__ctrlr_watch_device(struct nvme_ctrlr *ctrlr)
+{
+	int gone;
+
+	nvme__ctrlr_watch_events(ctrlr);
+	gone = __atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED);
+	return (gone & NVME__GONE) != 0 ? -ENODEV : (gone & NVME__BUS_FAIL) != 0 ? -EIO : 0;
+}
+
+/*
+ * Queues are there, so CC.EN is 1, but CSTS.RDY is not. Where a device was taken away some bridges
+ * answer with zeros, and 0 is no version [Base 2.1 §3.1.4.2, Fig. 37: Version]; a device that has one
+ * was reset behind our back.
+ */
+static int nvme__ctrlr_lost_ready(struct nvme_ctrlr *ctrlr)
+{
+	uint32_t vs = nvme_mmio_read_4(&ctrlr->dev, NVME_REG_VS), csts;
+	int rc = 0;
+
+	if (vs == 0 || vs == UINT32_MAX)
+		return nvme__ctrlr_set_gone(ctrlr);
+	if (!nvme__mutex_trylock(&ctrlr->admin_lock))
+		return 0; /* another thread of ours may be at a reset */
+	if (nvme__ladder_stands(ctrlr))
+		rc = nvme__ctrlr_check_csts(ctrlr, &csts);
+	if (rc == 0 && nvme__ladder_stands(ctrlr) && NVME_GET(csts, NVME_CSTS_RDY) == 0)
+		rc = -EIO;
+	nvme__ctrlr_unlock(ctrlr);
+	if (rc == -EIO)
+		__atomic_store_n(&ctrlr->removal->was_reset, true, __ATOMIC_RELAXED);
+	return rc;
+}
+
+/* The device, then CSTS [Base 2.1 §3.1.4.6, Fig. 42: Controller Status]. */
+NVME__COLD int nvme__ctrlr_check_alive(struct nvme_ctrlr *ctrlr)
+{
+	int rc = nvme__ctrlr_watch_device(ctrlr);
+	uint32_t csts;
+
+	if (rc == 0)
+		rc = nvme__ctrlr_check_csts(ctrlr, &csts);
+	if (rc == 0 && NVME_GET(csts, NVME_CSTS_RDY) == 0)
+		rc = nvme__ctrlr_lost_ready(ctrlr);
+	return rc;
+}
+
+/*
+ * The end of nvme_ctrlr_process_admin_completions(), which was to return *rc. true: the callback is to
+ * run.
+ */
+static bool nvme__ctrlr_see_removal(struct nvme_ctrlr *ctrlr, int *rc)
+{
+	struct nvme__removal *r = ctrlr->removal;
+	int seen;
+
+	if (ctrlr->adminq->polling != 0 || ctrlr->closing) /* in a callback */
+		return false;
+	seen = r->cb != NULL ? nvme__ctrlr_check_alive(ctrlr) : nvme__ctrlr_watch_device(ctrlr);
+	if (seen != 0) {
+		nvme__qpair_alarm(ctrlr->adminq, seen);
+		*rc = *rc > 0 ? *rc : nvme__qpair_failed(ctrlr->adminq);
+	}
+	if (r->cb == NULL || r->told || nvme_ctrlr_get_removal(ctrlr) == NVME_REMOVAL_NONE)
+		return false;
+	r->told = true;
+	return true;
+}
+
+static void nvme__ctrlr_tell_removal(struct nvme_ctrlr *ctrlr)
+{
+	ctrlr->removal->cb(ctrlr->removal->ctx, ctrlr);
+}
+
+/* What somebody else has done to it is mended by a reset of ours. */
+static void nvme__removal_forget_reset(struct nvme_ctrlr *ctrlr)
+{
+	__atomic_store_n(&ctrlr->removal->was_reset, false, __ATOMIC_RELAXED);
+}
+
+NVMEDEF enum nvme_removal nvme_ctrlr_get_removal(const struct nvme_ctrlr *ctrlr)
+{
+	int gone = __atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED);
+
+	if ((gone & NVME__GONE) != 0)
+		return NVME_REMOVAL_GONE;
+	if ((gone & NVME__BUS_FAIL) != 0)
+		return NVME_REMOVAL_FAILED;
+	return (gone & NVME__ASKED) != 0 ? NVME_REMOVAL_REQUESTED : NVME_REMOVAL_NONE;
+}
+
+NVMEDEF void nvme_ctrlr_set_remove_cb(struct nvme_ctrlr *ctrlr, nvme_remove_cb remove_cb, void *ctx)
+{
+	ctrlr->removal->cb = remove_cb;
+	ctrlr->removal->ctx = ctx;
 }
 
 /* ============================================================================================
@@ -18702,6 +19304,16 @@ NVME__COLD int nvme__explain_buffer(const struct nvme_qpair *qp, const void *buf
 	return rc;
 }
 
+/* Why it counts as failed. */
+static const char *nvme__removal_words(const struct nvme_ctrlr *ctrlr)
+{
+	if ((__atomic_load_n(&ctrlr->gone, __ATOMIC_RELAXED) & NVME__BUS_FAIL) != 0)
+		return "its bus reported an error";
+	if (ctrlr->removal != NULL && __atomic_load_n(&ctrlr->removal->was_reset, __ATOMIC_RELAXED))
+		return "somebody else has reset or disabled the controller, CSTS.RDY is 0";
+	return "the controller reports a fatal error, CSTS.CFS";
+}
+
 static int nvme__explain_failed(struct nvme_qpair *qp, int line, const char *func)
 {
 	int rc = nvme__qpair_failed(qp);
@@ -18710,7 +19322,7 @@ static int nvme__explain_failed(struct nvme_qpair *qp, int line, const char *fun
 	          "queue pair %u has failed (%s): free it, or detach the controller and attach it again",
 	          qp->id,
 	          rc == -ENODEV ? "the device is gone"
-	          : rc == -EIO  ? "the controller reports a fatal error, CSTS.CFS"
+	          : rc == -EIO  ? nvme__removal_words(qp->ctrlr)
 	                        : "its completions make no sense");
 	return rc;
 }
@@ -18813,9 +19425,17 @@ static int nvme__explain_no_memory(struct nvme_ctrlr *ctrlr, size_t len, int rc,
 static int nvme__explain_gone(struct nvme_ctrlr *ctrlr, int line, const char *func)
 {
 	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
-	          "the device is gone (its registers read FFFFFFFFh): check that it is still there with 'lspci -s %s'",
+	          "the device is gone (its registers read FFFFFFFFh, or all 0): check that it is still there with 'lspci -s %s'",
 	          ctrlr->dev.name);
 	return -ENODEV;
+}
+
+NVME__COLD void nvme__explain_event(struct nvme_ctrlr *ctrlr, bool asked, int line,
+                                    const char *func)
+{
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR, "%s",
+	          asked ? "the system wants the device back (it is to be removed, or bound to another driver): detach it with nvme_detach(), which is what the kernel waits for; I/O is refused until then"
+	                : "the bus of the device has reported an error, so it counts as failed: detach it with nvme_detach(); 'dmesg' may know more");
 }
 
 static int nvme__explain_no_version(struct nvme_ctrlr *ctrlr, int line, const char *func)

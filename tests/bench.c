@@ -59,7 +59,7 @@ static int null_unmap(struct nvme_dev *dev, uint64_t iova, size_t len)
 }
 
 static const struct nvme_dev_ops null_ops = {
-	"null", null_open, null_close, null_map, null_unmap, NULL,
+	"null", null_open, null_close, null_map, null_unmap, NULL, NULL,
 	NULL,   NULL,      NULL,       NULL,     NULL,       NULL,
 };
 

@@ -641,8 +641,9 @@ static inline void fake_log(void *arg, enum nvme_log_level level, const char *li
 static inline void fake_init(struct fake *f)
 {
 	static const struct nvme_dev_ops ops = {
-		"fake",       fake_open,  fake_close,  fake_dma_map, fake_dma_unmap, fake_read_4,
-		fake_write_4, fake_reset, fake_now_ns, NULL,         NULL,           NULL,
+		"fake",      fake_open,    fake_close, fake_dma_map, fake_dma_unmap,
+		fake_read_4, fake_write_4, fake_reset, fake_now_ns,  NULL,
+		NULL,        NULL,         NULL,
 	};
 
 	memset(f, 0, sizeof(*f));

@@ -860,9 +860,9 @@ static void choose_cap(struct device *d)
 static void device_init(struct device *d, struct fuzz *in)
 {
 	static const struct nvme_dev_ops ops = {
-		"fuzz",           device_open,   device_close,   device_dma_map,
-		device_dma_unmap, device_read_4, device_write_4, device_reset,
-		device_now_ns,    NULL,          device_get_bar, device_map_bar,
+		"fuzz",         device_open,    device_close, device_dma_map, device_dma_unmap,
+		device_read_4,  device_write_4, device_reset, device_now_ns,  NULL,
+		device_get_bar, device_map_bar, NULL,
 	};
 	static const uint8_t rates[] = {1, 3, 8, 32, 128, 255};
 

@@ -83,7 +83,7 @@ static void test_own_descriptor(void **state)
 		assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp[i]), 0);
 	assert_int_not_equal(nvme_qpair_get_fd(qp[0]), nvme_qpair_get_fd(qp[1]));
 	assert_int_not_equal(nvme_qpair_get_fd(qp[1]), nvme_qpair_get_fd(qp[2]));
-	assert_int_equal(num_fds(), before + 4); /* and the admin queue's */
+	assert_int_equal(num_fds(), before + 4 + NVME_DEV_EVENTS); /* and the admin queue's */
 	buf = nvme_dma_alloc(ctrlr, 4096);
 	assert_false(readable(qp[0]) || readable(qp[1]) || readable(qp[2]));
 	assert_int_equal(nvme_ns_cmd_read(ns, qp[1], buf, 0, 1, count, &done, 0), 0);
@@ -269,7 +269,7 @@ static void test_few_vectors(void **state)
 	ops.set_interrupts = two_vectors;
 	opts.dev_ops = &ops;
 	assert_int_equal(nvme_attach("soft", &opts, &ctrlr), 0);
-	assert_int_equal(num_fds(), before + 2);
+	assert_int_equal(num_fds(), before + 2 + NVME_DEV_EVENTS);
 	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &one), 0);
 	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &two), 0);
 	assert_true(nvme_qpair_get_fd(one) >= 0);
@@ -319,7 +319,7 @@ static void test_polled(void **state)
 	opts.interrupts = false;
 	assert_int_equal(nvme_attach("soft", &opts, &ctrlr), 0);
 	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp), 0);
-	assert_int_equal(num_fds(), before);
+	assert_int_equal(num_fds(), before + NVME_DEV_EVENTS);
 	assert_int_equal(nvme_qpair_get_fd(qp), -ENOTSUP);
 	assert_int_equal(nvme_qpair_wait(qp, 0), -ENOTSUP);
 	assert_int_equal(nvme__qpair_interrupt(qp), 0);

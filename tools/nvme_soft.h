@@ -317,8 +317,9 @@ struct nvme_soft {
 
 	uint64_t now, rdy_at, shst_at; /* virtual time and what is to happen when */
 	uint64_t pp_at, keep_alive_at; /* firmware is active; the timer has run out */
-	uint32_t waits;                /* looks at the clock with nothing in between */
-	bool clock_seen;               /* the last access was a look at the clock */
+	uint64_t gone_at, back_at, tell_at[NVME_DEV_EVENTS];
+	uint32_t waits;  /* looks at the clock with nothing in between */
+	bool clock_seen; /* the last access was a look at the clock */
 	uint64_t random;
 
 	struct nvme_soft__map maps[NVME_SOFT__MAX_MAPS];
@@ -331,6 +332,8 @@ struct nvme_soft {
 	uint64_t shadow, event_idx;             /* pages of the host's, 0: there are none */
 	int irq_fds[NVME_SOFT__MAX_QUEUES + 1]; /* the host's, by vector */
 	unsigned int num_irqs;
+	int event_fds[NVME_DEV_EVENTS]; /* the host's, by enum nvme_dev_event */
+	bool has_event_fds, told[NVME_DEV_EVENTS];
 	struct nvme_soft__job fused[NVME_SOFT__MAX_QUEUES + 1]; /* first halves; sq NULL: none */
 	struct nvme_soft__job *late;                            /* delayed and dropped, by due */
 	uint32_t num_late, max_late;
@@ -433,6 +436,17 @@ static uint64_t nvme_soft__real_time(void)
 static uint64_t nvme_soft__after(const struct nvme_soft *s, uint64_t delay)
 {
 	return delay == NVME_SOFT__NEVER ? NVME_SOFT__NEVER : s->now + delay;
+}
+
+/* What the plan has for times counted from now. */
+static void nvme_soft__schedule(struct nvme_soft *s)
+{
+	int i;
+
+	s->gone_at = nvme_soft__after(s, s->plan.gone);
+	s->back_at = NVME_SOFT__NEVER;
+	for (i = 0; i < NVME_DEV_EVENTS; i++)
+		s->tell_at[i] = nvme_soft__after(s, s->plan.tell[i]);
 }
 
 /* When the next delayed command is due, not counting those that wait for room in their CQ. */
@@ -1560,6 +1574,24 @@ static uint16_t nvme_soft_execute(struct nvme_soft *s, struct nvme_soft__job *jo
 	return status;
 }
 
+/* What goes on beside the queues: the host hears of it once it listens. */
+static void nvme_soft__tell(struct nvme_soft *s, enum nvme_dev_event event)
+{
+	uint64_t one = 1;
+
+	s->told[event] = true;
+	if (s->has_event_fds && write(s->event_fds[event], &one, sizeof(one)) < 0)
+		NVME_SOFT__LOG(s, NVME_LOG_ERROR, "an event is lost: %s", strerror(errno));
+}
+
+static void nvme_soft__go(struct nvme_soft *s)
+{
+	NVME_SOFT__LOG(s, NVME_LOG_WARNING, "the device disappears, as planned");
+	s->gone = true;
+	s->back_at = nvme_soft__after(s, s->plan.back);
+	s->num_late = s->num_aers = s->num_events = 0;
+}
+
 /* What the plan has for this command, or simply its execution. */
 static void nvme_soft_dispatch(struct nvme_soft *s, struct nvme_soft__job *job)
 {
@@ -1567,10 +1599,12 @@ static void nvme_soft_dispatch(struct nvme_soft *s, struct nvme_soft__job *job)
 
 	if (f->set & NVME_SOFT__FLOOD)
 		s->cq[job->sq->cqid].flood = true;
+	if (f->set & NVME_SOFT__REMOVE)
+		nvme_soft__tell(s, NVME_DEV_REQUEST);
+	if (f->set & NVME_SOFT__BUS_ERROR)
+		nvme_soft__tell(s, NVME_DEV_ERROR);
 	if (f->set & NVME_SOFT__GONE) {
-		NVME_SOFT__LOG(s, NVME_LOG_WARNING, "the device disappears, as planned");
-		s->gone = true;
-		s->num_late = s->num_aers = s->num_events = 0;
+		nvme_soft__go(s);
 	} else if (f->set & NVME_SOFT__CFS) {
 		nvme_soft_fatal(s, "as planned");
 	} else if (f->set & NVME_SOFT__DROP) {
@@ -1730,8 +1764,30 @@ static void nvme_soft_go_on(struct nvme_soft *s)
 		nvme_soft_process_sq(s, &s->sq[qid]);
 }
 
+/* What happens to the device as a whole, whatever the driver does. */
+static void nvme_soft__run_removal(struct nvme_soft *s)
+{
+	int i;
+
+	for (i = 0; i < NVME_DEV_EVENTS; i++) {
+		if (s->now < s->tell_at[i])
+			continue;
+		s->tell_at[i] = NVME_SOFT__NEVER;
+		nvme_soft__tell(s, (enum nvme_dev_event)i);
+	}
+	if (s->now >= s->gone_at) {
+		s->gone_at = NVME_SOFT__NEVER;
+		nvme_soft__go(s);
+	}
+	if (s->now >= s->back_at) {
+		s->back_at = NVME_SOFT__NEVER;
+		s->gone = false;
+	}
+}
+
 static void nvme_soft__run_due(struct nvme_soft *s)
 {
+	nvme_soft__run_removal(s);
 	if (s->gone)
 		return;
 	if (s->now >= s->keep_alive_at) {
@@ -2203,7 +2259,7 @@ static void nvme_soft__start(struct nvme_soft *s)
 {
 	const struct nvme_soft__plan *plan = &s->plan;
 
-	s->gone = plan->gone_at_attach;
+	nvme_soft__schedule(s);
 	if (!plan->has_start)
 		return;
 	s->aqa = NVME_SET(31, NVME_AQA_ASQS) | NVME_SET(31, NVME_AQA_ACQS);
@@ -2336,6 +2392,23 @@ static int nvme_soft__set_interrupts(struct nvme_dev *dev, const int *fds, unsig
 	return (int)s->num_irqs;
 }
 
+/* What was told before the host listened is told now. */
+static int nvme_soft__set_events(struct nvme_dev *dev, const int *fds)
+{
+	struct nvme_soft *s = nvme_soft__of(dev);
+	int i;
+
+	nvme_soft__lock(s);
+	s->has_event_fds = fds != NULL;
+	for (i = 0; i < NVME_DEV_EVENTS && fds != NULL; i++) {
+		s->event_fds[i] = fds[i];
+		if (s->told[i])
+			nvme_soft__tell(s, (enum nvme_dev_event)i);
+	}
+	nvme_soft__unlock(s);
+	return 0;
+}
+
 static uint64_t nvme_soft__now_ns(struct nvme_dev *dev)
 {
 	struct nvme_soft *s = nvme_soft__of(dev);
@@ -2362,6 +2435,7 @@ static const struct nvme_dev_ops nvme_soft__ops = {
 	nvme_soft__set_interrupts,
 	nvme_soft__get_bar,
 	nvme_soft__map_bar,
+	nvme_soft__set_events,
 };
 
 NVMEDEF const struct nvme_dev_ops *nvme_soft_dev_ops(const char *device)

@@ -1113,6 +1113,7 @@ NVMEDEF int nvme_soft_set_plan(const struct nvme_dev *dev, const char *text)
 	if (rc == 0) {
 		s->plan = plan;
 		s->vs = plan.vs;
+		nvme_soft__schedule(s);
 		s->plan.map_fail += plan.map_fail != 0 ? s->stats.map_calls : 0;
 		for (i = 0; i < plan.num_events; i++)
 			nvme_soft_raise_event(s, plan.events[i]);

@@ -26,12 +26,19 @@
  *	    flood         from now on every slot of the completion queue looks new, for ever
  *	    cfs           a fatal error: CSTS.CFS is set, nothing completes any more
  *	    gone          the device disappears: registers read as all ones, nothing completes
+ *	    remove        the system asks for the device (VFIO's request); it works on until then
+ *	    bus-error     its bus reports an error (AER of PCI Express); the device works on
  *	    times 2       the actions apply to so many commands, not to all
  *	ready never, ready after 300ms          CSTS.RDY after CC.EN = 1
  *	shutdown never, shutdown after 300ms    CSTS.SHST after CC.SHN
  *	cfs at enable [once]     CC.EN = 1 leads to CSTS.CFS, always or the first time only
- *	cfs on WHICH, gone on WHICH, dma stray on WHICH, flood on WHICH    the same as on WHICH ACTION
+ *	cfs on WHICH, gone on WHICH, remove on WHICH, bus-error on WHICH, dma stray on WHICH,
+ *	flood on WHICH           the same as on WHICH ACTION
  *	gone at attach           registers read as all ones from the start
+ *	gone after 300ms         from so long after open() on, or after the plan was changed
+ *	back after 300ms         what has gone answers again so long after: the link was down, what was
+ *	                         rung in between is lost, the rest is as it was
+ *	remove at attach, remove after 300ms, bus-error at attach, bus-error after 300ms
  *	start en=1 rdy=1         what CC.EN and CSTS.RDY are when the driver comes
  *	map fail #3              the third dma_map() fails with -ENOMEM
  *	aer EVENT [after WHICH]  an asynchronous event: smart, error, namespace or firmware
@@ -375,7 +382,9 @@ enum {
 	NVME_SOFT__FLOOD = 1 << 10,
 	NVME_SOFT__CFS = 1 << 11,
 	NVME_SOFT__GONE = 1 << 12,
-	NVME_SOFT__AER = 1 << 13
+	NVME_SOFT__AER = 1 << 13,
+	NVME_SOFT__REMOVE = 1 << 14,
+	NVME_SOFT__BUS_ERROR = 1 << 15
 };
 
 struct nvme_soft__event {
@@ -414,10 +423,12 @@ struct nvme_soft__plan {
 	uint32_t num_rules, num_edits, num_events, num_nslist;
 	uint32_t nslist[32];
 	uint64_t ready, shutdown, activation; /* ns; NVME_SOFT__NEVER */
-	uint64_t cfs_enables;                 /* so many times CC.EN = 1 fails */
-	uint64_t map_fail;                    /* this dma_map() fails, counted from 1 */
+	uint64_t gone, back;            /* ns: until it goes, and from then on until it is back */
+	uint64_t tell[NVME_DEV_EVENTS]; /* ns until this is signalled */
+	uint64_t cfs_enables;           /* so many times CC.EN = 1 fails */
+	uint64_t map_fail;              /* this dma_map() fails, counted from 1 */
 	uint32_t vs;
-	bool has_start, start_en, start_rdy, gone_at_attach, torn, odd_strings, has_nslist;
+	bool has_start, start_en, start_rdy, torn, odd_strings, has_nslist;
 };
 
 /* A field of the Identify data that a plan can change. */
@@ -720,6 +731,8 @@ static const struct nvme_soft__action {
 	{"flood", NVME_SOFT__FLOOD, 0, 0, NULL},
 	{"cfs", NVME_SOFT__CFS, 0, 0, NULL},
 	{"gone", NVME_SOFT__GONE, 0, 0, NULL},
+	{"remove", NVME_SOFT__REMOVE, 0, 0, NULL},
+	{"bus-error", NVME_SOFT__BUS_ERROR, 0, 0, NULL},
 };
 
 static void nvme_soft__take_action(struct nvme_soft__words *w, struct nvme_soft__rule *r)
@@ -748,7 +761,7 @@ static void nvme_soft__take_action(struct nvme_soft__words *w, struct nvme_soft_
 		return;
 	}
 	nvme_soft__expected(w, "status, dw0, delay, drop, duplicate, cid, sqid, sqhd, phase-stuck, "
-	                       "stray, flood, cfs, gone or times");
+	                       "stray, flood, cfs, gone, remove, bus-error or times");
 }
 
 /* "on WHICH ACTION..." and, with set, "cfs on WHICH" */
@@ -851,25 +864,58 @@ static void nvme_soft__take_when(struct nvme_soft__words *w, uint64_t *when)
 		nvme_soft__expected(w, "never, or after and a time");
 }
 
-/* "cfs", "gone": at a moment, or on a command */
-static void nvme_soft__take_end(struct nvme_soft__words *w, struct nvme_soft__plan *plan, bool cfs)
+/* "cfs", "gone" and so on: what they mean for a command, and the time of the others. */
+static const struct nvme_soft__end {
+	const char *name;
+	uint32_t set;
+	size_t when;
+} nvme_soft__ends[] = {
+	{"cfs", NVME_SOFT__CFS, 0},
+	{"gone", NVME_SOFT__GONE, offsetof(struct nvme_soft__plan, gone)},
+	{"remove", NVME_SOFT__REMOVE, offsetof(struct nvme_soft__plan, tell[NVME_DEV_REQUEST])},
+	{"bus-error", NVME_SOFT__BUS_ERROR, offsetof(struct nvme_soft__plan, tell[NVME_DEV_ERROR])},
+};
+
+static const struct nvme_soft__end *nvme_soft__find_end(struct nvme_soft__words *w)
 {
+	size_t i;
+
+	for (i = 0; i < NVME_SOFT__COUNT(nvme_soft__ends); i++) {
+		if (nvme_soft__take(w, nvme_soft__ends[i].name))
+			return &nvme_soft__ends[i];
+	}
+	return NULL;
+}
+
+/* At a moment, or on a command. */
+static void nvme_soft__take_end(struct nvme_soft__words *w, struct nvme_soft__plan *plan,
+                                const struct nvme_soft__end *end)
+{
+	uint64_t *when = (uint64_t *)(void *)((uint8_t *)plan + end->when);
+	bool cfs = end->set == NVME_SOFT__CFS;
+
 	if (strcmp(w->word, "on") == 0) {
-		nvme_soft__take_rule(w, plan, cfs ? NVME_SOFT__CFS : NVME_SOFT__GONE);
+		nvme_soft__take_rule(w, plan, end->set);
+	} else if (!cfs && nvme_soft__take(w, "after")) {
+		nvme_soft__take_time(w, when, NULL);
 	} else if (!nvme_soft__take(w, "at")) {
-		nvme_soft__expected(w, "at or on");
+		nvme_soft__expected(w, cfs ? "at or on" : "at, on or after");
 	} else {
 		nvme_soft__must_take(w, cfs ? "enable" : "attach");
 		if (cfs)
 			plan->cfs_enables = nvme_soft__take(w, "once") ? 1 : UINT64_MAX;
 		else
-			plan->gone_at_attach = true;
+			*when = 0;
 	}
 }
 
 static void nvme_soft__take_statement(struct nvme_soft__words *w, struct nvme_soft__plan *plan)
 {
-	if (strcmp(w->word, "on") == 0) {
+	const struct nvme_soft__end *end = nvme_soft__find_end(w);
+
+	if (end != NULL) {
+		nvme_soft__take_end(w, plan, end);
+	} else if (strcmp(w->word, "on") == 0) {
 		nvme_soft__take_rule(w, plan, 0);
 	} else if (nvme_soft__take(w, "ready")) {
 		nvme_soft__take_when(w, &plan->ready);
@@ -880,10 +926,9 @@ static void nvme_soft__take_statement(struct nvme_soft__words *w, struct nvme_so
 			plan->activation = NVME_SOFT__NEVER;
 		else
 			nvme_soft__take_time(w, &plan->activation, NULL);
-	} else if (nvme_soft__take(w, "cfs")) {
-		nvme_soft__take_end(w, plan, true);
-	} else if (nvme_soft__take(w, "gone")) {
-		nvme_soft__take_end(w, plan, false);
+	} else if (nvme_soft__take(w, "back")) {
+		nvme_soft__must_take(w, "after");
+		nvme_soft__take_time(w, &plan->back, NULL);
 	} else if (nvme_soft__take(w, "start")) {
 		plan->has_start = true;
 		plan->start_en = nvme_soft__take_number(w, "en=", 0, 1, "en=0 or en=1") != 0;
@@ -913,9 +958,10 @@ static void nvme_soft__take_statement(struct nvme_soft__words *w, struct nvme_so
 	} else if (strncmp(w->word, "nn=", 3) == 0) {
 		nvme_soft__take_field(w, plan);
 	} else {
-		nvme_soft__expected(w, "on, ready, shutdown, cfs, gone, start, map, aer, "
-		                       "activation, identify, nslist, nn=, vs=, dma, flood or "
-		                       "torn");
+		nvme_soft__expected(w,
+		                    "on, ready, shutdown, cfs, gone, back, remove, bus-error, start, "
+		                    "map, aer, activation, identify, nslist, nn=, vs=, dma, flood or "
+		                    "torn");
 	}
 }
 
@@ -953,6 +999,8 @@ static void nvme_soft__plan_init(struct nvme_soft__plan *plan)
 	memset(plan, 0, sizeof(*plan));
 	plan->ready = 100 * NVME_SOFT__US;
 	plan->shutdown = 200 * NVME_SOFT__US;
+	plan->gone = plan->back = NVME_SOFT__NEVER;
+	plan->tell[NVME_DEV_REQUEST] = plan->tell[NVME_DEV_ERROR] = NVME_SOFT__NEVER;
 	plan->vs = NVME_VS_SET(2, 0, 0);
 }
 

@@ -1343,7 +1343,7 @@ static void test_names_what_is_wrong(void **state)
 	static const char *const examples[] = {"scatter",    "probe",   "metadata",    "interrupts",
 	                                       "nvdd x y",   "extents", "poll_groups", "smart",
 	                                       "deallocate", "fused",   "format",      "zns",
-	                                       "cmb",        "aer"};
+	                                       "cmb",        "aer",     "hotplug"};
 	struct result r;
 	size_t i;
 
@@ -1403,6 +1403,59 @@ static void test_groups(void **state)
 	done(&r);
 }
 
+/* Those that are asked for or gone are detached, and the others read on. */
+static void test_hotplug(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r,
+	    "NVME_TRACE=%s/hotplug.nvt $BUILD/hotplug && $BUILD/nvtrace --lint %s/hotplug.nvt >&2 && "
+	    "$BUILD/nvtrace %s/hotplug.nvt >&2",
+	    dir, dir, dir);
+	expect_status(&r, 0);
+	assert_string_equal(r.out,
+	                    "soft:plan=on read #100 remove is there\n"
+	                    "soft:seed=2,plan=on read #300 gone is there\n"
+	                    "soft:plan=on read #100 remove is asked for\n"
+	                    "soft:plan=on read #100 remove is detached after 100 blocks\n"
+	                    "soft:seed=2,plan=on read #300 gone is gone\n"
+	                    "soft:seed=2,plan=on read #300 gone is detached after 299 blocks\n");
+	/* in the log, and in the record once more */
+	expect_in(&r, expect_in(&r, r.err, "the system wants the device back"),
+	          "the system wants the device back");
+	done(&r);
+	run(&r,
+	    "$BUILD/hotplug 'soft:plan=on read #5 bus-error' 'soft:plan=on read #7 status 2/81'");
+	expect_status(&r, 1);
+	expect_in(&r, r.out,
+	          "bus-error has failed\nsoft:plan=on read #5 bus-error is detached after ");
+	expect_in(&r, r.out, "status 2/81 is detached after 6 blocks\n");
+	done(&r);
+	run(&r, "$BUILD/hotplug -t 1 soft 'soft:mode=thread,plan=remove after 20ms'");
+	expect_status(&r, 0);
+	expect_in(&r, expect_in(&r, r.out, "remove after 20ms is detached after "),
+	          "soft is detached after ");
+	done(&r);
+	run(&r, "$BUILD/hotplug 'soft:plan=ready never' 'soft:plan=on read #3 remove'");
+	expect_status(&r, 1);
+	expect_in(&r, r.out, "remove is detached after 3 blocks\n");
+	done(&r);
+	run(&r,
+	    "$BUILD/hotplug -t; $BUILD/hotplug -t 0; $BUILD/hotplug -t 1s soft; $BUILD/hotplug -x");
+	expect_status(&r, 2);
+	expect_in(&r, r.err, "hotplug: something is missing\nusage: hotplug ");
+	expect_in(&r, r.err, "hotplug: '0' is not understood\n");
+	expect_in(&r, r.err, "hotplug: '1s' is not understood\n");
+	expect_in(&r, r.err, "hotplug: '-x' is not understood\n");
+	assert_string_equal(r.out, "");
+	done(&r);
+	run(&r, "$BUILD/hotplug soft:x=1");
+	expect_status(&r, 2);
+	assert_string_equal(r.out, "");
+	done(&r);
+}
+
 static int setup(void **state)
 {
 	hello_world = getenv("HELLO_WORLD") != NULL ? getenv("HELLO_WORLD") : hello_world;
@@ -1451,6 +1504,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_nvdd),
 		cmocka_unit_test(test_nvdd_refuses),
 		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_hotplug),
 	};
 
 	if (argc > 1)

@@ -598,6 +598,37 @@ static void test_bus(void **state)
 	detach_all();
 }
 
+/* What is attached already is passed over on the bus, but not where the caller names it. */
+static void test_bus_again(void **state)
+{
+	const struct nvme_named_dev devs[] = {{"7ace:01:00.0", NULL}};
+	struct nvme_probe_opts opts = options(devs, 1);
+	struct nvme_dev dev;
+	int slot;
+
+	(void)state;
+	memset(&dev, 0, sizeof(dev));
+	dev.ops = &nvme__vfio_ops;
+	snprintf(dev.name, sizeof(dev.name), "7ace:01:00.0");
+	slot = nvme__attached_add(&dev);
+	assert_int_equal(nvme_probe(NULL, &num_events, on_probe, on_attach, NULL), 0);
+	assert_string_equal(order, "pa");
+	assert_string_equal(nth('p', 0)->trid.traddr, "7ace:05:00.0");
+	detach_all();
+
+	begin(state);
+	assert_int_equal(nvme_probe(NULL, &num_events, on_probe, on_attach, &opts), 0);
+	assert_string_equal(order, "ppaa");
+	assert_string_equal(nth('p', 0)->trid.traddr, "7ace:01:00.0");
+	detach_all();
+
+	begin(state);
+	nvme__attached_drop(slot);
+	assert_int_equal(nvme_probe(NULL, &num_events, on_probe, on_attach, NULL), 0);
+	assert_string_equal(order, "ppaa");
+	detach_all();
+}
+
 /* No bus at all is a bus with nothing on it. */
 static void test_no_bus(void **state)
 {
@@ -1161,6 +1192,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(test_options_used, begin),
 		cmocka_unit_test_setup(test_qpair_options, begin),
 		cmocka_unit_test_setup(test_bus, begin),
+		cmocka_unit_test_setup(test_bus_again, begin),
 		cmocka_unit_test_setup(test_no_bus, begin),
 		cmocka_unit_test_setup(test_by_address, begin),
 		cmocka_unit_test_setup(test_refused, begin),

@@ -328,9 +328,11 @@ static void test_bus_error(void **state)
 static void test_worse_and_worse(void **state)
 {
 	const struct nvme_dev *dev;
+	struct nvme_qpair *idle; /* which nobody polls */
 
 	(void)state;
 	attach("soft:plan=on read #1 remove drop");
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(t.ctrlr, NULL, &idle), 0);
 	dev = nvme_ctrlr_get_dev(t.ctrlr);
 	assert_int_equal(start_read(), 0);
 	assert_int_equal(nvme_ctrlr_process_admin_completions(t.ctrlr), 0);
@@ -339,8 +341,13 @@ static void test_worse_and_worse(void **state)
 	(void)nvme_ctrlr_get_reg_4(t.ctrlr, NVME_REG_CSTS); /* time goes on */
 	assert_int_equal(poll_long(), -EIO);
 	assert_int_equal(start_read(), -EIO);
+	assert_int_equal(nvme_ns_cmd_flush(t.ns, idle, on_done, NULL), -EIO);
 	assert_int_equal(nvme_ctrlr_get_removal(t.ctrlr), NVME_REMOVAL_FAILED);
 	assert_int_equal(nvme_soft_set_plan(dev, "gone after 0us"), 0);
+	(void)nvme_ctrlr_get_reg_4(t.ctrlr, NVME_REG_VS);
+	assert_int_equal(nvme__ctrlr_set_gone(t.ctrlr), -ENODEV); /* as a waiting call would */
+	assert_int_equal(nvme_ns_cmd_flush(t.ns, idle, on_done, NULL), -ENODEV);
+	assert_int_equal(nvme_ctrlr_get_removal(t.ctrlr), NVME_REMOVAL_GONE);
 	assert_int_equal(nvme_detach(t.ctrlr), -ENODEV);
 	assert_int_equal(t.removed, 1);
 	assert_int_equal(t.bad, 1);

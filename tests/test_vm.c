@@ -1782,6 +1782,139 @@ static void test_cmb_io(void **state)
 	run_cases("--size 16M --bind", none, 2);
 }
 
+/* ---- controllers that come and go ---- */
+
+#define PORT_ADDR "0000:01:00.0"
+
+/* What the scripts below share: waiting, at most half a minute. */
+static const char removal_sh[] =
+	"try() { n=300; until eval \"$1\" || [ $n -eq 0 ]; do sleep 0.1; n=$((n-1)); done; test $n -gt 0; }\n"
+	"says() { try \"grep -q \\\"$1\\\" /tmp/log\" && echo \"$1: yes\"; }\n"
+	"dev=/sys/bus/pci/devices/" PORT_ADDR "\n"
+	"watch() { hotplug -t 600 all >/tmp/log 2>/tmp/err & pid=$!; says \"is there\"; sleep 0.5; }\n";
+
+static void write_script(const char *name, const char *script)
+{
+	FILE *file = fopen(image(name), "w");
+
+	assert_non_null(file);
+	assert_true(fprintf(file, "%s%s", removal_sh, script) > 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* Pulled out while it is read from, plugged in again, taken from vfio-pci, reset by another hand. */
+static void test_removal(void **state)
+{
+	static const char script[] =
+		"watch; echo pull\n"
+		"says \"is asked for\"; says \"is detached\"; try \"test ! -e $dev\" && echo it left\n"
+		"echo plug\n"
+		"try \"test -e $dev/driver\"; nvme-bind bind " PORT_ADDR " >/dev/null\n"
+		"try \"test \\$(grep -c there /tmp/log) = 2\" && echo it came back\n"
+		"kill -0 $pid && echo alive; sleep 0.5\n"
+		"echo " PORT_ADDR " >/sys/bus/pci/drivers/vfio-pci/unbind && echo unbound\n"
+		"try \"test \\$(grep -c detached /tmp/log) = 2\"; kill $pid; wait; cat /tmp/log /tmp/err\n"
+		"nvme-bind bind " PORT_ADDR " >/dev/null; hello_world " PORT_ADDR "\n"
+		"dmesg | grep -c \"No device request channel\" || true\n"
+		"watch; echo 1 >$dev/reset; says \"is detached\"; kill $pid; cat /tmp/err\n";
+	struct result r;
+	const char *at;
+
+	(void)state;
+	write_script("removal.sh", script);
+	run(&r,
+	    "tools/vm --hotplug --bind --on 'pull=device_del nvme0' "
+	    "--on 'plug=drive_add 0 if=none,id=new,driver=null-co,read-zeroes=on,size=16M' "
+	    "--on 'plug=device_add nvme,id=nvme9,drive=new,serial=again,bus=port0' "
+	    "--copy %s -- sh /lab/removal.sh",
+	    image("removal.sh"));
+	expect_status(&r, 0);
+	at = expect_in(&r, r.out, "is there: yes\npull\nis asked for: yes\nis detached: yes\n");
+	at = expect_in(&r, at, "it left\nplug\nit came back\nalive\nunbound\n");
+	at = expect_in(&r, at, PORT_ADDR " is there\n" PORT_ADDR " is asked for\n");
+	at = expect_in(&r, at, PORT_ADDR " is detached after ");
+	at = expect_in(&r, at, PORT_ADDR " is there\n" PORT_ADDR " is asked for\n");
+	at = expect_in(&r, at, PORT_ADDR " is detached after ");
+	at = expect_in(&r, at, "the system wants the device back");
+	at = expect_in(&r, at, "Initialization complete.\n");
+	at = expect_in(&r, at, "\n0\nis there: yes\nis detached: yes\n");
+	expect_in(&r, at, "the device is gone ("); /* it does not decode its registers any more */
+	done(&r);
+}
+
+/*
+ * The power of its slot goes off under it: its registers read as zeros in this machine. The kernel
+ * would wait a minute for the reset of a device that is not there, so it is told not to try.
+ */
+static void test_surprise_removal(void **state)
+{
+	static const char script[] =
+		"port=/sys/bus/pci/devices/0000:00:03.0/config\n"
+		"byte() { printf %d 0x$(dd if=$port bs=1 skip=$1 count=1 2>/dev/null | hexdump -v -e \"/1 \\\"%02x\\\"\"); }\n"
+		/* Slot Control of the PCI Express capability: power indicator and power off */
+		"at=$(byte 52); while [ $(byte $at) != 16 ]; do at=$(byte $((at+1))); done\n"
+		"$1 >/tmp/log 2>/tmp/err & pid=$!\n"
+		"try \"ls -l /proc/$pid/fd | grep -q vfio-device\"; sleep 2; echo >$dev/reset_method\n"
+		"printf \"\\007\" | dd of=$port bs=1 seek=$((at+25)) conv=notrunc 2>/dev/null\n"
+		"wait $pid; echo \"status $?\"; cat /tmp/log /tmp/err\n";
+	struct result r;
+	const char *at;
+
+	(void)state;
+	write_script("surprise.sh", script);
+	run(&r, "tools/vm --hotplug --bind --copy %s -- sh /lab/surprise.sh 'hotplug all'",
+	    image("surprise.sh"));
+	expect_status(&r, 0);
+	at = expect_in(&r, r.out, "status 0\n" PORT_ADDR " is there\n" PORT_ADDR " is gone\n");
+	at = expect_in(&r, at, PORT_ADDR " is detached after ");
+	expect_in(&r, at, "the device is gone (its registers read FFFFFFFFh, or all 0)");
+	done(&r);
+
+	run(&r,
+	    "tools/vm --hotplug --bind --copy %s -- "
+	    "sh /lab/surprise.sh 'perf -q 4 -t 60 -r " PORT_ADDR "'",
+	    image("surprise.sh"));
+	expect_status(&r, 0);
+	at = expect_in(&r, r.out, "status 1\n");
+	expect_in(&r, at, "a queue pair has failed");
+	done(&r);
+}
+
+/* What --hotplug and --on refuse. */
+static void test_lab_hotplug(void **state)
+{
+	static const struct {
+		const char *args, *says;
+	} rows[] = {
+		{"--hotplug --group -- true", "--hotplug and --group exclude each other"},
+		{"--on pull -- true", "--on pull is not of the form LINE=DO"},
+		{"--on =quit -- true", "--on =quit is not of the form LINE=DO"},
+		{"--on", "--on needs a value"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		run(&r, "tools/vm %s", rows[i].args);
+		expect_status(&r, 2);
+		expect_in(&r, r.err, rows[i].says);
+		done(&r);
+	}
+	run(&r,
+	    "tools/vm --hotplug --size 1M --disk %s --disk null:4M --on one=nonsense "
+	    "--on two=nonsense -- sh -c 'echo one; echo \"no  change\"; echo twofold; "
+	    "printf two >&2; nvme-bind status; printf end'",
+	    image("hot.img"));
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "one\nno  change\ntwofold\n");
+	expect_in(&r, r.out, "0000:01:00.0");
+	expect_in(&r, r.out, "0000:02:00.0");
+	assert_string_equal(r.out + strlen(r.out) - 3, "end");
+	assert_string_equal(r.err, "twounknown command: 'nonsense'\n");
+	done(&r);
+}
+
 /* Fetches the guest's kernel, if this is the first time, so that no test sees that. */
 static int first_boot(void **state)
 {
@@ -1793,6 +1926,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lab),
 		cmocka_unit_test(test_lab_files),
+		cmocka_unit_test(test_lab_hotplug),
 		cmocka_unit_test(test_hello_world),
 		cmocka_unit_test(test_hello_world_refuses),
 		cmocka_unit_test(test_hello_world_refuses_ends),
@@ -1820,6 +1954,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_probe),
 		cmocka_unit_test(test_attach_steps),
 		cmocka_unit_test(test_killed_and_busy),
+		cmocka_unit_test(test_removal),
+		cmocka_unit_test(test_surprise_removal),
 		cmocka_unit_test(test_bind_round_trip),
 		cmocka_unit_test(test_bind_refuses),
 		cmocka_unit_test(test_bind_hidden_uses),

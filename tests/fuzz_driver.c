@@ -90,6 +90,8 @@ struct device {
 	uint32_t bad;      /* BAD_* */
 	uint32_t rate;     /* how often, of 256 */
 	uint32_t gone_in;  /* accesses until the device is gone */
+	uint32_t tell_in;  /* and until something is told of it beside the queues */
+	int tell_fd;       /* this way; -1: nobody listens */
 	uint32_t patience; /* accesses left in this driver call */
 	bool gone, reported_gone, open;
 
@@ -481,6 +483,8 @@ static void count_access(struct device *d)
 {
 	if (d->gone_in != 0 && --d->gone_in == 0)
 		d->gone = true;
+	if (d->tell_in != 0 && --d->tell_in == 0 && d->tell_fd >= 0)
+		(void)!write(d->tell_fd, "\1\0\0\0\0\0\0", 8);
 	if (d->patience > 0) {
 		d->patience--;
 		return;
@@ -663,6 +667,19 @@ static uint64_t device_now_ns(struct nvme_dev *dev)
 	if (d->tick < 1000 * MS)
 		d->tick += d->tick / 2 + 1;
 	return d->now;
+}
+
+/* The system asks for the device, or its bus fails, at some time. */
+static int device_set_events(struct nvme_dev *dev, const int *fds)
+{
+	struct device *d = device_of(dev);
+
+	d->tell_fd = -1;
+	if (fds == NULL || (d->bad & BAD_GONE) == 0)
+		return fds == NULL ? 0 : -ENOTSUP;
+	d->tell_fd = fds[fuzz_below(d->in, NVME_DEV_EVENTS)];
+	d->tell_in = 1 + fuzz_below(d->in, 1024);
+	return 0;
 }
 
 /* ---- the access table ---- */
@@ -860,9 +877,9 @@ static void choose_cap(struct device *d)
 static void device_init(struct device *d, struct fuzz *in)
 {
 	static const struct nvme_dev_ops ops = {
-		"fuzz",         device_open,    device_close, device_dma_map, device_dma_unmap,
-		device_read_4,  device_write_4, device_reset, device_now_ns,  NULL,
-		device_get_bar, device_map_bar, NULL,
+		"fuzz",         device_open,    device_close,      device_dma_map, device_dma_unmap,
+		device_read_4,  device_write_4, device_reset,      device_now_ns,  NULL,
+		device_get_bar, device_map_bar, device_set_events,
 	};
 	static const uint8_t rates[] = {1, 3, 8, 32, 128, 255};
 
@@ -870,6 +887,7 @@ static void device_init(struct device *d, struct fuzz *in)
 	memcpy(&d->ops, &ops, sizeof(ops));
 	d->in = in;
 	d->patience = PATIENCE;
+	d->tell_fd = -1;
 	d->bad = fuzz_bytes(in, 2) & fuzz_bytes(in, 2);
 	if (fuzz_chance(in, 128))
 		d->bad &= fuzz_bytes(in, 2);

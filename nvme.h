@@ -15503,9 +15503,6 @@ struct nvme__removal {
 	int slot; /* in nvme__attached, -1: in none */
 };
 
-NVME__COLD void nvme__explain_event(struct nvme_ctrlr *ctrlr, bool asked, int line,
-                                    const char *func);
-
 /* ---- what is attached, and where its registers are ---- */
 
 #ifdef __linux__
@@ -15522,6 +15519,7 @@ static struct nvme__attached {
 	uint64_t pci __attribute__((aligned(8))); /* its PCI address as a number; 0: none */
 } nvme__attached[NVME__MAX_ATTACHED];
 
+#ifndef NVME_NO_VFIO
 /* Domain, bus, device and function as one number, not 0. 0: this is no address of PCI. */
 static uint64_t nvme__pci_number(const char *addr)
 {
@@ -15531,6 +15529,7 @@ static uint64_t nvme__pci_number(const char *addr)
 		return 0;
 	return UINT64_C(1) << 63 | (uint64_t)domain << 16 | bus << 8 | dev << 3 | func;
 }
+#endif
 
 /* A copy of what a slot holds; false: nothing. */
 static bool nvme__attached_get(struct nvme__attached *slot, struct nvme__attached *copy)
@@ -15677,6 +15676,9 @@ NVMEDEF int nvme_catch_sigbus(void)
 }
 
 /* ---- what the system says ---- */
+
+NVME__COLD void nvme__explain_event(struct nvme_ctrlr *ctrlr, bool asked, int line,
+                                    const char *func);
 
 /* Those not seen yet: how many. */
 static int nvme__ctrlr_event_fds(const struct nvme_ctrlr *ctrlr, struct pollfd *pfds)
@@ -19430,6 +19432,7 @@ static int nvme__explain_gone(struct nvme_ctrlr *ctrlr, int line, const char *fu
 	return -ENODEV;
 }
 
+#ifdef __linux__ /* where events come from */
 NVME__COLD void nvme__explain_event(struct nvme_ctrlr *ctrlr, bool asked, int line,
                                     const char *func)
 {
@@ -19437,6 +19440,7 @@ NVME__COLD void nvme__explain_event(struct nvme_ctrlr *ctrlr, bool asked, int li
 	          asked ? "the system wants the device back (it is to be removed, or bound to another driver): detach it with nvme_detach(), which is what the kernel waits for; I/O is refused until then"
 	                : "the bus of the device has reported an error, so it counts as failed: detach it with nvme_detach(); 'dmesg' may know more");
 }
+#endif
 
 static int nvme__explain_no_version(struct nvme_ctrlr *ctrlr, int line, const char *func)
 {

@@ -1661,7 +1661,6 @@ static void nvme__qpair_drain(struct nvme_qpair *qp);
 static void nvme__qpair_abort_outstanding(struct nvme_qpair *qp, bool with_data);
 static int nvme__ctrlr_init_removal(struct nvme_ctrlr *ctrlr);
 static void nvme__ctrlr_fini_removal(struct nvme_ctrlr *ctrlr);
-NVME__COLD int nvme__ctrlr_check_alive(struct nvme_ctrlr *ctrlr);
 static int nvme__ctrlr_init_interrupts(struct nvme_ctrlr *ctrlr);
 static void nvme__ctrlr_fini_interrupts(struct nvme_ctrlr *ctrlr);
 static uint32_t nvme__qpair_interrupt(const struct nvme_qpair *qp);
@@ -14660,6 +14659,8 @@ static bool nvme__ladder_stands(const struct nvme_ctrlr *ctrlr)
 {
 	return __atomic_load_n(&ctrlr->ladder.stands, __ATOMIC_ACQUIRE) && !ctrlr->closing;
 }
+
+NVME__COLD int nvme__ctrlr_check_alive(struct nvme_ctrlr *ctrlr);
 
 static bool nvme__ctrlr_bus_failed(const struct nvme_ctrlr *ctrlr)
 {

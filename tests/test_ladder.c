@@ -753,6 +753,67 @@ static void test_fatal(void **state)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+/* Its link was down for a moment, and a command went with it. */
+static void test_link_flap(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen end = {0};
+	int i;
+
+	(void)state;
+	write_number(ctrlr, 7);
+	plan(ctrlr, "on read #1 gone; back after 10us");
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &end), 0);
+	for (i = 0; i < 4; i++) /* time passes while nobody looks */
+		(void)ctrlr->dev.ops->now_ns(&ctrlr->dev);
+	assert_int_equal(poll_until(qp, &end), -ENXIO);
+	assert_int_equal(end.calls, 1);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* CSTS.RDY is 0, and it was not this driver: the command is not waited for. */
+static void test_reset_by_somebody_else(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen end = {0};
+	uint64_t from;
+
+	(void)state;
+	write_number(ctrlr, 7);
+	plan(ctrlr, "on read #1 drop");
+	from = stats_of(ctrlr).now_ns;
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &end), 0);
+	ctrlr->dev.ops->write_4(&ctrlr->dev, NVME_REG_CC, 0);
+	plan(ctrlr, "");
+	assert_int_equal(poll_until(qp, &end), -ENXIO);
+	assert_true(stats_of(ctrlr).now_ns - from < UINT64_C(1000000000));
+	assert_int_equal(end.calls, 1);
+	assert_non_null(strstr(said, "CSTS.RDY is 0: it is reset"));
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* An error of its bus is nothing that a reset would help. */
+static void test_bus_error(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen end = {0};
+
+	(void)state;
+	plan(ctrlr, "on read #1 drop bus-error");
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &end), 0);
+	assert_int_equal(poll_until(qp, &end), -EIO);
+	assert_null(strstr(said, "reset"));
+	(void)nvme_detach(ctrlr);
+	assert_int_equal(end.calls, 1);
+}
+
 /* ---- retries ---- */
 
 /* What is sent again, and how often, by the status. */
@@ -993,6 +1054,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_reset_of_what_is_gone),
 		cmocka_unit_test(test_subsystem_reset),
 		cmocka_unit_test(test_fatal),
+		cmocka_unit_test(test_link_flap),
+		cmocka_unit_test(test_reset_by_somebody_else),
+		cmocka_unit_test(test_bus_error),
 		cmocka_unit_test(test_retry),
 		cmocka_unit_test(test_retry_delay),
 		cmocka_unit_test(test_retry_in_order),

@@ -1510,6 +1510,7 @@ struct nvme__ladder {
 	uint32_t quirks; /* NVME__QUIRK_* of this device */
 	int failed;      /* not 0: the controller was given up */
 	bool stands;     /* the bring-up is done */
+	bool told_admin; /* cb runs for an admin command; under admin_lock */
 };
 
 struct nvme_ctrlr {
@@ -14814,9 +14815,13 @@ static void nvme__ladder_tell(struct nvme_qpair *qp, struct nvme_tracker *tr)
 {
 	struct nvme__ladder *l = &qp->ctrlr->ladder;
 
+	if (qp->id == 0)
+		l->told_admin = true;
 	qp->polling++; /* it may neither poll nor free this queue pair */
 	l->cb(l->arg, qp->ctrlr, qp->id == 0 ? NULL : qp, tr->cid);
 	qp->polling--;
+	if (qp->id == 0)
+		l->told_admin = false;
 }
 
 /* Nobody waits for what an Abort says: the command that it is for tells by its end. */
@@ -15391,14 +15396,38 @@ static int nvme__ctrlr_may_reset(struct nvme_ctrlr *ctrlr)
 	return -ENXIO;
 }
 
+/*
+ * A late admin command's nvme_timeout_cb may reset: it runs between two polls of the admin queue, which
+ * is marked only so that it is not polled there. That mark is taken off for the reset.
+ */
+static bool nvme__adminq_unmark(struct nvme_ctrlr *ctrlr)
+{
+	if (!ctrlr->ladder.told_admin || ctrlr->adminq->polling != 1)
+		return false;
+	ctrlr->ladder.told_admin = false; /* callbacks of admin commands may not */
+	ctrlr->adminq->polling = 0;
+	return true;
+}
+
+static void nvme__adminq_mark(struct nvme_ctrlr *ctrlr, bool unmarked)
+{
+	if (!unmarked)
+		return;
+	ctrlr->adminq->polling = 1;
+	ctrlr->ladder.told_admin = true;
+}
+
 NVMEDEF int nvme_ctrlr_reset(struct nvme_ctrlr *ctrlr)
 {
+	bool unmarked;
 	int rc;
 
 	nvme__ctrlr_lock(ctrlr);
+	unmarked = nvme__adminq_unmark(ctrlr);
 	rc = nvme__ctrlr_may_reset(ctrlr);
 	if (rc == 0)
 		rc = nvme__ctrlr_reset(ctrlr);
+	nvme__adminq_mark(ctrlr, unmarked);
 	nvme__ctrlr_unlock(ctrlr);
 	return rc;
 }
@@ -15406,6 +15435,7 @@ NVMEDEF int nvme_ctrlr_reset(struct nvme_ctrlr *ctrlr)
 /* [Base 2.1: NVM Subsystem Reset], register NSSR. All controllers of the subsystem are reset. */
 NVMEDEF int nvme_ctrlr_reset_subsystem(struct nvme_ctrlr *ctrlr)
 {
+	bool unmarked;
 	int rc;
 
 	if (NVME_GET(ctrlr->cap, NVME_CAP_NSSRS) == 0) {
@@ -15414,12 +15444,14 @@ NVMEDEF int nvme_ctrlr_reset_subsystem(struct nvme_ctrlr *ctrlr)
 		return -ENOTSUP;
 	}
 	nvme__ctrlr_lock(ctrlr);
+	unmarked = nvme__adminq_unmark(ctrlr);
 	rc = nvme__ctrlr_may_reset(ctrlr);
 	if (rc == 0) {
 		nvme__ctrlr_hold_qpairs(ctrlr);
 		nvme__reg_write_4(&ctrlr->dev, NVME_REG_NSSR, NVME_NSSR_NSSRC);
 		rc = nvme__ctrlr_reset(ctrlr);
 	}
+	nvme__adminq_mark(ctrlr, unmarked);
 	nvme__ctrlr_unlock(ctrlr);
 	return rc;
 }

@@ -368,6 +368,15 @@ static void test_timeout_callback(void **state)
 	assert_int_equal(late.calls, 2);
 }
 
+static struct nvme_ctrlr *to_reset;
+static int reset_rc;
+
+static void reset_in_callback(void *arg, const struct nvme_cpl *cpl)
+{
+	count(arg, cpl);
+	reset_rc = nvme_ctrlr_reset(to_reset);
+}
+
 /* A reset may be asked for there. */
 static void test_reset_in_timeout_callback(void **state)
 {
@@ -388,6 +397,38 @@ static void test_reset_in_timeout_callback(void **state)
 	assert_int_equal(late.calls, 1);
 	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
 	works(ctrlr, qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* For a late admin command, too. What that reset ends may not reset again. */
+static void test_reset_in_admin_timeout_callback(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct seen late = {0};
+	struct nvme_cmd cmd;
+	long i;
+
+	(void)state;
+	memset(&told, 0, sizeof(told));
+	told.reset = true;
+	to_reset = ctrlr;
+	write_number(ctrlr, 7);
+	reset_rc = 0;
+	assert_int_equal(nvme_ctrlr_register_timeout_callback(ctrlr, 0, 100000, on_timeout, &told),
+	                 0);
+	plan(ctrlr, "on get-features drop times 1");
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_GET_FEATURES;
+	cmd.cdw10 = NVME_FEAT_ARBITRATION;
+	assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, reset_in_callback, &late),
+	                 0);
+	for (i = 0; i < 20000000 && late.calls == 0; i++)
+		assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 0);
+	assert_int_equal(told.calls, 1);
+	assert_int_equal(late.calls, 1);
+	assert_int_equal(sct_sc(&late), NVME_SC_ABORTED_SQ_DELETION);
+	assert_int_equal(reset_rc, -EBUSY);
+	works(ctrlr, NULL);
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
@@ -471,15 +512,6 @@ static void test_reset_then_free(void **state)
 	works(ctrlr, b);
 	assert_int_equal(nvme_detach(ctrlr), 0);
 	assert_int_equal(x.calls + y.calls, 2);
-}
-
-static struct nvme_ctrlr *to_reset;
-static int reset_rc;
-
-static void reset_in_callback(void *arg, const struct nvme_cpl *cpl)
-{
-	count(arg, cpl);
-	reset_rc = nvme_ctrlr_reset(to_reset);
 }
 
 /* From the callback of an I/O command it works, from that of an admin command it is refused. */
@@ -712,11 +744,27 @@ static void test_reset_of_what_is_gone(void **state)
 static void test_subsystem_reset(void **state)
 {
 	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp;
+	struct seen end = {0};
+	uint32_t csts;
 
 	(void)state;
 	assert_int_equal(nvme_ctrlr_reset_subsystem(ctrlr), -ENOTSUP);
 	assert_non_null(strstr(said, "CAP.NSSRS = 0"));
 	assert_int_equal(nvme_detach(ctrlr), 0);
+	ctrlr = attach("soft:nssr=1");
+	qp = qpair(ctrlr, false);
+	write_number(ctrlr, 7);
+	plan(ctrlr, "on read drop times 1");
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &end), 0);
+	assert_int_equal(nvme_ctrlr_reset_subsystem(ctrlr), 0);
+	csts = nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CSTS);
+	assert_int_equal(NVME_GET(csts, NVME_CSTS_NSSRO), 1); /* else it was a reset only */
+	assert_int_equal(poll_until(qp, &end), -ENXIO);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(end.calls, 1);
 }
 
 /* ---- fatal errors ---- */
@@ -1042,6 +1090,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_no_ladder),
 		cmocka_unit_test(test_timeout_callback),
 		cmocka_unit_test(test_reset_in_timeout_callback),
+		cmocka_unit_test(test_reset_in_admin_timeout_callback),
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_reset_then_free),
 		cmocka_unit_test(test_reset_in_callbacks),

@@ -60,6 +60,7 @@
  *	              controller has a fatal status; default 0, no keep alive
  *	ps=5          power states, 1 to 32, the last half of them non-operational; default 1, and then
  *	              no autonomous transitions
+ *	nssr=1        CAP.NSSRS, the NVM subsystem can be reset; default 0
  *	file=disk.img keeps the namespaces in a file, one after the other. A file that does not exist
  *	              is created; one that does gives the size, and size= must not contradict it;
  *	              not in WebAssembly
@@ -1903,6 +1904,24 @@ static void nvme_soft_write_cc(struct nvme_soft *s, uint32_t value)
 	}
 }
 
+static void nvme_soft__forget_registers(struct nvme_soft *s)
+{
+	s->asq = s->acq = 0;
+	s->aqa = s->cc = 0;
+	nvme_soft_reset(s);
+	s->cmb.msc = 0;
+	nvme_soft__cmb_update(s);
+}
+
+/* [Base 2.1: NVM Subsystem Reset]: this controller is all of its NVM subsystem. */
+static void nvme_soft_write_nssr(struct nvme_soft *s, uint32_t value)
+{
+	if (!s->cfg.nssr || value != NVME_NSSR_NSSRC)
+		return;
+	nvme_soft__forget_registers(s);
+	s->csts = NVME_SET(1, NVME_CSTS_NSSRO);
+}
+
 /* The dwords of the registers, and which bits a write changes. A 64-bit register has two, the lower
  * one first, as in the memory of the hosts that nvme.h runs on. */
 static const struct nvme_soft__reg {
@@ -1955,6 +1974,8 @@ static void nvme_soft_set_reg(struct nvme_soft *s, uint32_t offset, uint32_t val
 		nvme_soft_write_cc(s, value);
 	else if (offset == NVME_REG_CMBMSC || offset == NVME_REG_CMBMSC + 4)
 		nvme_soft__cmb_write(s, offset, value);
+	else if (offset == NVME_REG_NSSR)
+		nvme_soft_write_nssr(s, value);
 	for (i = 0; i < NVME_SOFT__COUNT(nvme_soft__regs); i++) {
 		const struct nvme_soft__reg *reg = &nvme_soft__regs[i];
 		uint32_t kept = value & reg->writable;
@@ -2240,18 +2261,14 @@ static void nvme_soft__power_on(struct nvme_soft *s)
 	s->cap = NVME_SET64(cfg->mqes, NVME_CAP_MQES) | NVME_SET64(1, NVME_CAP_CQR) |
 	         NVME_SET64(cfg->to, NVME_CAP_TO) | NVME_SET64(cfg->dstrd, NVME_CAP_DSTRD) |
 	         NVME_SET64(cfg->css, NVME_CAP_CSS) | NVME_SET64(cfg->mpsmin, NVME_CAP_MPSMIN) |
-	         NVME_SET64(cfg->mpsmax, NVME_CAP_MPSMAX) |
+	         NVME_SET64(cfg->mpsmax, NVME_CAP_MPSMAX) | NVME_SET64(cfg->nssr, NVME_CAP_NSSRS) |
 	         NVME_SET64(cfg->cmb != 0 && cfg->cmblegacy == 0, NVME_CAP_CMBS) |
 	         NVME_SET64(cfg->crwmt != 0 ? NVME_CAP_CRMS_CRWMS : 0, NVME_CAP_CRMS);
 	s->crto = NVME_SET(cfg->crwmt, NVME_CRTO_CRWMT);
 	s->vs = s->plan.vs;
 	if (cfg->cmblegacy != 0 && s->vs >= NVME_VS_SET(1, 4, 0))
 		s->vs = NVME_VS_SET(1, 3, 0);
-	s->asq = s->acq = 0;
-	s->aqa = s->cc = 0;
-	nvme_soft_reset(s);
-	s->cmb.msc = 0;
-	nvme_soft__cmb_update(s);
+	nvme_soft__forget_registers(s);
 }
 
 /* "start en=1 rdy=1": what another driver may have left behind */

@@ -124,7 +124,7 @@ static bool nvme_soft__number(const char **text, uint64_t *value)
 struct nvme_soft__config {
 	uint64_t size;
 	uint32_t lbs, ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, mpsmin, mpsmax, css, iova,
-		seed, sgls, noiob, kas, ps;
+		seed, sgls, noiob, kas, ps, nssr;
 	uint32_t ms, mset, pi, pil;
 	uint32_t zns, zcap, mor, mar, zasl, zdes;
 	uint32_t cmb, cmblegacy, cmbsz, cmbloc;
@@ -171,6 +171,7 @@ static const struct nvme_soft__option {
 	{"noiob", offsetof(struct nvme_soft__config, noiob), 0, 65535},
 	{"kas", offsetof(struct nvme_soft__config, kas), 0, 65535},
 	{"ps", offsetof(struct nvme_soft__config, ps), 1, 32},
+	{"nssr", offsetof(struct nvme_soft__config, nssr), 0, 1},
 };
 
 static int nvme_soft__set_number(struct nvme_soft__config *cfg, const char *key, const char *value,
@@ -190,7 +191,7 @@ static int nvme_soft__set_number(struct nvme_soft__config *cfg, const char *key,
 		                        "ns, mdts, mqes, queues, dstrd, dbbuf, to, crwmt, "
 		                        "mpsmin, mpsmax, css, ms, mset, pi, pil, zns, zcap, mor, "
 		                        "mar, zasl, zdes, cmb, cmblegacy, cmbsz, cmbloc, iova, "
-		                        "sgls, noiob, kas, ps, file, mode, seed or plan",
+		                        "sgls, noiob, kas, ps, nssr, file, mode, seed or plan",
 		                        key);
 	if (!nvme_soft__number(&at, &n) || *at != '\0' || n < o->min || n > o->max ||
 	    (lbs && (n & (n - 1)) != 0))

@@ -1343,7 +1343,8 @@ static void test_names_what_is_wrong(void **state)
 	static const char *const examples[] = {"scatter",    "probe",   "metadata",    "interrupts",
 	                                       "nvdd x y",   "extents", "poll_groups", "smart",
 	                                       "deallocate", "fused",   "format",      "zns",
-	                                       "cmb",        "aer",     "hotplug"};
+	                                       "cmb",        "aer",     "hotplug",     "reset",
+	                                       "timeouts"};
 	struct result r;
 	size_t i;
 
@@ -1359,6 +1360,104 @@ static void test_names_what_is_wrong(void **state)
 	run(&r, "$BUILD/nvdd write");
 	expect_status(&r, 2);
 	expect_in(&r, r.err, "nvdd: something is missing\nusage: nvdd ");
+	done(&r);
+}
+
+/* ---- when something goes wrong ---- */
+
+/* The example, and that its record is in order. */
+static void run_recorded(struct result *r, const char *command)
+{
+	run(r, "NVME_TRACE=%s/wrong.nvt $BUILD/%s", dir, command);
+	expect_status(r, 0);
+}
+
+static void expect_record_in_order(void)
+{
+	struct result r;
+
+	run(&r, "$BUILD/nvtrace --lint %s/wrong.nvt", dir);
+	expect_status(&r, 0);
+	done(&r);
+}
+
+#define SLOW_READS "soft:nssr=1,plan=on read lba 2..5 drop times 4"
+
+/* Each read ends once; with --resubmit nobody hears of the reset. */
+static void test_reset(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run_recorded(&r, "reset");
+	assert_string_equal(r.out, "the controller was reset\n"
+	                           "queue 1: the reset ends it, 2 reads complete, 2 aborted\n"
+	                           "queue 1: works, 4 reads complete, 0 aborted\n"
+	                           "queue 2: the reset ends it, 2 reads complete, 2 aborted\n"
+	                           "queue 2: works, 4 reads complete, 0 aborted\n");
+	done(&r);
+	expect_record_in_order();
+	run_recorded(&r, "reset --resubmit --subsystem '" SLOW_READS "'");
+	assert_string_equal(r.out, "the NVM subsystem was reset\n"
+	                           "queue 1: works, 4 reads complete, 0 aborted\n"
+	                           "queue 2: works, 4 reads complete, 0 aborted\n");
+	done(&r);
+	expect_record_in_order();
+	run_recorded(&r, "reset 'soft:mode=thread,plan=on read delay 20ms'");
+	done(&r);
+	expect_record_in_order();
+	run(&r, "$BUILD/reset --subsystem soft");
+	expect_status(&r, 1);
+	expect_in(&r, expect_in(&r, r.err, "CAP.NSSRS = 0"), "reset: failed: Operation not supp");
+	done(&r);
+}
+
+#define SILENT "'soft:plan=on read lba 8 drop"
+
+/* Each rung once, climbed by the callback and by the driver. */
+static void test_timeouts(void **state)
+{
+	static const struct {
+		const char *command, *says[4];
+	} cases[] = {
+		{"timeouts",
+	         {"  0.5 s  command 8 does not come back: it is to be aborted",
+	          "  0.5 s  the controller says that it has aborted it",
+	          "  0.5 s  a read ends: ABORTED - BY REQUEST", "15 reads complete, 1 aborted, 0"}},
+		{"timeouts " SILENT "; on abort dw0 1'",
+	         {"  0.5 s  the controller has not aborted it", "  0.5 s  the controller is reset",
+	          "a read ends: ABORTED - SQ DELETION", "15 reads complete, 1 aborted, 0"}},
+		{"timeouts " SILENT "; on abort drop'",
+	         {"  1.0 s  nor does the Abort come back", "  1.0 s  the controller is reset",
+	          "the queue pair was ended by a reset", "15 reads complete, 1 aborted, 0"}},
+		{"timeouts --ladder",
+	         {"  0.5 s  [soft] command 8 of queue 1, opcode 02h, is late: the controller is asked",
+	          "ABORTED - BY REQUEST (00/07)", "a read ends: ABORTED - BY REQUEST",
+	          "15 reads complete, 1 aborted, 0"}},
+		{"timeouts --ladder " SILENT "; on abort dw0 1'",
+	         {"is asked to abort it",
+	          "  1.0 s  [soft] command 8 of queue 1, opcode 02h, is late: "
+	          "the controller is reset",
+	          "resetting controller", "15 reads complete, 1 aborted"}},
+		{"timeouts --ladder 'soft:plan=on read lba 8 cfs times 1'",
+	         {"reports a fatal error, CSTS.CFS: it is reset", "resetting controller",
+	          "ended by a reset: it is connected again", "8 reads complete, 8 aborted"}},
+	};
+	struct result r;
+	const char *at;
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		run_recorded(&r, cases[i].command);
+		for (k = 0, at = r.out; k < 4; k++)
+			at = expect_in(&r, at, cases[i].says[k]);
+		done(&r);
+		expect_record_in_order();
+	}
+	run(&r, "$BUILD/timeouts --ladder 'soft:plan=on read lba 8 gone'");
+	expect_status(&r, 1);
+	expect_in(&r, r.out, "it is given up: No such device");
 	done(&r);
 }
 
@@ -1480,6 +1579,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_aer),
 		cmocka_unit_test(test_aer_options),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_identify_several),
 		cmocka_unit_test(test_metadata),
 		cmocka_unit_test(test_cmb),

@@ -16,6 +16,7 @@
  *	vfio DEVICE		what VFIO gives: IOVA ranges, function reset, registers without a mapping
  *	events DEVICE		bad doorbells, namespaces that go and come; SMART warnings, which somebody else
  *				must raise when it has printed "masked" (2) and "unmasked" (4)
+ *	reset DEVICE SEED	resets with writes on their way, a fatal status, a reset by somebody else
  *	list			the controllers that libpci finds
  *	hold DEVICE		attach, print "holding", keep writing to the last blocks for ever
  *
@@ -1114,6 +1115,118 @@ static void run_cmb(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	free(buf);
 }
 
+/* ---- resets ---- */
+
+#define RESETS 20
+
+struct write {
+	uint8_t *buf;
+	int calls;
+	bool failed;
+};
+
+static void write_ended(void *arg, const struct nvme_cpl *cpl)
+{
+	struct write *w = arg;
+
+	w->calls++;
+	w->failed |= nvme_cpl_is_error(cpl);
+}
+
+/* In the middle of 16 writes of 32 KiB, which are sent again. What they wrote is read afterwards. */
+static void reset_while_writing(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	struct nvme_io_qpair_opts opts = {.entries = 32, .resubmit = true};
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	uint32_t block = nvme_ns_get_sector_size(ns), len = 32768, i, k;
+	struct write w[16];
+	struct nvme_qpair *qp;
+	uint8_t *back = malloc(len);
+
+	CHECK(back != NULL && nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp) == 0);
+	memset(w, 0, sizeof(w));
+	for (i = 0; i < 16; i++)
+		CHECK((w[i].buf = nvme_dma_alloc(ctrlr, len)) != NULL);
+	for (k = 0; k < RESETS; k++) {
+		for (i = 0; i < 16; i++) {
+			w[i].calls = 0;
+			pattern_fill(w[i].buf, len, (uint64_t)i * len, seed + k);
+			CHECK(nvme_ns_cmd_write(ns, qp, w[i].buf, (uint64_t)i * len / block,
+			                        len / block, write_ended, &w[i], 0) == 0);
+		}
+		CHECK(nvme_ctrlr_reset(ctrlr) == 0);
+		for (i = 0; i < 16; i += w[i].calls != 0)
+			CHECK(nvme_qpair_process_completions(qp, 0) >= 0);
+		for (i = 0; i < 16; i++) {
+			CHECK(w[i].calls == 1 && !w[i].failed);
+			CHECK(nvme_ns_read(ns, qp, back, (uint64_t)i * len / block, len / block,
+			                   NULL) == 0);
+			check_extent(back, len, (uint64_t)i * len, seed + k);
+		}
+	}
+	CHECK(nvme_ctrlr_free_io_qpair(qp) == 0);
+	free(back);
+}
+
+static void write_sysfs(const struct nvme_ctrlr *ctrlr, const char *name, long at, const char *data,
+                        size_t len)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", nvme_ctrlr_get_dev(ctrlr)->name,
+	         name);
+	fd = open(path, O_WRONLY);
+	CHECK(fd >= 0 && pwrite(fd, data, len, at) == (ssize_t)len);
+	close(fd);
+}
+
+/* The read that is on its way is ended by the ladder's reset, and then all works again. */
+static void reset_ends(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp, const struct write *w)
+{
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	uint8_t block[4096];
+	int rc = 0;
+
+	while (w->calls == 0 && rc >= 0)
+		rc = nvme_qpair_process_completions(qp, 0);
+	CHECK(rc == -ENXIO && w->calls == 1 && w->failed);
+	CHECK(!nvme_ctrlr_is_failed(ctrlr));
+	CHECK(nvme_ctrlr_reconnect_io_qpair(qp) == 0);
+	CHECK(nvme_ns_read(ns, qp, block, 0, 1, NULL) == 0);
+	checked(1);
+}
+
+/* QEMU's controller reports a fatal error when it may not read its queue. */
+static void run_reset(struct nvme_ctrlr *ctrlr, uint32_t seed)
+{
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	struct nvme_qpair *qp;
+	struct write w;
+	uint32_t csts;
+
+	reset_while_writing(ctrlr, seed);
+	memset(&w, 0, sizeof(w));
+	CHECK((w.buf = nvme_dma_alloc(ctrlr, 4096)) != NULL);
+	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp) == 0);
+	write_sysfs(ctrlr, "config", 4, "\2", 1); /* memory, but no bus master */
+	CHECK(nvme_ns_cmd_read(ns, qp, w.buf, 0, 1, write_ended, &w, 0) == 0);
+	do
+		csts = nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CSTS);
+	while (NVME_GET(csts, NVME_CSTS_CFS) == 0);
+	write_sysfs(ctrlr, "config", 4, "\6", 1);
+	reset_ends(ctrlr, qp, &w);
+	/* a function level reset that the driver knows nothing of: the queues are gone */
+	w.calls = 0;
+	w.failed = false;
+	ctrlr->ladder.io_ms = 3000; /* enough for a read, and else waited for */
+	write_sysfs(ctrlr, "reset", 0, "1", 1);
+	CHECK(NVME_GET(nvme_ctrlr_get_reg_4(ctrlr, NVME_REG_CC), NVME_CC_EN) == 0);
+	write_sysfs(ctrlr, "config", 4, "\6", 1);
+	CHECK(nvme_ns_cmd_read(ns, qp, w.buf, 0, 1, write_ended, &w, 0) == 0);
+	reset_ends(ctrlr, qp, &w);
+}
+
 /* ---- one controller or two ---- */
 
 struct job {
@@ -1164,8 +1277,7 @@ int main(int argc, char **argv)
 		{"depth", run_depth},     {"limits", run_limits},     {"hold", run_hold},
 		{"vfio", run_vfio},       {"soak", run_soak},         {"format", run_format},
 		{"scatter", run_scatter}, {"commands", run_commands}, {"groups", run_groups},
-		{"cmb", run_cmb},
-		{"events", run_events},
+		{"reset", run_reset},     {"cmb", run_cmb},           {"events", run_events},
 	};
 	bool shadow = argc > 1 && strncmp(argv[1], "shadow-", 7) == 0;
 	bool cmb = argc > 1 && strncmp(argv[1], "cmb-", 4) == 0;
@@ -1192,6 +1304,6 @@ int main(int argc, char **argv)
 	fprintf(stderr,
 	        "usage: run_io list | "
 	        "[shadow-|cmb-]pattern|async|threads|groups|soak|format|commands|depth|scatter|"
-	        "limits|cmb|vfio|events|hold DEVICE [NUMBER [DEVICE2]]\n");
+	        "limits|cmb|vfio|events|reset|hold DEVICE [NUMBER [DEVICE2]]\n");
 	return 2;
 }

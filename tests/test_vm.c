@@ -1664,6 +1664,48 @@ static void test_events(void **state)
 	done(&r);
 }
 
+/* Resets over VFIO: by the caller, after a fatal status, and one that nobody announced. */
+static void test_reset(void **state)
+{
+	const struct guest_case cases[] = {
+		{"example", /* without build/ it would be busybox's */
+	         "build/reset " ADDR,
+	         0,
+	         {"the controller was reset\n", "queue 2: works, 4 reads complete, 0 aborted"}},
+		{"resubmit",
+	         "build/reset --resubmit " ADDR,
+	         0,
+	         {"queue 1: works, 4 reads complete, 0 aborted\nqueue 2: works, 4 reads"}},
+		{"subsystem", "build/reset --subsystem " ADDR, 1, {"CAP.NSSRS = 0"}},
+		{"checked", "run_io reset " ADDR " 11", 0, {"322 checks passed"}},
+	};
+
+	(void)state;
+	run_cases("--size 16M --bind", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+/* A disk so slow that reads are late. QEMU says of each Abort that it did nothing. */
+static void test_timeouts(void **state)
+{
+	const struct guest_case cases[] = {
+		{"callback",
+	         "timeouts " ADDR,
+	         0,
+	         {"does not come back: it is to be aborted", "the controller has not aborted it",
+	          "the queue pair was ended by a reset", "the controller works"}},
+		{"ladder",
+	         "timeouts --ladder " ADDR,
+	         0,
+	         {"is late: the controller is reset", "resetting controller",
+	          "a read ends: ABORTED - SQ DELETION", "the controller works"}},
+		{"no abort", "timeouts --ladder " ADDR " | grep -c asked", 1, {"0"}},
+	};
+
+	(void)state;
+	run_cases("--size 16M --bind --drive throttling.iops-total=20", cases,
+	          sizeof(cases) / sizeof(cases[0]));
+}
+
 /* Doorbells in memory: QEMU's controller sees them all. */
 static void test_shadow(void **state)
 {
@@ -1968,6 +2010,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_attach_no_iommu),
 		cmocka_unit_test(test_attach_group),
 		cmocka_unit_test(test_interrupts),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_shadow),
 		cmocka_unit_test(test_cmb),

@@ -403,6 +403,24 @@ static void m_events(struct trace *t)
 	put_doorbell(t, 0, 1, 2, 3);
 }
 
+/* A command that went into the ring of before. */
+static void m_gone(struct trace *t)
+{
+	put_disable(t);
+	put_reg(t, NVME_REG_CC, 0x460001);
+	put_io(t, 6, NVME_OPC_READ, 0, 1);
+}
+
+/* A reset is the end of what was outstanding, and the same CID goes on in the queue made anew. */
+static void m_reset_resubmit(struct trace *t)
+{
+	put_cmd(t, 1, 7, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	put_disable(t);
+	put_reg(t, NVME_REG_CC, 0x460001);
+	put_queue_1(t, 0);
+	put_cmd(t, 1, 7, NVME_OPC_READ, 0, 0, 0, 0x20000);
+}
+
 struct made {
 	const char *name, *what; /* what NULL: no mistake */
 	void (*make)(struct trace *t);
@@ -464,6 +482,9 @@ static void test_mistakes(void **state)
 	         m_disabled},
 		{"orphan", "queue 1: completion without command: cid:40", m_orphan},
 		{"twice", "queue 1: completion without command: cid:6", m_twice},
+		{"queue that is gone",
+	         "queue 1: command on a queue that is gone: cid:6, after a reset", m_gone},
+		{"reset, the same CID again", NULL, m_reset_resubmit},
 		{"reset", "SQ 1 created before its CQ: CQ 1 does not exist", m_reset},
 		{"deleted CQ", "SQ 1 created before its CQ: CQ 1 does not exist", m_deleted_cq},
 		{"refused CQ", "SQ 2 created before its CQ: CQ 2 ", m_refused_cq},

@@ -37,6 +37,7 @@ struct lintq {
 	bool cq_made, cq_asked, cq_rung;
 	bool odd_phase; /* of the last completion */
 	bool overrun;
+	bool gone; /* it was made, and a reset or its deletion was the end of it */
 	uint32_t open_count;
 	struct cidset *open, *seen;
 };
@@ -146,6 +147,7 @@ static struct lintq *other_queue(struct lint *l, const struct rec *r, uint16_t q
 /* From here on the queue is new, with so many entries; 0: it is gone, or nothing is known of it. */
 static void sq_begin(struct lintq *q, uint32_t size)
 {
+	q->gone = size == 0 && (q->sq_size != 0 || q->gone);
 	q->sq_size = size;
 	q->tail = 0;
 	q->written = 0;
@@ -176,6 +178,7 @@ static void forget(struct lint *l)
 		sq_begin(l->queue[i], 0);
 		cq_begin(l->queue[i], 0);
 		cids_none(l->queue[i]->seen);
+		l->queue[i]->gone = false;
 		l->queue[i]->cqid = key_qid(l->queue[i]->key);
 		l->queue[i]->cq_made = l->queue[i]->cq_asked = false;
 		l->queue[i]->sq_without_cq = 0;
@@ -393,13 +396,19 @@ static void check_create_cq(struct output *o, const struct rec *r)
 	cq->cq_asked = true;
 }
 
-static void check_state(struct output *o, const struct lintc *c, const struct rec *r)
+static void check_state(struct output *o, const struct lintc *c, const struct lintq *q,
+                        const struct rec *r)
 {
 	if (c->shutdown)
 		finding(o, r->number, r->qid, "command after shutdown: cid:%u",
 		        (unsigned)r->cmd.cid);
 	else if (c->disabled)
 		finding(o, r->number, r->qid, "command while the controller is disabled: cid:%u",
+		        (unsigned)r->cmd.cid);
+	else if (q->gone)
+		finding(o, r->number, r->qid,
+		        "command on a queue that is gone: cid:%u, after a reset or the deletion "
+		        "of the queue, which was not created since",
 		        (unsigned)r->cmd.cid);
 }
 
@@ -438,7 +447,7 @@ static void take_command(struct output *o, const struct rec *r)
 
 	if (c == NULL || q == NULL)
 		return;
-	check_state(o, c, r);
+	check_state(o, c, q, r);
 	if (cid_in(q->open, r->cmd.cid))
 		finding(o, r->number, r->qid, "CID reused while outstanding: cid:%u",
 		        (unsigned)r->cmd.cid);

@@ -96,6 +96,7 @@ WALKTHROUGH(test_one_write, "6-one-write")
 WALKTHROUGH(test_phase, "7-phase")
 WALKTHROUGH(test_error, "8-error")
 WALKTHROUGH(test_shutdown, "9-shutdown")
+WALKTHROUGH(test_silence, "10-silence")
 
 /* In the copy the build directory is called build. */
 static void copy_walkthroughs(void)
@@ -330,6 +331,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_phase),
 		cmocka_unit_test(test_error),
 		cmocka_unit_test(test_shutdown),
+		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_checker_sees_lines),
 		cmocka_unit_test(test_checker_sees_differences),
 		cmocka_unit_test(test_readme),

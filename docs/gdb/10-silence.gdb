@@ -25,13 +25,13 @@ set args --ladder 'soft:plan=on read lba 8 drop; on abort dw0 1'
 # clock, at CSTS and at what is outstanding.
 
 tbreak nvme__qpair_watch if qp->id == 1
-#> Temporary breakpoint 1 at 0x20e1c: file ./nvme.h, line 12126.
+#> Temporary breakpoint 1 at 0x2849c: file ./nvme.h, line 14685.
 run
-#> Temporary breakpoint 1, nvme__qpair_watch (qp=0x5555555c6bc0) at ./nvme.h:12126
-#> 12126		struct nvme_ctrlr *ctrlr = qp->ctrlr;
+#> Temporary breakpoint 1, nvme__qpair_watch (qp=0x5555555dca60) at ./nvme.h:14685
+#> 14685		struct nvme_ctrlr *ctrlr = qp->ctrlr;
 backtrace 2
-#> #0  nvme__qpair_watch (qp=0x5555555c6bc0) at ./nvme.h:12126
-#> #1  0x000055555555fa00 in nvme__qpair_reap (qp=0x5555555c6bc0, max=256) at ./nvme.h:2753
+#> #0  nvme__qpair_watch (qp=0x5555555dca60) at ./nvme.h:14685
+#> #1  0x0000555555560aa6 in nvme__qpair_reap (qp=0x5555555dca60, max=256) at ./nvme.h:2815
 print qp->trackers[8].cmd
 #> $1 = SQE READ = {opc = 02h, cid = 8, nsid = 1, PRP1 = 0x206000, PRP2 = 0x0, SLBA = 8, NLB = 1 block}
 
@@ -42,8 +42,8 @@ print qp->trackers[8].outstanding
 print qp->trackers[7].outstanding
 #> $3 = 0
 finish
-#> nvme__qpair_reap (qp=0x5555555c6bc0, max=256) at ./nvme.h:2754
-#> 2754		failed = nvme__qpair_failed(qp);
+#> nvme__qpair_reap (qp=0x5555555dca60, max=256) at ./nvme.h:2816
+#> 2816		failed = nvme__qpair_failed(qp);
 print watcher.qp->trackers[8].outstanding & 1
 #> $4 = 1
 print watcher.qp->trackers[8].outstanding >> 1 & 3
@@ -60,10 +60,10 @@ print watcher.qp->watch_in
 # ---- The first rung: look once more ----------------------------------------------------------
 
 tbreak nvme__ladder_climb
-#> Temporary breakpoint 2 at 0x55555557565c: file ./nvme.h, line 12321.
+#> Temporary breakpoint 2 at 0x55555557ccc9: file ./nvme.h, line 14879.
 continue
-#> Temporary breakpoint 2, nvme__ladder_climb (qp=0x5555555c6bc0, tr=0x5555555c7140, now=530, limit=500) at ./nvme.h:12321
-#> 12321		uint32_t note = tr->outstanding, rung = nvme__note_rung(note);
+#> Temporary breakpoint 2, nvme__ladder_climb (qp=0x5555555dca60, tr=0x5555555dcff0, now=530, limit=500) at ./nvme.h:14879
+#> 14879		uint32_t note = tr->outstanding, rung = nvme__note_rung(note);
 print limit
 #> $7 = 500
 print nvme__note_rung(tr->outstanding)
@@ -71,8 +71,8 @@ print nvme__note_rung(tr->outstanding)
 print nvme__note_age(tr->outstanding, now) >= limit
 #> $9 = 1
 finish
-#> nvme__watch_commands (qp=0x5555555c6bc0, now=530) at ./nvme.h:12109
-#> 12109			if (nvme__qpair_failed(qp) != 0)
+#> nvme__watch_commands (qp=0x5555555dca60, now=530) at ./nvme.h:14653
+#> 14653			if (nvme__qpair_failed(qp) != 0)
 print watcher.qp->watch_in
 #> $10 = 1
 
@@ -81,20 +81,20 @@ print watcher.qp->watch_in
 # ---- The second: Abort -----------------------------------------------------------------------
 
 tbreak nvme_ctrlr_cmd_abort
-#> Temporary breakpoint 3 at 0x555555571d29: file ./nvme.h, line 11017.
+#> Temporary breakpoint 3 at 0x555555576ae5: file ./nvme.h, line 12789.
 continue
-#> Temporary breakpoint 3, nvme_ctrlr_cmd_abort (ctrlr=0x5555555ad2a0, qp=0x5555555c6bc0, cid=8, cb=0x555555575468 <nvme__ladder_abort_done>, arg=0x5555555ad2a0) at ./nvme.h:11017
-#> 11017		const struct nvme_qpair *aq = ctrlr->adminq, *of = qp != NULL ? qp : aq;
+#> Temporary breakpoint 3, nvme_ctrlr_cmd_abort (ctrlr=0x5555555c12a0, qp=0x5555555dca60, cid=8, cb=0x55555557caac <nvme__ladder_abort_done>, arg=0x5555555c12a0) at ./nvme.h:12789
+#> 12789		const struct nvme_qpair *aq = ctrlr->adminq, *of = qp != NULL ? qp : aq;
 backtrace 4
-#> #0  nvme_ctrlr_cmd_abort (ctrlr=0x5555555ad2a0, qp=0x5555555c6bc0, cid=8, cb=0x555555575468 <nvme__ladder_abort_done>, arg=0x5555555ad2a0) at ./nvme.h:11017
-#> #1  0x0000555555575631 in nvme__ladder_abort (qp=0x5555555c6bc0, tr=0x5555555c7140) at ./nvme.h:12307
-#> #2  0x0000555555575758 in nvme__ladder_climb (qp=0x5555555c6bc0, tr=0x5555555c7140, now=540, limit=500) at ./nvme.h:12338
-#> #3  0x0000555555574da2 in nvme__watch_commands (qp=0x5555555c6bc0, now=540) at ./nvme.h:12108
+#> #0  nvme_ctrlr_cmd_abort (ctrlr=0x5555555c12a0, qp=0x5555555dca60, cid=8, cb=0x55555557caac <nvme__ladder_abort_done>, arg=0x5555555c12a0) at ./nvme.h:12789
+#> #1  0x000055555557cc9e in nvme__ladder_abort (qp=0x5555555dca60, tr=0x5555555dcff0) at ./nvme.h:14864
+#> #2  0x000055555557cdc5 in nvme__ladder_climb (qp=0x5555555dca60, tr=0x5555555dcff0, now=540, limit=500) at ./nvme.h:14896
+#> #3  0x000055555557c398 in nvme__watch_commands (qp=0x5555555dca60, now=540) at ./nvme.h:14652
 print cid
 #> $11 = 8
 finish
-#> 0x0000555555575631 in nvme__ladder_abort (qp=0x5555555c6bc0, tr=0x5555555c7140) at ./nvme.h:12307
-#> 12307		rc = nvme_ctrlr_cmd_abort(ctrlr, qp, tr->cid, nvme__ladder_abort_done, ctrlr);
+#> 0x000055555557cc9e in nvme__ladder_abort (qp=0x5555555dca60, tr=0x5555555dcff0) at ./nvme.h:14864
+#> 14864		rc = nvme_ctrlr_cmd_abort(ctrlr, qp, tr->cid, nvme__ladder_abort_done, ctrlr);
 #> Value returned is $12 = 0
 
 # The command that goes out is on the admin queue, and names the victim by queue and CID. The controller
@@ -102,29 +102,29 @@ finish
 # anew, with rung 2 in it.
 
 tbreak nvme__ladder_reset
-#> Temporary breakpoint 4 at 0x555555576f06: file ./nvme.h, line 12898.
+#> Temporary breakpoint 4 at 0x55555557e5c2: file ./nvme.h, line 15462.
 continue
-#> Temporary breakpoint 4, nvme__ladder_reset (qp=0x5555555c6bc0) at ./nvme.h:12898
-#> 12898		struct nvme_ctrlr *ctrlr = qp->ctrlr;
+#> Temporary breakpoint 4, nvme__ladder_reset (qp=0x5555555dca60) at ./nvme.h:15462
+#> 15462		struct nvme_ctrlr *ctrlr = qp->ctrlr;
 print nvme__note_rung(qp->trackers[8].outstanding)
 #> $13 = 2
 
 # ---- The third: a reset ----------------------------------------------------------------------
 
 tbreak nvme__ctrlr_force_off
-#> Temporary breakpoint 5 at 0x555555576498: file ./nvme.h, line 12686.
+#> Temporary breakpoint 5 at 0x55555557db26: file ./nvme.h, line 15245.
 continue
-#> Temporary breakpoint 5, nvme__ctrlr_force_off (ctrlr=0x5555555ad2a0) at ./nvme.h:12686
-#> 12686		int rc = nvme__ctrlr_turn_off(ctrlr);
+#> Temporary breakpoint 5, nvme__ctrlr_force_off (ctrlr=0x5555555c12a0) at ./nvme.h:15245
+#> 15245		int rc = nvme__ctrlr_turn_off(ctrlr);
 print watcher.qp->refuse
 #> $14 = -6
 print watcher.qp->failed
 #> $15 = 0
 tbreak nvme__ctrlr_bring_back
-#> Temporary breakpoint 6 at 0x555555576902: file ./nvme.h, line 12770.
+#> Temporary breakpoint 6 at 0x55555557df9d: file ./nvme.h, line 15329.
 continue
-#> Temporary breakpoint 6, nvme__ctrlr_bring_back (ctrlr=0x5555555ad2a0) at ./nvme.h:12770
-#> 12770		rc = nvme_ctrlr_start(ctrlr);
+#> Temporary breakpoint 6, nvme__ctrlr_bring_back (ctrlr=0x5555555c12a0) at ./nvme.h:15329
+#> 15329		rc = nvme_ctrlr_start(ctrlr);
 print watcher.qp->failed
 #> $16 = -6
 print watcher.qp->trackers[8].outstanding != 0
@@ -134,16 +134,16 @@ print watcher.qp->trackers[8].outstanding != 0
 # polls get -ENXIO, too. The command is still there: to end it is its owner's part.
 
 tbreak read_ended if cpl->status != 0
-#> Temporary breakpoint 7 at 0x55555558ff84: file examples/timeouts.c, line 104.
+#> Temporary breakpoint 7 at 0x55555559ce6c: file examples/timeouts.c, line 104.
 continue
-#> [2026-11-21 22:15:37.924933] nvme.h:8051:nvme__tracker_abort: *ERROR*: aborting outstanding command
-#> Temporary breakpoint 7, read_ended (arg=0x0, cpl=0x7fffffffe270) at examples/timeouts.c:104
+#> [2026-11-21 22:23:07.968667] nvme.h:8642:nvme__tracker_abort: *ERROR*: aborting outstanding command
+#> Temporary breakpoint 7, read_ended (arg=0x0, cpl=0x7fffffffe230) at examples/timeouts.c:104
 #> 104		const uint8_t sct = (uint8_t)NVME_GET(cpl->status, NVME_CPL_SCT);
 backtrace 4
-#> #0  read_ended (arg=0x0, cpl=0x7fffffffe270) at examples/timeouts.c:104
-#> #1  0x000055555555f70e in nvme_complete_request (qp=0x5555555c6bc0, tr=0x5555555c7140, cpl=0x7fffffffe270) at ./nvme.h:2668
-#> #2  0x0000555555569050 in nvme__tracker_abort (qp=0x5555555c6bc0, tr=0x5555555c7140) at ./nvme.h:8052
-#> #3  0x00005555555690d4 in nvme__qpair_abort_outstanding (qp=0x5555555c6bc0, with_data=true) at ./nvme.h:8066
+#> #0  read_ended (arg=0x0, cpl=0x7fffffffe230) at examples/timeouts.c:104
+#> #1  0x00005555555607b4 in nvme_complete_request (qp=0x5555555dca60, tr=0x5555555dcff0, cpl=0x7fffffffe230) at ./nvme.h:2730
+#> #2  0x000055555556a33c in nvme__tracker_abort (qp=0x5555555dca60, tr=0x5555555dcff0) at ./nvme.h:8643
+#> #3  0x000055555556a3c0 in nvme__qpair_abort_outstanding (qp=0x5555555dca60, with_data=true) at ./nvme.h:8657
 print *cpl
 #> $18 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 1, cid = 8, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
 print watcher.qp->trackers[8].outstanding
@@ -162,7 +162,7 @@ continue
 #>   1.1 s  a read ends: ABORTED - SQ DELETION
 #>   1.1 s  the queue pair was ended by a reset: it is connected again
 #>   1.1 s  15 reads complete, 1 aborted, 0 failed; the controller works
-#> [Inferior 1 (process 8688) exited normally]
+#> [Inferior 1 (process 23015) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

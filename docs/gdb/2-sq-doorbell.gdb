@@ -19,30 +19,30 @@ set args soft
 # ---- The first command of all ----------------------------------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 1 at 0xb0ac: file ./nvme.h, line 2046.
+#> Breakpoint 1 at 0xb141: file ./nvme.h, line 2124.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555ce670) at ./nvme.h:2046
-#> 2046		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555da8c0) at ./nvme.h:2124
+#> 2124		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555ce670) at ./nvme.h:2046
-#> #1  0x0000555555560365 in nvme_qpair_submit_request (qp=0x5555555ce670, tr=0x5555555ce7e0, buf=0x7fff77c04000, len=4096) at ./nvme.h:2518
-#> #2  0x00005555555604dc in nvme__submit_raw (qp=0x5555555ce670, cmd=0x7fffffffde70, buf=0x7fff77c04000, len=4096, cb=0x555555560aac <nvme__sync_done>, arg=0x7fffffffddb0) at ./nvme.h:2546
-#> #3  0x0000555555560e08 in nvme__submit_sync (qp=0x5555555ce670, cmd=0x7fffffffde70, buf=0x7fff77c04000, len=4096, sync=0x7fffffffddb0, deadline=30020) at ./nvme.h:2842
-#> #4  0x0000555555560efc in nvme__submit_and_wait (qp=0x5555555ce670, cmd=0x7fffffffde70, buf=0x7fff77c04000, len=4096, lent=0x0, cpl=0x7fffffffde60) at ./nvme.h:2864
-#> #5  0x0000555555560fd7 in nvme__ctrlr_admin (ctrlr=0x5555555b67a0, cmd=0x7fffffffde70, buf=0x7fff77c04000, len=4096, cpl=0x7fffffffde60) at ./nvme.h:2882
-#> #6  0x000055555556237e in nvme_ctrlr_cmd_identify (ctrlr=0x5555555b67a0, cns=1, nsid=0, csi=0, data=0x5555555b69c0) at ./nvme.h:3284
-#> #7  0x0000555555562459 in nvme_ctrlr_identify (ctrlr=0x5555555b67a0) at ./nvme.h:3314
-#> #8  0x000055555556307b in nvme__ctrlr_bring_up (ctrlr=0x5555555b67a0) at ./nvme.h:3556
-#> #9  0x00005555555630fb in nvme_ctrlr_process_init (ctrlr=0x5555555b67a0) at ./nvme.h:3573
-#> #10 0x0000555555563e74 in nvme_attach (addr=0x5555555b6334 "soft", opts=0x5555555b6738, out=0x5555555b6328) at ./nvme.h:3928
-#> #11 0x000055555556729f in nvme__probe_work (job=0x5555555b6310) at ./nvme.h:7250
-#> #12 0x0000555555567076 in nvme__job_run (job=0x5555555b6310) at ./nvme.h:7161
-#> #13 0x00005555555671e9 in nvme__job_poll (list=0x5555555b62b0) at ./nvme.h:7213
-#> #14 0x0000555555568074 in nvme_probe_poll_async (ctx=0x5555555b62b0) at ./nvme.h:7504
-#> #15 0x000055555556812a in nvme_probe (trid=0x0, ctx=0x5555555b44a0 <disks>, probe_cb=0x555555595a59 <probe_cb>, attach_cb=0x555555595a93 <attach_cb>, opts=0x7fffffffe0d0) at ./nvme.h:7525
-#> #16 0x0000555555595f41 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:202
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555da8c0) at ./nvme.h:2124
+#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555da8c0, tr=0x5555555daa50, buf=0x7fff77c04000, len=4096) at ./nvme.h:2643
+#> #2  0x0000555555560646 in nvme__submit_raw (qp=0x5555555da8c0, cmd=0x7fffffffde60, buf=0x7fff77c04000, len=4096, cb=0x555555560bbb <nvme__sync_done>, arg=0x7fffffffdd90) at ./nvme.h:2669
+#> #3  0x0000555555560f25 in nvme__submit_sync (qp=0x5555555da8c0, cmd=0x7fffffffde60, buf=0x7fff77c04000, len=4096, sync=0x7fffffffdd90, deadline=30020) at ./nvme.h:2955
+#> #4  0x0000555555561019 in nvme__submit_and_wait (qp=0x5555555da8c0, cmd=0x7fffffffde60, buf=0x7fff77c04000, len=4096, lent=0x0, cpl=0x7fffffffde50) at ./nvme.h:2977
+#> #5  0x0000555555561103 in nvme__ctrlr_admin (ctrlr=0x5555555c27c0, cmd=0x7fffffffde60, buf=0x7fff77c04000, len=4096, cpl=0x7fffffffde50) at ./nvme.h:2999
+#> #6  0x00005555555624f5 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555c27c0, cns=1, nsid=0, csi=0, data=0x5555555c29f0) at ./nvme.h:3406
+#> #7  0x00005555555625d0 in nvme_ctrlr_identify (ctrlr=0x5555555c27c0) at ./nvme.h:3436
+#> #8  0x0000555555563221 in nvme__ctrlr_bring_up (ctrlr=0x5555555c27c0) at ./nvme.h:3685
+#> #9  0x00005555555632a1 in nvme_ctrlr_process_init (ctrlr=0x5555555c27c0) at ./nvme.h:3702
+#> #10 0x00005555555640b9 in nvme_attach (addr=0x5555555c2344 "soft", opts=0x5555555c2748, out=0x5555555c2338) at ./nvme.h:4067
+#> #11 0x0000555555567537 in nvme__probe_work (job=0x5555555c2320) at ./nvme.h:7661
+#> #12 0x000055555556730e in nvme__job_run (job=0x5555555c2320) at ./nvme.h:7571
+#> #13 0x0000555555567481 in nvme__job_poll (list=0x5555555c22b0) at ./nvme.h:7623
+#> #14 0x000055555556837e in nvme_probe_poll_async (ctx=0x5555555c22b0) at ./nvme.h:7921
+#> #15 0x0000555555568434 in nvme_probe (trid=0x0, ctx=0x5555555c05a0 <disks>, probe_cb=0x55555559d521 <probe_cb>, attach_cb=0x55555559d55b <attach_cb>, opts=0x7fffffffe0c0) at ./nvme.h:7942
+#> #16 0x000055555559da09 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:202
 
 # Bring-up wants to know who the controller is, so nvme_ctrlr_identify() sends an Identify command.
 # Frames 5 to 2 are the way of admin commands that the driver waits for. Look at 'data' in frame 6 and
@@ -69,10 +69,10 @@ nvme ring
 # Nothing has happened yet. The controller does not watch the memory; it has to be told:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x55555555e794: file ./nvme.h, line 1742.
+#> Temporary breakpoint 2 at 0x55555555e814: file ./nvme.h, line 1820.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555b67a0, offset=4096, val=1) at ./nvme.h:1742
-#> 1742		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555c27c0, offset=4096, val=1) at ./nvme.h:1820
+#> 1820		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1000h  SQ0TDBL  <- 1: the new tail of queue 0 is slot 1
 
@@ -87,8 +87,8 @@ nvme write
 # the value went through nvme__doorbell_unmapped(). Both begin here:
 
 frame function nvme_ring_sq_doorbell
-#> #3  0x000055555555f0d8 in nvme_ring_sq_doorbell (qp=0x5555555ce670) at ./nvme.h:2046
-#> 2046		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> #3  0x000055555555f16d in nvme_ring_sq_doorbell (qp=0x5555555da8c0) at ./nvme.h:2124
+#> 2124		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 print qp->sq_doorbell
 #> $1 = (volatile uint32_t *) 0x0
 print/x qp->sq_tdbl
@@ -105,21 +105,21 @@ print qp->sq_tail
 # and is no instruction, so that the breakpoint is at the line below it.
 
 list nvme_ring_sq_doorbell
-#> 2039	/*
-#> 2040	 * Puts the tail on the wire: the index of the slot after the last command, not a count of commands
-#> 2041	 * [PCIe 1.1 §3.1.2.1: SQyTDBL]. The SQE must be in memory before the controller hears of it.
-#> 2042	 */
-#> 2043	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
-#> 2044	{
-#> 2045		NVME_WMB();
-#> 2046		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
-#> 2047	}
-#> 2048
+#> 2117	/*
+#> 2118	 * Puts the tail on the wire: the index of the slot after the last command, not a count of commands
+#> 2119	 * [PCIe 1.1 §3.1.2.1: SQyTDBL]. The SQE must be in memory before the controller hears of it.
+#> 2120	 */
+#> 2121	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
+#> 2122	{
+#> 2123		NVME_WMB();
+#> 2124		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> 2125	}
+#> 2126
 frame function nvme_qpair_submit_request
-#> #4  0x0000555555560365 in nvme_qpair_submit_request (qp=0x5555555ce670, tr=0x5555555ce7e0, buf=0x7fff77c04000, len=4096) at ./nvme.h:2518
-#> 2518			nvme_ring_sq_doorbell(qp);
+#> #4  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555da8c0, tr=0x5555555daa50, buf=0x7fff77c04000, len=4096) at ./nvme.h:2643
+#> 2643			nvme_ring_sq_doorbell(qp);
 print *tr
-#> $4 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x204000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x555555560aac <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
+#> $4 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x204000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x555555560bbb <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
 
 # ---- The same for a write --------------------------------------------------------------------
 #
@@ -128,26 +128,26 @@ print *tr
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 3 at 0x5555555644f8: file ./nvme.h, line 4079.
+#> Temporary breakpoint 3 at 0x55555556474c: file ./nvme.h, line 4218.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555cfc70, qp=0x5555555b6310, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559572b <io_complete>, arg=0x5555555b44a9 <disks+9>, io_flags=0) at ./nvme.h:4079
-#> 4079		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555dbee0, qp=0x5555555c2320, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d1f3 <io_complete>, arg=0x5555555c05a9 <disks+9>, io_flags=0) at ./nvme.h:4218
+#> 4218		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555b6310) at ./nvme.h:2046
-#> 2046		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555c2320) at ./nvme.h:2124
+#> 2124		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555b6310) at ./nvme.h:2046
-#> #1  0x0000555555560365 in nvme_qpair_submit_request (qp=0x5555555b6310, tr=0x5555555d1ce0, buf=0x7fff77c8a000, len=512) at ./nvme.h:2518
-#> #2  0x0000555555564473 in nvme__ns_cmd_rw (ns=0x5555555cfc70, qp=0x5555555b6310, opc=1 '\001', buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559572b <io_complete>, arg=0x5555555b44a9 <disks+9>, io_flags=0) at ./nvme.h:4064
-#> #3  0x0000555555564530 in nvme_ns_cmd_write (ns=0x5555555cfc70, qp=0x5555555b6310, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559572b <io_complete>, arg=0x5555555b44a9 <disks+9>, io_flags=0) at ./nvme.h:4079
-#> #4  0x0000555555595879 in write_and_read (ns=0x5555555cfc70, qp=0x5555555b6310, buf=0x7fff77c8a000 "Hello world!\n", io=0x5555555b44a9 <disks+9>) at examples/hello_world.c:67
-#> #5  0x0000555555595cc5 in hello_world (disk=0x5555555b44a0 <disks>) at examples/hello_world.c:163
-#> #6  0x0000555555595fb9 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:208
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555c2320) at ./nvme.h:2124
+#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555c2320, tr=0x5555555ddf50, buf=0x7fff77c8a000, len=512) at ./nvme.h:2643
+#> #2  0x00005555555646c7 in nvme__ns_cmd_rw (ns=0x5555555dbee0, qp=0x5555555c2320, opc=1 '\001', buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d1f3 <io_complete>, arg=0x5555555c05a9 <disks+9>, io_flags=0) at ./nvme.h:4203
+#> #3  0x0000555555564784 in nvme_ns_cmd_write (ns=0x5555555dbee0, qp=0x5555555c2320, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d1f3 <io_complete>, arg=0x5555555c05a9 <disks+9>, io_flags=0) at ./nvme.h:4218
+#> #4  0x000055555559d341 in write_and_read (ns=0x5555555dbee0, qp=0x5555555c2320, buf=0x7fff77c8a000 "Hello world!\n", io=0x5555555c05a9 <disks+9>) at examples/hello_world.c:67
+#> #5  0x000055555559d78d in hello_world (disk=0x5555555c05a0 <disks>) at examples/hello_world.c:163
+#> #6  0x000055555559da81 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:208
 
 # From nvme_qpair_submit_request() on it is the same way: there is no second way out of the host.
 # In published backtraces of drivers with several transports there are a few more functions in
@@ -175,9 +175,9 @@ print/x qp->sq_tdbl
 
 delete
 break nvme_ring_sq_doorbell if qp->id == 0
-#> Breakpoint 4 at 0x55555555f0ac: file ./nvme.h, line 2046.
+#> Breakpoint 4 at 0x55555555f141: file ./nvme.h, line 2124.
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 5 at 0x55555555f0ac: file ./nvme.h, line 2046.
+#> Breakpoint 5 at 0x55555555f141: file ./nvme.h, line 2124.
 ignore 4 1000
 ignore 5 1000
 run
@@ -188,14 +188,14 @@ run
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
 #> Hello world!
-#> [Inferior 1 (process 6397) exited normally]
+#> [Inferior 1 (process 23174) exited normally]
 info breakpoints
 #> Num     Type           Disp Enb Address            What
-#> 4       breakpoint     keep y   0x000055555555f0ac in nvme_ring_sq_doorbell at ./nvme.h:2046
+#> 4       breakpoint     keep y   0x000055555555f141 in nvme_ring_sq_doorbell at ./nvme.h:2124
 #> 	stop only if qp->id == 0
 #> 	breakpoint already hit 9 times
 #> 	ignore next 991 hits
-#> 5       breakpoint     keep y   0x000055555555f0ac in nvme_ring_sq_doorbell at ./nvme.h:2046
+#> 5       breakpoint     keep y   0x000055555555f141 in nvme_ring_sq_doorbell at ./nvme.h:2124
 #> 	stop only if qp->id == 1
 #> 	breakpoint already hit 2 times
 #> 	ignore next 998 hits

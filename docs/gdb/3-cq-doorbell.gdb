@@ -22,31 +22,31 @@ set args soft
 # ---- First place: bring-up -------------------------------------------------------------------
 
 break nvme_ring_cq_doorbell
-#> Breakpoint 1 at 0xb0ea: file ./nvme.h, line 2056.
+#> Breakpoint 1 at 0xb17f: file ./nvme.h, line 2134.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555ce670, count=1) at ./nvme.h:2056
-#> 2056		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555da8c0, count=1) at ./nvme.h:2134
+#> 2134		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555ce670, count=1) at ./nvme.h:2056
-#> #1  0x0000555555560958 in nvme__qpair_reap (qp=0x5555555ce670, max=32) at ./nvme.h:2704
-#> #2  0x0000555555560aa5 in nvme_qpair_process_completions (qp=0x5555555ce670, max=0) at ./nvme.h:2734
-#> #3  0x0000555555560ccb in nvme__wait_a_little (qp=0x5555555ce670, deadline=30020) at ./nvme.h:2809
-#> #4  0x0000555555560d32 in nvme_wait_for_completion (qp=0x5555555ce670, sync=0x7fffffffddb0, deadline=30020) at ./nvme.h:2826
-#> #5  0x0000555555560f1c in nvme__submit_and_wait (qp=0x5555555ce670, cmd=0x7fffffffde70, buf=0x7fff77c04000, len=4096, lent=0x0, cpl=0x7fffffffde60) at ./nvme.h:2866
-#> #6  0x0000555555560fd7 in nvme__ctrlr_admin (ctrlr=0x5555555b67a0, cmd=0x7fffffffde70, buf=0x7fff77c04000, len=4096, cpl=0x7fffffffde60) at ./nvme.h:2882
-#> #7  0x000055555556237e in nvme_ctrlr_cmd_identify (ctrlr=0x5555555b67a0, cns=1, nsid=0, csi=0, data=0x5555555b69c0) at ./nvme.h:3284
-#> #8  0x0000555555562459 in nvme_ctrlr_identify (ctrlr=0x5555555b67a0) at ./nvme.h:3314
-#> #9  0x000055555556307b in nvme__ctrlr_bring_up (ctrlr=0x5555555b67a0) at ./nvme.h:3556
-#> #10 0x00005555555630fb in nvme_ctrlr_process_init (ctrlr=0x5555555b67a0) at ./nvme.h:3573
-#> #11 0x0000555555563e74 in nvme_attach (addr=0x5555555b6334 "soft", opts=0x5555555b6738, out=0x5555555b6328) at ./nvme.h:3928
-#> #12 0x000055555556729f in nvme__probe_work (job=0x5555555b6310) at ./nvme.h:7250
-#> #13 0x0000555555567076 in nvme__job_run (job=0x5555555b6310) at ./nvme.h:7161
-#> #14 0x00005555555671e9 in nvme__job_poll (list=0x5555555b62b0) at ./nvme.h:7213
-#> #15 0x0000555555568074 in nvme_probe_poll_async (ctx=0x5555555b62b0) at ./nvme.h:7504
-#> #16 0x000055555556812a in nvme_probe (trid=0x0, ctx=0x5555555b44a0 <disks>, probe_cb=0x555555595a59 <probe_cb>, attach_cb=0x555555595a93 <attach_cb>, opts=0x7fffffffe0d0) at ./nvme.h:7525
-#> #17 0x0000555555595f41 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:202
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555da8c0, count=1) at ./nvme.h:2134
+#> #1  0x0000555555560a75 in nvme__qpair_reap (qp=0x5555555da8c0, max=32) at ./nvme.h:2813
+#> #2  0x0000555555560bb0 in nvme_qpair_process_completions (qp=0x5555555da8c0, max=0) at ./nvme.h:2842
+#> #3  0x0000555555560de8 in nvme__wait_a_little (qp=0x5555555da8c0, deadline=30020) at ./nvme.h:2922
+#> #4  0x0000555555560e4f in nvme_wait_for_completion (qp=0x5555555da8c0, sync=0x7fffffffdd90, deadline=30020) at ./nvme.h:2939
+#> #5  0x0000555555561039 in nvme__submit_and_wait (qp=0x5555555da8c0, cmd=0x7fffffffde60, buf=0x7fff77c04000, len=4096, lent=0x0, cpl=0x7fffffffde50) at ./nvme.h:2979
+#> #6  0x0000555555561103 in nvme__ctrlr_admin (ctrlr=0x5555555c27c0, cmd=0x7fffffffde60, buf=0x7fff77c04000, len=4096, cpl=0x7fffffffde50) at ./nvme.h:2999
+#> #7  0x00005555555624f5 in nvme_ctrlr_cmd_identify (ctrlr=0x5555555c27c0, cns=1, nsid=0, csi=0, data=0x5555555c29f0) at ./nvme.h:3406
+#> #8  0x00005555555625d0 in nvme_ctrlr_identify (ctrlr=0x5555555c27c0) at ./nvme.h:3436
+#> #9  0x0000555555563221 in nvme__ctrlr_bring_up (ctrlr=0x5555555c27c0) at ./nvme.h:3685
+#> #10 0x00005555555632a1 in nvme_ctrlr_process_init (ctrlr=0x5555555c27c0) at ./nvme.h:3702
+#> #11 0x00005555555640b9 in nvme_attach (addr=0x5555555c2344 "soft", opts=0x5555555c2748, out=0x5555555c2338) at ./nvme.h:4067
+#> #12 0x0000555555567537 in nvme__probe_work (job=0x5555555c2320) at ./nvme.h:7661
+#> #13 0x000055555556730e in nvme__job_run (job=0x5555555c2320) at ./nvme.h:7571
+#> #14 0x0000555555567481 in nvme__job_poll (list=0x5555555c22b0) at ./nvme.h:7623
+#> #15 0x000055555556837e in nvme_probe_poll_async (ctx=0x5555555c22b0) at ./nvme.h:7921
+#> #16 0x0000555555568434 in nvme_probe (trid=0x0, ctx=0x5555555c05a0 <disks>, probe_cb=0x55555559d521 <probe_cb>, attach_cb=0x55555559d55b <attach_cb>, opts=0x7fffffffe0c0) at ./nvme.h:7942
+#> #17 0x000055555559da09 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:202
 
 # A blocking admin command waits in nvme_wait_for_completion(), which polls until the completion is
 # there. Polling is where completions are taken, by nvme__qpair_reap(), and so where this doorbell
@@ -73,10 +73,10 @@ nvme ring
 # know that until the doorbell is rung.
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x55555555e794: file ./nvme.h, line 1742.
+#> Temporary breakpoint 2 at 0x55555555e814: file ./nvme.h, line 1820.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555b67a0, offset=4100, val=1) at ./nvme.h:1742
-#> 1742		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555c27c0, offset=4100, val=1) at ./nvme.h:1820
+#> 1820		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1004h  CQ0HDBL  <- 1: the new head of queue 0 is slot 1
 
@@ -84,31 +84,31 @@ nvme write
 
 disable 1
 tbreak nvme_ctrlr_cmd_create_io_cq
-#> Temporary breakpoint 3 at 0x55555556313f: file ./nvme.h, line 3597.
+#> Temporary breakpoint 3 at 0x5555555632e5: file ./nvme.h, line 3726.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
-#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555b67a0, qp=0x5555555b6310, cpl=0x7fffffffdf70) at ./nvme.h:3597
-#> 3597		nvme__cmd_init(&cmd, NVME_OPC_CREATE_IO_CQ, 0);
+#> Temporary breakpoint 3, nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555c27c0, qp=0x5555555c2320, cpl=0x7fffffffdf60) at ./nvme.h:3726
+#> 3726		nvme__cmd_init(&cmd, NVME_OPC_CREATE_IO_CQ, 0);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555ce670, count=1) at ./nvme.h:2056
-#> 2056		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555da8c0, count=1) at ./nvme.h:2134
+#> 2134		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555ce670, count=1) at ./nvme.h:2056
-#> #1  0x0000555555560958 in nvme__qpair_reap (qp=0x5555555ce670, max=32) at ./nvme.h:2704
-#> #2  0x0000555555560aa5 in nvme_qpair_process_completions (qp=0x5555555ce670, max=0) at ./nvme.h:2734
-#> #3  0x0000555555560ccb in nvme__wait_a_little (qp=0x5555555ce670, deadline=30020) at ./nvme.h:2809
-#> #4  0x0000555555560d32 in nvme_wait_for_completion (qp=0x5555555ce670, sync=0x7fffffffde50, deadline=30020) at ./nvme.h:2826
-#> #5  0x0000555555560f1c in nvme__submit_and_wait (qp=0x5555555ce670, cmd=0x7fffffffdf00, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffdf70) at ./nvme.h:2866
-#> #6  0x0000555555560fd7 in nvme__ctrlr_admin (ctrlr=0x5555555b67a0, cmd=0x7fffffffdf00, buf=0x0, len=0, cpl=0x7fffffffdf70) at ./nvme.h:2882
-#> #7  0x00005555555631ee in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555b67a0, qp=0x5555555b6310, cpl=0x7fffffffdf70) at ./nvme.h:3602
-#> #8  0x000055555556352c in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555b67a0, qp=0x5555555b6310) at ./nvme.h:3700
-#> #9  0x0000555555563681 in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555b67a0, qid=1, opts=0x7fffffffe000, out=0x7fffffffe088) at ./nvme.h:3729
-#> #10 0x0000555555563852 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555b67a0, user_opts=0x0, out=0x7fffffffe088) at ./nvme.h:3766
-#> #11 0x0000555555595c21 in hello_world (disk=0x5555555b44a0 <disks>) at examples/hello_world.c:154
-#> #12 0x0000555555595fb9 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:208
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555da8c0, count=1) at ./nvme.h:2134
+#> #1  0x0000555555560a75 in nvme__qpair_reap (qp=0x5555555da8c0, max=32) at ./nvme.h:2813
+#> #2  0x0000555555560bb0 in nvme_qpair_process_completions (qp=0x5555555da8c0, max=0) at ./nvme.h:2842
+#> #3  0x0000555555560de8 in nvme__wait_a_little (qp=0x5555555da8c0, deadline=30020) at ./nvme.h:2922
+#> #4  0x0000555555560e4f in nvme_wait_for_completion (qp=0x5555555da8c0, sync=0x7fffffffde30, deadline=30020) at ./nvme.h:2939
+#> #5  0x0000555555561039 in nvme__submit_and_wait (qp=0x5555555da8c0, cmd=0x7fffffffdef0, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffdf60) at ./nvme.h:2979
+#> #6  0x0000555555561103 in nvme__ctrlr_admin (ctrlr=0x5555555c27c0, cmd=0x7fffffffdef0, buf=0x0, len=0, cpl=0x7fffffffdf60) at ./nvme.h:2999
+#> #7  0x0000555555563394 in nvme_ctrlr_cmd_create_io_cq (ctrlr=0x5555555c27c0, qp=0x5555555c2320, cpl=0x7fffffffdf60) at ./nvme.h:3731
+#> #8  0x00005555555636d8 in nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555c27c0, qp=0x5555555c2320) at ./nvme.h:3829
+#> #9  0x000055555556382d in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555c27c0, qid=1, opts=0x7fffffffdff0, out=0x7fffffffe078) at ./nvme.h:3858
+#> #10 0x0000555555563a20 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555c27c0, user_opts=0x0, out=0x7fffffffe078) at ./nvme.h:3898
+#> #11 0x000055555559d6e9 in hello_world (disk=0x5555555c05a0 <disks>) at examples/hello_world.c:154
+#> #12 0x000055555559da81 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:208
 
 # Frames 0 to 6 are the same functions as before. Create I/O Completion Queue is an admin command
 # like any other, so this is the doorbell of queue 0 once more:
@@ -123,23 +123,23 @@ nvme last
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 4 at 0x5555555644f8: file ./nvme.h, line 4079.
+#> Temporary breakpoint 4 at 0x55555556474c: file ./nvme.h, line 4218.
 continue
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555cfc70, qp=0x5555555b6310, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559572b <io_complete>, arg=0x5555555b44a9 <disks+9>, io_flags=0) at ./nvme.h:4079
-#> 4079		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 4, nvme_ns_cmd_write (ns=0x5555555dbee0, qp=0x5555555c2320, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d1f3 <io_complete>, arg=0x5555555c05a9 <disks+9>, io_flags=0) at ./nvme.h:4218
+#> 4218		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555b6310, count=1) at ./nvme.h:2056
-#> 2056		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555c2320, count=1) at ./nvme.h:2134
+#> 2134		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
 backtrace
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555b6310, count=1) at ./nvme.h:2056
-#> #1  0x0000555555560958 in nvme__qpair_reap (qp=0x5555555b6310, max=256) at ./nvme.h:2704
-#> #2  0x0000555555560aa5 in nvme_qpair_process_completions (qp=0x5555555b6310, max=0) at ./nvme.h:2734
-#> #3  0x00005555555957b3 in wait_for (ctrlr=0x5555555b67a0, qp=0x5555555b6310, io=0x5555555b44a9 <disks+9>) at examples/hello_world.c:49
-#> #4  0x000055555559589d in write_and_read (ns=0x5555555cfc70, qp=0x5555555b6310, buf=0x7fff77c8a000 "Hello world!\n", io=0x5555555b44a9 <disks+9>) at examples/hello_world.c:69
-#> #5  0x0000555555595cc5 in hello_world (disk=0x5555555b44a0 <disks>) at examples/hello_world.c:163
-#> #6  0x0000555555595fb9 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:208
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555c2320, count=1) at ./nvme.h:2134
+#> #1  0x0000555555560a75 in nvme__qpair_reap (qp=0x5555555c2320, max=256) at ./nvme.h:2813
+#> #2  0x0000555555560bb0 in nvme_qpair_process_completions (qp=0x5555555c2320, max=0) at ./nvme.h:2842
+#> #3  0x000055555559d27b in wait_for (ctrlr=0x5555555c27c0, qp=0x5555555c2320, io=0x5555555c05a9 <disks+9>) at examples/hello_world.c:49
+#> #4  0x000055555559d365 in write_and_read (ns=0x5555555dbee0, qp=0x5555555c2320, buf=0x7fff77c8a000 "Hello world!\n", io=0x5555555c05a9 <disks+9>) at examples/hello_world.c:69
+#> #5  0x000055555559d78d in hello_world (disk=0x5555555c05a0 <disks>) at examples/hello_world.c:163
+#> #6  0x000055555559da81 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:208
 
 # Here the example itself calls nvme_qpair_process_completions(), in its loop wait_for(), and this
 # time it is the doorbell of queue 1.
@@ -155,7 +155,7 @@ print/x qp->cq_hdbl
 # By now the callback has run, although the doorbell has not been rung yet:
 
 frame function wait_for
-#> #3  0x00005555555957b3 in wait_for (ctrlr=0x5555555b67a0, qp=0x5555555b6310, io=0x5555555b44a9 <disks+9>) at examples/hello_world.c:49
+#> #3  0x000055555559d27b in wait_for (ctrlr=0x5555555c27c0, qp=0x5555555c2320, io=0x5555555c05a9 <disks+9>) at examples/hello_world.c:49
 #> 49			int rc = nvme_qpair_process_completions(qp, 0);
 print *io
 #> $2 = {done = true, failed = false}
@@ -167,33 +167,33 @@ print *io
 
 disable 1
 tbreak nvme_ctrlr_free_io_qpair
-#> Temporary breakpoint 5 at 0x555555563a32: file ./nvme.h, line 3828.
+#> Temporary breakpoint 5 at 0x555555563c30: file ./nvme.h, line 3962.
 continue
 #> Hello world!
-#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555b6310) at ./nvme.h:3828
-#> 3828		if (qp == NULL)
+#> Temporary breakpoint 5, nvme_ctrlr_free_io_qpair (qp=0x5555555c2320) at ./nvme.h:3962
+#> 3962		if (qp == NULL)
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555ce670, count=1) at ./nvme.h:2056
-#> 2056		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
+#> Breakpoint 1, nvme_ring_cq_doorbell (qp=0x5555555da8c0, count=1) at ./nvme.h:2134
+#> 2134		if (nvme__unlikely(qp->unusual != 0) && nvme__cq_doorbell_unusual(qp, count))
 backtrace 12
-#> #0  nvme_ring_cq_doorbell (qp=0x5555555ce670, count=1) at ./nvme.h:2056
-#> #1  0x0000555555560958 in nvme__qpair_reap (qp=0x5555555ce670, max=32) at ./nvme.h:2704
-#> #2  0x0000555555560aa5 in nvme_qpair_process_completions (qp=0x5555555ce670, max=0) at ./nvme.h:2734
-#> #3  0x0000555555560ccb in nvme__wait_a_little (qp=0x5555555ce670, deadline=30040) at ./nvme.h:2809
-#> #4  0x0000555555560d32 in nvme_wait_for_completion (qp=0x5555555ce670, sync=0x7fffffffdec0, deadline=30040) at ./nvme.h:2826
-#> #5  0x0000555555560f1c in nvme__submit_and_wait (qp=0x5555555ce670, cmd=0x7fffffffdf70, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffdf60) at ./nvme.h:2866
-#> #6  0x0000555555560fd7 in nvme__ctrlr_admin (ctrlr=0x5555555b67a0, cmd=0x7fffffffdf70, buf=0x0, len=0, cpl=0x7fffffffdf60) at ./nvme.h:2882
-#> #7  0x0000555555563359 in nvme__ctrlr_cmd_delete_queue (ctrlr=0x5555555b67a0, opc=0 '\000', qid=1) at ./nvme.h:3632
-#> #8  0x00005555555633b5 in nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555b67a0, qp=0x5555555b6310) at ./nvme.h:3642
-#> #9  0x0000555555563938 in nvme__qpair_disconnect (qp=0x5555555b6310) at ./nvme.h:3796
-#> #10 0x00005555555639db in nvme__qpair_delete (qp=0x5555555b6310) at ./nvme.h:3814
-#> #11 0x0000555555563aa1 in nvme_ctrlr_free_io_qpair (qp=0x5555555b6310) at ./nvme.h:3833
+#> #0  nvme_ring_cq_doorbell (qp=0x5555555da8c0, count=1) at ./nvme.h:2134
+#> #1  0x0000555555560a75 in nvme__qpair_reap (qp=0x5555555da8c0, max=32) at ./nvme.h:2813
+#> #2  0x0000555555560bb0 in nvme_qpair_process_completions (qp=0x5555555da8c0, max=0) at ./nvme.h:2842
+#> #3  0x0000555555560de8 in nvme__wait_a_little (qp=0x5555555da8c0, deadline=30040) at ./nvme.h:2922
+#> #4  0x0000555555560e4f in nvme_wait_for_completion (qp=0x5555555da8c0, sync=0x7fffffffdea0, deadline=30040) at ./nvme.h:2939
+#> #5  0x0000555555561039 in nvme__submit_and_wait (qp=0x5555555da8c0, cmd=0x7fffffffdf60, buf=0x0, len=0, lent=0x0, cpl=0x7fffffffdf50) at ./nvme.h:2979
+#> #6  0x0000555555561103 in nvme__ctrlr_admin (ctrlr=0x5555555c27c0, cmd=0x7fffffffdf60, buf=0x0, len=0, cpl=0x7fffffffdf50) at ./nvme.h:2999
+#> #7  0x00005555555634ff in nvme__ctrlr_cmd_delete_queue (ctrlr=0x5555555c27c0, opc=0 '\000', qid=1) at ./nvme.h:3761
+#> #8  0x000055555556355b in nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555c27c0, qp=0x5555555c2320) at ./nvme.h:3771
+#> #9  0x0000555555563b16 in nvme__qpair_disconnect (qp=0x5555555c2320) at ./nvme.h:3928
+#> #10 0x0000555555563bcd in nvme__qpair_delete (qp=0x5555555c2320) at ./nvme.h:3947
+#> #11 0x0000555555563c9f in nvme_ctrlr_free_io_qpair (qp=0x5555555c2320) at ./nvme.h:3967
 
 # Deleting a queue takes admin commands too: frames 0 to 6 once more.
 
 kill
-#> [Inferior 1 (process 6442) killed]
+#> [Inferior 1 (process 23319) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

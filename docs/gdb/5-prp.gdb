@@ -22,15 +22,15 @@ set print pretty on
 # ---- 512 bytes: PRP1 alone -------------------------------------------------------------------
 
 tbreak describe
-#> Temporary breakpoint 1 at 0x3fefe: file docs/gdb/prp_steps.c, line 22.
+#> Temporary breakpoint 1 at 0x489c2: file docs/gdb/prp_steps.c, line 22.
 run
-#> Temporary breakpoint 1, describe (qp=0x5555555cd7e0, list=0x7fff77c8a000, buf=0x7fff77c8d000 "", len=512) at docs/gdb/prp_steps.c:22
+#> Temporary breakpoint 1, describe (qp=0x5555555daa30, list=0x7fff77c8a000, buf=0x7fff77c8d000 "", len=512) at docs/gdb/prp_steps.c:22
 #> 22		struct nvme_ns *ns = nvme_ctrlr_get_ns(qp->ctrlr, 1);
 break nvme_prp_list_append
-#> Breakpoint 2 at 0x55555555ee08: file ./nvme.h, line 2401.
+#> Breakpoint 2 at 0x55555555ff8d: file ./nvme.h, line 2526.
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=512) at ./nvme.h:2401
-#> 2401		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=512) at ./nvme.h:2526
+#> 2526		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print len
 #> $1 = 512
 print/x iova
@@ -43,14 +43,14 @@ print/x iova
 while prp->prp_index == 0
 next
 end
-#> 2402		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
-#> 2405		rc = nvme__prp_check(prp, iova, len);
-#> 2406		if (nvme__unlikely(rc != 0))
-#> 2408		prp->last_end = (uint32_t)((iova + len) & mask);
-#> 2409		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
-#> 2410			prp->prp1 = iova;
-#> 2411			prp->prp_index = 1;
-#> 2412			iova = (iova & ~mask) + page_size;
+#> 2527		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
+#> 2530		rc = nvme__prp_check(prp, iova, len);
+#> 2531		if (nvme__unlikely(rc != 0))
+#> 2533		prp->last_end = (uint32_t)((iova + len) & mask);
+#> 2534		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
+#> 2535			prp->prp1 = iova;
+#> 2536			prp->prp_index = 1;
+#> 2537			iova = (iova & ~mask) + page_size;
 print pages
 #> $3 = 1
 
@@ -60,8 +60,8 @@ print pages
 while pages != 0
 next
 end
-#> 2413			pages--;
-#> 2415		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
+#> 2538			pages--;
+#> 2540		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
 print *prp
 #> $4 = PRPs for 1 page, PRP1 only = {
 #>   prp1 = 0x28d000
@@ -71,9 +71,9 @@ print *prp
 # command says in the end:
 
 break look
-#> Breakpoint 3 at 0x555555593ed5: file docs/gdb/prp_steps.c, line 17.
+#> Breakpoint 3 at 0x55555559c999: file docs/gdb/prp_steps.c, line 17.
 continue
-#> Breakpoint 3, look (qp=0x5555555cd7e0, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555daa30, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28d000 PRP2:0x0
@@ -84,10 +84,10 @@ nvme prp cmd
 # ---- 8 KiB from the start of a page: PRP1 and PRP2 -------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=8192) at ./nvme.h:2401
-#> 2401		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=8192) at ./nvme.h:2526
+#> 2526		uint64_t page_size = prp->page_size, mask = page_size - 1;
 continue
-#> Breakpoint 3, look (qp=0x5555555cd7e0, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555daa30, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28d000 PRP2:0x28e000
@@ -102,12 +102,12 @@ nvme prp cmd
 # ---- 8 KiB from the middle of a page: a list already -----------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2676736, len=8192) at ./nvme.h:2401
-#> 2401		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2676736, len=8192) at ./nvme.h:2526
+#> 2526		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print/x iova
 #> $5 = 0x28d800
 continue
-#> Breakpoint 3, look (qp=0x5555555cd7e0, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555daa30, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28d800 PRP2:0x28a000
@@ -127,17 +127,17 @@ nvme prp cmd
 # ---- 1 MiB: a list of 255 entries ------------------------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=1048576) at ./nvme.h:2401
-#> 2401		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=1048576) at ./nvme.h:2526
+#> 2526		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_begin_list
-#> Temporary breakpoint 4 at 0x55555555e976: file ./nvme.h, line 2298.
+#> Temporary breakpoint 4 at 0x55555555fafb: file ./nvme.h, line 2423.
 continue
-#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe420) at ./nvme.h:2298
-#> 2298		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe420) at ./nvme.h:2423
+#> 2423		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 backtrace 3
-#> #0  nvme__prp_begin_list (prp=0x7fffffffe420) at ./nvme.h:2298
-#> #1  0x000055555555ec47 in nvme__prp_append_to_list (prp=0x7fffffffe420, addr=2682880, count=254) at ./nvme.h:2364
-#> #2  0x000055555555ef29 in nvme_prp_list_append (prp=0x7fffffffe420, iova=2682880, len=1048576) at ./nvme.h:2421
+#> #0  nvme__prp_begin_list (prp=0x7fffffffe420) at ./nvme.h:2423
+#> #1  0x000055555555fdcc in nvme__prp_append_to_list (prp=0x7fffffffe420, addr=2682880, count=254) at ./nvme.h:2489
+#> #2  0x00005555555600ae in nvme_prp_list_append (prp=0x7fffffffe420, iova=2682880, len=1048576) at ./nvme.h:2546
 print *prp
 #> $6 = PRPs for 2 pages, PRP1 and PRP2 = {
 #>   prp1 = 0x28d000,
@@ -148,8 +148,8 @@ print *prp
 # into PRP2, and now a third is coming.
 
 finish
-#> 0x000055555555ec47 in nvme__prp_append_to_list (prp=0x7fffffffe420, addr=2682880, count=254) at ./nvme.h:2364
-#> 2364			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
+#> 0x000055555555fdcc in nvme__prp_append_to_list (prp=0x7fffffffe420, addr=2682880, count=254) at ./nvme.h:2489
+#> 2489			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
 #> Value returned is $7 = 0
 print *prp
 #> $8 = PRPs for 2 pages, PRP1 and a list of 1 entry = {
@@ -159,7 +159,7 @@ print *prp
 #>   prp[0] = 0x28e000
 #> }
 continue
-#> Breakpoint 3, look (qp=0x5555555cd7e0, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555daa30, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:2048 blocks PRP1:0x28d000 PRP2:0x28a000
@@ -178,13 +178,13 @@ nvme prp cmd
 # ---- 4 MiB: a list that goes on in another page ----------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=4194304) at ./nvme.h:2401
-#> 2401		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=4194304) at ./nvme.h:2526
+#> 2526		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_next_list_page
-#> Temporary breakpoint 5 at 0x55555555ea22: file ./nvme.h, line 2316.
+#> Temporary breakpoint 5 at 0x55555555fba7: file ./nvme.h, line 2441.
 continue
-#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe420) at ./nvme.h:2316
-#> 2316		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe420) at ./nvme.h:2441
+#> 2441		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 print *prp
 #> $9 = PRPs for 513 pages, PRP1 and a list of 512 entries = {
 #>   prp1 = 0x28d000,
@@ -200,7 +200,7 @@ print *prp
 # a link to the next list page, and the entry that stood there moves.
 
 continue
-#> Breakpoint 3, look (qp=0x5555555cd7e0, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555daa30, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:8192 blocks PRP1:0x28d000 PRP2:0x28a000
@@ -231,23 +231,23 @@ nvme prp cmd
 # command of this controller moves 512 KiB at most. That is a transfer with a list, on its way:
 
 kill
-#> [Inferior 1 (process 6538) killed]
+#> [Inferior 1 (process 24160) killed]
 delete
 file build/debug/hello_world
 set args soft:file=build/debug/disk.img,size=64M
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 6 at 0xb0ac: file ./nvme.h, line 2046.
+#> Breakpoint 6 at 0xb141: file ./nvme.h, line 2124.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:file=build/debug/disk.img,size=64M
 #> Attached to soft
 #>   Namespace ID: 1 size: 67MB
 #> Initialization complete.
-#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555b6310) at ./nvme.h:2046
-#> 2046		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555c2320) at ./nvme.h:2124
+#> 2124		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 up
-#> #1  0x0000555555560365 in nvme_qpair_submit_request (qp=0x5555555b6310, tr=0x5555555d1ce0, buf=0x7fffb3c8a000, len=524288) at ./nvme.h:2518
-#> 2518			nvme_ring_sq_doorbell(qp);
+#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555c2320, tr=0x5555555ddf50, buf=0x7fffb3c8a000, len=524288) at ./nvme.h:2643
+#> 2643			nvme_ring_sq_doorbell(qp);
 nvme prp tr
 #> READ cid:0 nsid:1 SLBA:0 NLB:1024 blocks PRP1:0x28a000 PRP2:0x20a000
 #> 524288 bytes, pages of 4096 bytes: 128 pages
@@ -269,7 +269,7 @@ nvme prp tr
 # hello_world looks at the disk with memory from malloc(), which the controller cannot reach.
 
 kill
-#> [Inferior 1 (process 6545) killed]
+#> [Inferior 1 (process 24253) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -186,6 +186,31 @@ static void test_late_on_a_busy_queue(void **state)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+/* The watch looks every 10 ms or so, in real time, however fast or slowly the queue is polled. */
+static void test_pace(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:mode=thread");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	uint64_t now = 1000;
+
+	(void)state;
+	assert_int_equal(qp->watch.every, 0);
+	nvme__watch_pace(qp, now);
+	assert_int_equal(qp->watch_in, NVME__WATCH_FIRST);
+	nvme__watch_pace(qp, now += 2); /* too often: half as often */
+	assert_int_equal(qp->watch_in, 2 * NVME__WATCH_FIRST);
+	nvme__watch_pace(qp, now += 10);
+	assert_int_equal(qp->watch_in, 2 * NVME__WATCH_FIRST);
+	nvme__watch_pace(qp, now += 2048); /* a poll each ms: every tenth of them */
+	assert_int_equal(qp->watch_in, 11);
+	nvme__watch_pace(qp, now += UINT64_C(1) << 40); /* at least in the next but one */
+	assert_int_equal(qp->watch_in, 1);
+	qp->watch.every = NVME__WATCH_OWN;
+	nvme__watch_pace(qp, now);
+	assert_true(qp->watch_in <= 2 * NVME__WATCH_OWN);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
 /* The controller says that it did not abort it: after as much time again it is reset. */
 static void test_reset_after_abort(void **state)
 {
@@ -208,12 +233,36 @@ static void test_reset_after_abort(void **state)
 	assert_non_null(strstr(said, "asked to abort it"));
 	assert_non_null(strstr(said, "is late: the controller is reset"));
 	assert_non_null(strstr(said, "resetting controller"));
+	assert_non_null(strstr(said, "the controller did not abort the late command"));
 	assert_int_equal(read_at(ctrlr, qp, buf, 7, &late), -ENXIO);
 	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
 	works(ctrlr, qp);
 	works(ctrlr, NULL);
 	assert_int_equal(nvme_detach(ctrlr), 0);
 	assert_int_equal(late.calls, 1);
+}
+
+/* What the ladder looks through of the admin queue leaves the callbacks of others to their thread. */
+static void test_foreign_admin(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen late = {0}, foreign = {0};
+	struct nvme_cmd cmd;
+
+	(void)state;
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_GET_FEATURES;
+	cmd.cdw10 = NVME_FEAT_ARBITRATION;
+	plan(ctrlr, "on read drop");
+	assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, count, &foreign), 0);
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &late), 0);
+	assert_int_equal(poll_until(qp, &late), 1);
+	assert_int_equal(sct_sc(&late), NVME_SC_ABORTED_BY_REQUEST);
+	assert_int_equal(foreign.calls, 0);
+	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 2);
+	assert_int_equal(foreign.calls, 1);
+	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
 /* As many aborts as ACL allows are on their way: the others wait for their turn. */
@@ -346,6 +395,8 @@ static void test_timeout_callback(void **state)
 	assert_int_equal(nvme_ctrlr_register_timeout_callback(ctrlr, 100500, 200000, on_timeout,
 	                                                      &told),
 	                 0);
+	assert_int_equal(ctrlr->ladder.io_ms, 101);
+	assert_int_equal(ctrlr->ladder.admin_ms, 200);
 	plan(ctrlr, "on read drop; on get-features drop");
 	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 0, &late), 0);
 	for (i = 0; i < 20000000; i++)
@@ -944,6 +995,117 @@ static void test_retry_delay(void **state)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+/* Longer than the limit: it waits for its turn, and is not late. */
+static void test_retry_delay_above_the_limit(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:plan=identify crdt1=30");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen end = {0};
+
+	(void)state;
+	plan(ctrlr, "on read status 0/06 crd 1 times 1");
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 9, &end), 0);
+	assert_true(poll_until(qp, &end) > 0);
+	assert_int_equal(sct_sc(&end), 0);
+	assert_null(strstr(said, "is late"));
+	assert_true(stats_of(ctrlr).now_ns >= UINT64_C(3000000000));
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* Gone while a command is on its way: the next look ends the queue pair. */
+static void test_gone(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen end = {0};
+
+	(void)state;
+	plan(ctrlr, "on read gone");
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &end), 0);
+	assert_int_equal(poll_until(qp, &end), -ENODEV);
+	assert_null(strstr(said, "it is reset"));
+	assert_null(strstr(said, "resetting"));
+	assert_int_equal(nvme_detach(ctrlr), -ENODEV);
+	assert_int_equal(end.calls, 1);
+}
+
+/* A fatal status when nothing is to be done about it: the caller hears of it. */
+static void test_fatal_without_ladder(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *qp;
+	struct seen end;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		memset(&end, 0, sizeof(end));
+		opts.no_ladder = i == 0;
+		ctrlr = attach_with("soft:plan=on read cfs", &opts);
+		if (i == 1)
+			assert_int_equal(nvme_ctrlr_register_timeout_callback(ctrlr, 1000000, 0,
+			                                                      on_timeout, &told),
+			                 0);
+		qp = qpair(ctrlr, false);
+		said[0] = '\0';
+		assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &end), 0);
+		assert_int_equal(poll_until(qp, &end), -EIO);
+		assert_null(strstr(said, "resetting"));
+		assert_int_equal(nvme_detach(ctrlr), -EIO);
+		assert_int_equal(end.calls, 1);
+	}
+}
+
+/* Neither a fused pair nor an Abort nor an event request is sent again. */
+static void test_never_retried(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct nvme_cmd cmd;
+
+	(void)state;
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_READ;
+	assert_true(nvme__cmd_may_be_retried(qp, &cmd));
+	cmd.flags = (uint8_t)NVME_SET(NVME_FUSE_FIRST, NVME_CMD_FUSE);
+	assert_false(nvme__cmd_may_be_retried(qp, &cmd));
+	assert_false(nvme__cmd_may_be_repeated(&cmd));
+	cmd.flags = 0;
+	cmd.opc = NVME_OPC_ABORT;
+	assert_false(nvme__cmd_may_be_retried(ctrlr->adminq, &cmd));
+	cmd.opc = NVME_OPC_ASYNC_EVENT_REQUEST;
+	assert_false(nvme__cmd_may_be_retried(ctrlr->adminq, &cmd));
+	cmd.opc = NVME_OPC_IDENTIFY;
+	assert_true(nvme__cmd_may_be_retried(ctrlr->adminq, &cmd));
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* A device whose Abort is known to do nothing is reset at the first deadline. */
+static void test_quirk(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct nvme_dev dev = {0};
+	struct seen end = {0};
+	uint64_t from;
+
+	(void)state;
+	dev.vendor_id = 0x1b36;
+	dev.device_id = 0x0010;
+	assert_int_equal(nvme__find_quirks(&dev), NVME__QUIRK_NO_ABORT);
+	dev.device_id = 0x0011;
+	assert_int_equal(nvme__find_quirks(&dev), 0);
+	ctrlr->ladder.quirks = NVME__QUIRK_NO_ABORT;
+	plan(ctrlr, "on read drop times 1");
+	from = stats_of(ctrlr).now_ns;
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &end), 0);
+	assert_int_equal(poll_until(qp, &end), -ENXIO);
+	assert_null(strstr(said, "abort it"));
+	assert_true(stats_of(ctrlr).now_ns - from < UINT64_C(1500000000));
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
 /* retry_in_order: nothing overtakes the one that is tried again. */
 static void test_retry_in_order(void **state)
 {
@@ -1083,7 +1245,9 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_abort),
 		cmocka_unit_test(test_late_on_a_busy_queue),
+		cmocka_unit_test(test_pace),
 		cmocka_unit_test(test_reset_after_abort),
+		cmocka_unit_test(test_foreign_admin),
 		cmocka_unit_test(test_acl),
 		cmocka_unit_test(test_late_admin),
 		cmocka_unit_test(test_never_late),
@@ -1108,6 +1272,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_bus_error),
 		cmocka_unit_test(test_retry),
 		cmocka_unit_test(test_retry_delay),
+		cmocka_unit_test(test_retry_delay_above_the_limit),
+		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_fatal_without_ladder),
+		cmocka_unit_test(test_never_retried),
+		cmocka_unit_test(test_quirk),
 		cmocka_unit_test(test_retry_in_order),
 		cmocka_unit_test(test_retry_never),
 		cmocka_unit_test(test_retry_of_a_piece),

@@ -1637,7 +1637,7 @@ NVME__COLD void nvme__poll_unusual(struct nvme_qpair *qp);
 NVME__COLD bool nvme__cq_doorbell_unusual(struct nvme_qpair *qp, uint32_t count);
 NVME__COLD bool nvme__end_unusual(struct nvme_qpair *qp, struct nvme_tracker *tr,
                                   const struct nvme_cpl *cpl);
-NVME__COLD void nvme__qpair_watch(struct nvme_qpair *qp);
+NVME__COLD int nvme__qpair_watch(struct nvme_qpair *qp);
 NVME__COLD int nvme__qpair_poll_failed(struct nvme_qpair *qp);
 static bool nvme__qpair_end_lost(struct nvme_qpair *qp);
 static void nvme__ctrlr_init_lock(struct nvme_ctrlr *ctrlr);
@@ -2792,7 +2792,6 @@ NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 {
 	uint32_t half = qp->entries / 2, unrung = 0, left;
 	struct nvme_cpl cpl;
-	int failed;
 
 	/* 0 (0 - 1 wraps) and more than a lap become one lap: a flooded ring cannot keep us here */
 	if (max - 1 >= qp->entries)
@@ -2800,7 +2799,7 @@ NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 	qp->polling++;
 	for (left = max; left != 0 && nvme__qpair_read_cqe(qp, &cpl); left--) {
 		/* before this one is taken: the head then covers only those that were handled */
-		if (unrung >= half) {
+		if (unrung >= half && nvme__qpair_failed(qp) == 0) {
 			nvme_ring_cq_doorbell(qp, unrung);
 			unrung = 0;
 		}
@@ -2809,12 +2808,13 @@ NVME__HOT int nvme__qpair_reap(struct nvme_qpair *qp, uint32_t max)
 		nvme__qpair_take_cqe(qp, &cpl);
 	}
 	qp->polling--;
+	if (nvme__unlikely(nvme__qpair_failed(qp) != 0)) /* a callback may have reset all */
+		return nvme__qpair_failed(qp);
 	if (unrung != 0)
 		nvme_ring_cq_doorbell(qp, unrung);
-	if (nvme__unlikely(--qp->watch_in == 0))
-		nvme__qpair_watch(qp);
-	failed = nvme__qpair_failed(qp);
-	return nvme__unlikely(failed != 0) ? failed : (int)(max - left);
+	if (nvme__unlikely(--qp->watch_in == 0) && nvme__qpair_watch(qp) != 0)
+		return nvme__qpair_failed(qp);
+	return (int)(max - left);
 }
 
 /* A poll in a callback, of a queue that has failed, or of one that does more than the usual. */
@@ -8605,7 +8605,7 @@ NVME__COLD bool nvme__end_unusual(struct nvme_qpair *qp, struct nvme_tracker *tr
 
 NVMEDEF void nvme_qpair_ring(struct nvme_qpair *qp)
 {
-	if (qp->delayed != 0)
+	if (qp->delayed != 0 && nvme__qpair_failed(qp) == 0)
 		nvme__ring_delayed(qp);
 }
 
@@ -14679,8 +14679,9 @@ static void nvme__qpair_alarm(struct nvme_qpair *qp, int rc)
 
 /*
  * CSTS is read while something is outstanding only [Base 2.1 §3.1.4.6, Fig. 42: Controller Status].
+ * Returns what the queue pair has failed with, or 0.
  */
-NVME__COLD void nvme__qpair_watch(struct nvme_qpair *qp)
+NVME__COLD int nvme__qpair_watch(struct nvme_qpair *qp)
 {
 	struct nvme_ctrlr *ctrlr = qp->ctrlr;
 	uint64_t now = nvme__now_ms(ctrlr);
@@ -14688,7 +14689,7 @@ NVME__COLD void nvme__qpair_watch(struct nvme_qpair *qp)
 
 	nvme__watch_pace(qp, now);
 	if (qp->polling != 0 || nvme__qpair_failed(qp) != 0 || qp->num_free == qp->num_trackers)
-		return;
+		return nvme__qpair_failed(qp);
 	rc = nvme__ctrlr_check_alive(ctrlr);
 	if (rc != 0)
 		nvme__qpair_alarm(qp, rc);
@@ -14696,6 +14697,7 @@ NVME__COLD void nvme__qpair_watch(struct nvme_qpair *qp)
 		nvme__watch_commands(qp, now);
 	if (nvme__qpair_failed(qp) != 0) /* by a reset from here: its commands can end at once */
 		(void)nvme__qpair_poll_failed(qp);
+	return nvme__qpair_failed(qp);
 }
 
 /* ============================================================================================

@@ -596,6 +596,41 @@ static void test_reset_in_callbacks(void **state)
 	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 1);
 	assert_int_equal(reset_rc, -EBUSY);
 	works(ctrlr, qp);
+	/* of queues that the controller has forgotten no doorbell is rung */
+	assert_int_equal(stats_of(ctrlr).bad_doorbells, 0);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* In a batch of more than half a ring, and with commands that were not announced yet. */
+static void test_reset_in_a_long_batch(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_io_qpair_opts opts;
+	struct nvme_qpair *qp;
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 16384);
+	struct seen end = {0}, rest = {0};
+	int i;
+
+	(void)state;
+	to_reset = ctrlr;
+	memset(&opts, 0, sizeof(opts));
+	opts.entries = 32;
+	opts.delay_cmd_submit = true;
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, &opts, &qp), 0);
+	assert_int_equal(nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp, buf, 0, 1,
+	                                  reset_in_callback, &end, 0),
+	                 0);
+	for (i = 1; i < 31; i++)
+		assert_int_equal(read_at(ctrlr, qp, buf + 512 * i, 0, &rest), 0);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), -ENXIO);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	assert_int_equal(end.calls + rest.calls, 31);
+	assert_int_equal(read_at(ctrlr, qp, buf, 0, &rest), 0);
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	nvme_qpair_ring(qp);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), -ENXIO);
+	assert_int_equal(rest.calls, 31);
+	assert_int_equal(stats_of(ctrlr).bad_doorbells, 0);
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
@@ -1258,6 +1293,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_reset_then_free),
 		cmocka_unit_test(test_reset_in_callbacks),
+		cmocka_unit_test(test_reset_in_a_long_batch),
 		cmocka_unit_test(test_resubmit),
 		cmocka_unit_test(test_resubmit_has_an_end),
 		cmocka_unit_test(test_reset_keeps_features),

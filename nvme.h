@@ -3865,10 +3865,8 @@ static int nvme__ctrlr_create_io_qpair(struct nvme_ctrlr *ctrlr, uint16_t qid,
 		nvme__qpair_bury(qp, rc);
 		return rc;
 	}
-	nvme__ctrlr_lock(ctrlr);
 	qp->next = ctrlr->io_qpairs;
 	ctrlr->io_qpairs = qp;
-	nvme__ctrlr_unlock(ctrlr);
 	*out = qp;
 	return 0;
 }
@@ -3895,7 +3893,10 @@ NVMEDEF int nvme_ctrlr_alloc_io_qpair(struct nvme_ctrlr *ctrlr,
 	qid = nvme__ctrlr_free_qid(ctrlr);
 	if (qid == 0 || NVME_CQ_HDBL(qid, dstrd) + 4u > ctrlr->dev.bar0_size)
 		return nvme__explain_no_qpair(ctrlr, NVME__HERE);
-	return nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
+	nvme__ctrlr_lock(ctrlr); /* a reset comes before it or finds it in the list */
+	rc = nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
+	nvme__ctrlr_unlock(ctrlr);
+	return rc;
 }
 
 /* Takes it out of the controller's list. */
@@ -11069,7 +11070,10 @@ static void nvme__ctrlr_log_format_progress(struct nvme_ctrlr *ctrlr, uint32_t n
 		              NVME_GET(data.fpi, NVME_FPI_REMAINING));
 }
 
-/* Waits as nvme_wait_for_completion() does, and says once a second how far the format is. */
+/*
+ * Waits as nvme_wait_for_completion() does, and says once a second how far the format is. The admin
+ * queue is the caller's for one round of polls at a time: others may need it during these hours.
+ */
 static int nvme__ctrlr_wait_for_format(struct nvme_ctrlr *ctrlr, struct nvme__sync *sync,
                                        uint32_t nsid, uint32_t timeout_ms)
 {
@@ -11077,6 +11081,9 @@ static int nvme__ctrlr_wait_for_format(struct nvme_ctrlr *ctrlr, struct nvme__sy
 	int late = 0;
 
 	while (!sync->done && late == 0) {
+		nvme__ctrlr_unlock(ctrlr);
+		sched_yield();
+		nvme__ctrlr_lock(ctrlr);
 		late = nvme__wait_a_little(ctrlr->adminq, start + timeout_ms);
 		nvme__events_keep_alive(ctrlr);
 		if (!sync->done && late == 0 && nvme__now_ms(ctrlr) >= next) {
@@ -11101,6 +11108,7 @@ NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
 	memset(&sync, 0, sizeof(sync));
 	nvme__cpl_set_none(&sync.cpl, 0);
 	rc = nvme__ctrlr_refuse_call(ctrlr, "nvme_ctrlr_format()");
+	nvme__ctrlr_lock(ctrlr);
 	if (rc == 0)
 		rc = nvme__ctrlr_check_format(ctrlr, nsid, format);
 	if (rc == 0) {
@@ -11122,6 +11130,7 @@ NVMEDEF int nvme_ctrlr_format(struct nvme_ctrlr *ctrlr, uint32_t nsid,
 	if (cpl != NULL)
 		*cpl = sync.cpl;
 	settled = ctrlr->ns_changing ? nvme__ctrlr_settle_namespaces(ctrlr) : 0;
+	nvme__ctrlr_unlock(ctrlr);
 	return rc != 0 ? rc : settled;
 }
 
@@ -12933,21 +12942,18 @@ static void nvme__op_fill_log_page(struct nvme__op *op, uint32_t len)
 	nvme__fill_log_page(&op->cmd, lid, op->cmd.nsid, len, op->offset, op->left > len);
 }
 
-NVMEDEF int nvme_ctrlr_cmd_get_log_page(struct nvme_ctrlr *ctrlr, uint8_t lid, uint32_t nsid,
-                                        void *buf, uint32_t len, uint64_t offset, nvme_cmd_cb cb,
-                                        void *arg)
+/* The caller has the lock: operations belong to the admin queue, and others reap it, too. */
+static int nvme__ctrlr_begin_log_page(struct nvme_ctrlr *ctrlr, const struct nvme_cmd *first,
+                                      void *buf, uint32_t len, uint64_t offset, nvme_cmd_cb cb,
+                                      void *arg)
 {
 	struct nvme_qpair *qp = ctrlr->adminq;
-	struct nvme_cmd cmd;
 	struct nvme__op *op;
-	int rc = nvme__ctrlr_check_log_page(ctrlr, lid, len, offset);
+	int rc;
 
-	if (rc != 0)
-		return rc;
-	nvme__fill_log_page(&cmd, lid, nsid, 4, offset, false);
-	rc = nvme__ctrlr_admin_check(ctrlr, &cmd);
+	rc = nvme__ctrlr_admin_check(ctrlr, first);
 	if (rc == 0)
-		rc = nvme__check_raw(qp, &cmd, buf, 4, cb != NULL);
+		rc = nvme__check_raw(qp, first, buf, 4, cb != NULL);
 	if (rc != 0)
 		return rc;
 	if (qp->num_free == 0)
@@ -12955,11 +12961,27 @@ NVMEDEF int nvme_ctrlr_cmd_get_log_page(struct nvme_ctrlr *ctrlr, uint8_t lid, u
 	op = nvme__op_get(qp, cb, arg, 0);
 	if (op == NULL)
 		return -ENOMEM;
-	op->cmd = cmd;
+	op->cmd = *first;
 	op->offset = offset;
 	op->stop = true;
 	return nvme__op_begin(op, nvme__op_fill_log_page, (uint8_t *)buf, len,
 	                      qp->max_xfer_size & ~3u);
+}
+
+NVMEDEF int nvme_ctrlr_cmd_get_log_page(struct nvme_ctrlr *ctrlr, uint8_t lid, uint32_t nsid,
+                                        void *buf, uint32_t len, uint64_t offset, nvme_cmd_cb cb,
+                                        void *arg)
+{
+	struct nvme_cmd cmd;
+	int rc = nvme__ctrlr_check_log_page(ctrlr, lid, len, offset);
+
+	if (rc != 0)
+		return rc;
+	nvme__fill_log_page(&cmd, lid, nsid, 4, offset, false);
+	nvme__ctrlr_lock(ctrlr);
+	rc = nvme__ctrlr_begin_log_page(ctrlr, &cmd, buf, len, offset, cb, arg);
+	nvme__ctrlr_unlock(ctrlr);
+	return rc;
 }
 
 NVMEDEF int nvme_ctrlr_get_log_page(struct nvme_ctrlr *ctrlr, uint8_t lid, uint32_t nsid, void *buf,

@@ -1275,6 +1275,80 @@ static void test_threads(void **state)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+/* A thread that resets once each time it is asked to. */
+static struct {
+	struct nvme_ctrlr *ctrlr;
+	int asked, done, stop;
+} resetter;
+
+static void *reset_when_asked(void *arg)
+{
+	int done = 0;
+
+	(void)arg;
+	while (!__atomic_load_n(&resetter.stop, __ATOMIC_ACQUIRE)) {
+		if (__atomic_load_n(&resetter.asked, __ATOMIC_ACQUIRE) == done) {
+			sched_yield();
+			continue;
+		}
+		assert_int_equal(nvme_ctrlr_reset(resetter.ctrlr), 0);
+		__atomic_store_n(&resetter.done, ++done, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/*
+ * A queue pair that is created while another thread resets the controller, and a log page that is
+ * read: the reset comes before or after it. What it knows nothing of would never complete.
+ */
+static void test_reset_while_creating(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *qp;
+	pthread_t thread;
+	uint8_t *buf;
+	struct seen read, page;
+	int i, rc, tries;
+
+	(void)state;
+	opts.no_ladder = true;
+	ctrlr = attach_with("soft:mode=thread", &opts);
+	buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	memset(&resetter, 0, sizeof(resetter));
+	resetter.ctrlr = ctrlr;
+	assert_int_equal(pthread_create(&thread, NULL, reset_when_asked, NULL), 0);
+	for (i = 1; i <= 200; i++) {
+		memset(&read, 0, sizeof(read));
+		memset(&page, 0, sizeof(page));
+		__atomic_store_n(&resetter.asked, i, __ATOMIC_RELEASE);
+		assert_int_equal(nvme_ctrlr_cmd_get_log_page(ctrlr, NVME_LOG_PAGE_SMART, UINT32_MAX,
+		                                             buf, 512, 0, count, &page),
+		                 0);
+		usleep((unsigned int)(i % 20) * 20);
+		qp = qpair(ctrlr, false);
+		while (__atomic_load_n(&resetter.done, __ATOMIC_ACQUIRE) != i)
+			sched_yield();
+		rc = read_at(ctrlr, qp, buf + 512, 7, &read);
+		if (rc == 0) {
+			for (tries = 0; tries < 10000 && read.calls == 0; tries++) {
+				assert_int_equal(nvme_qpair_process_completions(qp, 0) < 0, 0);
+				usleep(100);
+			}
+			assert_int_equal(read.calls, 1);
+			assert_int_equal(sct_sc(&read), 0);
+		} else {
+			assert_int_equal(rc, -ENXIO);
+		}
+		assert_int_equal(nvme_ctrlr_free_io_qpair(qp), 0);
+		while (page.calls == 0)
+			assert_true(nvme_ctrlr_process_admin_completions(ctrlr) >= 0);
+	}
+	__atomic_store_n(&resetter.stop, 1, __ATOMIC_RELEASE);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -1317,6 +1391,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_retry_never),
 		cmocka_unit_test(test_retry_of_a_piece),
 		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_reset_while_creating),
 	};
 
 	if (argc > 1)

@@ -138,18 +138,18 @@ run
 backtrace
 #> #0  nvme_mmio_write_4 (dev=0x5555555c27c0, offset=20, val=4587617) at ./nvme.h:1820
 #> #1  0x000055555555e9e1 in nvme__reg_write_4 (dev=0x5555555c27c0, offset=20, val=4587617) at ./nvme.h:1871
-#> #2  0x0000555555561d41 in nvme_ctrlr_enable (ctrlr=0x5555555c27c0) at ./nvme.h:3251
-#> #3  0x0000555555561f0e in nvme__ctrlr_try_start (ctrlr=0x5555555c27c0) at ./nvme.h:3287
-#> #4  0x0000555555561f2e in nvme_ctrlr_start (ctrlr=0x5555555c27c0) at ./nvme.h:3297
-#> #5  0x0000555555563207 in nvme__ctrlr_bring_up (ctrlr=0x5555555c27c0) at ./nvme.h:3681
-#> #6  0x00005555555632a1 in nvme_ctrlr_process_init (ctrlr=0x5555555c27c0) at ./nvme.h:3702
-#> #7  0x00005555555640b9 in nvme_attach (addr=0x5555555c2344 "soft", opts=0x5555555c2748, out=0x5555555c2338) at ./nvme.h:4067
-#> #8  0x0000555555567537 in nvme__probe_work (job=0x5555555c2320) at ./nvme.h:7661
-#> #9  0x000055555556730e in nvme__job_run (job=0x5555555c2320) at ./nvme.h:7571
-#> #10 0x0000555555567481 in nvme__job_poll (list=0x5555555c22b0) at ./nvme.h:7623
-#> #11 0x000055555556837e in nvme_probe_poll_async (ctx=0x5555555c22b0) at ./nvme.h:7921
-#> #12 0x0000555555568434 in nvme_probe (trid=0x0, ctx=0x5555555c05a0 <disks>, probe_cb=0x55555559d521 <probe_cb>, attach_cb=0x55555559d55b <attach_cb>, opts=0x7fffffffe0c0) at ./nvme.h:7942
-#> #13 0x000055555559da09 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:202
+#> #2  0x0000555555561d67 in nvme_ctrlr_enable (ctrlr=0x5555555c27c0) at ./nvme.h:3251
+#> #3  0x0000555555561f34 in nvme__ctrlr_try_start (ctrlr=0x5555555c27c0) at ./nvme.h:3287
+#> #4  0x0000555555561f54 in nvme_ctrlr_start (ctrlr=0x5555555c27c0) at ./nvme.h:3297
+#> #5  0x000055555556322d in nvme__ctrlr_bring_up (ctrlr=0x5555555c27c0) at ./nvme.h:3681
+#> #6  0x00005555555632c7 in nvme_ctrlr_process_init (ctrlr=0x5555555c27c0) at ./nvme.h:3702
+#> #7  0x00005555555640e8 in nvme_attach (addr=0x5555555c2344 "soft", opts=0x5555555c2748, out=0x5555555c2338) at ./nvme.h:4068
+#> #8  0x0000555555567566 in nvme__probe_work (job=0x5555555c2320) at ./nvme.h:7662
+#> #9  0x000055555556733d in nvme__job_run (job=0x5555555c2320) at ./nvme.h:7572
+#> #10 0x00005555555674b0 in nvme__job_poll (list=0x5555555c22b0) at ./nvme.h:7624
+#> #11 0x00005555555683ad in nvme_probe_poll_async (ctx=0x5555555c22b0) at ./nvme.h:7922
+#> #12 0x0000555555568463 in nvme_probe (trid=0x0, ctx=0x5555555c05a0 <disks>, probe_cb=0x55555559d5ff <probe_cb>, attach_cb=0x55555559d639 <attach_cb>, opts=0x7fffffffe0c0) at ./nvme.h:7943
+#> #13 0x000055555559dae7 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:202
 
 # Read it from below: attach, initialize, bring up, start, enable. The old backtraces have other frames
 # in between, but the same stations: process_init, then enable, then the write.
@@ -224,7 +224,7 @@ nvme regs
 # 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x555555562587: file ./nvme.h, line 3431.
+#> Temporary breakpoint 4 at 0x5555555625ad: file ./nvme.h, line 3431.
 continue
 #> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555c27c0) at ./nvme.h:3431
 #> 3431		struct nvme_dev *dev = &ctrlr->dev;
@@ -242,7 +242,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 22963) killed]
+#> [Inferior 1 (process 10025) killed]
 
 # ---- When the last owner left it on ----------------------------------------------------------
 #
@@ -281,8 +281,8 @@ nvme write
 backtrace 4
 #> #0  nvme_mmio_write_4 (dev=0x5555555c27c0, offset=20, val=4587520) at ./nvme.h:1820
 #> #1  0x000055555555e9e1 in nvme__reg_write_4 (dev=0x5555555c27c0, offset=20, val=4587520) at ./nvme.h:1871
-#> #2  0x000055555556178a in nvme__ctrlr_clear_en (ctrlr=0x5555555c27c0, cc=4587521) at ./nvme.h:3149
-#> #3  0x000055555556191e in nvme_ctrlr_disable (ctrlr=0x5555555c27c0) at ./nvme.h:3177
+#> #2  0x00005555555617b0 in nvme__ctrlr_clear_en (ctrlr=0x5555555c27c0, cc=4587521) at ./nvme.h:3149
+#> #3  0x0000555555561944 in nvme_ctrlr_disable (ctrlr=0x5555555c27c0) at ./nvme.h:3177
 
 # The controller is ready, but for somebody else: ASQ is where the last owner had its ring, in
 # memory that may hold anything by now. So the first write is another one than above. The driver has
@@ -312,7 +312,7 @@ print/x val
 #> $2 = 0x460061
 
 kill
-#> [Inferior 1 (process 22964) killed]
+#> [Inferior 1 (process 10026) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

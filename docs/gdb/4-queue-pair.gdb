@@ -34,15 +34,15 @@ run
 #> 2336		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
 backtrace
 #> #0  nvme_qpair_construct (ctrlr=0x5555555c27c0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffdfb0) at ./nvme.h:2336
-#> #1  0x00005555555637b9 in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555c27c0, qid=1, opts=0x7fffffffdff0, out=0x7fffffffe078) at ./nvme.h:3848
-#> #2  0x0000555555563a20 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555c27c0, user_opts=0x0, out=0x7fffffffe078) at ./nvme.h:3898
-#> #3  0x000055555559d6e9 in hello_world (disk=0x5555555c05a0 <disks>) at examples/hello_world.c:154
-#> #4  0x000055555559da81 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:208
+#> #1  0x00005555555637df in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555c27c0, qid=1, opts=0x7fffffffdff0, out=0x7fffffffe078) at ./nvme.h:3848
+#> #2  0x0000555555563a3d in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555c27c0, user_opts=0x0, out=0x7fffffffe078) at ./nvme.h:3897
+#> #3  0x000055555559d7c7 in hello_world (disk=0x5555555c05a0 <disks>) at examples/hello_world.c:154
+#> #4  0x000055555559db5f in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:208
 
 # Wait until it is done, and look at what it built:
 
 tbreak nvme__ctrlr_connect_io_qpair
-#> Temporary breakpoint 2 at 0x5555555636c1: file ./nvme.h, line 3829.
+#> Temporary breakpoint 2 at 0x5555555636e7: file ./nvme.h, line 3829.
 continue
 #> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555c27c0, qp=0x5555555c2320) at ./nvme.h:3829
 #> 3829		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
@@ -132,10 +132,10 @@ print/x tr->cmd.cdw11
 
 delete
 frame function nvme_ctrlr_alloc_io_qpair
-#> #9  0x0000555555563a20 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555c27c0, user_opts=0x0, out=0x7fffffffe078) at ./nvme.h:3898
-#> 3898		return nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
+#> #9  0x0000555555563a3d in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555c27c0, user_opts=0x0, out=0x7fffffffe078) at ./nvme.h:3897
+#> 3897		rc = nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
 finish
-#> 0x000055555559d6e9 in hello_world (disk=0x5555555c05a0 <disks>) at examples/hello_world.c:154
+#> 0x000055555559d7c7 in hello_world (disk=0x5555555c05a0 <disks>) at examples/hello_world.c:154
 #> 154		rc = nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp);
 #> Value returned is $7 = 0
 nvme ring 1
@@ -151,7 +151,7 @@ nvme ring 1
 # An empty pair of rings. The first read or write on it starts at slot 0.
 
 kill
-#> [Inferior 1 (process 23604) killed]
+#> [Inferior 1 (process 10267) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -21,7 +21,7 @@ set args soft
 # ---- Before the first command ----------------------------------------------------------------
 
 break read_once
-#> Breakpoint 1 at 0x489bb: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 1 at 0x48a99: file docs/gdb/wrap.c, line 18.
 run
 #> Breakpoint 1, read_once (ns=0x5555555d89c0, qp=0x5555555daa60, buf=0x7fff77c05000, lba=0) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
@@ -73,7 +73,7 @@ nvme ring
 
 delete
 break read_once if lba == 4
-#> Breakpoint 3 at 0x55555559c9bb: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 3 at 0x55555559ca99: file docs/gdb/wrap.c, line 18.
 continue
 #> Breakpoint 3, read_once (ns=0x5555555d89c0, qp=0x5555555daa60, buf=0x7fff77c05000, lba=4) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
@@ -104,7 +104,7 @@ nvme ring 1
 set can-use-hw-watchpoints 0
 delete
 break read_once if lba == 3
-#> Breakpoint 4 at 0x55555559c9bb: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 4 at 0x55555559ca99: file docs/gdb/wrap.c, line 18.
 run
 #> Breakpoint 4, read_once (ns=0x5555555d89c0, qp=0x5555555daa60, buf=0x7fff77c05000, lba=3) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
@@ -118,7 +118,7 @@ continue
 #> 2784	}
 backtrace 2
 #> #0  nvme__qpair_next_slot (qp=0x5555555daa60) at ./nvme.h:2784
-#> #1  0x00005555555609b5 in nvme__qpair_reap (qp=0x5555555daa60, max=4) at ./nvme.h:2807
+#> #1  0x00005555555609c5 in nvme__qpair_reap (qp=0x5555555daa60, max=4) at ./nvme.h:2806
 
 # ---- The second lap --------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ nvme ring
 #  - The ring of four has room for three commands.
 
 kill
-#> [Inferior 1 (process 24689) killed]
+#> [Inferior 1 (process 10419) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

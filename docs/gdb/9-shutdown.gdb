@@ -24,10 +24,10 @@ set args soft
 # ---- Two commands are on their way -----------------------------------------------------------
 
 break nvme_detach
-#> Breakpoint 1 at 0x10287: file ./nvme.h, line 4117.
+#> Breakpoint 1 at 0x102b6: file ./nvme.h, line 4118.
 run
-#> Breakpoint 1, nvme_detach (ctrlr=0x5555555bf2a0) at ./nvme.h:4117
-#> 4117		int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
+#> Breakpoint 1, nvme_detach (ctrlr=0x5555555bf2a0) at ./nvme.h:4118
+#> 4118		int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
 nvme ring 0
 #> Queue pair 0 of 'soft': 1 command outstanding, room for 31
 #> SQ 0: 32 entries at IOVA 0x200000, tail 8, head 7 (SQHD of the last completion taken)
@@ -59,19 +59,19 @@ nvme ring 1
 # ---- First the I/O queue goes ----------------------------------------------------------------
 
 tbreak nvme_ctrlr_cmd_delete_io_sq
-#> Temporary breakpoint 2 at 0x5555555634ff: file ./nvme.h, line 3771.
+#> Temporary breakpoint 2 at 0x555555563525: file ./nvme.h, line 3771.
 continue
 #> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555bf2a0, qp=0x5555555daa30) at ./nvme.h:3771
 #> 3771		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
 backtrace
 #> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555bf2a0, qp=0x5555555daa30) at ./nvme.h:3771
-#> #1  0x0000555555563ad6 in nvme__qpair_disconnect (qp=0x5555555daa30) at ./nvme.h:3928
-#> #2  0x0000555555563b8d in nvme__qpair_delete (qp=0x5555555daa30) at ./nvme.h:3947
-#> #3  0x00005555555641ba in nvme_ctrlr_destruct_async (ctrlr=0x5555555bf2a0) at ./nvme.h:4107
-#> #4  0x000055555556429a in nvme_detach (ctrlr=0x5555555bf2a0) at ./nvme.h:4117
-#> #5  0x000055555559cbc0 in main (argc=2, argv=0x7fffffffe628) at docs/gdb/leave.c:41
+#> #1  0x0000555555563b05 in nvme__qpair_disconnect (qp=0x5555555daa30) at ./nvme.h:3929
+#> #2  0x0000555555563bbc in nvme__qpair_delete (qp=0x5555555daa30) at ./nvme.h:3948
+#> #3  0x00005555555641e9 in nvme_ctrlr_destruct_async (ctrlr=0x5555555bf2a0) at ./nvme.h:4108
+#> #4  0x00005555555642c9 in nvme_detach (ctrlr=0x5555555bf2a0) at ./nvme.h:4118
+#> #5  0x000055555559cc9e in main (argc=2, argv=0x7fffffffe628) at docs/gdb/leave.c:41
 break ended
-#> Breakpoint 3 at 0x55555559c9be: file docs/gdb/leave.c, line 14.
+#> Breakpoint 3 at 0x55555559ca9c: file docs/gdb/leave.c, line 14.
 continue
 #> Breakpoint 3, ended (arg=0x7fffffffe4a7, cpl=0x7fffffffe370) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
@@ -82,8 +82,8 @@ backtrace 5
 #> #0  ended (arg=0x7fffffffe4a7, cpl=0x7fffffffe370) at docs/gdb/leave.c:14
 #> #1  0x0000555555560774 in nvme_complete_request (qp=0x5555555daa30, tr=0x5555555dabc0, cpl=0x7fffffffe370) at ./nvme.h:2730
 #> #2  0x0000555555560877 in nvme__qpair_take_cqe (qp=0x5555555daa30, cpl=0x7fffffffe370) at ./nvme.h:2748
-#> #3  0x00005555555609ec in nvme__qpair_reap (qp=0x5555555daa30, max=256) at ./nvme.h:2809
-#> #4  0x0000555555563b05 in nvme__qpair_disconnect (qp=0x5555555daa30) at ./nvme.h:3932
+#> #3  0x00005555555609fc in nvme__qpair_reap (qp=0x5555555daa30, max=256) at ./nvme.h:2808
+#> #4  0x0000555555563b34 in nvme__qpair_disconnect (qp=0x5555555daa30) at ./nvme.h:3933
 print *cpl
 #> $1 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -96,16 +96,16 @@ print *cpl
 
 continue
 #> the read ended with SUCCESS
-#> [2026-11-21 22:23:14.343836] nvme.h:8642:nvme__tracker_abort: *ERROR*: aborting outstanding command
-#> [2026-11-21 22:23:14.343873] nvme.h:19180:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
-#> [2026-11-21 22:23:14.343878] nvme.h:19229:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
+#> [2026-11-21 22:33:31.558735] nvme.h:8643:nvme__tracker_abort: *ERROR*: aborting outstanding command
+#> [2026-11-21 22:33:31.558776] nvme.h:19204:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
+#> [2026-11-21 22:33:31.558781] nvme.h:19253:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
 #> Breakpoint 3, ended (arg=0x7fffffffe490, cpl=0x7fffffffe3b0) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 backtrace 4
 #> #0  ended (arg=0x7fffffffe490, cpl=0x7fffffffe3b0) at docs/gdb/leave.c:14
 #> #1  0x0000555555560774 in nvme_complete_request (qp=0x5555555d73a0, tr=0x5555555d7530, cpl=0x7fffffffe3b0) at ./nvme.h:2730
-#> #2  0x000055555556a2fc in nvme__tracker_abort (qp=0x5555555d73a0, tr=0x5555555d7530) at ./nvme.h:8643
-#> #3  0x000055555556a380 in nvme__qpair_abort_outstanding (qp=0x5555555d73a0, with_data=false) at ./nvme.h:8657
+#> #2  0x000055555556a33b in nvme__tracker_abort (qp=0x5555555d73a0, tr=0x5555555d7530) at ./nvme.h:8644
+#> #3  0x000055555556a3bf in nvme__qpair_abort_outstanding (qp=0x5555555d73a0, with_data=false) at ./nvme.h:8658
 print *cpl
 #> $2 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 0, cid = 0, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -153,7 +153,7 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error                 Controller Fatal Status
 #>   0      RDY     1      ready                          Ready
 tbreak nvme__ctrlr_turn_off
-#> Temporary breakpoint 5 at 0x555555561e12: file ./nvme.h, line 3272.
+#> Temporary breakpoint 5 at 0x555555561e38: file ./nvme.h, line 3272.
 continue
 #> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555bf2a0) at ./nvme.h:3272
 #> 3272		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
@@ -199,7 +199,7 @@ nvme regs CSTS
 #>   0      RDY     0      not ready            Ready
 delete
 continue
-#> [Inferior 1 (process 24883) exited normally]
+#> [Inferior 1 (process 10578) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

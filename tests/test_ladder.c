@@ -853,6 +853,99 @@ static void test_subsystem_reset(void **state)
 	assert_int_equal(end.calls, 1);
 }
 
+/* What was complete before a reset is not read twice, and what waited is not sent after it. */
+static void test_reset_sends_nothing_twice(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:plan=identify crdt1=1");
+	struct nvme_qpair *qp = qpair(ctrlr, true), *other = qpair(ctrlr, false);
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	struct seen end = {0}, waits = {0};
+	uint64_t before, i;
+
+	(void)state;
+	plan(ctrlr, "on read status 0/06 crd 1 times 1");
+	assert_int_equal(read_at(ctrlr, other, buf, 7, &waits), 0);
+	assert_int_equal(nvme_qpair_process_completions(other, 0), 1);
+	assert_int_equal(read_at(ctrlr, qp, buf + 512, 7, &end), 0);
+	before = stats_of(ctrlr).io_cmds;
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_true(nvme_qpair_process_completions(qp, 0) >= 0);
+	assert_int_equal(end.calls, 1);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(other), 0);
+	assert_int_equal(waits.calls, 1);
+	for (i = 0; i < 1000000; i++) /* longer than the delay */
+		assert_int_equal(nvme_qpair_process_completions(other, 0), 0);
+	assert_null(other->retry_first);
+	assert_true(stats_of(ctrlr).io_cmds == before);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* What was known of the controller is asked again: another one than before is not gone on with. */
+static void test_reset_asks_again(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_ns *ns;
+	uint64_t nsze;
+	char fr;
+
+	(void)state;
+	opts.shadow_doorbells = true;
+	ctrlr = attach_with("soft:dbbuf=1,plan=identify crdt1=1", &opts);
+	ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	nsze = ns->data.nsze;
+	fr = ctrlr->data.fr[0];
+	ctrlr->data.fr[0] ^= 1; /* as if other firmware had been activated since */
+	ns->data.nsze = 1;
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_int_equal(ctrlr->data.fr[0], fr);
+	assert_true(ns->data.nsze == nsze);
+	assert_true(((struct nvme_soft *)dev_of(ctrlr)->priv)->shadow != 0);
+	write_number(ctrlr, 7);
+	works(ctrlr, NULL);
+	ctrlr->data.sn[0] ^= 1;
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), -ENODEV);
+	assert_true(nvme_ctrlr_is_failed(ctrlr));
+	assert_non_null(strstr(said, "another serial number"));
+	(void)nvme_detach(ctrlr);
+}
+
+static void *try_lock(void *arg)
+{
+	struct nvme_ctrlr *ctrlr = (struct nvme_ctrlr *)arg;
+
+	if (!nvme__mutex_trylock(&ctrlr->admin_lock))
+		return arg;
+	nvme__ctrlr_unlock(ctrlr);
+	return NULL;
+}
+
+/* No rung keeps the lock of the admin queue from other threads. */
+static void test_lock_is_given_back(void **state)
+{
+	static const char *const plans[] = {"on read drop", "on read drop; on abort dw0 1",
+	                                    "on read cfs"};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < 3; i++) {
+		struct nvme_ctrlr *ctrlr = attach("soft");
+		struct nvme_qpair *qp = qpair(ctrlr, false);
+		struct seen end = {0};
+		pthread_t thread;
+		void *result;
+
+		plan(ctrlr, plans[i]);
+		assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 7, &end), 0);
+		(void)poll_until(qp, &end);
+		assert_int_equal(end.calls, 1);
+		assert_int_equal(pthread_create(&thread, NULL, try_lock, ctrlr), 0);
+		assert_int_equal(pthread_join(thread, &result), 0);
+		assert_null(result);
+		assert_int_equal(nvme_detach(ctrlr), 0);
+	}
+}
+
 /* ---- fatal errors ---- */
 
 static void test_fatal(void **state)
@@ -1376,6 +1469,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_reset_fails),
 		cmocka_unit_test(test_reset_of_what_is_gone),
 		cmocka_unit_test(test_subsystem_reset),
+		cmocka_unit_test(test_reset_sends_nothing_twice),
+		cmocka_unit_test(test_reset_asks_again),
+		cmocka_unit_test(test_lock_is_given_back),
 		cmocka_unit_test(test_fatal),
 		cmocka_unit_test(test_link_flap),
 		cmocka_unit_test(test_reset_by_somebody_else),

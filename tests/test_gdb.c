@@ -203,7 +203,7 @@ static void test_readme(void **state)
 	                     "ls docs/gdb/[0-9]*.gdb | wc -l; "
 	                     "grep -c '^| .[0-9]' docs/gdb/README.md"),
 	                 0);
-	assert_string_equal(output, "9\n9\n");
+	assert_string_equal(output, "10\n10\n");
 	assert_int_equal(run("gdb -nx -batch -ex 'source docs/gdb/nvme.py' -ex 'nvme help' "
 	                     "| sed -n 's/^\\(nvme [^ ]*\\).*/\\1/p' | while read -r c; do "
 	                     "grep -q \"^| .$c\" docs/gdb/README.md || echo \"$c\"; done"),

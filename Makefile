@@ -228,10 +228,10 @@ STAGE   = @tests/stages run $@
 PROGRAMS := all debug $(B)/tests/run_io
 
 VM_STAGES    := vm/test_vm
-VM_NEEDS     := $(PROGRAMS) $(addprefix $(B)/tests/,test_vm use_disk use_metadata use_zones readme_tool attach_steps $(UNIT))
-FUZZ_STAGES  := fuzz/fuzz_trace fuzz/fuzz_soft fuzz/fuzz_driver
+VM_NEEDS     := $(PROGRAMS) $(addprefix $(B)/tests/,test_vm use_disk use_metadata use_zones readme_tool attach_steps soak $(UNIT))
+FUZZ_STAGES  := fuzz/fuzz_trace fuzz/fuzz_soft fuzz/fuzz_driver fuzz/soak
 # The tests that are compiled with it; test_matrix runs a program that is.
-TSAN_TESTS   := tsan/test_probe tsan/test_ladder tsan/test_events tsan/test_removal
+TSAN_TESTS   := tsan/test_probe tsan/test_ladder tsan/test_events tsan/test_removal tsan/soak
 TSAN_STAGES  := tsan/test_matrix $(TSAN_TESTS)
 CHECK_STAGES := $(UNIT:%=check/%)
 # With sanitizers only what is compiled with them, or runs programs that are.
@@ -257,7 +257,7 @@ check: ## the quick tests, without a VM; with CROSS and RUN those that another p
 asan: ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
 	$(STAGES) $(ASAN_STAGES)
 
-tsan: ## the I/O tests, those of probing, events and resets with ThreadSanitizer
+tsan: ## the I/O tests, those of probing, events, removals and resets, and the soak, with ThreadSanitizer
 	$(STAGES) $(TSAN_STAGES)
 
 cross: ## some tests for other processors, in QEMU: i386, armhf, aarch64, riscv64
@@ -266,7 +266,7 @@ cross: ## some tests for other processors, in QEMU: i386, armhf, aarch64, riscv6
 other: ## without VFIO: some tests with musl, hello_world as WebAssembly in node
 	$(STAGES) $(OTHER_STAGES)
 
-fuzz: ## a hostile device, a hostile driver, hostile traces: a fixed number of steps
+fuzz: ## a hostile device, a hostile driver, hostile traces, the soak: a fixed number of steps
 	$(STAGES) $(FUZZ_STAGES)
 
 vmtest: ## the driver over VFIO, in the VM lab

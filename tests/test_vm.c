@@ -550,6 +550,18 @@ static void test_soak(void **state)
 	done(&r);
 }
 
+/* Commands of all kinds with resets in one thread, and without them in three. */
+static void test_soak_resets(void **state)
+{
+	const struct guest_case cases[] = {
+		{"one", "soak -s 1 -r 2 -n 4000 " ADDR, 0, {" 0 wrong"}},
+		{"three", "soak -s 3 -r 2 -n 6000 -t 3 " ADDR, 0, {" 0 wrong"}},
+	};
+
+	(void)state;
+	run_cases("--size 64M --timeout 300 --bind", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
 /*
  * Memory in pieces, as PRPs and as SGLs: QEMU takes SGLs, but announces no bit buckets.
  */
@@ -1978,6 +1990,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_perf),
 		cmocka_unit_test(test_io_list),
 		cmocka_unit_test(test_soak),
+		cmocka_unit_test(test_soak_resets),
 		cmocka_unit_test(test_scatter),
 		cmocka_unit_test(test_scatter_example),
 		cmocka_unit_test(test_extents),

@@ -845,7 +845,8 @@ NVME__SIZE(struct nvme_ns_list, 4096);
  *    from different threads at once, in asynchronous and in blocking calls, without a lock. DMA
  *    memory (nvme_dma_*) may be used from any thread. Everything else that takes a struct
  *    nvme_ctrlr (admin commands, creating and deleting queue pairs, Format, blocking calls without
- *    a queue pair) belongs to one thread at a time, and nvme_detach() to the last.
+ *    a queue pair) belongs to one thread at a time, and nvme_detach() to the last. Only to reset a
+ *    controller, and to connect a queue pair again after that, is any thread's.
  *  - Buffers of _cmd_ functions must be DMA memory (nvme_dma_alloc or nvme_dma_register). A
  *    transfer stays inside the buffer that it starts in, whole pages of it; what would leave it is
  *    refused with -EFAULT. From submission to callback the buffer belongs to the controller, and no
@@ -1005,8 +1006,8 @@ struct nvme_dev_ops {
 struct nvme_ctrlr_opts {
 	uint32_t admin_queue_size; /* entries, 2..4096; default 32 */
 	uint32_t num_io_queues;    /* queue pairs to ask the controller for; default 8 */
-	uint32_t admin_timeout_ms; /* for one admin command; default 30000 */
-	uint32_t io_timeout_ms;    /* for one command of the blocking helpers; default 30000 */
+	uint32_t admin_timeout_ms; /* after which an admin command is late; default 30000 */
+	uint32_t io_timeout_ms;    /* and an I/O command, in blocking calls, too; default 30000 */
 	uint32_t arb_mechanism;    /* NVME_CC_AMS_RR, or NVME_CC_AMS_WRR for queue priorities */
 	size_t dma_window;         /* bytes nvme_dma_alloc() can give in all; default 1 GiB
 	                                    * of addresses (128 MiB where they have 32 bits,
@@ -1130,9 +1131,10 @@ typedef void (*nvme_cmd_cb)(void *arg, const struct nvme_cpl *cpl);
 
 /*
  * Reaps at most max completions (0: all that are there, at most one lap of the ring) and runs their
- * callbacks. Returns how many; -ENXIO when the queue has failed (its controller sent completions
- * that make no sense), -EIO when the controller reports CSTS.CFS, -ENODEV when it is gone, -EBUSY
- * in a callback of the same queue pair. Never waits.
+ * callbacks. Returns how many completions there were, with those of commands that are tried again;
+ * -ENXIO when the queue has failed (its controller sent completions that make no sense) or a reset was
+ * its end (see reset in >>more), -EIO when the controller has failed, -ENODEV when it is gone, -EBUSY
+ * in a callback of the same queue pair. Waits only where it finds that the controller has to be reset.
  */
 NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max);
 
@@ -1148,9 +1150,8 @@ NVMEDEF int nvme_qpair_process_completions(struct nvme_qpair *qp, uint32_t max);
  * nvme_ns_get_max_nlb), -EFAULT buf is not DMA memory, not aligned or too small, -ENOTSUP the
  * metadata of the namespace is separate from its data (see nvme_ns_cmd_read_with_md), -EBUSY the
  * namespace is being formatted, -ENOENT it is not there any more, -EAGAIN the queue is full:
- * process completions first, -ENXIO,
- * -EIO or -ENODEV the queue has failed (-ENXIO also: it is not connected), -ESHUTDOWN it is being
- * deleted.
+ * process completions first, -ENXIO, -EIO or -ENODEV the queue has failed (-ENXIO also: it is not
+ * connected, or a reset was its end), -ESHUTDOWN it is being deleted.
  */
 NVMEDEF int nvme_ns_cmd_read(struct nvme_ns *ns, struct nvme_qpair *qp, void *buf, uint64_t slba,
                              uint32_t nlb, nvme_cmd_cb cb, void *arg, uint32_t io_flags);
@@ -6278,10 +6279,11 @@ NVMEDEF int nvme_ctrlr_reset_subsystem(struct nvme_ctrlr *ctrlr);
  * Asked for: from the moment this is seen, commands to I/O queue pairs are refused with -ENODEV, all
  * at once in all threads; what is outstanding completes as ever; admin commands go on. nvme_detach()
  * shuts the controller down as usual, and the kernel goes on.
- * Bus error: submissions and polls get -EIO, as with CSTS.CFS.
+ * Bus error: submissions and polls get -EIO.
  * Gone (registers read FFFFFFFFh, or VS and CSTS 0): submissions and polls get -ENODEV. Callbacks of
  * what is outstanding run inside nvme_detach(), at the latest.
- * A controller that somebody else has reset, so that CSTS.RDY is 0: polls get -EIO.
+ * A controller that somebody else has reset, so that CSTS.RDY is 0: it is reset, as one with a fatal
+ * status (see above); polls get -EIO where the ladder is off.
  *
  * It is seen by nvme_ctrlr_process_admin_completions(), by who waits for interrupts, and by a poll
  * of a queue pair with commands outstanding where nothing has come for a while. Each is logged with

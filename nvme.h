@@ -8172,13 +8172,13 @@ static void nvme__dma_cut_off(struct nvme_ctrlr *ctrlr)
 	uint32_t i;
 
 	nvme__dma_lock(ctrlr);
-	for (i = 0; i < ctrlr->num_regions; i++) {
+	for (i = 0; i < ctrlr->num_regions && !ctrlr->cut_off; i++) {
 		if (nvme__region_used(&ctrlr->regions[i]))
 			(void)nvme__dma_unmap(&ctrlr->dev, ctrlr->regions[i].iova,
 			                      ctrlr->regions[i].len);
 	}
-	if (ctrlr->arena.mapped !=
-	    0) /* one mapping for each step of growth, unmapped by one call */
+	/* one mapping for each step of growth, unmapped by one call */
+	if (ctrlr->arena.mapped != 0 && !ctrlr->cut_off)
 		(void)nvme__dma_unmap(&ctrlr->dev, ctrlr->arena.iova, ctrlr->arena.mapped);
 	ctrlr->cut_off = true;
 	nvme__dma_unlock(ctrlr);
@@ -15372,9 +15372,9 @@ static int nvme__ctrlr_give_up(struct nvme_ctrlr *ctrlr, int rc)
 	              "in failed state (%s): reset it again, or detach it", strerror(-rc));
 	if (nvme__ctrlr_turn_off(ctrlr) == -ETIMEDOUT)
 		nvme__dma_cut_off(ctrlr);
-	nvme__ctrlr_lose_qpairs(ctrlr, rc);
+	nvme__ctrlr_lose_qpairs(ctrlr, -EIO);
 	nvme__adminq_end(ctrlr);
-	nvme__qpair_set_failed(ctrlr->adminq, rc);
+	nvme__qpair_set_failed(ctrlr->adminq, -EIO);
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_ERROR, NVME__NO_TIMEOUT);
 	return rc;
 }

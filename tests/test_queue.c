@@ -1032,6 +1032,54 @@ static void test_cfs(void **state)
 	assert_int_equal(NVME_GET(seen.cpl.status, NVME_CPL_SC), ABORTED_SQ_DELETION);
 }
 
+/* CSTS.RDY stays 1 after CC.EN = 0: the PCI function is reset, and then all goes on. */
+static void test_reset_needs_the_function(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = fake_qpair(ctrlr, 8);
+	struct seen seen = {0, {0, 0, 0, 0, 0, 0}};
+
+	(void)state;
+	fake.hook = hold_io;
+	assert_int_equal(flush(ctrlr, qp, &seen), 0);
+	fake.down_ms = FAKE_NEVER;
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_int_equal(fake.resets, 1);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), -ENXIO);
+	assert_int_equal(seen.calls, 1);
+	assert_int_equal(NVME_GET(seen.cpl.status, NVME_CPL_SC), ABORTED_SQ_DELETION);
+	fake.hook = NULL;
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	assert_int_equal(nvme_ns_flush(nvme_ctrlr_get_ns(ctrlr, 1), qp, NULL), 0);
+	fake.down_ms = 1;
+	stop(ctrlr);
+}
+
+/* It has no such reset: the memory is taken away before the callback runs, and all is over. */
+static void test_reset_that_nothing_helps(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = fake_qpair(ctrlr, 8);
+	struct seen seen = {0, {0, 0, 0, 0, 0, 0}};
+
+	(void)state;
+	fake.hook = hold_io;
+	assert_int_equal(flush(ctrlr, qp, &seen), 0);
+	fake.down_ms = FAKE_NEVER;
+	fake.ops.reset = NULL;
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), -ETIMEDOUT);
+	assert_true(ctrlr->cut_off);
+	assert_true(nvme_ctrlr_is_failed(ctrlr));
+	assert_int_equal(seen.calls, 0);
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), -EIO);
+	assert_int_equal(seen.calls, 1);
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), -ENXIO);
+	assert_int_equal(fake_logged(&fake, "its memory was taken away"), 1);
+	(void)nvme_detach(ctrlr);
+	assert_int_equal(seen.calls, 1);
+	assert_false(fake.open);
+}
+
 static void test_gone(void **state)
 {
 	struct nvme_ctrlr *ctrlr = start();
@@ -1333,6 +1381,8 @@ int main(void)
 		cmocka_unit_test(test_delayed_smallest),
 		cmocka_unit_test(test_delayed_gone),
 		cmocka_unit_test(test_cfs),
+		cmocka_unit_test(test_reset_needs_the_function),
+		cmocka_unit_test(test_reset_that_nothing_helps),
 		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_gone_no_writes),
 		cmocka_unit_test(test_error_status),

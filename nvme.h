@@ -1373,8 +1373,8 @@ struct nvme__bounce {
 
 /* How often the watch looks at a queue pair. */
 struct nvme__watch {
-	uint64_t last_ms; /* when it looked last */
-	uint32_t every;   /* polls from one look to the next */
+	uint64_t last_ms, looked_ms; /* when it read the clock last, and looked */
+	uint32_t every;              /* polls until it reads the clock again */
 };
 
 struct nvme_qpair {
@@ -9467,7 +9467,7 @@ static void nvme__qpair_woken(struct nvme_qpair *qp, bool by_queue)
 	if (rc != 0)
 		(void)nvme__qpair_fail(qp, rc);
 	if (!by_queue)
-		qp->watch_in = 1; /* the next poll looks whether all is well */
+		qp->watch.looked_ms = qp->watch_in = 1; /* the next poll looks if all is well */
 }
 
 NVMEDEF int nvme_qpair_wait(struct nvme_qpair *qp, int timeout_ms)
@@ -14594,28 +14594,28 @@ NVMEDEF void nvme_poll_group_get_stats(const struct nvme_poll_group *group,
  * ============================================================================================ */
 
 #define NVME__WATCH_MS   10u
-#define NVME__WATCH_MAX  ((uint32_t)1 << 20) /* polls */
-#define NVME__WATCH_OWN  ((uint32_t)1 << 12)
+#define NVME__WATCH_MAX  ((uint32_t)1 << 12) /* polls */
 #define NVME__NOTE_LIMIT ((uint32_t)1 << 28) /* ms: the longest deadline that a note can hold */
 
-/*
- * The next look: after as many polls as will take about NVME__WATCH_MS. A clock of the device's own
- * may stand still while nobody looks at it.
- */
-static void nvme__watch_pace(struct nvme_qpair *qp, uint64_t now)
+/* Polls until the clock is read again: few, as the caller may poll less often. Is a look due now? */
+static bool nvme__watch_pace(struct nvme_qpair *qp, uint64_t now)
 {
+	bool own_clock = qp->ctrlr->dev.ops->now_ns != NULL; /* which may stand still meanwhile */
 	struct nvme__watch *w = &qp->watch;
-	uint32_t most = qp->ctrlr->dev.ops->now_ns != NULL ? NVME__WATCH_OWN : NVME__WATCH_MAX;
 	uint64_t passed = now - w->last_ms;
 
 	if (w->every == 0)
 		w->every = NVME__WATCH_FIRST;
 	else if (passed > 2 * NVME__WATCH_MS)
 		w->every = (uint32_t)(w->every * (uint64_t)NVME__WATCH_MS / passed) + 1;
-	else if (passed < NVME__WATCH_MS / 2 && w->every < most)
+	else if (passed < NVME__WATCH_MS / 2 && w->every < NVME__WATCH_MAX)
 		w->every *= 2;
 	w->last_ms = now;
 	qp->watch_in = w->every;
+	if (!own_clock && now - w->looked_ms < NVME__WATCH_MS)
+		return false;
+	w->looked_ms = now;
+	return true;
 }
 
 /* What the watch notes in a tracker: 29 bits of the time, a rung of the ladder, and a 1. */
@@ -14711,8 +14711,8 @@ NVME__COLD int nvme__qpair_watch(struct nvme_qpair *qp)
 	uint64_t now = nvme__now_ms(ctrlr);
 	int rc;
 
-	nvme__watch_pace(qp, now);
-	if (qp->polling != 0 || nvme__qpair_failed(qp) != 0 || qp->num_free == qp->num_trackers)
+	if (!nvme__watch_pace(qp, now) || qp->polling != 0 || nvme__qpair_failed(qp) != 0 ||
+	    qp->num_free == qp->num_trackers)
 		return nvme__qpair_failed(qp);
 	rc = nvme__ctrlr_check_alive(ctrlr);
 	if (rc != 0)

@@ -191,6 +191,8 @@ static void test_pace(void **state)
 {
 	struct nvme_ctrlr *ctrlr = attach("soft:mode=thread");
 	struct nvme_qpair *qp = qpair(ctrlr, false);
+	const struct nvme_dev_ops *soft;
+	struct nvme_dev_ops real;
 	uint64_t now = 1000;
 
 	(void)state;
@@ -205,9 +207,21 @@ static void test_pace(void **state)
 	assert_int_equal(qp->watch_in, 11);
 	nvme__watch_pace(qp, now += UINT64_C(1) << 40); /* at least in the next but one */
 	assert_int_equal(qp->watch_in, 1);
-	qp->watch.every = NVME__WATCH_OWN;
+	qp->watch.every = NVME__WATCH_MAX;
 	nvme__watch_pace(qp, now);
-	assert_true(qp->watch_in <= 2 * NVME__WATCH_OWN);
+	assert_true(qp->watch_in <= NVME__WATCH_MAX);
+	/* with the clock of the system it is read often, and a look is due every 10 ms */
+	real = *ctrlr->dev.ops;
+	real.now_ns = NULL;
+	soft = ctrlr->dev.ops;
+	ctrlr->dev.ops = &real;
+	qp->watch.looked_ms = now;
+	assert_false(nvme__watch_pace(qp, now + NVME__WATCH_MS - 1));
+	assert_true(nvme__watch_pace(qp, now + NVME__WATCH_MS));
+	assert_false(nvme__watch_pace(qp, now + NVME__WATCH_MS + 1));
+	nvme__qpair_woken(qp, false); /* somebody has slept in vain */
+	assert_true(nvme__watch_pace(qp, now + NVME__WATCH_MS + 2));
+	ctrlr->dev.ops = soft;
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 

@@ -18,7 +18,7 @@
 #include "seen.h"
 
 #define ABORTED_SQ_DELETION 0x08
-#define POLLS_TO_A_LOOK     (2 * NVME__WATCH_OWN) /* polls until the driver looks at CSTS */
+#define POLLS_TO_A_LOOK     (2 * NVME__WATCH_MAX) /* polls until the driver looks at CSTS */
 
 static struct fake fake;
 

@@ -24,7 +24,7 @@
 #include "said.h"
 
 #define ASKED   "the system wants the device back"
-#define MANY    ((int)(4 * NVME__WATCH_OWN)) /* polls in which a queue pair is looked after */
+#define MANY    ((int)(4 * NVME__WATCH_MAX)) /* polls in which a queue pair is looked after */
 #define TIMEOUT 60000                        /* ms, for what must happen */
 
 /* ---- a controller, a queue pair, and who counts ---- */

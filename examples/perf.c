@@ -106,7 +106,8 @@ static void submit(struct io *io)
 	else
 		rc = nvme_ns_cmd_write(s->ns, io->qp, io->buf, slba, s->nlb, io_done, io, 0);
 	if (rc != 0) {
-		fail(s->device, strerror(-rc));
+		/* another thread may have found out first that the controller is gone */
+		fail(s->device, rc == -EINVAL ? strerror(-rc) : "a queue pair has failed");
 		return;
 	}
 	s->worker->outstanding++;

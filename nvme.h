@@ -9702,9 +9702,9 @@ static bool nvme__shadow_suffices(struct nvme_qpair *qp, size_t at, uint32_t old
 
 struct nvme__cmb {
 	struct nvme_cmb_info info;
-	uint8_t *vaddr; /* NULL: not mapped yet */
-	bool on;        /* the controller knows its address */
-	uint64_t data;  /* from here on it is for data; size: nothing is */
+	uint8_t *vaddr;                            /* NULL: not mapped yet */
+	bool on;                                   /* the controller knows its address */
+	uint64_t data __attribute__((aligned(8))); /* from here on for data; size: nothing is */
 };
 
 /* ---- what there is ---- */
@@ -15065,7 +15065,7 @@ static bool nvme__retry(struct nvme_qpair *qp, struct nvme_tracker *tr, const st
 }
 
 /* Until the first of those that wait is to be sent, ms. UINT32_MAX: none waits. */
-static uint32_t nvme__retry_wait_ms(const struct nvme_qpair *qp)
+static uint32_t __attribute__((unused)) nvme__retry_wait_ms(const struct nvme_qpair *qp)
 {
 	const struct nvme_tracker *tr;
 	uint32_t now, least = UINT32_MAX;

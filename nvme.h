@@ -15064,7 +15064,7 @@ static bool nvme__retry(struct nvme_qpair *qp, struct nvme_tracker *tr, const st
 	return true;
 }
 
-/* Until the first of those that wait is to be sent, ms. UINT32_MAX: none waits. */
+/* Until the first of those that wait is due, ms. UINT32_MAX: none. Unused where nobody can sleep. */
 static uint32_t __attribute__((unused)) nvme__retry_wait_ms(const struct nvme_qpair *qp)
 {
 	const struct nvme_tracker *tr;
@@ -15281,7 +15281,7 @@ static int nvme__ctrlr_force_off(struct nvme_ctrlr *ctrlr)
 	return rc;
 }
 
-/* The admin commands that were outstanding, and the list of what the driver itself waits for. */
+/* Ends the admin commands that were outstanding, in this thread, whose lock it is. */
 static void nvme__adminq_end(struct nvme_ctrlr *ctrlr)
 {
 	struct nvme_qpair *aq = ctrlr->adminq;

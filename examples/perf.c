@@ -107,7 +107,9 @@ static void submit(struct io *io)
 		rc = nvme_ns_cmd_write(s->ns, io->qp, io->buf, slba, s->nlb, io_done, io, 0);
 	if (rc != 0) {
 		/* another thread may have found out first that the controller is gone */
-		fail(s->device, rc == -EINVAL ? strerror(-rc) : "a queue pair has failed");
+		fail(s->device, rc == -ENODEV || rc == -EIO || rc == -ENXIO
+		                        ? "a queue pair has failed"
+		                        : strerror(-rc));
 		return;
 	}
 	s->worker->outstanding++;

@@ -1507,6 +1507,7 @@ struct nvme__ladder {
 	void *arg;
 	uint32_t io_ms, admin_ms; /* when a command is late; 0: never */
 	uint32_t resets;          /* in a row that helped nothing */
+	uint32_t total;           /* how often the controller has forgotten its queues */
 	uint64_t last_reset_ms;
 	uint32_t quirks; /* NVME__QUIRK_* of this device */
 	int failed;      /* not 0: the controller was given up */
@@ -1529,7 +1530,7 @@ struct nvme_ctrlr {
 	unsigned int page_shift;
 	uint32_t ready_timeout; /* CAP.TO or CRTO.CRWMT, ms */
 	uint32_t max_xfer_size;
-	uint32_t max_append; /* bytes of a Zone Append, see >>zones; 0: not known yet */
+	uint32_t max_append; /* bytes, what ZASL says, see >>zones; 0: not known yet */
 	uint32_t num_io_queues;
 	struct nvme_id_ctrlr data;
 	uint8_t *id_page; /* where Identify puts its data, in DMA memory; NULL: none yet */
@@ -1703,6 +1704,8 @@ static int nvme__warn_no_io_queues(struct nvme_ctrlr *ctrlr, int line, const cha
 static int nvme__warn_ns_list(struct nvme_ctrlr *ctrlr, uint32_t n, uint32_t nsid, int line,
                               const char *func);
 static int nvme__warn_ns_format(const struct nvme_ns *ns, int line, const char *func);
+static int nvme__explain_create_reset(struct nvme_ctrlr *ctrlr, uint16_t qid, int line,
+                                      const char *func);
 static int nvme__explain_create(struct nvme_ctrlr *ctrlr, const char *what, int rc,
                                 const struct nvme_cpl *cpl, int line, const char *func);
 static int nvme__explain_no_qpair(struct nvme_ctrlr *ctrlr, int line, const char *func);
@@ -3824,6 +3827,7 @@ static void nvme__qpair_bury(struct nvme_qpair *qp, int rc)
  */
 static int nvme__ctrlr_connect_io_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp)
 {
+	uint32_t resets = ctrlr->ladder.total; /* the ladder may reset in any of the polls here */
 	struct nvme_cpl cpl;
 	int rc;
 
@@ -3831,6 +3835,8 @@ static int nvme__ctrlr_connect_io_qpair(struct nvme_ctrlr *ctrlr, struct nvme_qp
 	if (rc != 0)
 		return nvme__explain_create(ctrlr, "completion queue", rc, &cpl, NVME__HERE);
 	rc = nvme_ctrlr_cmd_create_io_sq(ctrlr, qp, &cpl);
+	if (resets != ctrlr->ladder.total)
+		return nvme__explain_create_reset(ctrlr, qp->id, NVME__HERE);
 	if (rc == 0)
 		return 0;
 	nvme__explain_create(ctrlr, "submission queue", rc, &cpl, NVME__HERE);
@@ -3928,13 +3934,13 @@ static int nvme__qpair_disconnect(struct nvme_qpair *qp)
 	if (qp->delayed != 0)
 		nvme__ring_delayed(qp);
 	rc = nvme_ctrlr_cmd_delete_io_sq(qp->ctrlr, qp);
-	if (rc != 0)
-		return rc;
+	if (rc != 0) /* a reset while it waits is as good */
+		return nvme__qpair_end_lost(qp) ? 0 : rc;
 	if (nvme__qpair_failed(qp) == 0)
 		(void)nvme__qpair_reap(qp, 0); /* what came before the queue was gone */
 	rc = nvme_ctrlr_cmd_delete_io_cq(qp->ctrlr, qp);
 	nvme__qpair_abort_outstanding(qp, true);
-	return rc;
+	return nvme__qpair_end_lost(qp) ? 0 : rc;
 }
 
 /* One that is not deleted is buried: it ends when the controller is off. */
@@ -3985,7 +3991,8 @@ NVMEDEF int nvme_ctrlr_free_io_qpair(struct nvme_qpair *qp)
  */
 static void nvme__qpair_end(struct nvme_qpair *qp)
 {
-	qp->polling++; /* callbacks run here */
+	nvme__qpair_set_refuse(qp, -ESHUTDOWN); /* nothing is tried again */
+	qp->polling++;                          /* callbacks run here */
 	nvme__qpair_drain(qp);
 	nvme__qpair_abort_outstanding(qp, true);
 }
@@ -6224,7 +6231,9 @@ NVMEDEF int nvme_ctrlr_process_admin_completions(struct nvme_ctrlr *ctrlr);
  * What then happens, unless the options have no_ladder: the queue is polled once more; an I/O command
  * is aborted (Abort command), and when it is still there after as much time again, or was an admin
  * command, the controller is reset, as it is when it reports a fatal status (CSTS.CFS). One that
- * needs a fourth reset before ten times that time has passed without is given up.
+ * needs a fourth reset before ten times that time has passed without is given up. A reset waits for
+ * CSTS.RDY, each time for as long as CAP.TO says (up to 127.5 s): the poll or the blocking call in
+ * which it happens takes so much longer.
  */
 
 /* What a reset did not help, and what is gone: nothing will work any more. In any thread. */
@@ -12317,7 +12326,7 @@ static struct nvme_zns_id_ns *nvme__ns_zns(const struct nvme_ns *ns)
 /* What goes with the LBA format in use. */
 static const struct nvme_zns_lbafe *nvme__zns_lbafe(const struct nvme_ns *ns)
 {
-	return &nvme__ns_zns(ns)->lbafe[nvme__ns_find_lbaf(&ns->data) - ns->data.lbaf];
+	return &nvme__ns_zns(ns)->lbafe[nvme_ns_get_format_index(&ns->data)];
 }
 
 /*
@@ -12336,8 +12345,6 @@ static int nvme__ctrlr_identify_append(struct nvme_ctrlr *ctrlr)
 		return rc;
 	ctrlr->max_append =
 		nvme__max_xfer_from_mdts(data.zasl, NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN));
-	if (ctrlr->max_append > ctrlr->max_xfer_size)
-		ctrlr->max_append = ctrlr->max_xfer_size;
 	return 0;
 }
 
@@ -12412,7 +12419,7 @@ NVMEDEF uint32_t nvme_zns_ns_get_zone_desc_ext_size(const struct nvme_ns *ns)
 
 NVMEDEF uint32_t nvme_zns_ctrlr_get_max_zone_append_size(const struct nvme_ctrlr *ctrlr)
 {
-	return ctrlr->max_append;
+	return ctrlr->max_append < ctrlr->max_xfer_size ? ctrlr->max_append : ctrlr->max_xfer_size;
 }
 
 /* ---- checks ---- */
@@ -12482,7 +12489,7 @@ static int nvme__zns_check_append(const struct nvme_ns *ns, uint64_t zslba, uint
 
 	if (rc != 0)
 		return rc;
-	most = nvme__ns_max_nlb(ns, ns->ctrlr->max_append);
+	most = nvme__ns_max_nlb(ns, nvme_zns_ctrlr_get_max_zone_append_size(ns->ctrlr));
 	if (nlb > most)
 		return nvme__ns_refuse_many(ns, nlb, "blocks", most, "ZASL");
 	if (nlb > ns->zone_size)
@@ -12641,8 +12648,8 @@ static bool nvme__zone_is_sane(const struct nvme_ns *ns, const struct nvme_zns_z
 {
 	uint64_t start = zone->zslba;
 
-	return start >= slba && start < ns->nsze && start % ns->zone_size == 0 &&
-	       zone->zcap <= ns->zone_size &&
+	return ns->zone_size != 0 && start >= slba && start < ns->nsze &&
+	       start % ns->zone_size == 0 && zone->zcap <= ns->zone_size &&
 	       (!nvme__zone_has_wp(zone) || (zone->wp >= start && zone->wp - start <= zone->zcap));
 }
 
@@ -12714,6 +12721,8 @@ NVMEDEF int nvme_zns_get_zones(struct nvme_ns *ns, struct nvme_qpair *qp, uint64
 		rc = nvme__ns_refuse_call(ns, "a report of zones", "there is no room for a zone");
 	if (rc == 0)
 		rc = nvme__ctrlr_sync_qpair(ns->ctrlr, &qp);
+	if (rc == 0) /* once more: in its polls the namespace may have become another one */
+		rc = nvme__zns_check_block(ns, slba);
 	if (rc != 0)
 		return rc;
 	if (size > qp->max_xfer_size)
@@ -12754,7 +12763,7 @@ NVMEDEF int nvme_zns_append(struct nvme_ns *ns, struct nvme_qpair *qp, const voi
 {
 	struct nvme_cpl local;
 	struct nvme_cmd cmd;
-	uint64_t at;
+	uint64_t at, size = ns->zone_size; /* of the zone that it is sent to */
 	int rc = nvme__zns_check_append(ns, zslba, nlb);
 
 	if (cpl == NULL)
@@ -12770,7 +12779,7 @@ NVMEDEF int nvme_zns_append(struct nvme_ns *ns, struct nvme_qpair *qp, const voi
 	if (rc != 0)
 		return rc;
 	at = nvme_zns_append_lba(cpl);
-	if (at < zslba || at - zslba > ns->zone_size - nlb) {
+	if (at < zslba || at - zslba > size - nlb) {
 		NVME__DEV_LOG(&ns->ctrlr->dev, NVME_LOG_ERROR,
 		              "%" PRIu32 " blocks were appended to the zone at block %" PRIu64
 		              ", and the controller says at block %" PRIu64
@@ -15253,6 +15262,7 @@ static void nvme__ctrlr_lose_qpairs(struct nvme_ctrlr *ctrlr, int rc)
 {
 	struct nvme_qpair *qp;
 
+	ctrlr->ladder.total++;
 	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next) {
 		if (qp->disconnected || qp->lost)
 			continue;
@@ -15321,7 +15331,9 @@ static int nvme__ctrlr_identify_again(struct nvme_ctrlr *ctrlr)
 	ctrlr->data = now;
 	ctrlr->max_xfer_size =
 		nvme__max_xfer_from_mdts(now.mdts, NVME_GET(ctrlr->cap, NVME_CAP_MPSMIN));
-	return 0;
+	if (ctrlr->adminq->max_xfer_size > ctrlr->max_xfer_size)
+		ctrlr->adminq->max_xfer_size = ctrlr->max_xfer_size;
+	return ctrlr->max_append == 0 ? 0 : nvme__ctrlr_identify_append(ctrlr);
 }
 
 /* Namespaces that are not what they were are refused until they were identified as new ones. */
@@ -16127,7 +16139,9 @@ static const struct nvme_lbaf *nvme__ns_lbaf(const struct nvme_ns *ns)
 
 NVMEDEF uint32_t nvme_ns_get_format_index(const struct nvme_id_ns *data)
 {
-	return NVME_FLBAS_INDEX(data->flbas);
+	uint32_t upper = data->nlbaf + (uint32_t)data->nulbaf < 16 ? 0 : 0x30;
+
+	return NVME_FLBAS_INDEX(data->flbas) & (upper | 15);
 }
 
 NVMEDEF uint64_t nvme_ns_get_size(const struct nvme_ns *ns)
@@ -19427,6 +19441,14 @@ static int nvme__explain_create(struct nvme_ctrlr *ctrlr, const char *what, int 
 	          "the controller did not create the %s (%s): ask for fewer or smaller queues",
 	          what, why);
 	return rc;
+}
+
+static int nvme__explain_create_reset(struct nvme_ctrlr *ctrlr, uint16_t qid, int line,
+                                      const char *func)
+{
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
+	          "the controller was reset while it created queue pair %u: create it again", qid);
+	return -EIO;
 }
 
 static int nvme__explain_no_qpair(struct nvme_ctrlr *ctrlr, int line, const char *func)

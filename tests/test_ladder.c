@@ -925,6 +925,137 @@ static void test_reset_asks_again(void **state)
 	(void)nvme_detach(ctrlr);
 }
 
+/* Firmware that takes less at once: nothing is sent that is larger, zone appends included. */
+static void test_reset_finds_less(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:zns=64,size=1M");
+
+	(void)state;
+	assert_int_equal(nvme_zns_ctrlr_get_max_zone_append_size(ctrlr), 4096u << 7);
+	assert_true(ctrlr->adminq->max_xfer_size > 4096);
+	plan(ctrlr, "identify mdts=0");
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0); /* no limit: that of the driver */
+	assert_int_equal(nvme_zns_ctrlr_get_max_zone_append_size(ctrlr),
+	                 nvme_ctrlr_get_max_xfer_size(ctrlr));
+	((struct nvme_soft *)dev_of(ctrlr)->priv)->cfg.zasl = 2;
+	plan(ctrlr, "identify mdts=4");
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_int_equal(nvme_ctrlr_get_max_xfer_size(ctrlr), 4096 << 4);
+	assert_int_equal(nvme_zns_ctrlr_get_max_zone_append_size(ctrlr), 4096 << 2);
+	plan(ctrlr, "identify mdts=1");
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_int_equal(nvme_ctrlr_get_max_xfer_size(ctrlr), 8192);
+	assert_int_equal(nvme_zns_ctrlr_get_max_zone_append_size(ctrlr), 8192);
+	assert_int_equal(ctrlr->adminq->max_xfer_size, 8192);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+/* An admin command that is late in half a second, when the next call has begun. */
+static void late_soon(struct nvme_ctrlr *ctrlr, const char *text, uint32_t ms, struct seen *page)
+{
+	uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+	struct nvme_id_ctrlr id;
+	char then[80];
+
+	plan(ctrlr, "on get-log-page drop; on identify delay 500ms");
+	assert_int_equal(nvme_ctrlr_cmd_get_log_page(ctrlr, NVME_LOG_PAGE_SMART, UINT32_MAX, buf,
+	                                             512, 0, count, page),
+	                 0);
+	assert_int_equal(nvme_ctrlr_cmd_identify(ctrlr, NVME_ID_CNS_CTRLR, 0, 0, &id), 0);
+	snprintf(then, sizeof(then), "on read drop; on %s delay %" PRIu32 "ms", text, ms);
+	plan(ctrlr, then);
+}
+
+/*
+ * The ladder resets the controller in one of the polls that wait for a queue to be created, at whatever
+ * moment of that: a queue pair that the caller gets is one that the controller knows.
+ */
+static void test_reset_in_creation(void **state)
+{
+	uint32_t ms, made = 0, refused = 0;
+
+	(void)state;
+	for (ms = 450; ms < 650; ms++) {
+		struct nvme_ctrlr *ctrlr = attach("soft");
+		struct nvme_qpair *qp;
+		struct seen page = {0};
+		int rc;
+
+		write_number(ctrlr, 7);
+		late_soon(ctrlr, ms % 2 ? "create-io-sq" : "create-io-cq", ms, &page);
+		rc = nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp);
+		made += rc == 0;
+		refused += rc != 0;
+		if (rc == 0) {
+			plan(ctrlr, "");
+			works(ctrlr, qp);
+			assert_int_equal(nvme_ctrlr_free_io_qpair(qp), 0);
+		} else {
+			assert_int_equal(rc, -EIO);
+			assert_null(qp);
+		}
+		assert_int_equal(stats_of(ctrlr).bad_doorbells, 0);
+		assert_int_equal(nvme_detach(ctrlr), 0);
+		assert_int_equal(page.calls, 1);
+	}
+	assert_true(made != 0 && refused != 0);
+}
+
+/* The same for one that is deleted: it is gone, and what was on its way in it has ended. */
+static void test_reset_in_deletion(void **state)
+{
+	uint32_t ms;
+
+	(void)state;
+	for (ms = 450; ms < 650; ms++) {
+		struct nvme_ctrlr *ctrlr = attach("soft");
+		struct nvme_qpair *qp = qpair(ctrlr, false);
+		struct seen page = {0}, read = {0};
+		uint8_t *buf = (uint8_t *)nvme_dma_alloc(ctrlr, 4096);
+
+		late_soon(ctrlr, ms % 2 ? "delete-io-sq" : "delete-io-cq", ms, &page);
+		assert_int_equal(read_at(ctrlr, qp, buf, 7, &read), 0);
+		assert_int_equal(nvme_ctrlr_free_io_qpair(qp), 0);
+		assert_int_equal(read.calls, 1);
+		assert_int_equal(stats_of(ctrlr).bad_doorbells, 0);
+		assert_int_equal(nvme_detach(ctrlr), 0);
+		assert_int_equal(page.calls, 1);
+	}
+}
+
+static struct nvme_dev_ops soft_ops;
+
+/* The controller completes the command that it owes at the last moment: it is being switched off. */
+static void complete_at_the_end(struct nvme_dev *dev, uint32_t offset, uint32_t value)
+{
+	struct nvme_ctrlr *ctrlr = (struct nvme_ctrlr *)dev;
+	struct nvme_qpair *aq = ctrlr->adminq;
+	struct nvme_cpl cpl = {0};
+
+	if (offset == NVME_REG_CC && NVME_GET(value, NVME_CC_EN) == 0 && aq != NULL) {
+		cpl.status = (uint16_t)(NVME_SC_NAMESPACE_NOT_READY << 1 | aq->phase);
+		memcpy((void *)(uintptr_t)&aq->cq[aq->cq_head], &cpl, sizeof(cpl));
+	}
+	soft_ops.write_4(dev, offset, value);
+}
+
+/* With a status that would be one to try again: but not here. */
+static void test_nothing_is_tried_at_the_end(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft:plan=on identify drop");
+	struct nvme_dev_ops ops = *opts.dev_ops;
+	struct nvme_ctrlr *ctrlr;
+
+	(void)state;
+	soft_ops = ops;
+	ops.write_4 = complete_at_the_end;
+	opts.dev_ops = &ops;
+	assert_int_equal(nvme_attach("soft:plan=on identify drop", &opts, &ctrlr), -ETIMEDOUT);
+	assert_non_null(strstr(said, "NAMESPACE NOT READY"));
+	assert_null(strstr(said, "tried again"));
+	assert_null(strstr(said, "doorbell"));
+}
+
 static void *try_lock(void *arg)
 {
 	struct nvme_ctrlr *ctrlr = (struct nvme_ctrlr *)arg;
@@ -1508,6 +1639,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_subsystem_reset),
 		cmocka_unit_test(test_reset_sends_nothing_twice),
 		cmocka_unit_test(test_reset_asks_again),
+		cmocka_unit_test(test_reset_finds_less),
+		cmocka_unit_test(test_reset_in_creation),
+		cmocka_unit_test(test_reset_in_deletion),
+		cmocka_unit_test(test_nothing_is_tried_at_the_end),
 		cmocka_unit_test(test_lock_is_given_back),
 		cmocka_unit_test(test_fatal),
 		cmocka_unit_test(test_fatal_now_and_then),

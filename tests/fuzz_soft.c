@@ -574,8 +574,9 @@ static void step_registers(struct host *h)
 	cap = read_reg(h, NVME_REG_CAP) | (uint64_t)read_reg(h, NVME_REG_CAP + 4) << 32;
 	vs = read_reg(h, NVME_REG_VS);
 	csts = read_reg(h, NVME_REG_CSTS);
-	if (csts == UINT32_MAX || vs == UINT32_MAX || cap == UINT64_MAX)
-		return; /* gone, as planned, or just back */
+	if (csts == UINT32_MAX || vs == UINT32_MAX || (uint32_t)cap == UINT32_MAX ||
+	    cap >> 32 == UINT32_MAX)
+		return; /* gone, as planned, or just back, between two of these even */
 	if (h->vs == UINT32_MAX)
 		h->vs = vs; /* it was gone when it was asked */
 	fuzz_check((csts & ~0x7fu) == 0, "CSTS is %08xh", csts);

@@ -321,7 +321,7 @@ static void check_end(const char *start, const char *signal, const char *whom)
 	/* a shell's background does not hear INT, which env can undo */
 	EXPECT(&r, 0,
 	       SLEEPERS
-	       "export BUILD=%s/log; setsid env --default-signal=INT %s >%s/log.out 2>&1 & "
+	       "export BUILD=%s/log; setsid env --default-signal=INT,HUP,TERM %s >%s/log.out 2>&1 & "
 	       "until [ \"$(sleepers | wc -l)\" = 2 ]; do sleep 0.1; done; "
 	       "kill -s %s -- %s; wait $! && echo status 0; "
 	       "for i in $(seq 100); do [ -n \"$(sleepers)\" ] || break; sleep 0.1; done; "

@@ -14667,6 +14667,14 @@ static void nvme__ladder_climb(struct nvme_qpair *qp, struct nvme_tracker *tr, u
                                uint32_t limit);
 static void nvme__ladder_fatal(struct nvme_qpair *qp);
 
+/* Into the record, with the ms that are allowed, or until it is sent again. */
+static void nvme__trace_late(const struct nvme_qpair *qp, uint16_t cid, uint32_t ms);
+static void nvme__trace_abort(const struct nvme_qpair *qp, uint16_t cid, uint32_t ms);
+static void nvme__trace_retry(const struct nvme_qpair *qp, uint16_t cid, uint32_t ms);
+static void nvme__trace_reset(const struct nvme_ctrlr *ctrlr);
+static void nvme__trace_reset_end(const struct nvme_ctrlr *ctrlr);
+static void nvme__trace_given_up(const struct nvme_ctrlr *ctrlr, int rc);
+
 /* Notes those that are new, and has the ladder climbed for those that are late. */
 static void nvme__watch_commands(struct nvme_qpair *qp, uint64_t now)
 {
@@ -14916,6 +14924,7 @@ static void nvme__ladder_climb(struct nvme_qpair *qp, struct nvme_tracker *tr, u
 	int rc = -EAGAIN;
 
 	if (rung == 0) { /* the completion may have come since the last poll */
+		nvme__trace_late(qp, tr->cid, limit);
 		tr->outstanding = note | 1u << 1;
 		qp->watch_in = 1;
 		return;
@@ -14930,6 +14939,7 @@ static void nvme__ladder_climb(struct nvme_qpair *qp, struct nvme_tracker *tr, u
 	if (rung == 1 && can_abort && nvme__note_age(note, now) < 2 * limit)
 		rc = nvme__ladder_abort(qp, tr);
 	if (rc == 0) {
+		nvme__trace_abort(qp, tr->cid, limit);
 		nvme__ladder_say(qp, tr, "the controller is asked to abort it");
 		tr->outstanding = nvme__note(now, 2);
 	} else if (rc != -EAGAIN || rung == 2 || !can_abort ||
@@ -15062,6 +15072,7 @@ static bool nvme__retry(struct nvme_qpair *qp, struct nvme_tracker *tr, const st
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_NOTICE,
 	              "command %u of queue %u is tried again in %" PRIu32 " ms (%u of %" PRIu32 ")",
 	              tr->cid, qp->id, delay, tr->retries, ctrlr->opts.retry_count);
+	nvme__trace_retry(qp, tr->cid, delay);
 	if (delay == 0) {
 		nvme__tracker_send_again(qp, tr);
 		return true;
@@ -15380,6 +15391,7 @@ static int nvme__ctrlr_bring_back(struct nvme_ctrlr *ctrlr)
 static int nvme__ctrlr_give_up(struct nvme_ctrlr *ctrlr, int rc)
 {
 	__atomic_store_n(&ctrlr->ladder.failed, rc, __ATOMIC_RELAXED);
+	nvme__trace_given_up(ctrlr, rc);
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_ERROR,
 	              "in failed state (%s): reset it again, or detach it", strerror(-rc));
 	if (nvme__ctrlr_turn_off(ctrlr) == -ETIMEDOUT)
@@ -15399,6 +15411,7 @@ static int nvme__ctrlr_reset(struct nvme_ctrlr *ctrlr)
 	int rc;
 
 	NVME__DEV_LOG(&ctrlr->dev, NVME_LOG_NOTICE, "resetting controller");
+	nvme__trace_reset(ctrlr);
 	nvme__ladder_set(ctrlr, false);
 	nvme__ctrlr_hold_qpairs(ctrlr);
 	rc = nvme__ctrlr_force_off(ctrlr);
@@ -15414,6 +15427,7 @@ static int nvme__ctrlr_reset(struct nvme_ctrlr *ctrlr)
 	__atomic_store_n(&ctrlr->ladder.failed, 0, __ATOMIC_RELAXED);
 	nvme__removal_forget_reset(ctrlr);
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READY, NVME__NO_TIMEOUT);
+	nvme__trace_reset_end(ctrlr);
 	nvme__ladder_set(ctrlr, true);
 	return 0;
 }
@@ -16428,6 +16442,8 @@ enum nvme_trace_kind {
 	NVME_TRACE_LOG_MORE = 14,
 	/* struct nvme_trace_sgl: a part of the segment that the SGL of a command names, before it */
 	NVME_TRACE_SGL = 15,
+	/* struct nvme_trace_mark: something goes wrong, and what the driver does about it */
+	NVME_TRACE_MARK = 16,
 	/* struct nvme_cmd: a software controller has fetched it */
 	NVME_TRACE_DEV_FETCH = 32,
 	/* struct nvme_trace_data: it has moved data */
@@ -16518,6 +16534,23 @@ struct nvme_trace_data {
 	uint32_t len;
 	uint16_t cid;
 	uint16_t to_host; /* 1: the controller wrote to memory, 0: it read */
+};
+
+/* See >>ladder, >>retry, >>reset and >>removal. */
+enum nvme_trace_what {
+	NVME_TRACE_LATE = 1,      /* command CID is late; value: ms that are allowed */
+	NVME_TRACE_ABORT = 2,     /* the controller is asked to abort it; value: as before */
+	NVME_TRACE_RETRY = 3,     /* it has failed and is sent again; value: in so many ms */
+	NVME_TRACE_RESET = 4,     /* the controller is reset */
+	NVME_TRACE_RESET_END = 5, /* the reset was good for something */
+	NVME_TRACE_GIVEN_UP = 6,  /* the controller is given up; value: the errno */
+	NVME_TRACE_REMOVAL = 7,   /* value: enum nvme_removal */
+};
+
+struct nvme_trace_mark {
+	uint32_t what;          /* enum nvme_trace_what */
+	uint16_t cid, reserved; /* where a command is meant, whose queue is that of the slot */
+	uint32_t value;
 };
 
 NVME__SIZE(struct nvme_trace_header, 120);
@@ -18869,6 +18902,48 @@ static void nvme__trace_detach(const struct nvme_ctrlr *ctrlr)
 	nvme_trace_event(&ctrlr->dev, NVME_TRACE_DETACH, 0, "", 0);
 }
 
+static void nvme__trace_mark(const struct nvme_ctrlr *ctrlr, uint32_t what, uint16_t qid,
+                             uint16_t cid, uint32_t value)
+{
+	struct nvme_trace_mark mark;
+
+	memset(&mark, 0, sizeof(mark));
+	mark.what = what;
+	mark.cid = cid;
+	mark.value = value;
+	nvme_trace_event(&ctrlr->dev, NVME_TRACE_MARK, qid, &mark, sizeof(mark));
+}
+
+static void nvme__trace_late(const struct nvme_qpair *qp, uint16_t cid, uint32_t ms)
+{
+	nvme__trace_mark(qp->ctrlr, NVME_TRACE_LATE, qp->id, cid, ms);
+}
+
+static void nvme__trace_abort(const struct nvme_qpair *qp, uint16_t cid, uint32_t ms)
+{
+	nvme__trace_mark(qp->ctrlr, NVME_TRACE_ABORT, qp->id, cid, ms);
+}
+
+static void nvme__trace_retry(const struct nvme_qpair *qp, uint16_t cid, uint32_t ms)
+{
+	nvme__trace_mark(qp->ctrlr, NVME_TRACE_RETRY, qp->id, cid, ms);
+}
+
+static void nvme__trace_reset(const struct nvme_ctrlr *ctrlr)
+{
+	nvme__trace_mark(ctrlr, NVME_TRACE_RESET, 0, 0, 0);
+}
+
+static void nvme__trace_reset_end(const struct nvme_ctrlr *ctrlr)
+{
+	nvme__trace_mark(ctrlr, NVME_TRACE_RESET_END, 0, 0, 0);
+}
+
+static void nvme__trace_given_up(const struct nvme_ctrlr *ctrlr, int rc)
+{
+	nvme__trace_mark(ctrlr, NVME_TRACE_GIVEN_UP, 0, 0, (uint32_t)-rc);
+}
+
 static const char *nvme__ctrlr_state_name(enum nvme_ctrlr_state state)
 {
 	static const char *const names[] = {
@@ -19507,6 +19582,7 @@ static int nvme__explain_no_memory(struct nvme_ctrlr *ctrlr, size_t len, int rc,
 
 static int nvme__explain_gone(struct nvme_ctrlr *ctrlr, int line, const char *func)
 {
+	nvme__trace_mark(ctrlr, NVME_TRACE_REMOVAL, 0, 0, NVME_REMOVAL_GONE);
 	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
 	          "the device is gone (its registers read FFFFFFFFh, or all 0): check that it is still there with 'lspci -s %s'",
 	          ctrlr->dev.name);
@@ -19517,6 +19593,8 @@ static int nvme__explain_gone(struct nvme_ctrlr *ctrlr, int line, const char *fu
 NVME__COLD void nvme__explain_event(struct nvme_ctrlr *ctrlr, bool asked, int line,
                                     const char *func)
 {
+	nvme__trace_mark(ctrlr, NVME_TRACE_REMOVAL, 0, 0,
+	                 asked ? NVME_REMOVAL_REQUESTED : NVME_REMOVAL_FAILED);
 	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR, "%s",
 	          asked ? "the system wants the device back (it is to be removed, or bound to another driver): detach it with nvme_detach(), which is what the kernel waits for; I/O is refused until then"
 	                : "the bus of the device has reported an error, so it counts as failed: detach it with nvme_detach(); 'dmesg' may know more");

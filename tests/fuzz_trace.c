@@ -297,6 +297,7 @@ static void record_events(struct fuzz *in, struct bytes *b)
 		NVME_TRACE_REG_WRITE, NVME_TRACE_DMA_MAP,  NVME_TRACE_DMA_UNMAP,
 		NVME_TRACE_LOG,       NVME_TRACE_LOG_MORE, NVME_TRACE_DEV_DATA,
 		NVME_TRACE_DEV_FETCH, NVME_TRACE_DEV_CQE,  NVME_TRACE_SQE_ERROR,
+		NVME_TRACE_MARK,
 	};
 	uint32_t slots = 1 + fuzz_below(in, 64), n = fuzz_below(in, 80), i;
 	struct nvme_log log = {.fn = no_log};

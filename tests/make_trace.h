@@ -125,6 +125,14 @@ static inline void put_doorbell(struct trace *t, uint16_t qid, uint16_t cq, uint
 	put(t, NVME_TRACE_DOORBELL, qid, &d, sizeof(d));
 }
 
+static inline void put_mark(struct trace *t, uint32_t what, uint16_t qid, uint16_t cid,
+                            uint32_t value)
+{
+	struct nvme_trace_mark mark = {.what = what, .cid = cid, .value = value};
+
+	put(t, NVME_TRACE_MARK, qid, &mark, sizeof(mark));
+}
+
 /* A whole command on the admin queue, the n-th. */
 static inline void put_admin(struct trace *t, uint32_t n, uint8_t opc, uint32_t cdw10,
                              uint32_t cdw11)

@@ -290,6 +290,64 @@ static void test_html(void **state)
 	free(page);
 }
 
+/* What is beside error statuses: of each kind how often, and nothing of what there was not. */
+static void test_incidents(void **state)
+{
+	static const char *const lines[] = {
+		"          1  commands were late\n",
+		"          2  aborts were asked for\n",
+		"          3  times a command was sent again\n",
+		"          4  resets were begun\n",
+		"          5  resets were complete\n",
+		"          6  times the controller was given up\n",
+		"          7  signs of a removal\n",
+		"          1  asynchronous events\n",
+	};
+	struct result r;
+	struct trace t;
+	uint32_t i, k;
+
+	(void)state;
+	trace_open(&t, "a.nvt");
+	put_start(&t);
+	for (i = NVME_TRACE_LATE; i <= NVME_TRACE_REMOVAL + 1; i++)
+		for (k = 0; k < i; k++)
+			put_mark(&t, i, 1, 6, 2);
+	put_admin(&t, 2, NVME_OPC_ASYNC_EVENT_REQUEST, 0, 0);
+	put_cmd(&t, 0, 1, NVME_OPC_ASYNC_EVENT_REQUEST, 0, 0, 0, 0);
+	put_cpl(&t, 0, 1, NVME_SC_ABORTED_SQ_DELETION << 1);
+	trace_close(&t);
+	run(&r, "%s -c %s", nvtrace, path("a.nvt"));
+	expect_status(&r, 0);
+	for (i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		expect_in(&r, r.out, lines[i]);
+	done(&r);
+	run(&r, "%s -v --no-prefix -f 'kind==mark && cid==6' %s | uniq", nvtrace, path("a.nvt"));
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "late: qid:1 cid:6, 2 ms are allowed\n"
+	                           "abort: qid:1 cid:6\n"
+	                           "retry: qid:1 cid:6 in 2 ms\n");
+	done(&r);
+	run(&r, "%s -v --no-prefix -f 'kind==mark' %s | uniq | tail -n +4", nvtrace, path("a.nvt"));
+	assert_string_equal(r.out, "reset\nreset is complete\n"
+	                           "given up: No such file or directory\n"
+	                           "removal: its bus has failed\nmark 8\n");
+	done(&r);
+	run(&r, "%s -T json -f 'kind==mark' %s | jq -r '[.what, .cid, .value] | @csv' | uniq",
+	    nvtrace, path("a.nvt"));
+	assert_string_equal(r.out, "\"late\",6,2\n\"abort\",6,2\n\"retry\",6,2\n"
+	                           "\"reset\",,2\n\"reset_end\",,2\n\"given_up\",,2\n"
+	                           "\"removal\",,2\n,,2\n");
+	done(&r);
+	trace_open(&t, "b.nvt");
+	put_start(&t);
+	trace_close(&t);
+	run(&r, "%s -c %s", nvtrace, path("b.nvt"));
+	expect_status(&r, 0);
+	assert_int_equal(count(r.out, "incidents"), 0);
+	done(&r);
+}
+
 static void test_svg(void **state)
 {
 	struct nvme_trace_data data = {.iova = 0x20000, .len = 4096, .cid = 0, .to_host = 1};
@@ -333,9 +391,10 @@ static void test_svg(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_summary), cmocka_unit_test(test_percentiles),
-		cmocka_unit_test(test_diff),    cmocka_unit_test(test_merge),
-		cmocka_unit_test(test_html),    cmocka_unit_test(test_svg),
+		cmocka_unit_test(test_summary),   cmocka_unit_test(test_percentiles),
+		cmocka_unit_test(test_incidents), cmocka_unit_test(test_diff),
+		cmocka_unit_test(test_merge),     cmocka_unit_test(test_html),
+		cmocka_unit_test(test_svg),
 	};
 
 	if (argc > 1)

@@ -1524,6 +1524,10 @@ static void test_hotplug(void **state)
 	expect_in(&r, expect_in(&r, r.err, "the system wants the device back"),
 	          "the system wants the device back");
 	done(&r);
+	run(&r, "$BUILD/nvtrace -v --no-prefix -f kind==mark %s/hotplug.nvt", dir);
+	assert_string_equal(r.out, "removal: the system wants the device back\n"
+	                           "removal: the device is gone\n");
+	done(&r);
 	run(&r,
 	    "$BUILD/hotplug 'soft:plan=on read #5 bus-error' 'soft:plan=on read #7 status 2/81'");
 	expect_status(&r, 1);

@@ -411,6 +411,52 @@ static void m_gone(struct trace *t)
 	put_io(t, 6, NVME_OPC_READ, 0, 1);
 }
 
+/* What fails with DNR fails again. */
+static void fail_and_retry(struct trace *t, uint16_t status)
+{
+	put_cmd(t, 1, 6, NVME_OPC_READ, 6, 0, 0, 0x20000);
+	put_doorbell(t, 1, 0, 2, 3);
+	put_cpl(t, 1, 6, status);
+	put_doorbell(t, 1, 1, 2, 3);
+	put_mark(t, NVME_TRACE_RETRY, 1, 6, 0);
+}
+
+static void m_retry_dnr(struct trace *t)
+{
+	fail_and_retry(t, (uint16_t)(NVME_SC_NAMESPACE_NOT_READY << 1 | NVME_SET(1, NVME_CPL_DNR)));
+}
+
+static void m_retry(struct trace *t)
+{
+	fail_and_retry(t, NVME_SC_NAMESPACE_NOT_READY << 1);
+}
+
+/* The CID had DNR once, in another life. */
+static void m_retry_later(struct trace *t)
+{
+	put_cmd(t, 1, 6, NVME_OPC_READ, 6, 0, 0, 0x20000);
+	put_doorbell(t, 1, 0, 2, 3);
+	put_cpl(t, 1, 6, (uint16_t)(NVME_SC_NAMESPACE_NOT_READY << 1 | NVME_SET(1, NVME_CPL_DNR)));
+	put_doorbell(t, 1, 1, 2, 3);
+	put_cmd(t, 1, 6, NVME_OPC_READ, 6, 0, 0, 0x20000);
+	put_doorbell(t, 1, 0, 3, 0);
+	put_cpl(t, 1, 6, NVME_SC_NAMESPACE_NOT_READY << 1);
+	put_doorbell(t, 1, 1, 3, 0);
+	put_mark(t, NVME_TRACE_RETRY, 1, 6, 0);
+}
+
+/* An Abort of what has just ended is none; one in a queue that was deleted is. */
+static void m_abort(struct trace *t)
+{
+	put_admin(t, 2, NVME_OPC_ABORT, 0x00050001, 0);
+}
+
+static void m_abort_gone(struct trace *t)
+{
+	put_admin(t, 2, NVME_OPC_DELETE_IO_SQ, 1, 0);
+	put_admin(t, 3, NVME_OPC_ABORT, 0x00050001, 0);
+}
+
 /* A reset is the end of what was outstanding, and the same CID goes on in the queue made anew. */
 static void m_reset_resubmit(struct trace *t)
 {
@@ -485,6 +531,13 @@ static void test_mistakes(void **state)
 		{"queue that is gone",
 	         "queue 1: command on a queue that is gone: cid:6, after a reset", m_gone},
 		{"reset, the same CID again", NULL, m_reset_resubmit},
+		{"retry with DNR", "queue 1: retry although it must not be: cid:6 ended with DNR",
+	         m_retry_dnr},
+		{"retry", NULL, m_retry},
+		{"retry of another command", NULL, m_retry_later},
+		{"abort", NULL, m_abort},
+		{"abort in vain", "queue 0: abort of cid:5 of queue 1, which is gone",
+	         m_abort_gone},
 		{"reset", "SQ 1 created before its CQ: CQ 1 does not exist", m_reset},
 		{"deleted CQ", "SQ 1 created before its CQ: CQ 1 does not exist", m_deleted_cq},
 		{"refused CQ", "SQ 2 created before its CQ: CQ 2 ", m_refused_cq},

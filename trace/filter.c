@@ -146,6 +146,7 @@ static const struct name kind_names[] = {
 	{"async_event", -1, REC_ASYNC_EVENT},
 	{"queue", -1, REC_QUEUE},
 	{"irq", -1, REC_IRQ},
+	{"mark", -1, REC_MARK},
 	{"dev_fetch", -1, REC_DEV_FETCH},
 	{"dev_data", -1, REC_DEV_DATA},
 	{"dev_cqe", -1, REC_DEV_CQE},
@@ -592,9 +593,10 @@ static bool cid_value(const struct rec *rec, uint64_t *value)
 	*value = rec->kind == REC_PRP        ? rec->prp.cid
 	         : rec->kind == REC_SGL      ? rec->sgl.cid
 	         : rec->kind == REC_DEV_DATA ? rec->data.cid
+	         : rec->kind == REC_MARK     ? rec->mark.cid
 	                                     : rec->cpl.cid;
 	return rec->kind == REC_PRP || rec->kind == REC_SGL || rec->kind == REC_DEV_DATA ||
-	       is_completion(rec);
+	       (rec->kind == REC_MARK && rec->mark.what <= NVME_TRACE_RETRY) || is_completion(rec);
 }
 
 static bool time_value(const struct start *start, const struct rec *rec, uint64_t *value)

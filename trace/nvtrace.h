@@ -46,6 +46,7 @@ enum rec_kind {
 	REC_ASYNC_EVENT, /* cpl.cdw0: what an Asynchronous Event Request told (kernel, QEMU) */
 	REC_QUEUE,       /* qid, sq_head, sq_tail: nvme_sq of the kernel */
 	REC_IRQ,         /* the controller raised an interrupt: vector */
+	REC_MARK,        /* mark, text: something goes wrong, and what the driver does about it */
 	REC_DEV_FETCH,   /* cmd: the controller fetched it */
 	REC_DEV_DATA,    /* data: the controller moved data */
 	REC_DEV_CQE,     /* cpl: the controller posted it */
@@ -108,6 +109,7 @@ struct rec {
 	uint32_t entries;
 	struct nvme_trace_dma dma;
 	struct nvme_trace_data data;
+	struct nvme_trace_mark mark;
 	struct nvme_trace_attach attach;
 	uint16_t sq_head, sq_tail, vector;
 	enum nvme_log_level level;
@@ -284,6 +286,11 @@ uint32_t cmd_dword(const struct nvme_cmd *cmd, unsigned n);
 /* -H and --explain: lines on what the record holds, each indented. (fields.c) */
 void print_bits(FILE *out, const struct rec *rec);
 void print_explanation(FILE *out, const struct rec *rec);
+
+/* "late", "reset", ...: what a mark is called, in JSON and CSV too. NULL: another one. (style.c) */
+const char *mark_name(uint32_t what);
+/* "late: qid:1 cid:8, 500 ms are allowed", into the text of a mark. (style.c) */
+int format_mark(char *buf, size_t size, uint16_t qid, const struct nvme_trace_mark *mark);
 
 /* What of nvme.h's own formatting is private to its implementation. (nvtrace.c) */
 int format_log_line(char *buf, size_t size, uint64_t time_ns, const char *file, uint32_t line,

@@ -30,6 +30,7 @@ static const char *const event_names[] = {
 	[REC_ASYNC_EVENT] = "async_event",
 	[REC_QUEUE] = "queue",
 	[REC_IRQ] = "irq",
+	[REC_MARK] = "mark",
 	[REC_DEV_FETCH] = "dev_fetch",
 	[REC_DEV_DATA] = "dev_data",
 	[REC_DEV_CQE] = "dev_completion",
@@ -45,6 +46,18 @@ static void put_async_event(struct json *j, const struct rec *r)
 	json_uint(j, "info", r->cpl.cdw0 >> 8 & 0xff);
 	json_uint(j, "lid", r->cpl.cdw0 >> 16 & 0xff);
 	json_uint(j, "cdw0", r->cpl.cdw0);
+}
+
+static void put_mark(struct json *j, const struct rec *r)
+{
+	const char *name = mark_name(r->mark.what);
+
+	if (name != NULL)
+		json_str(j, "what", name);
+	if (r->mark.what <= NVME_TRACE_RETRY)
+		json_uint(j, "cid", r->mark.cid);
+	json_uint(j, "value", r->mark.value);
+	json_strn(j, "text", r->text, sizeof(r->text));
 }
 
 static void put_attach(struct json *j, struct state *s, const struct rec *r)
@@ -269,6 +282,9 @@ static void put_body(struct json *j, struct state *s, const struct rec *r)
 		break;
 	case REC_DEV_DATA:
 		put_data(j, r);
+		break;
+	case REC_MARK:
+		put_mark(j, r);
 		break;
 	case REC_DETACH:
 	case REC_DAMAGE:

@@ -40,6 +40,7 @@ struct lintq {
 	bool gone; /* it was made, and a reset or its deletion was the end of it */
 	uint32_t open_count;
 	struct cidset *open, *seen;
+	struct cidset *final; /* those that ended last with DNR */
 };
 
 struct lintc {
@@ -178,6 +179,7 @@ static void forget(struct lint *l)
 		sq_begin(l->queue[i], 0);
 		cq_begin(l->queue[i], 0);
 		cids_none(l->queue[i]->seen);
+		cids_none(l->queue[i]->final);
 		l->queue[i]->gone = false;
 		l->queue[i]->cqid = key_qid(l->queue[i]->key);
 		l->queue[i]->cq_made = l->queue[i]->cq_asked = false;
@@ -438,6 +440,18 @@ static void check_fused(struct output *o, struct lintq *q, const struct rec *r)
 	q->first_written = q->written;
 }
 
+/* What an Abort is for may have ended in the meantime, but its queue must be there. */
+static void check_abort(struct output *o, const struct rec *r)
+{
+	uint16_t sqid = (uint16_t)NVME_GET(r->cmd.cdw10, NVME_ABORT_SQID);
+	const struct lintq *q = other_queue(o->state, r, sqid);
+
+	if (q != NULL && q->gone)
+		finding(o, r->number, r->qid,
+		        "abort of cid:%u of queue %u, which is gone after a reset or its deletion",
+		        (unsigned)NVME_GET(r->cmd.cdw10, NVME_ABORT_CID), (unsigned)sqid);
+}
+
 static void take_command(struct output *o, const struct rec *r)
 {
 	const uint32_t dws = HAVE_OPC | HAVE_DW(10) | HAVE_DW(11);
@@ -464,7 +478,20 @@ static void take_command(struct output *o, const struct rec *r)
 			check_create_sq(o, c, r);
 		else if (r->cmd.opc == NVME_OPC_CREATE_IO_CQ)
 			check_create_cq(o, r);
+		else if (r->cmd.opc == NVME_OPC_ABORT)
+			check_abort(o, r);
 	}
+}
+
+/* DNR says: the same command will fail again. */
+static void take_mark(struct output *o, const struct rec *r)
+{
+	const struct lintq *q = find_queue(o->state, queue_key(r));
+
+	if (r->mark.what == NVME_TRACE_RETRY && q != NULL && cid_in(q->final, r->mark.cid))
+		finding(o, r->number, r->qid,
+		        "retry although it must not be: cid:%u ended with DNR (do not retry)",
+		        (unsigned)r->mark.cid);
 }
 
 /* ---- completions ---- */
@@ -624,6 +651,8 @@ static void take_completion(struct output *o, const struct rec *r)
 	if (cid_in(q->open, cid))
 		q->open_count--;
 	cid_put(&q->open, cid, false);
+	if ((r->has & HAS_FLAGS) != 0)
+		cid_put(&q->final, cid, NVME_GET(r->cpl.status, NVME_CPL_DNR) != 0);
 	cq = other_queue(l, r, q->cqid);
 	if (cq == NULL || c->disabled)
 		return;
@@ -795,6 +824,9 @@ static int lint_record(struct output *o, struct rec *r)
 	case REC_PRP:
 		keep_prp(l, r);
 		break;
+	case REC_MARK:
+		take_mark(o, r);
+		break;
 	case REC_COMMAND:
 	case REC_COMPLETION:
 	case REC_DOORBELL:
@@ -832,6 +864,7 @@ static void lint_free(struct lint *l)
 	for (i = 0; i < l->queues; i++) {
 		free(l->queue[i]->open);
 		free(l->queue[i]->seen);
+		free(l->queue[i]->final);
 		free(l->queue[i]);
 	}
 	if (l->prp != NULL)

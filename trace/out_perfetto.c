@@ -253,6 +253,7 @@ static bool instant_name(char *name, size_t size, const struct rec *r)
 		snprintf(name, size, "controller posted cid %u", (unsigned)r->cpl.cid);
 		return true;
 	case REC_LOG:
+	case REC_MARK:
 	case REC_NOTE:
 	case REC_DAMAGE:
 		snprintf(name, size, "%s%s", r->kind == REC_DAMAGE ? "damage: " : "", r->text);

@@ -17,6 +17,7 @@
 #define SUB        (1u << SUB_BITS)
 #define BUCKETS    ((64 - SUB_BITS + 1) * SUB)
 #define GRAPHS_MAX 16
+#define MARKS      (NVME_TRACE_REMOVAL + 1)
 
 struct hist {
 	uint64_t count, min, max;
@@ -65,6 +66,7 @@ struct summary {
 	struct slow slow[SLOWEST];
 	struct prp_pending prps;
 	uint64_t records, commands, completions, errors, orphans, open, damaged, left_out;
+	uint64_t marks[MARKS], events;
 	uint64_t first, last, width; /* time, or the record number where there is none */
 	uint64_t first_ns, last_ns;
 	bool started, by_number, has_time;
@@ -306,11 +308,19 @@ static void take_slow(struct summary *s, const struct rec *r)
 	cpl_describe(slow->status, sizeof(slow->status), r);
 }
 
+/* Of the two records that a kernel's trace may have of an event the completion counts. */
+static bool is_event(const struct rec *r)
+{
+	return r->qid == 0 && r->cmd_number != 0 && (r->of_have & HAVE_OPC) != 0 &&
+	       r->of.opc == NVME_OPC_ASYNC_EVENT_REQUEST && !rec_is_error(r);
+}
+
 static void take_completion(struct summary *s, struct queue *q, const struct rec *r)
 {
 	struct group *g;
 
 	s->completions++;
+	s->events += is_event(r);
 	if (q != NULL)
 		q->completions++;
 	if (rec_is_error(r)) {
@@ -378,6 +388,10 @@ static int summary_record(struct output *o, struct rec *r)
 		break;
 	case REC_DAMAGE:
 		s->damaged++;
+		break;
+	case REC_MARK:
+		if (r->mark.what < MARKS)
+			s->marks[r->mark.what]++;
 		break;
 	default:
 		break;
@@ -612,6 +626,33 @@ static void print_statuses(FILE *out, const struct summary *s)
 		        (unsigned)s->status[i].code >> 8, s->status[i].code & 0xffu);
 }
 
+/* What went wrong beside error statuses, and what was done about it. */
+static void print_marks(FILE *out, const struct summary *s)
+{
+	static const char *const text[MARKS] = {
+		[NVME_TRACE_LATE] = "commands were late",
+		[NVME_TRACE_ABORT] = "aborts were asked for",
+		[NVME_TRACE_RETRY] = "times a command was sent again",
+		[NVME_TRACE_RESET] = "resets were begun",
+		[NVME_TRACE_RESET_END] = "resets were complete",
+		[NVME_TRACE_GIVEN_UP] = "times the controller was given up",
+		[NVME_TRACE_REMOVAL] = "signs of a removal",
+	};
+	uint64_t sum = s->events;
+	unsigned i;
+
+	for (i = 0; i < MARKS; i++)
+		sum += s->marks[i];
+	if (sum == 0)
+		return;
+	fprintf(out, "\nincidents\n");
+	for (i = 1; i < MARKS; i++)
+		if (s->marks[i] != 0)
+			fprintf(out, "%11" PRIu64 "  %s\n", s->marks[i], text[i]);
+	if (s->events != 0)
+		fprintf(out, "%11" PRIu64 "  asynchronous events\n", s->events);
+}
+
 static void print_totals(FILE *out, const struct summary *s)
 {
 	char ns[32];
@@ -651,6 +692,7 @@ static int summary_end(struct output *o, struct pairing *p)
 	if (s->groups != 0)
 		print_groups(o->out, s);
 	print_statuses(o->out, s);
+	print_marks(o->out, s);
 	print_histogram(o->out, s, true);
 	print_histogram(o->out, s, false);
 	if (s->queues != 0)

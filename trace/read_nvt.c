@@ -770,6 +770,7 @@ static const struct {
 	{NVME_TRACE_SGL, offsetof(struct nvme_trace_sgl, desc), REC_SGL, HAS_QID},
 	{NVME_TRACE_DMA_MAP, sizeof(struct nvme_trace_dma), REC_DMA_MAP, 0},
 	{NVME_TRACE_DMA_UNMAP, sizeof(struct nvme_trace_dma), REC_DMA_UNMAP, 0},
+	{NVME_TRACE_MARK, sizeof(struct nvme_trace_mark), REC_MARK, HAS_QID},
 	{NVME_TRACE_DEV_FETCH, sizeof(struct nvme_cmd), REC_DEV_FETCH, HAS_QID | HAS_OPC},
 	{NVME_TRACE_DEV_DATA, sizeof(struct nvme_trace_data), REC_DEV_DATA, HAS_QID},
 	{NVME_TRACE_DEV_CQE, sizeof(struct nvme_cpl), REC_DEV_CQE, HAS_QID},
@@ -819,6 +820,10 @@ static void take_payload(const struct nvme_trace_slot *s, struct rec *rec)
 		break;
 	case REC_DEV_DATA:
 		memcpy(&rec->data, from, sizeof(rec->data));
+		break;
+	case REC_MARK:
+		memcpy(&rec->mark, from, sizeof(rec->mark));
+		format_mark(rec->text, sizeof(rec->text), rec->qid, &rec->mark);
 		break;
 	default:
 		break;

@@ -8,6 +8,8 @@
  * own for the command specific status codes of Fabrics commands.
  */
 #include "nvtrace.h"
+
+#include <string.h>
 #include <stdarg.h>
 
 /* Text that grows; len is what it would be if there were room, as with snprintf. */
@@ -211,4 +213,52 @@ int style_format_cpl(char *buf, size_t size, int style, uint16_t qid, const stru
 		rec.of_have = HAVE_OPC;
 	}
 	return style_format_rec(buf, size, style, &rec);
+}
+
+/* ---- marks ---- */
+
+const char *mark_name(uint32_t what)
+{
+	static const char *const names[] = {
+		[NVME_TRACE_LATE] = "late",           [NVME_TRACE_ABORT] = "abort",
+		[NVME_TRACE_RETRY] = "retry",         [NVME_TRACE_RESET] = "reset",
+		[NVME_TRACE_RESET_END] = "reset_end", [NVME_TRACE_GIVEN_UP] = "given_up",
+		[NVME_TRACE_REMOVAL] = "removal",
+	};
+
+	return what < sizeof(names) / sizeof(names[0]) ? names[what] : NULL;
+}
+
+static const char *removal_name(uint32_t removal)
+{
+	return removal == NVME_REMOVAL_REQUESTED ? "the system wants the device back"
+	       : removal == NVME_REMOVAL_FAILED  ? "its bus has failed"
+	                                         : "the device is gone";
+}
+
+int format_mark(char *buf, size_t size, uint16_t qid, const struct nvme_trace_mark *mark)
+{
+	unsigned cid = mark->cid, q = qid;
+
+	switch (mark->what) {
+	case NVME_TRACE_LATE:
+		return snprintf(buf, size, "late: qid:%u cid:%u, %" PRIu32 " ms are allowed", q,
+		                cid, mark->value);
+	case NVME_TRACE_ABORT:
+		return snprintf(buf, size, "abort: qid:%u cid:%u", q, cid);
+	case NVME_TRACE_RETRY:
+		return snprintf(buf, size, "retry: qid:%u cid:%u in %" PRIu32 " ms", q, cid,
+		                mark->value);
+	case NVME_TRACE_RESET:
+		return snprintf(buf, size, "reset");
+	case NVME_TRACE_RESET_END:
+		return snprintf(buf, size, "reset is complete");
+	case NVME_TRACE_GIVEN_UP:
+		return snprintf(buf, size, "given up: %s",
+		                mark->value < 4096 ? strerror((int)mark->value) : "?");
+	case NVME_TRACE_REMOVAL:
+		return snprintf(buf, size, "removal: %s", removal_name(mark->value));
+	default:
+		return snprintf(buf, size, "mark %" PRIu32, mark->what);
+	}
 }

@@ -39,7 +39,8 @@ BUILD_CXX = -std=c++17 $(WARN) $(WERROR) $(INCLUDES) $(CPPFLAGS) $(DEPS)
 
 EXAMPLES := $(basename $(notdir $(wildcard examples/*.c examples/*.cc)))
 GDBPROGS := $(patsubst docs/gdb/%.c,%,$(wildcard docs/gdb/*.c))
-TRACE    := $(patsubst trace/%.c,%,$(wildcard trace/*.c))
+# nvtrace is main() and a library, which the tests use as well.
+TRACE    := $(patsubst trace/%.c,%,$(filter-out trace/main.c,$(wildcard trace/*.c trace/*/*.c)))
 # Those that take longest come first.
 SLOW     := test_gdb test_make test_nvtrace test_lint test_barriers test_docs test_outputs
 UNIT     := $(SLOW) $(filter-out test_vm $(SLOW),$(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))
@@ -79,11 +80,14 @@ $(B)/%: examples/%.c $(RECIPE) | $(B)
 $(B)/%: examples/%.cc $(RECIPE) | $(B)
 	$(CXX) $(BUILD_CXX) $(CFLAGS) $< -o $@ $(LDFLAGS) $(LIBS)
 
-$(B)/trace/%.o: trace/%.c $(RECIPE) | $(B)/trace
+$(B)/trace/%.o: trace/%.c $(RECIPE) | $(B)/trace/read $(B)/trace/out
 	$(CC) $(BUILD_C) $(CFLAGS) -c $< -o $@
 
-# Of nvme.h it takes names and texts only: no library.
-$(B)/nvtrace: $(TRACE:%=$(B)/trace/%.o)
+$(B)/libnvtrace.a: $(TRACE:%=$(B)/trace/%.o)
+	rm -f $@ && $(AR) rcs $@ $^
+
+# Of nvme.h it takes names and texts only: no libpci.
+$(B)/nvtrace: $(B)/trace/main.o $(B)/libnvtrace.a
 	$(CC) $(CFLAGS) $^ -o $@ $(LDFLAGS) $(LDLIBS)
 
 # gcc, because the walkthroughs show where its code goes line by line.
@@ -100,16 +104,19 @@ $(B)/tests/%.o: tests/%.c $(RECIPE) | $(B)/tests
 	$(CC) $(BUILD_C) $(CFLAGS) -c $< -o $@
 
 $(B)/tests/%: tests/%.c $(RECIPE) | $(B)/tests
-	$(CC) $(BUILD_C) $(CFLAGS) $< $(filter %.o,$^) -o $@ $(LDFLAGS) -lcmocka $(LIBS)
+	$(CC) $(BUILD_C) $(CFLAGS) $< $(filter %.o %.a,$^) -o $@ $(LDFLAGS) -lcmocka $(LIBS)
 
-$(B)/asan/%.o: trace/%.c $(RECIPE) | $(B)/asan
+$(B)/asan/trace/%.o: trace/%.c $(RECIPE) | $(B)/asan/trace/read $(B)/asan/trace/out
 	$(CC) $(BUILD_C) -O1 -g $(SAN) -c $< -o $@
+
+$(B)/asan/libnvtrace.a: $(TRACE:%=$(B)/asan/trace/%.o)
+	rm -f $@ && $(AR) rcs $@ $^
 
 $(B)/asan/%.o: tests/%.c $(RECIPE) | $(B)/asan
 	$(CC) $(BUILD_C) -O1 -g $(SAN) -c $< -o $@
 
 $(B)/asan/%: tests/%.c $(RECIPE) | $(B)/asan
-	$(CC) $(BUILD_C) -O1 -g $(SAN) $< $(filter %.o,$^) -o $@ $(LDFLAGS) -lcmocka $(LIBS)
+	$(CC) $(BUILD_C) -O1 -g $(SAN) $< $(filter %.o %.a,$^) -o $@ $(LDFLAGS) -lcmocka $(LIBS)
 
 $(B)/asan/%: examples/%.c $(RECIPE) | $(B)/asan
 	$(CC) $(BUILD_C) -O1 -g $(SAN) $< -o $@ $(LDFLAGS) $(LIBS)
@@ -117,14 +124,15 @@ $(B)/asan/%: examples/%.c $(RECIPE) | $(B)/asan
 $(B)/asan/%: examples/%.cc $(RECIPE) | $(B)/asan
 	$(CXX) $(BUILD_CXX) -O1 -g $(SAN) $< -o $@ $(LDFLAGS) $(LIBS)
 
-$(B)/asan/nvtrace: $(TRACE:%=$(B)/asan/%.o)
+$(B)/asan/nvtrace: $(B)/asan/trace/main.o $(B)/asan/libnvtrace.a
 	$(CC) $(SAN) $^ -o $@ $(LDFLAGS) $(LDLIBS)
 
 $(B)/tsan/%: tests/%.c $(RECIPE) | $(B)/tsan
 	$(CC) $(BUILD_C) -O1 -g -fsanitize=thread $< -o $@ $(LDFLAGS) -lcmocka $(LIBS)
 
-# nvtrace with another main().
-$(B)/asan/fuzz_trace: $(patsubst %,$(B)/asan/%.o,$(filter-out nvtrace,$(TRACE)))
+# They use what nvtrace is made of.
+$(B)/tests/test_readers $(B)/tests/test_nvtrace: $(B)/libnvtrace.a
+$(B)/asan/test_readers $(B)/asan/test_nvtrace $(B)/asan/fuzz_trace: $(B)/asan/libnvtrace.a
 
 # nvme.h and libnvme define the same names: two sources.
 $(B)/tests/test_compare: $(B)/tests/compare_libnvme.o
@@ -179,10 +187,10 @@ $(B)/musl/%: examples/%.c $(RECIPE) | $(B)/musl
 $(B)/wasm/%: examples/%.c $(RECIPE) | $(B)/wasm
 	clang $(BUILD_C) $(WASM_C) $< -o $@
 
-$(B) $(addprefix $(B)/,trace debug tests asan tsan musl wasm lint $(CROSSES:%=cross/%)):
+$(B) $(addprefix $(B)/,trace/read trace/out debug tests asan asan/trace/read asan/trace/out tsan musl wasm lint $(CROSSES:%=cross/%)):
 	@mkdir -p $@
 
--include $(wildcard $(B)/*.d $(B)/*/*.d $(B)/cross/*/*.d)
+-include $(wildcard $(B)/*.d $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
 
 # ---- running ----
 
@@ -319,7 +327,7 @@ $(WASM_STAGES): other/wasm/%: $(B)/wasm/% $(B)/%
 $(LINT_HEADER): lint/%: | $(B)/lint
 	$(STAGE) tests/lint_header $* $(WARN) $(INCLUDES)
 
-SOURCES := nvme.h $(wildcard examples/*.[ch] examples/*.cc tests/*.[ch] tests/cross/*.h tools/*.[ch] trace/*.[ch] docs/gdb/*.c)
+SOURCES := nvme.h $(wildcard examples/*.[ch] examples/*.cc tests/*.[ch] tests/cross/*.h tools/*.[ch] trace/*.[ch] trace/*/*.[ch] docs/gdb/*.c)
 
 lint/format:
 	$(STAGE) clang-format --dry-run --Werror $(SOURCES)
@@ -335,7 +343,7 @@ lint/cppcheck:
 
 libfuzzer: | $(B)/asan ## the fuzzers for clang's libFuzzer, in build/asan/
 	for f in driver soft trace; do \
-		case $$f in trace) more="$(filter-out trace/nvtrace.c,$(TRACE:%=trace/%.c))" ;; *) more= ;; esac; \
+		case $$f in trace) more="$(TRACE:%=trace/%.c)" ;; *) more= ;; esac; \
 		clang -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -DNVME_LIBFUZZER $(INCLUDES) \
 			tests/fuzz_$$f.c $$more -o $(B)/asan/libfuzzer_$$f $(LIBS) || exit 1; \
 	done

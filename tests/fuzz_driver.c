@@ -51,7 +51,6 @@ static void user_free(void *p);
 #define BAD_OPEN   (1u << 12) /* open() fails, odd windows and address ranges */
 #define BAD_MEMORY (1u << 13) /* the host has no memory */
 #define BAD_TIME   (1u << 14) /* a slow clock, a fast one */
-#define BAD_FAMILY 15
 
 static struct {
 	uint64_t attached, refused, completed;

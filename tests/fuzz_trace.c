@@ -10,15 +10,14 @@
  *  - neither text nor a message holds a control character that came from the trace,
  *  - a wrong filter is refused with a reason and a column.
  *
- * It is nvtrace.c with another main(); build it with the other files of trace/. Run it at the top
+ * It is nvtrace's library with another main(). Run it at the top
  * of the source tree, where tests/fixtures/ is; without them those traces are missing. See fuzz.h.
  * FUZZ_SHOW=1 in the environment prints each command line with its output.
  */
 #define NVME_IMPLEMENTATION
-#include "../trace/nvtrace.h" /* before nvtrace.c, which leaves the driver out */
-#define main nvtrace_main
-#include "../trace/nvtrace.c"
-#undef main
+#define NVME_STATIC /* the library has names and texts of its own */
+#include "trace/cli.h"
+#include "trace/filter.h"
 
 #define NVME_SOFT_IMPLEMENTATION
 #include "nvme_soft.h"
@@ -27,6 +26,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <time.h>
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 #define RUNS        4    /* command lines for each input */
 #define PIECE       6144 /* bytes taken from a sample, mostly */

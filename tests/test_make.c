@@ -44,14 +44,14 @@ static void test_objects(void **state)
 	(void)state;
 	EXPECT(&r, 0, MAKE "%s/b/nvtrace", dir, dir);
 	done(&r);
-	EXPECT(&r, 0, MAKE "-n -W trace/out_svg.c %s/b/nvtrace", dir, dir);
+	EXPECT(&r, 0, MAKE "-n -W trace/out/svg.c %s/b/nvtrace", dir, dir);
 	assert_int_equal(count(r.out, " -c "), 1);
-	expect_in(&r, expect_in(&r, r.out, "-c trace/out_svg.c"), "/b/nvtrace");
+	expect_in(&r, expect_in(&r, r.out, "-c trace/out/svg.c"), "/b/nvtrace");
 	done(&r);
-	EXPECT(&r, 0, MAKE "-n -W trace/json.h %s/b/nvtrace", dir, dir);
-	expect_in(&r, r.out, "-c trace/out_json.c");
-	expect_in(&r, r.out, "-c trace/out_perfetto.c");
-	assert_null(strstr(r.out, "-c trace/read_qemu.c"));
+	EXPECT(&r, 0, MAKE "-n -W trace/out/json.h %s/b/nvtrace", dir, dir);
+	expect_in(&r, r.out, "-c trace/out/json.c");
+	expect_in(&r, r.out, "-c trace/out/perfetto.c");
+	assert_null(strstr(r.out, "-c trace/read/qemu.c"));
 	done(&r);
 }
 
@@ -95,24 +95,24 @@ static void test_flags(void **state)
 	size_t i;
 
 	(void)state;
-	EXPECT(&r, 0, MAKE "%s/b/trace/style.o", dir, dir);
+	EXPECT(&r, 0, MAKE "%s/b/trace/words.o", dir, dir);
 	assert_null(strstr(r.out, "-Werror"));
 	done(&r);
 	for (i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
-		EXPECT(&r, 0, MAKE "-q %s/b/trace/style.o", dir, dir);
+		EXPECT(&r, 0, MAKE "-q %s/b/trace/words.o", dir, dir);
 		done(&r);
-		EXPECT(&r, 1, MAKE "-q \"%s\" %s/b/trace/style.o", dir, changes[i], dir);
+		EXPECT(&r, 1, MAKE "-q \"%s\" %s/b/trace/words.o", dir, changes[i], dir);
 		done(&r);
-		EXPECT(&r, 0, MAKE "\"%s\" %s/b/trace/style.o", dir, changes[i], dir);
+		EXPECT(&r, 0, MAKE "\"%s\" %s/b/trace/words.o", dir, changes[i], dir);
 		done(&r);
-		EXPECT(&r, 0, MAKE "-q \"%s\" %s/b/trace/style.o", dir, changes[i], dir);
+		EXPECT(&r, 0, MAKE "-q \"%s\" %s/b/trace/words.o", dir, changes[i], dir);
 		done(&r);
 		if (i == 5)
 			break; /* -Werror is good without */
-		EXPECT(&r, 0, MAKE "%s/b/trace/style.o", dir, dir);
+		EXPECT(&r, 0, MAKE "%s/b/trace/words.o", dir, dir);
 		done(&r);
 	}
-	EXPECT(&r, 0, MAKE "-q %s/b/trace/style.o", dir, dir);
+	EXPECT(&r, 0, MAKE "-q %s/b/trace/words.o", dir, dir);
 	done(&r);
 	EXPECT(&r, 0,
 	       MAKE "-n CC=mycc CPPFLAGS=-DMINE CFLAGS=-Omy LDFLAGS=-Lmy LDLIBS=-lmy %s/b/identify "
@@ -129,7 +129,7 @@ static void test_warnings(void **state)
 	struct result r;
 
 	(void)state;
-	EXPECT(&r, 0, MAKE "CPPFLAGS='-Wall -Wmissing-include-dirs -I/nonesuch' %s/b/trace/style.o",
+	EXPECT(&r, 0, MAKE "CPPFLAGS='-Wall -Wmissing-include-dirs -I/nonesuch' %s/b/trace/words.o",
 	       dir, dir);
 	expect_in(&r, r.err, "warning:");
 	done(&r);
@@ -148,8 +148,8 @@ static void test_from_elsewhere(void **state)
 	(void)state;
 	EXPECT(&r, 0,
 	       "top=$PWD; cd %s && env -u MAKEFLAGS make -f $top/Makefile B=%s/b "
-	       "%s/b/trace/style.o "
-	       "%s/b/trace/pair.o && test -s b/trace/style.o && test -s b/trace/pair.o",
+	       "%s/b/trace/words.o "
+	       "%s/b/trace/pair.o && test -s b/trace/words.o && test -s b/trace/pair.o",
 	       dir, dir, dir, dir);
 	done(&r);
 	EXPECT(&r, 0, "top=$PWD; cd %s && make -s -f $top/Makefile help", dir);

@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <time.h>
 #include "nvme.h"
-#include "../trace/json.h"
+#include "../trace/out/json.h"
 #include "../trace/map.h"
 
 #define SPDK_LOG "tests/fixtures/spdk-v23.05-hello_world-qemu.log"

@@ -4,16 +4,12 @@
  * dialect there is, a sample of SPDK's text, and damaged copies of all of it. Run from the root of
  * the repository: reads tests/fixtures/.
  */
-#define NVME_IMPLEMENTATION
-#include "trace/nvtrace.h"
+#include "trace/cmd.h"
+#include "trace/read/scan.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
-
-#include "trace/read_ftrace.c"
-#include "trace/read_qemu.c"
-#include "trace/read_spdk.c"
 
 #define FIXTURES "tests/fixtures/"
 #define INIT     FIXTURES "linux-6.1.176.init.ftrace.txt"
@@ -24,39 +20,23 @@
 
 /* ---- reading from memory ---- */
 
-static const char *input;
-static size_t input_len, input_at;
-
-long reader_getline(struct reader *rd, char *buf, size_t size)
-{
-	const char *line = input + input_at, *end;
-	size_t left = input_len - input_at, len;
-
-	(void)rd;
-	if (left == 0)
-		return -1;
-	end = memchr(line, '\n', left);
-	len = end != NULL ? (size_t)(end - line) : left;
-	input_at += len + (end != NULL);
-	if (len > size - 1) {
-		len = size - 1;
-		input_at = (size_t)(line - input) + len;
-	}
-	memcpy(buf, line, len);
-	buf[len] = '\0';
-	return (long)len;
-}
-
 static void start(struct reader *rd, const struct reader_ops *ops, const char *text, size_t len)
 {
 	memset(rd, 0, sizeof(*rd));
 	rd->ops = ops;
-	rd->head_len = len < sizeof(rd->head) ? len : sizeof(rd->head);
-	memcpy(rd->head, text, rd->head_len);
-	input = text;
-	input_len = len;
-	input_at = 0;
+	rd->name = "a test";
+	rd->in = fmemopen((void *)(uintptr_t)text, len, "rb");
+	if (len != 0) /* of which fmemopen() makes nothing */
+		assert_non_null(rd->in);
+	rd->head_len = rd->in != NULL ? fread(rd->head, 1, sizeof(rd->head), rd->in) : 0;
 	assert_int_equal(ops->open(rd), 0);
+}
+
+static void stop(struct reader *rd)
+{
+	rd->ops->close(rd);
+	if (rd->in != NULL)
+		fclose(rd->in);
 }
 
 struct all {
@@ -92,7 +72,7 @@ static void read_all(const struct reader_ops *ops, const char *text, size_t len)
 	assert_int_equal(status, 0);
 	all.damaged = rd.damaged;
 	all.dropped = rd.dropped;
-	ops->close(&rd);
+	stop(&rd);
 }
 
 static void read_text(const struct reader_ops *ops, const char *text)
@@ -730,6 +710,7 @@ static unsigned long fuzz_one(const struct reader_ops *ops, const char *text, si
 	static struct reader rd;
 	struct rec rec;
 	unsigned long records = 0, lines;
+	const char *end = text + len;
 
 	start(&rd, ops, text, len);
 	while (ops->next(&rd, &rec) == 1) {
@@ -738,9 +719,9 @@ static unsigned long fuzz_one(const struct reader_ops *ops, const char *text, si
 		assert_true(rec.number > 0);
 		records++;
 	}
-	ops->close(&rd);
-	for (lines = 1; (text = memchr(text, '\n', len)) != NULL; text++, lines++)
-		len = (size_t)(input + input_len - text) - 1;
+	stop(&rd);
+	for (lines = 1; (text = memchr(text, '\n', (size_t)(end - text))) != NULL; text++, lines++)
+		;
 	assert_true(records <= 4 * lines);
 	return lines;
 }
@@ -821,6 +802,37 @@ static int after(void **state)
 	return 0;
 }
 
+/* ---- commands ---- */
+
+/* Which blocks a command names is said in one place; the table of fields has to agree. */
+static void blocks_of_commands(void **state)
+{
+	struct nvme_cmd cmd = {.cdw10 = 7, .cdw11 = 1, .cdw12 = 0xffff0003};
+	uint32_t opc, blocks, named = 0;
+	uint64_t lba;
+
+	(void)state;
+	for (opc = 0; opc < 256; opc++) {
+		const struct nvme_cmd_field *f = nvme_cmd_fields(1, (uint8_t)opc);
+		bool has_lba = false, has_nlb = false;
+
+		for (; f->name != NULL; f++) {
+			has_lba |= f->dword == 10 && strstr(f->name, "LBA") != NULL;
+			has_nlb |= f->dword == 12 && strcmp(f->name, "NLB") == 0;
+		}
+		cmd.opc = (uint8_t)opc;
+		assert_int_equal(cmd_lba(1, &cmd, HAVE_SQE, &lba), has_lba);
+		assert_int_equal(cmd_blocks(1, &cmd, HAVE_SQE, &blocks), has_nlb);
+		assert_true(!has_lba || lba == (UINT64_C(1) << 32 | 7));
+		assert_true(!has_nlb || blocks == 4);
+		assert_false(cmd_lba(0, &cmd, HAVE_SQE, &lba));
+		assert_false(cmd_lba(1, &cmd, HAVE_SQE & ~HAVE_DW(11), &lba));
+		assert_false(cmd_blocks(1, &cmd, HAVE_SQE & ~(HAVE_DW(12) | HAVE_NLB), &blocks));
+		named += has_lba;
+	}
+	assert_int_equal(named, 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -838,6 +850,7 @@ int main(void)
 		cmocka_unit_test(probes),
 		cmocka_unit_test(fuzz),
 		cmocka_unit_test(long_lines),
+		cmocka_unit_test(blocks_of_commands),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, after);

@@ -4,7 +4,7 @@
  * CIDs, how often a status register was polled, and how the queues took turns. What is left is a
  * list for the registers and one for each queue, and these are compared like two texts.
  */
-#include "analysis.h"
+#include "merge.h"
 #include "map.h"
 
 #define ITEMS   (UINT32_C(1) << 19) /* in each source */

@@ -7,7 +7,8 @@
  * A place in the specification is cited with its section number where that is certain, otherwise
  * by title alone, as numbers move between revisions.
  */
-#include "nvtrace.h"
+#include "fields.h"
+#include "words.h"
 
 /* What a command is for, in the words after "It", and where the specification describes it. */
 struct command {

@@ -11,7 +11,8 @@
  * It is compiled to a program for a stack of truth values that has a fixed size: expressions may
  * be nested only so deep that neither this compiler nor the program can run out of it.
  */
-#include "nvtrace.h"
+#include "filter.h"
+#include "cmd.h"
 #include <ctype.h>
 #include <stdarg.h>
 
@@ -516,8 +517,7 @@ void filter_free(struct filter *f)
 static bool cmd_value(const struct nvme_cmd *cmd, uint32_t have, uint16_t qid, enum field field,
                       uint64_t *value)
 {
-	const struct nvme_cmd_field *f = nvme_cmd_fields(qid, cmd->opc);
-	bool lba = f->name != NULL && strstr(f->name, "LBA") != NULL;
+	uint32_t blocks;
 
 	switch (field) {
 	case F_OPC:
@@ -530,14 +530,13 @@ static bool cmd_value(const struct nvme_cmd *cmd, uint32_t have, uint16_t qid, e
 		*value = cmd->dptr.prp.prp1;
 		return (have & HAVE_DPTR1) == HAVE_DPTR1;
 	case F_LBA:
-		*value = NVME_RW_SLBA(cmd->cdw10, cmd->cdw11);
-		return lba && (have & (HAVE_DW(10) | HAVE_DW(11))) == (HAVE_DW(10) | HAVE_DW(11));
+		return cmd_lba(qid, cmd, have, value);
 	case F_NLB:
 	case F_LEN:
-		while (f->name != NULL && strcmp(f->name, "NLB") != 0)
-			f++;
-		*value = NVME_GET(cmd->cdw12, NVME_RW_NLB) + (uint64_t)1;
-		return f->name != NULL && (have & (HAVE_DW(12) | HAVE_NLB)) != 0;
+		if (!cmd_blocks(qid, cmd, have, &blocks))
+			return false;
+		*value = blocks;
+		return true;
 	default:
 		return false;
 	}

@@ -9,7 +9,7 @@
  * Both are read twice: first only the commands, as a table, to find out which belong together;
  * then everything, to print it.
  */
-#include "analysis.h"
+#include "merge.h"
 #include "map.h"
 #include <sys/stat.h>
 

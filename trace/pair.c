@@ -5,10 +5,9 @@
  * Outstanding commands are in a hash table and, in the order of their submission, in a list. Both
  * are bounded: of a trace in which nothing ever completes, the oldest commands are forgotten.
  */
-#include "nvtrace.h"
+#include "pair.h"
 
 #define BUCKETS    32768u
-#define MAX_OPEN   131072u
 #define MAX_QUEUES 4096u
 #define MAX_SHARED 1024u
 
@@ -138,7 +137,7 @@ static void insert(struct pairing *p, const struct rec *rec)
 
 	if (c == NULL)
 		return;
-	if (p->count >= MAX_OPEN)
+	if (p->count >= PAIRING_MAX_OPEN)
 		drop(p, p->oldest);
 	c->ctrlr = rec->ctrlr;
 	c->qid = rec->qid;

@@ -7,10 +7,7 @@
  * NSIDs of I/O commands without a sign, DW0 of completions with eight digits, and has names of its
  * own for the command specific status codes of Fabrics commands.
  */
-#include "nvtrace.h"
-
-#include <string.h>
-#include <stdarg.h>
+#include "words.h"
 
 /* Text that grows; len is what it would be if there were room, as with snprintf. */
 struct text {

@@ -4,7 +4,7 @@
  * NVME_LOG=debug printed it; what other sources lack is left out. Everything that the log has no
  * line for (registers, doorbells, mappings, the controller's side) appears with -v only.
  */
-#include "nvtrace.h"
+#include "output.h"
 
 #define LINE_MAX_TEXT 2048
 

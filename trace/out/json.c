@@ -4,7 +4,7 @@
  * and their values as in the queue entry (NLB is 0-based), 64-bit ones as hex strings. What the
  * source does not carry is not there.
  */
-#include "nvtrace.h"
+#include "output.h"
 #include "json_rec.h"
 #include "opens.h"
 

@@ -6,8 +6,8 @@
 #ifndef NVTRACE_OPENS_H
 #define NVTRACE_OPENS_H
 
-#include "nvtrace.h"
-#include "map.h"
+#include "output.h"
+#include "../map.h"
 
 struct open_cmd {
 	uint64_t number; /* of its record */

@@ -20,10 +20,10 @@
 
 struct json {
 	FILE *out;
-	bool html; /* escape < > & too: for JSON inside a <script> element */
 	unsigned depth;
 	bool more[JSON_DEPTH + 1]; /* something precedes at this depth: a comma is due */
 	char bracket[JSON_DEPTH + 1];
+	bool html; /* escape < > & too: for JSON inside a <script> element */
 };
 
 static inline void json_init(struct json *j, FILE *out)

@@ -12,7 +12,7 @@
  * leaves out of an entry is zero there, and named in the packet's comment. Packets of records
  * without a time have none.
  */
-#include "nvtrace.h"
+#include "output.h"
 #include <stdarg.h>
 #include "opens.h"
 

@@ -3,7 +3,8 @@
  * nvtrace -c: a trace in numbers. Everything here has a fixed size, however long the trace is:
  * latencies go into histograms, time into columns that widen as it passes.
  */
-#include "analysis.h"
+#include "output.h"
+#include "prps.h"
 
 #define GROUPS     512 /* opcodes of queues */
 #define QUEUES     256

@@ -5,7 +5,7 @@
  *
  * The picture has its own colours for light and dark and no script; text of the source is escaped.
  */
-#include "analysis.h"
+#include "output.h"
 
 #define COMMANDS 16  /* of these, the first ones of the trace: the rest is for -f to choose */
 #define ROWS     400 /* arrows */
@@ -236,6 +236,18 @@ static int svg_record(struct output *o, struct rec *r)
 }
 
 /* ---- drawing ---- */
+
+/* A string that came from a source, in the text of an XML element or attribute. */
+static void put_xml(FILE *out, const char *text)
+{
+	const unsigned char *p = (const unsigned char *)text;
+
+	for (; *p != '\0'; p++)
+		if (strchr("\"'<>&", *p) != NULL)
+			fprintf(out, "&#%u;", (unsigned)*p);
+		else
+			fputc(*p < 0x20 || *p >= 0x7f ? '?' : *p, out);
+}
 
 /* clang-format off */
 static const char *const style[] = {

@@ -3,7 +3,7 @@
  * Comma-separated values as in RFC 4180: a row for each command when it completes, those that never
  * did at the end. A cell is empty where the source does not tell. NLB is 0-based, as in the command.
  */
-#include "nvtrace.h"
+#include "output.h"
 #include "opens.h"
 
 struct state {
@@ -54,25 +54,6 @@ static void put_hex(struct state *s, bool there, uint64_t value)
 
 /* ---- rows ---- */
 
-/* Commands with SLBA in CDW10 and CDW11, and NLB in CDW12. */
-static bool has_lba(const struct open_cmd *c)
-{
-	if (!(c->has & HAS_QID) || c->qid == 0 || !(c->cmd_have & HAVE_OPC))
-		return false;
-	switch (c->cmd.opc) {
-	case NVME_OPC_WRITE:
-	case NVME_OPC_READ:
-	case NVME_OPC_WRITE_UNCORRECTABLE:
-	case NVME_OPC_COMPARE:
-	case NVME_OPC_WRITE_ZEROES:
-	case NVME_OPC_VERIFY:
-	case NVME_OPC_ZONE_APPEND:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static bool have_all(const struct open_cmd *c, uint32_t what)
 {
 	return (c->cmd_have & what) == what;
@@ -91,7 +72,11 @@ static void put_opcode(struct state *s, const struct open_cmd *c)
 
 static void put_command(struct state *s, const struct open_cmd *c, const struct rec *cpl)
 {
-	bool lba = has_lba(c), cid = (c->cmd_have & HAVE_OPC) || cpl != NULL;
+	bool cid = (c->cmd_have & HAVE_OPC) || cpl != NULL;
+	uint16_t qid = c->has & HAS_QID ? c->qid : 0;
+	uint32_t blocks = 0;
+	uint64_t lba = 0;
+	bool there;
 
 	put_uint(s, c->has & HAS_TIME, c->time_ns);
 	put_uint(s, c->has & HAS_CTRLR, c->ctrlr);
@@ -99,10 +84,10 @@ static void put_command(struct state *s, const struct open_cmd *c, const struct 
 	put_uint(s, cid, c->cmd_have & HAVE_OPC || cpl == NULL ? c->cmd.cid : cpl->cpl.cid);
 	put_opcode(s, c);
 	put_uint(s, (c->cmd_have & HAVE_NSID) && c->cmd.opc != NVME_OPC_FABRIC, c->cmd.nsid);
-	put_uint(s, lba && have_all(c, HAVE_DW(10) | HAVE_DW(11)),
-	         NVME_RW_SLBA(c->cmd.cdw10, c->cmd.cdw11));
-	put_uint(s, lba && (c->cmd_have & (HAVE_NLB | HAVE_DW(12))),
-	         NVME_GET(c->cmd.cdw12, NVME_RW_NLB));
+	there = cmd_lba(qid, &c->cmd, c->cmd_have, &lba);
+	put_uint(s, there, lba);
+	there = cmd_blocks(qid, &c->cmd, c->cmd_have, &blocks);
+	put_uint(s, there, (uint64_t)blocks - there); /* 0-based */
 }
 
 /* cpl NULL: it never came. */

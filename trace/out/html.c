@@ -6,7 +6,8 @@
  * that is not run, in ASCII without < > & and quotes, and the page's script puts it into the
  * document as text only.
  */
-#include "analysis.h"
+#include "output.h"
+#include "json.h"
 
 #define COMMANDS \
 	10000 /* a browser draws so many and is still quick; the page says what is missing */
@@ -448,6 +449,16 @@ static int html_record(struct output *o, struct rec *r)
 }
 
 /* ---- the data of the page ---- */
+
+/* A string that came from a source: nothing of it can end the script element that it is in. */
+static void put_json_string(FILE *out, const char *text)
+{
+	struct json json;
+
+	json_init(&json, out);
+	json.html = true;
+	json_quote(&json, text, strlen(text));
+}
 
 /* A row of the table of fields. */
 static void __attribute__((format(printf, 5, 6)))

@@ -3,7 +3,7 @@
  * nvtrace --lint: mistakes against the protocol that a trace shows. One line for each, with the
  * number of the record; nothing where the trace does not tell enough to be sure.
  */
-#include "analysis.h"
+#include "output.h"
 
 #define CTRLRS     64
 #define QUEUES     1024

@@ -12,7 +12,8 @@
  * finished. That is counted, and no damage. A wrapped file that moves, or is small, is copied first,
  * so that it does not run away from a reader who stops to think.
  */
-#include "nvtrace.h"
+#include "../reader.h"
+#include "../words.h"
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <time.h>

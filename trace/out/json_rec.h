@@ -6,7 +6,7 @@
 #ifndef NVTRACE_JSON_REC_H
 #define NVTRACE_JSON_REC_H
 
-#include "nvtrace.h"
+#include "output.h"
 #include "json.h"
 
 /* A name of the specification as a key: "SLBA" is "slba". */

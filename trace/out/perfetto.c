@@ -5,7 +5,7 @@
  * of a thread must not), a counter of the commands outstanding, and instants for doorbells and the
  * rest. Times count from the first one, because microseconds since 1970 do not fit a double.
  */
-#include "nvtrace.h"
+#include "output.h"
 #include "json_rec.h"
 #include "opens.h"
 

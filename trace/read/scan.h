@@ -7,7 +7,7 @@
 #define SCAN_H
 
 #include <stdarg.h>
-#include "nvtrace.h"
+#include "../reader.h"
 
 #define SCAN_LINE 65536
 

@@ -60,8 +60,8 @@ static void test_summary(void **state)
 	expect_in(&r, r.out, "1 completions without a command\n");
 	expect_in(&r, r.out, "1 commands without a completion\n");
 	expect_in(&r, expect_in(&r, r.out, "\n1      READ "),
-	          " 9       0         72             -    2.00 us    2.00 us    2.00 us    2.00 "
-	          "us\n");
+	          " 9       0         72             -   2.00 us   2.00 us   2.00 us   2.00 us   "
+	          "2.00 us   2.00 us   2.00 us\n");
 	expect_in(&r, r.out, "LBA OUT OF RANGE (00/80)\n");
 	expect_in(&r, r.out, "latency of I/O commands (10)\n");
 	expect_in(&r, r.out, "queue 1: commands outstanding, at most 1\n");
@@ -80,7 +80,7 @@ static void test_percentiles(void **state)
 	struct result r;
 	struct trace t;
 	uint32_t i;
-	double p50, p99;
+	double mean, p50, p90, p99, p999;
 
 	(void)state;
 	trace_open(&t, "p.nvt");
@@ -93,10 +93,14 @@ static void test_percentiles(void **state)
 	run(&r, "%s -c %s", nvtrace, path("p.nvt"));
 	expect_status(&r, 0);
 	assert_int_equal(sscanf(strstr(r.out, "\n1      READ"),
-	                        " 1 READ 1000 0 1000 - %*f us %lf us %lf us", &p50, &p99),
-	                 2);
+	                        " 1 READ 1000 0 1000 - %*f us %lf us %lf us %lf us %lf us %lf",
+	                        &mean, &p50, &p90, &p99, &p999),
+	                 5);
+	assert_true(mean > 500 && mean < 501);
 	assert_true(p50 > 485 && p50 < 515);
+	assert_true(p90 > 870 && p90 < 930);
 	assert_true(p99 > 960 && p99 < 1020);
+	assert_true(p999 > 970 && p999 < 1020);
 	done(&r);
 }
 
@@ -348,6 +352,72 @@ static void test_incidents(void **state)
 	done(&r);
 }
 
+static void expect_lines(const char *args, const char *lines)
+{
+	struct result r;
+
+	run(&r, "%s -n --no-prefix %s %s | sed 's/ nsid.*//; s/ cdw0.*//'", nvtrace, args,
+	    path("a.nvt"));
+	expect_status(&r, 0);
+	if (strcmp(r.out, lines) != 0)
+		fail_msg("%s:\n%s--- not\n%s", args, r.out, lines);
+	done(&r);
+}
+
+/* A part of a trace, and what stands around it. Record 1 + 2 * i is command i, at 2 * i us. */
+static void test_selection(void **state)
+{
+	struct result r;
+	struct trace t;
+	uint32_t i;
+
+	(void)state;
+	trace_open(&t, "a.nvt");
+	for (i = 0; i < 8; i++) {
+		put_cmd(&t, 1, (uint16_t)i, NVME_OPC_READ, i, 0, 0, 0x20000);
+		put_cpl(&t, 1, (uint16_t)i, i % 5 == 1 ? NVME_SC_LBA_OUT_OF_RANGE << 1 : 0);
+		if (i == 2)
+			put_doorbell(&t, 1, 0, 2, 3); /* no line without -v */
+	}
+	trace_close(&t);
+	expect_lines("--errors", "     4  LBA OUT OF RANGE (00/80) qid:1 cid:1\n"
+	                         "    15  LBA OUT OF RANGE (00/80) qid:1 cid:6\n");
+	expect_lines("--errors -B 1 -A 2", "     3  READ sqid:1 cid:1\n"
+	                                   "     4  LBA OUT OF RANGE (00/80) qid:1 cid:1\n"
+	                                   "     5  READ sqid:1 cid:2\n"
+	                                   "     6  SUCCESS (00/00) qid:1 cid:2\n"
+	                                   "--\n"
+	                                   "    14  READ sqid:1 cid:6\n"
+	                                   "    15  LBA OUT OF RANGE (00/80) qid:1 cid:6\n"
+	                                   "    16  READ sqid:1 cid:7\n"
+	                                   "    17  SUCCESS (00/00) qid:1 cid:7\n");
+	/* what is in between is not said twice, and nothing is left out: no line between */
+	expect_lines("-f 'record==4 || record==6' -B 1", "     3  READ sqid:1 cid:1\n"
+	                                                 "     4  LBA OUT OF RANGE (00/80) "
+	                                                 "qid:1 cid:1\n"
+	                                                 "     5  READ sqid:1 cid:2\n"
+	                                                 "     6  SUCCESS (00/00) qid:1 cid:2\n");
+	expect_lines("-f 'record==6' -A 1 -v", "     6  SUCCESS (00/00) qid:1 cid:2\n"
+	                                       "     7  doorbell SQ1TDBL = 3 (was 2)\n");
+	expect_lines("--since 14us", "    15  LBA OUT OF RANGE (00/80) qid:1 cid:6\n"
+	                             "    16  READ sqid:1 cid:7\n"
+	                             "    17  SUCCESS (00/00) qid:1 cid:7\n");
+	expect_lines("--until 1us", "     1  READ sqid:1 cid:0\n"
+	                            "     2  SUCCESS (00/00) qid:1 cid:0\n");
+	expect_lines("--since 2us --until 4us -f opc==read", "     3  READ sqid:1 cid:1\n"
+	                                                     "     4  LBA OUT OF RANGE (00/80) "
+	                                                     "qid:1 cid:1\n"
+	                                                     "     5  READ sqid:1 cid:2\n");
+	expect_lines("--since 1s", "");
+	run(&r, "%s -c --since 2us --top 3 %s", nvtrace, path("a.nvt"));
+	expect_status(&r, 0);
+	assert_int_equal(count(r.out, "SUCCESS (00/00)\n") + count(r.out, "(00/80)\n"), 4);
+	expect_in(&r, r.out, "15 records in 14.00 us: 7 commands");
+	expect_in(&r, r.out,
+	          "queue          IOPS        MiB/s\n1            500000            -\n");
+	done(&r);
+}
+
 static void test_svg(void **state)
 {
 	struct nvme_trace_data data = {.iova = 0x20000, .len = 4096, .cid = 0, .to_host = 1};
@@ -392,9 +462,9 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_summary),   cmocka_unit_test(test_percentiles),
-		cmocka_unit_test(test_incidents), cmocka_unit_test(test_diff),
-		cmocka_unit_test(test_merge),     cmocka_unit_test(test_html),
-		cmocka_unit_test(test_svg),
+		cmocka_unit_test(test_incidents), cmocka_unit_test(test_selection),
+		cmocka_unit_test(test_diff),      cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_html),      cmocka_unit_test(test_svg),
 	};
 
 	if (argc > 1)

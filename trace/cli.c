@@ -30,11 +30,15 @@ static const char usage_text[] =
 	"is standard input.\n"
 	"  --input KIND   auto, nvt, ftrace, tracecmd, qemu, spdk (default: auto)\n"
 	"  -f FILTER      only what matches, such as 'qid==1 && opc==read && lat>50us'\n"
+	"  --errors       only what has failed\n"
+	"  --since TIME, --until TIME  from the start of the trace, such as 1.5s\n"
 	"  -o FILE        write to FILE; never to the input, or over another trace\n"
 	"as text (the default):\n"
 	"  -v             also registers, doorbells, mappings, the controller's side, problems\n"
 	"  -H             each field of commands, completions and registers\n"
 	"  --explain      the same in sentences, with the place in the specification\n"
+	"  -n             the number of each record\n"
+	"  -A N, -B N     N records behind and before each that was chosen\n"
 	"  -t, -d         times since the start, since the previous line\n"
 	"  --latency      latency of completions, commands outstanding\n"
 	"  --no-prefix    messages only\n"
@@ -42,7 +46,8 @@ static const char usage_text[] =
 	"otherwise:\n"
 	"  -T FORMAT      text, json, csv, perfetto, html, svg\n"
 	"  -w FILE        pcapng for Wireshark\n"
-	"  -c             a summary: counts, latencies, queue depths\n"
+	"  -c             a summary: counts, rates, latencies, queue depths\n"
+	"  --top N        with the N slowest commands\n"
 	"  --lint         mistakes in the use of the protocol\n"
 	"  --with FILE    joins a second trace of the same run, and says where they disagree\n"
 	"  --diff         compares two runs\n"
@@ -130,6 +135,10 @@ enum {
 	OPT_NO_PREFIX,
 	OPT_EXPLAIN,
 	OPT_LATENCY,
+	OPT_SINCE,
+	OPT_UNTIL,
+	OPT_ERRORS,
+	OPT_TOP,
 	OPT_LINT,
 	OPT_WITH,
 	OPT_DIFF,
@@ -144,6 +153,10 @@ static const struct option long_options[] = {
 	{"no-prefix", no_argument, NULL, OPT_NO_PREFIX},
 	{"explain", no_argument, NULL, OPT_EXPLAIN},
 	{"latency", no_argument, NULL, OPT_LATENCY},
+	{"since", required_argument, NULL, OPT_SINCE},
+	{"until", required_argument, NULL, OPT_UNTIL},
+	{"errors", no_argument, NULL, OPT_ERRORS},
+	{"top", required_argument, NULL, OPT_TOP},
 	{"lint", no_argument, NULL, OPT_LINT},
 	{"with", required_argument, NULL, OPT_WITH},
 	{"diff", no_argument, NULL, OPT_DIFF},
@@ -174,9 +187,44 @@ static int take_text_option(struct arguments *a, int c)
 	case OPT_NO_PREFIX:
 		a->options.prefix = false;
 		return 0;
+	case 'n':
+		a->options.numbers = true;
+		return 0;
 	default:
 		fputs("nvtrace: 'nvtrace --help' shows all options\n", stderr);
 		return WRONG_USAGE; /* getopt has said what is wrong */
+	}
+}
+
+static int set_number(unsigned *to, const char *value, const char *option, unsigned most)
+{
+	char *end;
+	unsigned long n = strtoul(value, &end, 10);
+
+	if (*value < '0' || *value > '9' || *end != '\0' || n > most)
+		return usage_error("%s %s: a number up to %u is meant", option, value, most);
+	*to = (unsigned)n;
+	return 0;
+}
+
+static int take_selection(struct arguments *a, int c, const char *value)
+{
+	switch (c) {
+	case OPT_SINCE:
+		return set_file(&a->since, value, "--since");
+	case OPT_UNTIL:
+		return set_file(&a->until, value, "--until");
+	case OPT_ERRORS:
+		a->errors = true;
+		return 0;
+	case 'A':
+		return set_number(&a->after, value, "-A", MAX_CONTEXT);
+	case 'B':
+		return set_number(&a->before, value, "-B", MAX_CONTEXT);
+	case OPT_TOP:
+		return set_number(&a->options.top, value, "--top", 100000);
+	default:
+		return take_text_option(a, c);
 	}
 }
 
@@ -211,7 +259,7 @@ static int take_option(struct arguments *a, int c, const char *value)
 		a->diff = true;
 		return 0;
 	default:
-		return take_text_option(a, c);
+		return take_selection(a, c, value);
 	}
 }
 
@@ -228,6 +276,35 @@ static int check_input_option(const struct arguments *a)
 		return usage_error("--input does not go with --hex");
 	if (strchr(a->input_option, ',') != NULL && !a->diff && a->with == NULL)
 		return usage_error("--input %s is for two files", a->input_option);
+	return 0;
+}
+
+/* Which option chooses records; NULL: none does. */
+static const char *selecting(const struct arguments *a)
+{
+	return a->filter != NULL  ? "-f"
+	       : a->since != NULL ? "--since"
+	       : a->until != NULL ? "--until"
+	       : a->errors        ? "--errors"
+	                          : NULL;
+}
+
+static int check_selection(const struct arguments *a)
+{
+	const char *by = selecting(a);
+
+	if (by != NULL && a->output == &lint_output)
+		return usage_error("%s does not go with --lint, which needs the whole trace", by);
+	if (by != NULL && (a->hex || a->diff || a->with != NULL))
+		return usage_error("%s does not go with %s", by,
+		                   a->hex    ? "--hex"
+		                   : a->diff ? "--diff"
+		                             : "--with");
+	if (a->before + a->after != 0 && (by == NULL || a->output != &text_output))
+		return usage_error("-A and -B are for the text of what -f, --errors, --since or "
+		                   "--until choose");
+	if (a->options.top != 0 && a->output != &summary_output)
+		return usage_error("--top is for -c");
 	return 0;
 }
 
@@ -252,20 +329,14 @@ static int check_arguments(const struct arguments *a)
 		                   a->hex    ? "--hex"
 		                   : a->diff ? "--diff"
 		                             : "--with");
-	if (a->output == &lint_output && a->filter != NULL)
-		return usage_error("-f does not go with --lint, which needs the whole trace");
-	if ((a->hex || a->diff || a->with != NULL) && a->filter != NULL)
-		return usage_error("-f does not go with %s", a->hex    ? "--hex"
-		                                             : a->diff ? "--diff"
-		                                                       : "--with");
-	return check_input_option(a);
+	return check_selection(a) != 0 ? WRONG_USAGE : check_input_option(a);
 }
 
 int parse_arguments(struct arguments *a, int argc, char **argv)
 {
 	int c, rc;
 
-	while ((c = getopt_long(argc, argv, "T:co:w:f:vHtd", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "T:co:w:f:A:B:nvHtd", long_options, NULL)) != -1) {
 		if (c == OPT_HELP) {
 			fputs(usage_text, stdout);
 			return 0;
@@ -290,23 +361,42 @@ int parse_arguments(struct arguments *a, int argc, char **argv)
 
 /* ---- doing it ---- */
 
-static struct filter *compile_filter(const char *text)
+static bool compile_filter(struct filter **filter, const char *text)
 {
 	char why[256];
 	int column = 1;
-	struct filter *filter = filter_new(text, why, sizeof(why), &column);
 
-	if (filter == NULL)
+	if (text == NULL)
+		return true;
+	*filter = filter_new(text, why, sizeof(why), &column);
+	if (*filter == NULL)
 		fprintf(stderr, "nvtrace: -f: %s\n  %s\n  %*s\n", why, text, column, "^");
-	return filter;
+	return *filter != NULL;
+}
+
+/* --since and --until are filters, too. */
+static bool compile_time(struct filter **filter, const char *option, const char *how,
+                         const char *text)
+{
+	char all[128], why[256];
+	int column;
+
+	if (text == NULL)
+		return true;
+	snprintf(all, sizeof(all), "time%s%.100s", how, text);
+	*filter = filter_new(all, why, sizeof(why), &column);
+	if (*filter == NULL)
+		(void)usage_error("%s %s: %s; 1.5s is meant, from the start of the trace", option,
+		                  text, why);
+	return *filter != NULL;
 }
 
 int run(const struct arguments *a)
 {
 	const char *const file[2] = {a->file[0], a->diff ? a->file[1] : a->with};
 	struct output out = {a->output, stdout, &a->options, NULL};
-	struct filter *filter = NULL;
-	int rc;
+	struct selection s = {.errors = a->errors, .before = a->before, .after = a->after};
+	int rc = WRONG_USAGE;
 
 	if (a->hex)
 		return decode_hex(&a->options);
@@ -314,12 +404,12 @@ int run(const struct arguments *a)
 		return nvtrace_diff(file, a->input, &a->options);
 	if (a->with != NULL)
 		return nvtrace_merge(file, a->input, &a->options);
-	if (a->filter != NULL) {
-		filter = compile_filter(a->filter);
-		if (filter == NULL)
-			return WRONG_USAGE;
-	}
-	rc = decode(a->files > 0 ? a->file[0] : "-", a->input[0], filter, &out);
-	filter_free(filter);
+	if (compile_filter(&s.filter, a->filter) &&
+	    compile_time(&s.since, "--since", ">=", a->since) &&
+	    compile_time(&s.until, "--until", "<=", a->until))
+		rc = decode(a->files > 0 ? a->file[0] : "-", a->input[0], &s, &out);
+	filter_free(s.filter);
+	filter_free(s.since);
+	filter_free(s.until);
 	return rc;
 }

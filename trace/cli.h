@@ -13,7 +13,9 @@ struct arguments {
 	const char *input_option;
 	const struct output_ops *output;
 	const char *output_option; /* which option chose it */
-	const char *filter, *with;
+	const char *filter, *with, *since, *until;
+	bool errors;
+	unsigned before, after;
 	const char *file[2];
 	int files;
 	bool hex, diff;

@@ -8,7 +8,17 @@
 #include "filter.h"
 #include "out/output.h"
 
-/* All of a file ("-": standard input); filter NULL: everything. Returns the exit status. */
-int decode(const char *name, enum input input, const struct filter *filter, struct output *out);
+#define MAX_CONTEXT 1000
+
+/* What of a trace is wanted. */
+struct selection {
+	struct filter *filter, *since, *until; /* all of them; NULL: whatever it is */
+	bool errors;                           /* only what has failed */
+	unsigned before, after;                /* records around each that is wanted, text only */
+};
+
+/* All of a file ("-": standard input) that is selected. Returns the exit status. */
+int decode(const char *name, enum input input, const struct selection *selection,
+           struct output *out);
 
 #endif /* NVTRACE_DECODE_H */

@@ -17,6 +17,9 @@ struct options {
 	int times;         /* text: 0 as logged, 1 since the start, 2 since the previous line */
 	bool verbose;      /* text: also registers, doorbells, mappings, the controller's side */
 
+	bool numbers; /* -n, text: the number of each record */
+	unsigned top; /* --top, -c: so many of the slowest commands; 0: some */
+
 	const char *out_file; /* -o, -w; NULL: standard output */
 };
 
@@ -41,6 +44,9 @@ struct output {
 	const struct options *options;
 	void *state;
 };
+
+/* Has the text a line for it? Registers are shown without -v too if their fields are asked for. */
+bool text_shows(const struct options *options, const struct rec *rec);
 
 extern const struct output_ops text_output, json_output, csv_output, perfetto_output, html_output,
 	svg_output, pcapng_output, summary_output, lint_output;

@@ -9,7 +9,7 @@
 #define GROUPS     512 /* opcodes of queues */
 #define QUEUES     256
 #define STATUSES   64
-#define SLOWEST    10
+#define SLOWEST    10 /* without --top */
 #define COLUMNS    64 /* of a graph over time */
 #define ROWS       8
 #define BAR        40
@@ -22,6 +22,7 @@
 
 struct hist {
 	uint64_t count, min, max;
+	double sum;
 	uint64_t exact[EXACT];
 	uint64_t bucket[BUCKETS];
 };
@@ -42,7 +43,7 @@ struct column {
 
 struct queue {
 	uint64_t key;
-	uint64_t commands, completions, sq_doorbells, cq_doorbells;
+	uint64_t commands, completions, sq_doorbells, cq_doorbells, bytes;
 	uint32_t depth_max;
 	bool has_depth;
 	struct column column[COLUMNS];
@@ -64,7 +65,8 @@ struct summary {
 		uint16_t code;
 		uint64_t count;
 	} status[STATUSES];
-	struct slow slow[SLOWEST];
+	struct slow *slow;
+	unsigned slowest; /* how many there is room for */
 	struct prp_pending prps;
 	uint64_t records, commands, completions, errors, orphans, open, damaged, left_out;
 	uint64_t marks[MARKS], events;
@@ -106,6 +108,7 @@ static void hist_add(struct hist *h, uint64_t v)
 	if (h->count == 0 || v > h->max)
 		h->max = v;
 	h->count++;
+	h->sum += (double)v;
 	h->bucket[hist_bucket(v)]++;
 }
 
@@ -118,10 +121,10 @@ static int compare_u64(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* The smallest latency that so many percent of all do not exceed. */
-static uint64_t hist_percentile(struct hist *h, unsigned percent)
+/* The smallest latency that so many of 1000 do not exceed. */
+static uint64_t hist_permille(struct hist *h, unsigned most)
 {
-	uint64_t rank = h->count / 100 * percent + (h->count % 100 * percent + 99) / 100, sum = 0;
+	uint64_t rank = h->count / 1000 * most + (h->count % 1000 * most + 999) / 1000, sum = 0;
 	size_t i;
 
 	if (rank == 0)
@@ -267,6 +270,8 @@ static void take_command(struct summary *s, struct queue *q, const struct rec *r
 	if (prp_pending_take(&s->prps, r, &len, &nprp)) {
 		g->bytes += len;
 		g->has_bytes = true;
+		if (q != NULL)
+			q->bytes += len;
 	}
 }
 
@@ -291,9 +296,9 @@ static void take_slow(struct summary *s, const struct rec *r)
 	unsigned i = s->slows;
 	struct slow *slow;
 
-	if (i == SLOWEST && s->slow[SLOWEST - 1].latency >= r->latency_ns)
+	if (i == s->slowest && s->slow[i - 1].latency >= r->latency_ns)
 		return;
-	if (i == SLOWEST)
+	if (i == s->slowest)
 		i--;
 	else
 		s->slows++;
@@ -349,8 +354,14 @@ static void take_completion(struct summary *s, struct queue *q, const struct rec
 
 static int summary_begin(struct output *o)
 {
-	o->state = calloc(1, sizeof(struct summary));
-	return o->state != NULL ? 0 : -ENOMEM;
+	struct summary *s = calloc(1, sizeof(*s));
+
+	o->state = s;
+	if (s == NULL)
+		return -ENOMEM;
+	s->slowest = o->options->top != 0 ? o->options->top : SLOWEST;
+	s->slow = calloc(s->slowest, sizeof(*s->slow));
+	return s->slow != NULL ? 0 : -ENOMEM;
 }
 
 static int summary_record(struct output *o, struct rec *r)
@@ -425,21 +436,18 @@ static void put_number(FILE *out, int width, uint64_t value, bool known)
 
 static void put_latencies(FILE *out, struct hist *h)
 {
-	char text[32];
-	uint64_t v[4];
+	static const unsigned most[] = {500, 900, 990, 999};
+	char text[32] = "-";
 	unsigned i;
 
-	if (h == NULL) {
-		fprintf(out, " %10s %10s %10s %10s", "-", "-", "-", "-");
-		return;
-	}
-	v[0] = h->min;
-	v[1] = hist_percentile(h, 50);
-	v[2] = hist_percentile(h, 99);
-	v[3] = h->max;
-	for (i = 0; i < 4; i++) {
-		format_ns(text, sizeof(text), v[i]);
-		fprintf(out, " %10s", text);
+	for (i = 0; i < 7; i++) {
+		if (h != NULL)
+			format_ns(text, sizeof(text),
+			          i == 0   ? h->min
+			          : i == 1 ? (uint64_t)(h->sum / (double)h->count)
+			          : i < 6  ? hist_permille(h, most[i - 2])
+			                   : h->max);
+		fprintf(out, " %9s", text);
 	}
 }
 
@@ -457,8 +465,9 @@ static void print_groups(FILE *out, struct summary *s)
 	char name[64];
 	unsigned i;
 
-	fprintf(out, "\n%-6s %-28s %9s %7s %10s %13s %10s %10s %10s %10s\n", "queue", "command",
-	        "count", "errors", "blocks", "bytes", "min", "median", "p99", "max");
+	fprintf(out, "\n%-6s %-24s %9s %7s %10s %13s %9s %9s %9s %9s %9s %9s %9s\n", "queue",
+	        "command", "count", "errors", "blocks", "bytes", "min", "mean", "p50", "p90", "p99",
+	        "p99.9", "max");
 	qsort(s->group, s->groups, sizeof(s->group[0]), compare_groups);
 	for (i = 0; i < s->groups; i++) {
 		struct group *g = s->group[i];
@@ -466,7 +475,7 @@ static void print_groups(FILE *out, struct summary *s)
 		put_queue_name(name, sizeof(name), s, g->key);
 		fprintf(out, "%-6s ", name);
 		cmd_name(name, sizeof(name), key_qid(g->key), &g->cmd, g->have);
-		fprintf(out, "%-28s", name);
+		fprintf(out, "%-24s", name);
 		put_number(out, 9, g->commands, true);
 		put_number(out, 7, g->errors, g->completions != 0);
 		put_number(out, 10, g->blocks, g->has_blocks);
@@ -552,6 +561,39 @@ static void print_graph(FILE *out, const struct summary *s, const struct queue *
 	else
 		format_ns(text, sizeof(text), span);
 	fprintf(out, " %s\n", text);
+}
+
+/* Completions and bytes of the I/O queues in each second of the trace. */
+static void print_rates(FILE *out, const struct summary *s)
+{
+	double seconds = (double)(s->last_ns - s->first_ns) / 1e9;
+	uint64_t commands = 0, bytes = 0;
+	unsigned i, queues = 0;
+	char name[32];
+
+	for (i = 0; i < s->queues; i++) {
+		const struct queue *q = s->queue[i];
+
+		if (key_qid(q->key) == 0 || q->completions == 0)
+			continue;
+		if (queues++ == 0)
+			fprintf(out, "\n%-6s %12s %12s\n", "queue", "IOPS", "MiB/s");
+		put_queue_name(name, sizeof(name), s, q->key);
+		fprintf(out, "%-6s %12.0f", name, (double)q->completions / seconds);
+		if (q->bytes != 0)
+			fprintf(out, " %12.1f\n", (double)q->bytes / seconds / 1048576);
+		else
+			fprintf(out, " %12s\n", "-");
+		commands += q->completions;
+		bytes += q->bytes;
+	}
+	if (queues < 2)
+		return;
+	fprintf(out, "%-6s %12.0f", "all", (double)commands / seconds);
+	if (bytes != 0)
+		fprintf(out, " %12.1f\n", (double)bytes / seconds / 1048576);
+	else
+		fprintf(out, " %12s\n", "-");
 }
 
 static void put_ratio(FILE *out, uint64_t doorbells, uint64_t per)
@@ -694,6 +736,8 @@ static int summary_end(struct output *o, struct pairing *p)
 		print_groups(o->out, s);
 	print_statuses(o->out, s);
 	print_marks(o->out, s);
+	if (s->last_ns > s->first_ns)
+		print_rates(o->out, s);
 	print_histogram(o->out, s, true);
 	print_histogram(o->out, s, false);
 	if (s->queues != 0)
@@ -705,6 +749,7 @@ static int summary_end(struct output *o, struct pairing *p)
 	}
 	for (i = 0; i < s->queues; i++)
 		free(s->queue[i]);
+	free(s->slow);
 	free(s);
 	o->state = NULL;
 	return 0;

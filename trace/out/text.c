@@ -104,6 +104,8 @@ static void put_prefix(struct output *o, const struct rec *rec)
 {
 	char when[48];
 
+	if (o->options->numbers)
+		fprintf(o->out, "%6" PRIu64 "  ", rec->number);
 	if (o->options->times != 0 && (rec->has & HAS_TIME)) {
 		relative_time(o, rec, when, sizeof(when));
 		fprintf(o->out, o->options->prefix ? "[%s] " : "%16s ", when);
@@ -302,11 +304,8 @@ static void put_async_event(struct output *o, const struct rec *rec)
 	put_line(o, rec, text);
 }
 
-/* Registers are shown without -v too if their fields are asked for. */
-static bool wanted(const struct output *o, const struct rec *rec)
+bool text_shows(const struct options *opt, const struct rec *rec)
 {
-	const struct options *opt = o->options;
-
 	switch (rec->kind) {
 	case REC_ATTACH:
 	case REC_COMMAND:
@@ -378,7 +377,7 @@ static void put_record(struct output *o, const struct rec *rec)
 
 static int text_record(struct output *o, struct rec *rec)
 {
-	if (!wanted(o, rec))
+	if (!text_shows(o->options, rec))
 		return 0;
 	put_record(o, rec);
 	if (o->options->bits)

@@ -1090,7 +1090,8 @@ static void test_filter(void **state)
 	expect_lines("lba in 100..200", 2);
 	expect_lines("lba==0x500000000", 2);
 	expect_lines("lba==0", 0); /* Flush has none */
-	expect_lines("nlb==8", 4);
+	expect_lines("nlb==7", 4); /* 0-based */
+	expect_lines("len==8", 4);
 	expect_lines("len<8", 0);
 	expect_lines("status!=0", 1);
 	expect_lines("status==2/81", 1);

@@ -41,10 +41,18 @@ enum field {
 	F_RECORD
 };
 
-static const char *const field_names[] = {"qid", "cid",   "nsid",   "opc",   "lba",
-                                          "nlb", "len",   "status", "sct",   "sc",
-                                          "lat", "prp1",  "kind",   "ctrlr", "time",
-                                          "dnr", "phase", "sqhd",   "record"};
+/* As -T json calls them, too, where that is another name. */
+static const struct {
+	const char *name;
+	enum field field;
+} field_names[] = {
+	{"qid", F_QID},       {"cid", F_CID},       {"nsid", F_NSID},   {"opc", F_OPC},
+	{"lba", F_LBA},       {"slba", F_LBA},      {"nlb", F_NLB},     {"len", F_LEN},
+	{"status", F_STATUS}, {"sct", F_SCT},       {"sc", F_SC},       {"lat", F_LAT},
+	{"prp1", F_PRP1},     {"kind", F_KIND},     {"event", F_KIND},  {"ctrlr", F_CTRLR},
+	{"time", F_TIME},     {"dnr", F_DNR},       {"phase", F_PHASE}, {"sqhd", F_SQHD},
+	{"record", F_RECORD}, {"number", F_RECORD},
+};
 
 enum op_code { OP_AND, OP_OR, OP_NOT, OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE, OP_IN, OP_SET };
 
@@ -127,32 +135,6 @@ static const struct name opc_names[] = {
 	{"zone_send", 1, NVME_OPC_ZONE_MANAGEMENT_SEND},
 	{"zone_recv", 1, NVME_OPC_ZONE_MANAGEMENT_RECEIVE},
 	{"zone_append", 1, NVME_OPC_ZONE_APPEND},
-	{NULL, 0, 0},
-};
-
-static const struct name kind_names[] = {
-	{"attach", -1, REC_ATTACH},
-	{"detach", -1, REC_DETACH},
-	{"reg_read", -1, REC_REG_READ},
-	{"reg_write", -1, REC_REG_WRITE},
-	{"command", -1, REC_COMMAND},
-	{"command_again", -1, REC_CMD_AGAIN},
-	{"completion", -1, REC_COMPLETION},
-	{"doorbell", -1, REC_DOORBELL},
-	{"prp", -1, REC_PRP},
-	{"sgl", -1, REC_SGL},
-	{"dma_map", -1, REC_DMA_MAP},
-	{"dma_unmap", -1, REC_DMA_UNMAP},
-	{"log", -1, REC_LOG},
-	{"async_event", -1, REC_ASYNC_EVENT},
-	{"queue", -1, REC_QUEUE},
-	{"irq", -1, REC_IRQ},
-	{"mark", -1, REC_MARK},
-	{"dev_fetch", -1, REC_DEV_FETCH},
-	{"dev_data", -1, REC_DEV_DATA},
-	{"dev_cqe", -1, REC_DEV_CQE},
-	{"damage", -1, REC_DAMAGE},
-	{"note", -1, REC_NOTE},
 	{NULL, 0, 0},
 };
 
@@ -305,8 +287,7 @@ static bool named(struct compiler *c, const struct name *list, const char *what,
 	size_t n = word(c), i;
 
 	if (n == 0 || isdigit((unsigned char)*c->at))
-		return list == kind_names && n == 0 ? fail(c, c->at, "%s is missing here", what)
-		                                    : number(c, value);
+		return number(c, value);
 	/* dashes within a name: write-zeroes */
 	while (c->at[n] == '-' && isalnum((unsigned char)c->at[n + 1]))
 		for (n++; isalnum((unsigned char)c->at[n]) || c->at[n] == '_'; n++)
@@ -324,6 +305,28 @@ static bool named(struct compiler *c, const struct name *list, const char *what,
 	return true;
 }
 
+/* "completion", or its number. */
+static bool kind_value(struct compiler *c, uint64_t *value)
+{
+	size_t n = word(c);
+	int kind;
+
+	if (n != 0 && isdigit((unsigned char)*c->at))
+		return number(c, value);
+	for (kind = 0; kind <= REC_NOTE; kind++) {
+		const char *name = rec_kind_name((enum rec_kind)kind);
+
+		if (n != strlen(name) || strncasecmp(c->at, name, n) != 0)
+			continue;
+		*value = (uint64_t)kind;
+		c->at += n;
+		return true;
+	}
+	return fail(c, c->at,
+	            n == 0 ? "a kind of record is missing here"
+	                   : "a kind of record of this name is not known");
+}
+
 static bool value_of(struct compiler *c, struct op *op, uint64_t *value)
 {
 	skip_blanks(c);
@@ -331,7 +334,7 @@ static bool value_of(struct compiler *c, struct op *op, uint64_t *value)
 	case F_OPC:
 		return named(c, opc_names, "a command", op, value);
 	case F_KIND:
-		return named(c, kind_names, "a kind of record", op, value);
+		return kind_value(c, value);
 	case F_STATUS:
 		return status(c, value);
 	case F_LAT:
@@ -395,7 +398,7 @@ static bool comparison(struct compiler *c)
 	size_t n = word(c), i;
 
 	for (i = 0; i < sizeof(field_names) / sizeof(field_names[0]); i++)
-		if (n == strlen(field_names[i]) && strncmp(c->at, field_names[i], n) == 0)
+		if (n == strlen(field_names[i].name) && strncmp(c->at, field_names[i].name, n) == 0)
 			break;
 	if (n == 0)
 		return fail(c, c->at,
@@ -407,7 +410,7 @@ static bool comparison(struct compiler *c)
 		            "status sct sc lat prp1 kind ctrlr time dnr phase "
 		            "sqhd record",
 		            (int)(n < 32 ? n : 32), c->at);
-	op.field = (enum field)i;
+	op.field = field_names[i].field;
 	c->at += n;
 	if (word(c) == 2 && strncmp(c->at, "in", 2) == 0) {
 		c->at += 2;
@@ -531,11 +534,11 @@ static bool cmd_value(const struct nvme_cmd *cmd, uint32_t have, uint16_t qid, e
 		return (have & HAVE_DPTR1) == HAVE_DPTR1;
 	case F_LBA:
 		return cmd_lba(qid, cmd, have, value);
-	case F_NLB:
+	case F_NLB: /* 0-based, as in the command */
 	case F_LEN:
 		if (!cmd_blocks(qid, cmd, have, &blocks))
 			return false;
-		*value = blocks;
+		*value = blocks - (field == F_NLB);
 		return true;
 	default:
 		return false;

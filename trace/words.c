@@ -259,3 +259,35 @@ int format_mark(char *buf, size_t size, uint16_t qid, const struct nvme_trace_ma
 		return snprintf(buf, size, "mark %" PRIu32, mark->what);
 	}
 }
+
+/* ---- kinds ---- */
+
+static const char *const kind_names[] = {
+	[REC_ATTACH] = "attach",
+	[REC_DETACH] = "detach",
+	[REC_REG_READ] = "reg_read",
+	[REC_REG_WRITE] = "reg_write",
+	[REC_COMMAND] = "command",
+	[REC_CMD_AGAIN] = "command_again",
+	[REC_COMPLETION] = "completion",
+	[REC_DOORBELL] = "doorbell",
+	[REC_PRP] = "prp",
+	[REC_SGL] = "sgl",
+	[REC_DMA_MAP] = "dma_map",
+	[REC_DMA_UNMAP] = "dma_unmap",
+	[REC_LOG] = "log",
+	[REC_ASYNC_EVENT] = "async_event",
+	[REC_QUEUE] = "queue",
+	[REC_IRQ] = "irq",
+	[REC_MARK] = "mark",
+	[REC_DEV_FETCH] = "dev_fetch",
+	[REC_DEV_DATA] = "dev_data",
+	[REC_DEV_CQE] = "dev_completion",
+	[REC_DAMAGE] = "damage",
+	[REC_NOTE] = "note",
+};
+
+const char *rec_kind_name(enum rec_kind kind)
+{
+	return kind_names[kind];
+}

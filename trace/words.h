@@ -22,6 +22,9 @@ int style_format_cpl(char *buf, size_t size, int style, uint16_t qid, const stru
  */
 int style_format_rec(char *buf, size_t size, int style, const struct rec *rec);
 
+/* "command", "completion", ...: in JSON and in filters. */
+const char *rec_kind_name(enum rec_kind kind);
+
 /* "late", "reset", ...: what a mark is called, in JSON and CSV too. NULL: another one. */
 const char *mark_name(uint32_t what);
 /* "late: qid:1 cid:8, 500 ms are allowed", into the text of a mark. */

@@ -13,31 +13,6 @@ struct state {
 	unsigned dstrd; /* of the controller attached last, for the names of doorbells */
 };
 
-static const char *const event_names[] = {
-	[REC_ATTACH] = "attach",
-	[REC_DETACH] = "detach",
-	[REC_REG_READ] = "reg_read",
-	[REC_REG_WRITE] = "reg_write",
-	[REC_COMMAND] = "command",
-	[REC_CMD_AGAIN] = "command_again",
-	[REC_COMPLETION] = "completion",
-	[REC_DOORBELL] = "doorbell",
-	[REC_PRP] = "prp_list",
-	[REC_SGL] = "sgl",
-	[REC_DMA_MAP] = "dma_map",
-	[REC_DMA_UNMAP] = "dma_unmap",
-	[REC_LOG] = "log",
-	[REC_ASYNC_EVENT] = "async_event",
-	[REC_QUEUE] = "queue",
-	[REC_IRQ] = "irq",
-	[REC_MARK] = "mark",
-	[REC_DEV_FETCH] = "dev_fetch",
-	[REC_DEV_DATA] = "dev_data",
-	[REC_DEV_CQE] = "dev_completion",
-	[REC_DAMAGE] = "damage",
-	[REC_NOTE] = "note",
-};
-
 /* ---- everything else ---- */
 
 static void put_async_event(struct json *j, const struct rec *r)
@@ -213,7 +188,7 @@ static void put_queue(struct json *j, const struct rec *r)
 
 static void put_head(struct json *j, const struct rec *r)
 {
-	const char *event = event_names[rec_is_command(r) ? REC_COMMAND : r->kind];
+	const char *event = rec_kind_name(rec_is_command(r) ? REC_COMMAND : r->kind);
 	size_t len;
 
 	json_str(j, "event", state_of(r, &len) != NULL ? "state" : event);

@@ -292,6 +292,39 @@ static void test_cfs_found(void **state)
 	assert_true(elapsed_ms(0) < 100);
 }
 
+static uint64_t cfs_at; /* ns; FAKE_NEVER: not any more */
+
+static uint64_t clock_with_cfs(struct nvme_dev *dev)
+{
+	uint64_t now = fake_now_ns(dev);
+
+	if (now >= cfs_at) {
+		fake.cfs = true;
+		cfs_at = FAKE_NEVER;
+	}
+	return now;
+}
+
+/* Found on its way up, and it fails there: nobody waits for CAP.TO, EN = 0 clears it. */
+static void test_cfs_on_its_way_up(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		fake_init(&fake);
+		fake.cc = 0x00460001;
+		fake.rdy_next = true;
+		fake.rdy_at = FAKE_NEVER;
+		fake.cfs = i == 0;
+		cfs_at = i == 0 ? FAKE_NEVER : 300 * FAKE_MS;
+		fake.ops.now_ns = clock_with_cfs;
+		stop(fake_attach(&fake));
+		assert_true(elapsed_ms(0) < (i == 0 ? 100 : 400));
+		assert_true(i == 0 || elapsed_ms(0) >= 300);
+	}
+}
+
 static enum fake_verdict cfs_at_identify(struct fake *f, uint16_t qid, const struct nvme_cmd *cmd,
                                          struct nvme_cpl *cpl)
 {
@@ -1056,6 +1089,38 @@ static void test_shutdown(void **state)
 	print_message("%u shutdowns\n", i);
 }
 
+/* The same time for a shutdown that is to be quick. */
+static void test_abrupt_shutdown(void **state)
+{
+	static const struct {
+		uint64_t shst_ms;
+		int rc;
+		uint64_t least_ms, most_ms;
+	} rows[] = {{3000, 0, 3000, 3100}, {FAKE_NEVER, -ETIMEDOUT, 10000, 10100}};
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		struct nvme_ctrlr *ctrlr;
+		uint64_t from, writes;
+
+		fake_init(&fake);
+		fake.shst_ms = rows[i].shst_ms;
+		ctrlr = fake_attach(&fake);
+		nvme_ctrlr_set_abrupt_shutdown(ctrlr, true);
+		from = fake.now;
+		writes = fake.writes;
+		assert_int_equal(nvme_detach(ctrlr), rows[i].rc);
+		assert_false(fake.open);
+		assert_true(elapsed_ms(from) >= rows[i].least_ms &&
+		            elapsed_ms(from) < rows[i].most_ms);
+		assert_int_equal(fake.writes, writes + 2);
+		assert_int_equal(NVME_GET(fake.reg[writes % 64].value, NVME_CC_SHN),
+		                 NVME_CC_SHN_ABRUPT);
+		assert_int_equal(NVME_GET(fake.cc, NVME_CC_EN), 0);
+	}
+}
+
 static void test_detach_order(void **state)
 {
 	static const uint8_t opc[] = {NVME_OPC_DELETE_IO_SQ, NVME_OPC_DELETE_IO_CQ};
@@ -1203,6 +1268,7 @@ int main(void)
 		cmocka_unit_test(test_stale_admin_queue),
 		cmocka_unit_test(test_identify_is_a_copy),
 		cmocka_unit_test(test_cfs_found),
+		cmocka_unit_test(test_cfs_on_its_way_up),
 		cmocka_unit_test(test_cfs_at_identify),
 		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_gone_at_shutdown),
@@ -1223,6 +1289,7 @@ int main(void)
 		cmocka_unit_test(test_queues_granted),
 		cmocka_unit_test(test_no_queues_granted),
 		cmocka_unit_test(test_shutdown),
+		cmocka_unit_test(test_abrupt_shutdown),
 		cmocka_unit_test(test_detach_order),
 		cmocka_unit_test(test_attach_again),
 		cmocka_unit_test(test_addresses),

@@ -249,12 +249,80 @@ static int too_many(struct nvme_dev *dev, const int *fds, unsigned int num)
 	return (int)num + 1;
 }
 
+/* Says that it has them, and raises none. */
+static int silent(struct nvme_dev *dev, const int *fds, unsigned int num)
+{
+	(void)dev;
+	return fds != NULL ? (int)num : 0;
+}
+
 static int broken(struct nvme_dev *dev, const int *fds, unsigned int num)
 {
 	(void)dev;
 	(void)fds;
 	(void)num;
 	return -EIO;
+}
+
+/* A completion whose interrupt is lost is found by the look that ends each part of a long sleep. */
+static void test_lost_interrupt(void **state)
+{
+	const char *const device = "soft:mode=thread,plan=on read delay 50ms";
+	struct nvme_ctrlr_opts opts = options(device);
+	struct nvme_dev_ops ops = *opts.dev_ops;
+	struct nvme_ctrlr *ctrlr;
+	struct nvme_qpair *qp;
+	int done = 0;
+
+	(void)state;
+	ops.set_interrupts = silent;
+	opts.dev_ops = &ops;
+	assert_int_equal(nvme_attach(device, &opts, &ctrlr), 0);
+	assert_int_equal(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp), 0);
+	assert_true(nvme_qpair_get_fd(qp) >= 0);
+	assert_int_equal(nvme_ns_cmd_read(nvme_ctrlr_get_ns(ctrlr, 1), qp,
+	                                  nvme_dma_alloc(ctrlr, 4096), 0, 1, count, &done, 0),
+	                 0);
+	assert_int_equal(nvme_qpair_wait(qp, 20000), 1);
+	assert_int_equal(done, 1);
+	assert_null(strstr(said, "late"));
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
+static int vectors_set, enabled_with_vectors, enabled_without;
+
+static int note_vectors(struct nvme_dev *dev, const int *fds, unsigned int num)
+{
+	vectors_set = fds != NULL;
+	return nvme_soft_dev_ops("soft")->set_interrupts(dev, fds, num);
+}
+
+static void note_enable(struct nvme_dev *dev, uint32_t offset, uint32_t value)
+{
+	if (offset == NVME_REG_CC && NVME_GET(value, NVME_CC_EN) != 0 &&
+	    NVME_GET(value, NVME_CC_SHN) == 0)
+		*(vectors_set ? &enabled_with_vectors : &enabled_without) += 1;
+	nvme_soft_dev_ops("soft")->write_4(dev, offset, value);
+}
+
+/* Some controllers look at their vectors when they are enabled, and never again. */
+static void test_vectors_before_enable(void **state)
+{
+	struct nvme_ctrlr_opts opts = options("soft");
+	struct nvme_dev_ops ops = *opts.dev_ops;
+	struct nvme_ctrlr *ctrlr;
+
+	(void)state;
+	ops.set_interrupts = note_vectors;
+	ops.write_4 = note_enable;
+	opts.dev_ops = &ops;
+	vectors_set = enabled_with_vectors = enabled_without = 0;
+	assert_int_equal(nvme_attach("soft", &opts, &ctrlr), 0);
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_int_equal(enabled_with_vectors, 2);
+	assert_int_equal(enabled_without, 0);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(vectors_set, 0);
 }
 
 static void test_few_vectors(void **state)
@@ -409,6 +477,8 @@ int main(void)
 		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_wait_without_sleep),
 		cmocka_unit_test(test_wait_for_nobody),
+		cmocka_unit_test(test_lost_interrupt),
+		cmocka_unit_test(test_vectors_before_enable),
 		cmocka_unit_test(test_group_wait),
 		cmocka_unit_test(test_group_wait_refuses),
 		cmocka_unit_test(test_few_vectors),

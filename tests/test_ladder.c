@@ -225,6 +225,33 @@ static void test_pace(void **state)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+/* The completion came while nobody polled: the command is late, and nothing is done about it. */
+static void test_look_once_more(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct nvme_soft *soft = (struct nvme_soft *)dev_of(ctrlr)->priv;
+	uint64_t *buf = (uint64_t *)nvme_dma_alloc(ctrlr, 4096), aborts;
+	struct seen end = {0};
+
+	(void)state;
+	write_number(ctrlr, 7);
+	plan(ctrlr, "on read delay 500ms");
+	assert_int_equal(read_at(ctrlr, qp, buf, 7, &end), 0);
+	while (qp->trackers[0].outstanding == 1) /* until a look has noted the time */
+		assert_int_equal(nvme_qpair_process_completions(qp, 0), 0);
+	aborts = stats_of(ctrlr).admin_cmds;
+	soft->now += UINT64_C(5000000000);
+	qp->watch_in = 1;
+	assert_int_equal(poll_until(qp, &end), 1);
+	assert_int_equal(sct_sc(&end), 0);
+	assert_true(buf[0] == 7);
+	assert_true(stats_of(ctrlr).admin_cmds == aborts);
+	assert_null(strstr(said, "is late"));
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(end.calls, 1);
+}
+
 /* The controller says that it did not abort it: after as much time again it is reset. */
 static void test_reset_after_abort(void **state)
 {
@@ -252,6 +279,26 @@ static void test_reset_after_abort(void **state)
 	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
 	works(ctrlr, qp);
 	works(ctrlr, NULL);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(late.calls, 1);
+}
+
+/* An Abort that ends with an error is one that did nothing. */
+static void test_abort_fails(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen late = {0};
+
+	(void)state;
+	write_number(ctrlr, 7);
+	plan(ctrlr, "on read lba 100 drop; on abort status 0/02 dnr dw0 0");
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 100, &late), 0);
+	assert_int_equal(poll_until(qp, &late), -ENXIO);
+	assert_int_equal(sct_sc(&late), NVME_SC_ABORTED_SQ_DELETION);
+	assert_non_null(strstr(said, "the controller did not abort the late command"));
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
 	assert_int_equal(nvme_detach(ctrlr), 0);
 	assert_int_equal(late.calls, 1);
 }
@@ -431,6 +478,39 @@ static void test_timeout_callback(void **state)
 	assert_null(told.qp);
 	assert_int_equal(nvme_detach(ctrlr), 0);
 	assert_int_equal(late.calls, 2);
+}
+
+/* It completes after all: with its own status, once, and until then nobody else has its CID. */
+static void test_late_and_told_completes(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	uint64_t *buf = (uint64_t *)nvme_dma_alloc(ctrlr, 16 * 512);
+	struct seen late = {0}, others = {0};
+	int i;
+
+	(void)state;
+	memset(&told, 0, sizeof(told));
+	write_number(ctrlr, 7);
+	assert_int_equal(nvme_ctrlr_register_timeout_callback(ctrlr, 1000000, 0, on_timeout, &told),
+	                 0);
+	plan(ctrlr, "on read lba 7 delay 3s; on read lba 8 delay 1ms");
+	assert_int_equal(read_at(ctrlr, qp, buf, 7, &late), 0);
+	while (told.calls == 0)
+		assert_int_equal(nvme_qpair_process_completions(qp, 0), 0);
+	for (i = 1; i < 15; i++)
+		assert_int_equal(read_at(ctrlr, qp, buf + 64 * i, 8, &others), 0);
+	assert_int_equal(read_at(ctrlr, qp, buf, 8, &others), -EAGAIN);
+	assert_int_equal(late.calls, 0);
+	assert_true(buf[0] == 0);
+	assert_int_equal(poll_until(qp, &late), 1);
+	assert_int_equal(sct_sc(&late), 0);
+	assert_true(buf[0] == 7);
+	assert_true(stats_of(ctrlr).now_ns >= UINT64_C(3000000000));
+	assert_int_equal(told.calls, 1);
+	assert_int_equal(others.calls, 14);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(late.calls, 1);
 }
 
 static struct nvme_ctrlr *to_reset;
@@ -1536,6 +1616,42 @@ static void test_threads(void **state)
 	assert_int_equal(nvme_detach(ctrlr), 0);
 }
 
+static void *reset_often(void *arg)
+{
+	struct nvme_ctrlr *ctrlr = (struct nvme_ctrlr *)arg;
+	uintptr_t bad = 0;
+	int i;
+
+	for (i = 0; i < RESETS; i++)
+		bad += nvme_ctrlr_reset(ctrlr) != 0;
+	return (void *)bad;
+}
+
+/* A reset that is asked for during a reset waits for it, and is one more. */
+static void test_resets_at_once(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft:mode=thread");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	pthread_t thread[WORKERS];
+	void *bad;
+	int i;
+
+	(void)state;
+	write_number(ctrlr, 7);
+	for (i = 0; i < WORKERS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, reset_often, ctrlr), 0);
+	for (i = 0; i < WORKERS; i++) {
+		assert_int_equal(pthread_join(thread[i], &bad), 0);
+		assert_null(bad);
+	}
+	assert_int_equal(ctrlr->ladder.total, WORKERS * RESETS);
+	assert_false(nvme_ctrlr_is_failed(ctrlr));
+	assert_int_equal(nvme_qpair_process_completions(qp, 0), -ENXIO);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+}
+
 /* A thread that resets once each time it is asked to. */
 static struct {
 	struct nvme_ctrlr *ctrlr;
@@ -1615,14 +1731,17 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_abort),
 		cmocka_unit_test(test_late_on_a_busy_queue),
+		cmocka_unit_test(test_look_once_more),
 		cmocka_unit_test(test_pace),
 		cmocka_unit_test(test_reset_after_abort),
+		cmocka_unit_test(test_abort_fails),
 		cmocka_unit_test(test_foreign_admin),
 		cmocka_unit_test(test_acl),
 		cmocka_unit_test(test_late_admin),
 		cmocka_unit_test(test_never_late),
 		cmocka_unit_test(test_no_ladder),
 		cmocka_unit_test(test_timeout_callback),
+		cmocka_unit_test(test_late_and_told_completes),
 		cmocka_unit_test(test_reset_in_timeout_callback),
 		cmocka_unit_test(test_reset_in_admin_timeout_callback),
 		cmocka_unit_test(test_reset),
@@ -1660,6 +1779,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_retry_never),
 		cmocka_unit_test(test_retry_of_a_piece),
 		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_resets_at_once),
 		cmocka_unit_test(test_reset_while_creating),
 	};
 

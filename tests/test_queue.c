@@ -281,6 +281,39 @@ static void test_out_of_order(void **state)
 	stop(ctrlr);
 }
 
+/* Commands that are outstanding never have the same CID, in whatever order they come and go. */
+static void test_cids_differ(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = fake_qpair(ctrlr, 16);
+	struct seen seen = {0, {0, 0, 0, 0, 0, 0}};
+	unsigned int step, i, sent = 0;
+	uint32_t random = 3, cids;
+
+	(void)state;
+	fake.hook = hold_io;
+	for (step = 0; step < 4000; step++) {
+		random = random * 1664525u + 1013904223u;
+		if (random >> 31 != 0)
+			sent += flush(ctrlr, qp, &seen) == 0;
+		else if (fake.num_held > 0)
+			fake_release(&fake, (random >> 8) % fake.num_held);
+		if ((random >> 20) % 4 == 0) /* not each time: what is not reaped keeps its CID */
+			assert_true(nvme_qpair_process_completions(qp, 0) >= 0);
+		for (i = 0, cids = 0; i < fake.num_held; i++) {
+			assert_true(fake.held[i].cmd.cid < 15);
+			assert_int_equal(cids >> fake.held[i].cmd.cid & 1, 0);
+			cids |= 1u << fake.held[i].cmd.cid;
+		}
+	}
+	while (fake.num_held > 0)
+		fake_release(&fake, 0);
+	assert_true(nvme_qpair_process_completions(qp, 0) >= 0);
+	assert_true(sent > 1000);
+	assert_int_equal(seen.calls, sent);
+	stop(ctrlr);
+}
+
 /* Three queues, commands in random numbers, completions in random order. */
 static void test_random(void **state)
 {
@@ -451,6 +484,37 @@ static void test_bad_sqhd(void **state)
 	fake.hook = NULL;
 	stop(ctrlr);
 	assert_int_equal(seen.calls, 8);
+}
+
+static enum fake_verdict sqhd_back(struct fake *f, uint16_t qid, const struct nvme_cmd *cmd,
+                                   struct nvme_cpl *cpl)
+{
+	(void)cmd;
+	if (qid != 0)
+		cpl->sqhd = (uint16_t)((16 - f->cmds % 16) % 16);
+	return FAKE_EXEC;
+}
+
+/* A head that goes backwards is not believed: what is free is known from the completions. */
+static void test_sqhd_goes_back(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = fake_qpair(ctrlr, 16);
+	struct seen seen = {0, {0, 0, 0, 0, 0, 0}};
+	unsigned int lap, i;
+
+	(void)state;
+	fake.hook = sqhd_back;
+	for (lap = 1; lap <= 40; lap++) {
+		for (i = 0; i < 15; i++)
+			assert_int_equal(flush(ctrlr, qp, &seen), 0);
+		assert_int_equal(flush(ctrlr, qp, &seen), -EAGAIN);
+		assert_int_equal(nvme_qpair_process_completions(qp, 0), 15);
+		assert_int_equal(seen.calls, 15 * lap);
+	}
+	assert_int_equal(fake_logged(&fake, "SQHD"), 0);
+	fake.hook = NULL;
+	stop(ctrlr);
 }
 
 static uint32_t flood_head;
@@ -1055,6 +1119,21 @@ static void test_reset_needs_the_function(void **state)
 	stop(ctrlr);
 }
 
+/* CAP.NSSRS is 0: nothing is written, and all goes on. */
+static void test_subsystem_reset_not_there(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = fake_qpair(ctrlr, 8);
+	uint64_t writes = fake.writes;
+
+	(void)state;
+	assert_int_equal(nvme_ctrlr_reset_subsystem(ctrlr), -ENOTSUP);
+	assert_int_equal(fake.writes, writes);
+	assert_int_equal(fake_logged(&fake, "CAP.NSSRS = 0"), 1);
+	assert_int_equal(nvme_ns_flush(nvme_ctrlr_get_ns(ctrlr, 1), qp, NULL), 0);
+	stop(ctrlr);
+}
+
 /* It has no such reset: the memory is taken away before the callback runs, and all is over. */
 static void test_reset_that_nothing_helps(void **state)
 {
@@ -1359,10 +1438,12 @@ int main(void)
 		cmocka_unit_test(test_cq_doorbell),
 		cmocka_unit_test(test_doorbell_offsets),
 		cmocka_unit_test(test_out_of_order),
+		cmocka_unit_test(test_cids_differ),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_forged),
 		cmocka_unit_test(test_duplicate),
 		cmocka_unit_test(test_bad_sqhd),
+		cmocka_unit_test(test_sqhd_goes_back),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_cqe_changes_later),
 		cmocka_unit_test(test_stale_memory),
@@ -1382,6 +1463,7 @@ int main(void)
 		cmocka_unit_test(test_delayed_gone),
 		cmocka_unit_test(test_cfs),
 		cmocka_unit_test(test_reset_needs_the_function),
+		cmocka_unit_test(test_subsystem_reset_not_there),
 		cmocka_unit_test(test_reset_that_nothing_helps),
 		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_gone_no_writes),

@@ -17,6 +17,7 @@
  *	events DEVICE		bad doorbells, namespaces that go and come; SMART warnings, which somebody else
  *				must raise when it has printed "masked" (2) and "unmasked" (4)
  *	reset DEVICE SEED	resets with writes on their way, a fatal status, a reset by somebody else
+ *	stray DEVICE		the device writes where no memory is mapped for it
  *	list			the controllers that libpci finds
  *	hold DEVICE		attach, print "holding", keep writing to the last blocks for ever
  *
@@ -1045,6 +1046,41 @@ static void run_scatter(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	CHECK(nvme_ns_flush(ns, NULL, NULL) == 0);
 }
 
+/* ---- stray ---- */
+
+/*
+ * The device is sent where no memory is mapped for it, as one would go by itself that is broken: to the
+ * part of the driver's window behind what is in use, and to address 0. The buffers beside stay as they
+ * are, and all goes on, whatever status the device gives.
+ */
+static void run_stray(struct nvme_ctrlr *ctrlr, uint32_t unused)
+{
+	const uint64_t nowhere[] = {ctrlr->arena.iova + ctrlr->arena.mapped, 0};
+	struct nvme_ns *ns = nvme_ctrlr_get_ns(ctrlr, 1);
+	uint8_t *buf = nvme_dma_alloc(ctrlr, 65536), *block = nvme_dma_alloc(ctrlr, 4096);
+	struct nvme_cmd cmd;
+	struct nvme_cpl cpl;
+	size_t i, k;
+
+	(void)unused;
+	CHECK(buf != NULL && block != NULL);
+	memset(buf, 0x5a, 65536);
+	for (i = 0; i < 2; i++) {
+		memset(&cmd, 0, sizeof(cmd));
+		cmd.opc = NVME_OPC_IDENTIFY;
+		cmd.cdw10 = NVME_ID_CNS_CTRLR;
+		cmd.dptr.prp.prp1 = nowhere[i];
+		memset(&cpl, 0, sizeof(cpl));
+		(void)nvme_ctrlr_admin(ctrlr, &cmd, NULL, 0, &cpl);
+		printf("%llx: status %u/%02x\n", (unsigned long long)nowhere[i],
+		       NVME_GET(cpl.status, NVME_CPL_SCT), NVME_GET(cpl.status, NVME_CPL_SC));
+		for (k = 0; k < 65536; k++)
+			CHECK(buf[k] == 0x5a);
+		CHECK(nvme_ns_read(ns, NULL, block, 0, 1, NULL) == 0);
+		checked(1);
+	}
+}
+
 /* ---- hold ---- */
 
 static void run_hold(struct nvme_ctrlr *ctrlr, uint32_t unused)
@@ -1281,6 +1317,7 @@ int main(int argc, char **argv)
 		{"vfio", run_vfio},       {"soak", run_soak},         {"format", run_format},
 		{"scatter", run_scatter}, {"commands", run_commands}, {"groups", run_groups},
 		{"reset", run_reset},     {"cmb", run_cmb},           {"events", run_events},
+		{"stray", run_stray},
 	};
 	bool shadow = argc > 1 && strncmp(argv[1], "shadow-", 7) == 0;
 	bool cmb = argc > 1 && strncmp(argv[1], "cmb-", 4) == 0;
@@ -1307,6 +1344,6 @@ int main(int argc, char **argv)
 	fprintf(stderr,
 	        "usage: run_io list | "
 	        "[shadow-|cmb-]pattern|async|threads|groups|soak|format|commands|depth|scatter|"
-	        "limits|cmb|vfio|events|reset|hold DEVICE [NUMBER [DEVICE2]]\n");
+	        "limits|cmb|vfio|events|reset|stray|hold DEVICE [NUMBER [DEVICE2]]\n");
 	return 2;
 }

@@ -414,6 +414,90 @@ static void test_quoted_lines_can_fail(void **state)
 	assert_false(quoted_line("#include \"nvme.h\"", "", source, &line, function));
 }
 
+/* ---- the table of faults ---- */
+
+/* Is this a test of that file, which main() there runs? */
+static bool test_runs(const char *file, const char *test)
+{
+	char path[160], expression[160], part[4][128], *text;
+	bool is, listed;
+
+	snprintf(path, sizeof(path), "tests/%s", file);
+	if (access(path, F_OK) != 0)
+		return false;
+	text = read_file(path, NULL);
+	snprintf(expression, sizeof(expression), "(^|\n)static void %s\\(void", test);
+	is = parts(expression, text, part);
+	snprintf(expression, sizeof(expression),
+	         "\n[\t ]+(cmocka_unit_test[a-z_]*\\([a-z_0-9, ]*\\),[\t ]*)*"
+	         "cmocka_unit_test[a-z_]*\\(%s[,)]",
+	         test);
+	listed = parts(expression, text, part);
+	free(text);
+	return is && listed;
+}
+
+/* The tests that a row names, each `file: test`. Returns how many there are. */
+static int check_row(const char *row, int line)
+{
+	char file[64], test[64], end;
+	const char *at = row;
+	int n = 0;
+
+	while ((at = strstr(at, "`test_")) != NULL) {
+		if (sscanf(++at, "%63[a-z_.]: %63[a-z_0-9]%c", file, test, &end) != 3 || end != '`')
+			fail_msg("docs/faults.md:%d: '%.40s' is not a file and a test", line, at);
+		if (!test_runs(file, test))
+			fail_msg("docs/faults.md:%d names %s in tests/%s, which is no test there",
+			         line, test, file);
+		n++;
+		at = strchr(at, '`') + 1;
+	}
+	return n;
+}
+
+/* Each row of docs/faults.md has three columns, and in the last one tests that exist and run. */
+static void test_faults(void **state)
+{
+	char *text = read_file("docs/faults.md", NULL), *save = text, *line;
+	int n, rows = 0, bars;
+	const char *at;
+
+	(void)state;
+	for (n = 1; (line = strsep(&save, "\n")) != NULL; n++) {
+		if (*line != '|' || strncmp(line, "|---", 4) == 0 ||
+		    strcmp(line, "| what goes wrong | what the driver does | shown by |") == 0)
+			continue;
+		for (at = line, bars = 0; *at != '\0'; at++)
+			bars += *at == '|';
+		if (bars != 4)
+			fail_msg("docs/faults.md:%d has %d columns, not 3", n, bars - 1);
+		at = strrchr(line, '|');
+		while (at[-1] != '|')
+			at--;
+		if (check_row(at, n) == 0)
+			fail_msg("docs/faults.md:%d names no test", n);
+		assert_int_equal(check_row(line, n), check_row(at, n)); /* none elsewhere */
+		rows++;
+	}
+	print_message("%d faults\n", rows);
+	assert_true(rows > 90);
+	free(text);
+}
+
+/* And that check can tell: a function that is no test, half a name, another file, no file. */
+static void test_faults_can_fail(void **state)
+{
+	(void)state;
+	assert_true(test_runs("test_docs.c", __func__));
+	assert_true(test_runs("test_pci.c", "test_enumerate"));
+	assert_true(test_runs("test_barriers.c", "test_reap")); /* the second of its line */
+	assert_false(test_runs("test_docs.c", "copy_documents"));
+	assert_false(test_runs("test_docs.c", "test_fault"));
+	assert_false(test_runs("test_queue.c", __func__));
+	assert_false(test_runs("test_nonesuch.c", "test_faults"));
+}
+
 /* How many instructions where.sh counts for a function, or -1. */
 static double counted(const char *out, const char *function)
 {
@@ -598,7 +682,7 @@ static void test_breakpoints(void **state)
 	}
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ci_runs_the_readme),
@@ -618,7 +702,11 @@ int main(void)
 		cmocka_unit_test(test_renewal_that_fails),
 		cmocka_unit_test(test_quoted_lines),
 		cmocka_unit_test(test_quoted_lines_can_fail),
+		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_faults_can_fail),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

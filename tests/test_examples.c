@@ -356,6 +356,28 @@ static void test_identify_pci(void **state)
 	done(&r);
 }
 
+/* A device that calls itself names no terminal should be sent: they are printed, but not as they are. */
+static void test_odd_strings(void **state)
+{
+	struct result r;
+	const char *c;
+
+	(void)state;
+	run(&r, "$BUILD/identify 'soft:plan=identify strings'");
+	expect_status(&r, 0);
+	c = expect_in(&r, r.out, "\nsn        : \\x1b\\x1b");
+	expect_in(&r, expect_in(&r, c, "\nmn        : \\xff\\xff"), "\nfr        : \\x0a\\x0a");
+	for (c = r.out; *c != '\0'; c++)
+		assert_true(*c == '\n' || (*c >= ' ' && *c < 0x7f));
+	for (c = r.err; *c != '\0'; c++)
+		assert_true(*c == '\n' || (*c >= ' ' && *c < 0x7f));
+	done(&r);
+	run(&r, "$BUILD/identify --json 'soft:plan=identify strings' | jq -c '.controller.fr'");
+	expect_status(&r, 0);
+	assert_string_equal(r.out, "\"\\n\\n\\n\\n\\n\\n\\n\\n\"\n");
+	done(&r);
+}
+
 /* Options may stand on either side of the device, and only what is wrong is blamed. */
 static void test_identify_arguments(void **state)
 {
@@ -1580,6 +1602,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_failing_controller),
 		cmocka_unit_test(test_identify_pci),
 		cmocka_unit_test(test_identify_arguments),
+		cmocka_unit_test(test_odd_strings),
 		cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_aer),
 		cmocka_unit_test(test_aer_options),

@@ -785,6 +785,26 @@ static void test_vfio(void **state)
 }
 
 /*
+ * The controller writes where it has no business: the IOMMU does not let it, and keeps a record. Nobody
+ * tells the controller: QEMU's ends the command with success.
+ */
+static void test_stray_dma(void **state)
+{
+	const struct guest_case cases[] = {
+		{"none yet", "dmesg | grep -i dmar.*fault", 1, {NULL}},
+		{"stray",
+	         "run_io stray " ADDR,
+	         0,
+	         {"status 0/00\n0: status 0/00\n", "stray: 2 checks passed"}},
+		{"recorded", "dmesg | grep -i dmar.*fault", 0, {"[DMA Write"}},
+		{"goes on", "hello_world " ADDR, 0, {"Hello world!"}},
+	};
+
+	(void)state;
+	run_cases("--size 16M --bind", cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+/*
  * ---- metadata and protection information ----
  *
  * What QEMU 7.2 does otherwise than the specification says, so that the tests stay clear of it: a
@@ -1999,6 +2019,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_pattern_4k_namespaces),
 		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_vfio),
+		cmocka_unit_test(test_stray_dma),
 		cmocka_unit_test(test_metadata),
 		cmocka_unit_test(test_zones),
 		cmocka_unit_test(test_zns),

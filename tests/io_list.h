@@ -38,6 +38,7 @@ static const struct io_test {
 	{"more than MQES", "", "mqes=2047", "depth", 65536, 1, 0, {"2048 entries"}},
 	{"limits", "", "", "limits", 0, 1, 0, {"max_nlb 1024, queues 8", "limits: 1 checks"}},
 	{"limits of MDTS", "--nvme mdts=1", "mdts=1", "limits", 0, 1, 0, {"max_nlb 16, queues 8"}},
+	{"refusals", "", "", "refusals", 0, 1, 0, {"refusals: 35 checks passed"}},
 	{"few queues", "--nvme max_ioqpairs=3", "queues=3", "limits", 0, 1, 0, {"queues 3\n"}},
 };
 

@@ -17,6 +17,7 @@
  *	events DEVICE		bad doorbells, namespaces that go and come; SMART warnings, which somebody else
  *				must raise when it has printed "masked" (2) and "unmasked" (4)
  *	reset DEVICE SEED	resets with writes on their way, a fatal status, a reset by somebody else
+ *	refusals DEVICE		mistakes of many kinds, sent by hand: what the device answers arrives
  *	stray DEVICE		the device writes where no memory is mapped for it
  *	list			the controllers that libpci finds
  *	hold DEVICE		attach, print "holding", keep writing to the last blocks for ever
@@ -1046,6 +1047,134 @@ static void run_scatter(struct nvme_ctrlr *ctrlr, uint32_t seed)
 	CHECK(nvme_ns_flush(ns, NULL, NULL) == 0);
 }
 
+/* ---- refusals ---- */
+
+/* What the device answers: the status that is wanted, or another one that some controllers have. */
+static void answer(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp, const struct nvme_cmd *cmd,
+                   uint32_t want, uint32_t other)
+{
+	struct nvme_cpl cpl;
+	uint32_t got;
+	int rc;
+
+	rc = qp == NULL ? nvme_ctrlr_admin(ctrlr, cmd, NULL, 0, &cpl)
+	                : nvme_ctrlr_io(ctrlr, qp, cmd, NULL, 0, &cpl);
+	CHECK(rc == (nvme_cpl_is_error(&cpl) ? -EIO : 0));
+	got = cpl.status >> 1 & 0x7ff;
+	if (got != want && got != other)
+		fprintf(stderr, "run_io: opcode %02x, cdw10 %08x, cdw11 %08x: %03x, not %03x\n",
+		        cmd->opc, cmd->cdw10, cmd->cdw11, got, want);
+	CHECK(got == want || got == other);
+	CHECK(cmd->opc != NVME_OPC_ABORT || qp != NULL || (cpl.cdw0 & 1) == 1);
+	checked(1);
+}
+
+static void answer_queue(struct nvme_ctrlr *ctrlr, uint8_t opc, uint32_t qid, uint32_t size,
+                         uint32_t cdw11, uint64_t prp1, uint32_t want)
+{
+	struct nvme_cmd cmd;
+
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = opc;
+	cmd.cdw10 = qid | size << 16;
+	cmd.cdw11 = cdw11;
+	cmd.dptr.prp.prp1 = prp1;
+	/* QEMU says "completion queue invalid" of a queue that is not there, or may not be deleted */
+	answer(ctrlr, NULL, &cmd, want, want == 0x101 ? 0x100 : want);
+}
+
+/* Queue 7 is created and deleted by hand, with each mistake that can be made. */
+static void refused_queues(struct nvme_ctrlr *ctrlr, uint64_t at)
+{
+	const uint8_t cq = NVME_OPC_CREATE_IO_CQ, sq = NVME_OPC_CREATE_IO_SQ;
+	const uint32_t pc = 1, on7 = 7u << 16 | pc;
+	uint32_t most = (uint32_t)NVME_GET64(ctrlr->cap, NVME_CAP_MQES);
+	struct nvme_cmd cmd;
+
+	CHECK(most < 0xffff);
+	answer_queue(ctrlr, sq, 7, 3, on7, at, 0x100); /* its completion queue is not there */
+	answer_queue(ctrlr, cq, 0, 3, pc, at, 0x101);
+	answer_queue(ctrlr, cq, 0xfff0, 3, pc, at, 0x101);
+	answer_queue(ctrlr, cq, 7, 0, pc, at, 0x102);
+	answer_queue(ctrlr, cq, 7, most + 1, pc, at, 0x102);
+	answer_queue(ctrlr, cq, 7, 3, pc, at + 8, 0x013);
+	answer_queue(ctrlr, cq, 7, 3, 0, at, 0x002); /* not contiguous, and CAP.CQR is 1 */
+	answer_queue(ctrlr, cq, 7, 3, 2000u << 16 | 2 | pc, at, 0x108);
+	answer_queue(ctrlr, cq, 7, 3, pc, at, 0);
+	answer_queue(ctrlr, cq, 7, 3, pc, at, 0x101);
+	answer_queue(ctrlr, sq, 0, 3, on7, at + 4096, 0x101);
+	answer_queue(ctrlr, sq, 7, 0, on7, at + 4096, 0x102);
+	answer_queue(ctrlr, sq, 7, most + 1, on7, at + 4096, 0x102);
+	answer_queue(ctrlr, sq, 7, 3, on7, at + 4100, 0x013);
+	answer_queue(ctrlr, sq, 7, 3, 7u << 16, at + 4096, 0x002);
+	answer_queue(ctrlr, sq, 7, 3, on7, at + 4096, 0);
+	answer_queue(ctrlr, sq, 7, 3, on7, at + 4096, 0x101);
+	answer_queue(ctrlr, NVME_OPC_DELETE_IO_CQ, 7, 0, 0, 0, 0x10c); /* still in use */
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_SET_FEATURES;
+	cmd.cdw10 = NVME_FEAT_NUMBER_OF_QUEUES;
+	answer(ctrlr, NULL, &cmd, 0x00c, 0x00c); /* too late */
+	answer_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, 7, 0, 0, 0, 0);
+	answer_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, 7, 0, 0, 0, 0x101);
+	answer_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, 0, 0, 0, 0, 0x101);
+	answer_queue(ctrlr, NVME_OPC_DELETE_IO_CQ, 7, 0, 0, 0, 0);
+	answer_queue(ctrlr, NVME_OPC_DELETE_IO_CQ, 7, 0, 0, 0, 0x101);
+	answer_queue(ctrlr, NVME_OPC_DELETE_IO_CQ, 0, 0, 0, 0, 0x101);
+}
+
+/* A read of nlb blocks with this data pointer. */
+static void answer_read(struct nvme_ctrlr *ctrlr, struct nvme_qpair *qp, uint32_t nlb,
+                        uint64_t first, uint64_t second, bool sgl, uint32_t want)
+{
+	struct nvme_cmd cmd;
+
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_READ;
+	cmd.flags = (uint8_t)NVME_SET(sgl ? NVME_PSDT_SGL : 0, NVME_CMD_PSDT);
+	cmd.nsid = 1;
+	cmd.cdw12 = nlb - 1;
+	cmd.dptr.prp.prp1 = first;
+	cmd.dptr.prp.prp2 = second;
+	answer(ctrlr, qp, &cmd, want, want == 0x011 ? 0x00d : want);
+}
+
+/* Mistakes that the driver does not make, sent by hand: the device's answer arrives, and no harm is done. */
+static void run_refusals(struct nvme_ctrlr *ctrlr, uint32_t unused)
+{
+	uint8_t *mem = nvme_dma_alloc(ctrlr, 65536);
+	struct nvme_qpair *qp;
+	struct nvme_cmd cmd;
+	uint64_t at;
+
+	(void)unused;
+	CHECK(mem != NULL && nvme_dma_iova(ctrlr, mem, 65536, &at) == 0);
+	CHECK(nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp) == 0);
+	refused_queues(ctrlr, at);
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = 0x7f;
+	cmd.nsid = 1;
+	answer(ctrlr, qp, &cmd, 0x001, 0x001);
+	cmd.opc = NVME_OPC_READ;
+	cmd.dptr.prp.prp1 = at;
+	cmd.cdw11 = 1; /* beyond 2^32 blocks */
+	answer(ctrlr, qp, &cmd, 0x080, 0x080);
+	cmd.cdw11 = 0;
+	cmd.nsid = 99;
+	answer(ctrlr, qp, &cmd, 0x00b, 0x002);
+	cmd.opc = NVME_OPC_ABORT;
+	cmd.nsid = 0;
+	cmd.cdw10 = 0x12340000u | nvme_qpair_get_id(qp);
+	answer(ctrlr, NULL, &cmd, 0, 0x002);
+	answer_read(ctrlr, qp, 16, at, at + 4096 + 8, false, 0x013);
+	answer_read(ctrlr, qp, 16, at, at + 4096, false, 0);
+	answer_read(ctrlr, qp, 2, at, 1023, true, 0x00f);                        /* a byte short */
+	answer_read(ctrlr, qp, 2, at, 1024 | UINT64_C(0xf0) << 56, true, 0x011); /* no such type */
+	answer_read(ctrlr, qp, 2, at + 4096, 17 | UINT64_C(0x30) << 56, true, 0x00d);
+	answer_read(ctrlr, qp, 2, at, 1024, true, 0);
+	CHECK(nvme_qpair_get_num_outstanding(qp) == 0);
+	CHECK(nvme_ctrlr_free_io_qpair(qp) == 0);
+}
+
 /* ---- stray ---- */
 
 /*
@@ -1317,7 +1446,7 @@ int main(int argc, char **argv)
 		{"vfio", run_vfio},       {"soak", run_soak},         {"format", run_format},
 		{"scatter", run_scatter}, {"commands", run_commands}, {"groups", run_groups},
 		{"reset", run_reset},     {"cmb", run_cmb},           {"events", run_events},
-		{"stray", run_stray},
+		{"stray", run_stray},     {"refusals", run_refusals},
 	};
 	bool shadow = argc > 1 && strncmp(argv[1], "shadow-", 7) == 0;
 	bool cmb = argc > 1 && strncmp(argv[1], "cmb-", 4) == 0;
@@ -1344,6 +1473,6 @@ int main(int argc, char **argv)
 	fprintf(stderr,
 	        "usage: run_io list | "
 	        "[shadow-|cmb-]pattern|async|threads|groups|soak|format|commands|depth|scatter|"
-	        "limits|cmb|vfio|events|reset|stray|hold DEVICE [NUMBER [DEVICE2]]\n");
+	        "limits|cmb|vfio|events|reset|stray|refusals|hold DEVICE [NUMBER [DEVICE2]]\n");
 	return 2;
 }

@@ -15284,6 +15284,23 @@ static void nvme__ctrlr_lose_qpairs(struct nvme_ctrlr *ctrlr, int rc)
 }
 
 /*
+ * It has gone meanwhile: who submits or polls next hears of that. What was outstanding ends with the
+ * next poll, if the controller was off before, else when it is detached.
+ */
+static void nvme__ctrlr_tell_gone(struct nvme_ctrlr *ctrlr)
+{
+	struct nvme_qpair *qp;
+
+	for (qp = ctrlr->io_qpairs; qp != NULL; qp = qp->next) {
+		if (qp->disconnected && !qp->lost) /* its owner did that */
+			continue;
+		nvme__qpair_set_failed(qp, -ENODEV);
+		nvme__qpair_wake(qp);
+	}
+	nvme__qpair_set_failed(ctrlr->adminq, -ENODEV);
+}
+
+/*
  * 2. Off, by CC.EN or, where that does not help, by a reset of the PCI function. When nothing helps
  * its memory is taken away. 0, or the negative errno that ends the life of the controller.
  */
@@ -15415,15 +15432,17 @@ static int nvme__ctrlr_reset(struct nvme_ctrlr *ctrlr)
 	nvme__ladder_set(ctrlr, false);
 	nvme__ctrlr_hold_qpairs(ctrlr);
 	rc = nvme__ctrlr_force_off(ctrlr);
-	if (rc == -ENODEV)
-		return rc;
 	if (rc == 0) {
 		nvme__ctrlr_lose_qpairs(ctrlr, -ENXIO);
 		nvme__adminq_end(ctrlr);
 		rc = nvme__ctrlr_bring_back(ctrlr);
 	}
-	if (rc != 0)
+	if (rc != 0 && !nvme__ctrlr_is_gone(ctrlr))
 		return nvme__ctrlr_give_up(ctrlr, rc);
+	if (rc != 0) {
+		nvme__ctrlr_tell_gone(ctrlr);
+		return -ENODEV;
+	}
 	__atomic_store_n(&ctrlr->ladder.failed, 0, __ATOMIC_RELAXED);
 	nvme__removal_forget_reset(ctrlr);
 	nvme_ctrlr_set_state(ctrlr, NVME_CTRLR_STATE_READY, NVME__NO_TIMEOUT);

@@ -303,6 +303,29 @@ static void test_abort_fails(void **state)
 	assert_int_equal(late.calls, 1);
 }
 
+/* Nor is one that never ends waited for: the command's second deadline comes first. */
+static void test_abort_is_lost(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen late = {0};
+	uint64_t from;
+
+	(void)state;
+	write_number(ctrlr, 7);
+	plan(ctrlr, "on read lba 100 drop; on abort drop");
+	from = stats_of(ctrlr).now_ns;
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 100, &late), 0);
+	assert_int_equal(poll_until(qp, &late), -ENXIO);
+	assert_int_equal(sct_sc(&late), NVME_SC_ABORTED_SQ_DELETION);
+	assert_true(stats_of(ctrlr).now_ns - from >= UINT64_C(2000000000));
+	assert_true(stats_of(ctrlr).now_ns - from < UINT64_C(2500000000));
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(late.calls, 1);
+}
+
 /* What the ladder looks through of the admin queue leaves the callbacks of others to their thread. */
 static void test_foreign_admin(void **state)
 {
@@ -874,6 +897,42 @@ static void test_reset_arms_events(void **state)
 	assert_int_equal(kato, 5000);
 	assert_int_equal(nvme_detach(ctrlr), 0);
 	assert_int_equal(event.calls, 1);
+}
+
+/* The admin queue has had its eight senseless completions: what works, and what a reset mends. */
+static void test_bad_admin_completions(void **state)
+{
+	struct nvme_ctrlr *ctrlr = attach("soft");
+	struct nvme_qpair *qp = qpair(ctrlr, false);
+	struct seen ends = {0}, read = {0};
+	struct nvme_cmd cmd;
+	int i;
+
+	(void)state;
+	write_number(ctrlr, 7);
+	plan(ctrlr, "on get-features cid 4095");
+	memset(&cmd, 0, sizeof(cmd));
+	cmd.opc = NVME_OPC_GET_FEATURES;
+	cmd.cdw10 = NVME_FEAT_ARBITRATION;
+	for (i = 0; i < 8; i++)
+		assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, count, &ends), 0);
+	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), -ENXIO);
+	assert_int_equal(nvme_ctrlr_cmd_admin_raw(ctrlr, &cmd, NULL, 0, count, &ends), -ENXIO);
+	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), -ENXIO);
+	assert_int_equal(ends.calls, 0);
+	works(ctrlr, qp); /* I/O goes on */
+	plan(ctrlr, "on read lba 100 drop");
+	assert_int_equal(read_at(ctrlr, qp, nvme_dma_alloc(ctrlr, 512), 100, &read), 0);
+	assert_int_equal(poll_until(qp, &read), -ENXIO); /* no Abort can be sent: a reset */
+	assert_null(strstr(said, "asked to abort it"));
+	assert_int_equal(ends.calls, 8);
+	assert_int_equal(sct_sc(&ends), NVME_SC_ABORTED_SQ_DELETION);
+	assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), 0);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	works(ctrlr, qp);
+	works(ctrlr, NULL);
+	assert_int_equal(nvme_detach(ctrlr), 0);
+	assert_int_equal(ends.calls, 8);
 }
 
 /* It does not become ready again: why, and what works after that. */
@@ -1735,6 +1794,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_pace),
 		cmocka_unit_test(test_reset_after_abort),
 		cmocka_unit_test(test_abort_fails),
+		cmocka_unit_test(test_abort_is_lost),
 		cmocka_unit_test(test_foreign_admin),
 		cmocka_unit_test(test_acl),
 		cmocka_unit_test(test_late_admin),
@@ -1753,6 +1813,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_reset_keeps_features),
 		cmocka_unit_test(test_reset_keeps_memory),
 		cmocka_unit_test(test_reset_arms_events),
+		cmocka_unit_test(test_bad_admin_completions),
 		cmocka_unit_test(test_reset_fails),
 		cmocka_unit_test(test_reset_of_what_is_gone),
 		cmocka_unit_test(test_subsystem_reset),

@@ -1182,6 +1182,78 @@ static void test_gone(void **state)
 		assert_int_equal(seen[i].calls, 1);
 }
 
+/* It goes during a reset: at one command after the other, then at one look at CSTS after the other. */
+static void test_gone_while_resetting(void **state)
+{
+	unsigned int i, at_cmd, steps[2] = {0, 0};
+	int rc;
+
+	(void)state;
+	for (at_cmd = 0; at_cmd < 2; at_cmd++) {
+		for (i = 1, rc = -ENODEV; rc == -ENODEV; i++) {
+			struct nvme_ctrlr *ctrlr = start();
+			struct nvme_qpair *qp = fake_qpair(ctrlr, 8), *idle = fake_qpair(ctrlr, 8);
+			struct seen seen = {0, {0, 0, 0, 0, 0, 0}};
+
+			fake.hook = hold_io;
+			assert_int_equal(flush(ctrlr, qp, &seen), 0);
+			fake.gone_at_cmd = at_cmd ? fake.cmds + i : 0;
+			fake.gone_at_csts = at_cmd ? 0 : fake.csts_reads + i;
+			rc = nvme_ctrlr_reset(ctrlr);
+			if (rc == 0) { /* it was over before */
+				fake.gone_at_cmd = fake.gone_at_csts = 0;
+				stop(ctrlr);
+				break;
+			}
+			assert_int_equal(rc, -ENODEV);
+			assert_true(nvme_ctrlr_is_failed(ctrlr));
+			assert_int_equal(nvme_qpair_process_completions(qp, 0), -ENODEV);
+			assert_int_equal(nvme_qpair_process_completions(idle, 0), -ENODEV);
+			assert_int_equal(flush(ctrlr, idle, &seen), -ENODEV);
+			assert_int_equal(nvme_ctrlr_reconnect_io_qpair(idle), -ENODEV);
+			assert_int_equal(flush(ctrlr, qp, &seen), -ENODEV);
+			assert_int_equal(nvme_ctrlr_process_admin_completions(ctrlr), -ENODEV);
+			assert_int_equal(nvme_ctrlr_reset(ctrlr), -ENODEV);
+			assert_int_equal(nvme_detach(ctrlr), -ENODEV);
+			assert_false(fake.open);
+			assert_int_equal(seen.calls, 1);
+			assert_int_equal(fake.writes_after_gone, 0);
+			steps[at_cmd]++;
+		}
+	}
+	print_message("%u looks, %u commands\n", steps[0], steps[1]);
+	assert_true(steps[0] >= 3 && steps[1] >= 5);
+}
+
+/* Fatal when it is enabled again: another try, with a reset of the function, or it has failed. */
+static void test_cfs_while_resetting(void **state)
+{
+	struct nvme_ctrlr *ctrlr = start();
+	struct nvme_qpair *qp = fake_qpair(ctrlr, 8);
+	struct seen seen = {0, {0, 0, 0, 0, 0, 0}};
+
+	(void)state;
+	fake.cfs_enables = 1;
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	assert_int_equal(fake.resets, 1);
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	fake.hook = hold_io;
+	assert_int_equal(flush(ctrlr, qp, &seen), 0);
+	fake.cfs_enables = 99;
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), -EIO);
+	assert_true(nvme_ctrlr_is_failed(ctrlr));
+	assert_int_equal(NVME_GET(fake.cc, NVME_CC_EN), 0);
+	assert_true(nvme_qpair_process_completions(qp, 0) < 0);
+	assert_int_equal(seen.calls, 1);
+	fake.cfs_enables = 0;
+	assert_int_equal(nvme_ctrlr_reset(ctrlr), 0);
+	fake.hook = NULL;
+	assert_int_equal(nvme_ctrlr_reconnect_io_qpair(qp), 0);
+	assert_int_equal(nvme_ns_flush(nvme_ctrlr_get_ns(ctrlr, 1), qp, NULL), 0);
+	stop(ctrlr);
+	assert_int_equal(seen.calls, 1);
+}
+
 /* Registers that read as all ones belong to nobody: they must be left alone from then on. */
 static void test_gone_no_writes(void **state)
 {
@@ -1467,6 +1539,8 @@ int main(void)
 		cmocka_unit_test(test_reset_that_nothing_helps),
 		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_gone_no_writes),
+		cmocka_unit_test(test_gone_while_resetting),
+		cmocka_unit_test(test_cfs_while_resetting),
 		cmocka_unit_test(test_error_status),
 		cmocka_unit_test(test_sync_timeout),
 		cmocka_unit_test(test_sync_timeout_then_free),

@@ -76,14 +76,14 @@ nvme decode AQA 2031647
 # the first command is sent.
 
 break nvme_mmio_write_4
-#> Breakpoint 1 at 0xa814: file ./nvme.h, line 1821.
+#> Breakpoint 1 at 0xa814: file ./nvme.h, line 1824.
 commands
 silent
 nvme write
 continue
 end
 tbreak nvme_ring_sq_doorbell
-#> Temporary breakpoint 2 at 0xb141: file ./nvme.h, line 2125.
+#> Temporary breakpoint 2 at 0xb141: file ./nvme.h, line 2128.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -107,8 +107,8 @@ run
 #>   10:7   MPS     0      4096 bytes                      Memory Page Size
 #>   6:4    CSS     6      all supported I/O command sets  I/O Command Set Selected
 #>   0      EN      1      enabled                         Enable
-#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555da8c0) at ./nvme.h:2125
-#> 2125		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Temporary breakpoint 2, nvme_ring_sq_doorbell (qp=0x5555555db8c0) at ./nvme.h:2128
+#> 2128		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 
 # That is all. Six writes, four of them for two 64-bit addresses.
 #
@@ -129,27 +129,27 @@ run
 
 delete
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 3 at 0x55555555e814: file ./nvme.h, line 1821.
+#> Breakpoint 3 at 0x55555555e814: file ./nvme.h, line 1824.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555c27c0, offset=20, val=4587617) at ./nvme.h:1821
-#> 1821		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 3, nvme_mmio_write_4 (dev=0x5555555c37c0, offset=20, val=4587617) at ./nvme.h:1824
+#> 1824		if (nvme__likely(offset < dev->bar0_mapped))
 backtrace
-#> #0  nvme_mmio_write_4 (dev=0x5555555c27c0, offset=20, val=4587617) at ./nvme.h:1821
-#> #1  0x000055555555e9e1 in nvme__reg_write_4 (dev=0x5555555c27c0, offset=20, val=4587617) at ./nvme.h:1872
-#> #2  0x0000555555561d67 in nvme_ctrlr_enable (ctrlr=0x5555555c27c0) at ./nvme.h:3252
-#> #3  0x0000555555561f34 in nvme__ctrlr_try_start (ctrlr=0x5555555c27c0) at ./nvme.h:3288
-#> #4  0x0000555555561f54 in nvme_ctrlr_start (ctrlr=0x5555555c27c0) at ./nvme.h:3298
-#> #5  0x000055555556322d in nvme__ctrlr_bring_up (ctrlr=0x5555555c27c0) at ./nvme.h:3682
-#> #6  0x00005555555632c7 in nvme_ctrlr_process_init (ctrlr=0x5555555c27c0) at ./nvme.h:3703
-#> #7  0x00005555555640e8 in nvme_attach (addr=0x5555555c2344 "soft", opts=0x5555555c2748, out=0x5555555c2338) at ./nvme.h:4069
-#> #8  0x0000555555567566 in nvme__probe_work (job=0x5555555c2320) at ./nvme.h:7664
-#> #9  0x000055555556733d in nvme__job_run (job=0x5555555c2320) at ./nvme.h:7574
-#> #10 0x00005555555674b0 in nvme__job_poll (list=0x5555555c22b0) at ./nvme.h:7626
-#> #11 0x00005555555683ad in nvme_probe_poll_async (ctx=0x5555555c22b0) at ./nvme.h:7924
-#> #12 0x0000555555568463 in nvme_probe (trid=0x0, ctx=0x5555555c05a0 <disks>, probe_cb=0x55555559d627 <probe_cb>, attach_cb=0x55555559d661 <attach_cb>, opts=0x7fffffffe0c0) at ./nvme.h:7945
-#> #13 0x000055555559db0f in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:202
+#> #0  nvme_mmio_write_4 (dev=0x5555555c37c0, offset=20, val=4587617) at ./nvme.h:1824
+#> #1  0x000055555555e9e1 in nvme__reg_write_4 (dev=0x5555555c37c0, offset=20, val=4587617) at ./nvme.h:1875
+#> #2  0x0000555555561d67 in nvme_ctrlr_enable (ctrlr=0x5555555c37c0) at ./nvme.h:3255
+#> #3  0x0000555555561f34 in nvme__ctrlr_try_start (ctrlr=0x5555555c37c0) at ./nvme.h:3291
+#> #4  0x0000555555561f54 in nvme_ctrlr_start (ctrlr=0x5555555c37c0) at ./nvme.h:3301
+#> #5  0x000055555556322d in nvme__ctrlr_bring_up (ctrlr=0x5555555c37c0) at ./nvme.h:3685
+#> #6  0x00005555555632c7 in nvme_ctrlr_process_init (ctrlr=0x5555555c37c0) at ./nvme.h:3706
+#> #7  0x000055555556416e in nvme_attach (addr=0x5555555c3344 "soft", opts=0x5555555c3748, out=0x5555555c3338) at ./nvme.h:4076
+#> #8  0x00005555555675ec in nvme__probe_work (job=0x5555555c3320) at ./nvme.h:7673
+#> #9  0x00005555555673c3 in nvme__job_run (job=0x5555555c3320) at ./nvme.h:7583
+#> #10 0x0000555555567536 in nvme__job_poll (list=0x5555555c32b0) at ./nvme.h:7635
+#> #11 0x0000555555568433 in nvme_probe_poll_async (ctx=0x5555555c32b0) at ./nvme.h:7933
+#> #12 0x00005555555684e9 in nvme_probe (trid=0x0, ctx=0x5555555c15a0 <disks>, probe_cb=0x55555559db88 <probe_cb>, attach_cb=0x55555559dbc2 <attach_cb>, opts=0x7fffffffe0d0) at ./nvme.h:7954
+#> #13 0x000055555559e070 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:202
 
 # Read it from below: attach, initialize, bring up, start, enable. The old backtraces have other frames
 # in between, but the same stations: process_init, then enable, then the write.
@@ -167,8 +167,8 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error       Controller Fatal Status
 #>   0      RDY     0      not ready            Ready
 finish
-#> nvme__reg_write_4 (dev=0x5555555c27c0, offset=20, val=4587617) at ./nvme.h:1873
-#> 1873	}
+#> nvme__reg_write_4 (dev=0x5555555c37c0, offset=20, val=4587617) at ./nvme.h:1876
+#> 1876	}
 nvme regs
 #> Controller 'soft' (found as 'dev' of frame 0, nvme__reg_write_4())
 #> Registers: read in the memory of the soft controller, without a call
@@ -224,10 +224,10 @@ nvme regs
 # 20 means 10 seconds.
 
 tbreak nvme_ctrlr_identify
-#> Temporary breakpoint 4 at 0x5555555625ad: file ./nvme.h, line 3432.
+#> Temporary breakpoint 4 at 0x5555555625ad: file ./nvme.h, line 3435.
 continue
-#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555c27c0) at ./nvme.h:3432
-#> 3432		struct nvme_dev *dev = &ctrlr->dev;
+#> Temporary breakpoint 4, nvme_ctrlr_identify (ctrlr=0x5555555c37c0) at ./nvme.h:3435
+#> 3435		struct nvme_dev *dev = &ctrlr->dev;
 nvme regs CSTS
 #> CSTS = 00000001h (decimal 1)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -242,7 +242,7 @@ nvme regs CSTS
 # walkthrough 2.
 
 kill
-#> [Inferior 1 (process 6299) killed]
+#> [Inferior 1 (process 18173) killed]
 
 # ---- When the last owner left it on ----------------------------------------------------------
 #
@@ -252,12 +252,12 @@ kill
 delete
 set args 'soft:plan=start en=1 rdy=1'
 break nvme_mmio_write_4 if offset == 0x14
-#> Breakpoint 5 at 0x55555555e814: file ./nvme.h, line 1821.
+#> Breakpoint 5 at 0x55555555e814: file ./nvme.h, line 1824.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:plan=start en=1 rdy=1
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555c27c0, offset=20, val=4587520) at ./nvme.h:1821
-#> 1821		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555c37c0, offset=20, val=4587520) at ./nvme.h:1824
+#> 1824		if (nvme__likely(offset < dev->bar0_mapped))
 nvme regs ASQ CSTS
 #> ASQ = 00000000DEAD0000h (decimal 3735879680)
 #>   63:12  ASQB    DEAD0h 0xdead0000  Admin Submission Queue Base
@@ -279,10 +279,10 @@ nvme write
 #>   6:4    CSS     0      NVM command set  I/O Command Set Selected
 #>   0      EN      0      disabled         Enable
 backtrace 4
-#> #0  nvme_mmio_write_4 (dev=0x5555555c27c0, offset=20, val=4587520) at ./nvme.h:1821
-#> #1  0x000055555555e9e1 in nvme__reg_write_4 (dev=0x5555555c27c0, offset=20, val=4587520) at ./nvme.h:1872
-#> #2  0x00005555555617b0 in nvme__ctrlr_clear_en (ctrlr=0x5555555c27c0, cc=4587521) at ./nvme.h:3150
-#> #3  0x0000555555561944 in nvme_ctrlr_disable (ctrlr=0x5555555c27c0) at ./nvme.h:3178
+#> #0  nvme_mmio_write_4 (dev=0x5555555c37c0, offset=20, val=4587520) at ./nvme.h:1824
+#> #1  0x000055555555e9e1 in nvme__reg_write_4 (dev=0x5555555c37c0, offset=20, val=4587520) at ./nvme.h:1875
+#> #2  0x00005555555617b0 in nvme__ctrlr_clear_en (ctrlr=0x5555555c37c0, cc=4587521) at ./nvme.h:3153
+#> #3  0x0000555555561944 in nvme_ctrlr_disable (ctrlr=0x5555555c37c0) at ./nvme.h:3181
 
 # The controller is ready, but for somebody else: ASQ is where the last owner had its ring, in
 # memory that may hold anything by now. So the first write is another one than above. The driver has
@@ -290,8 +290,8 @@ backtrace 4
 # combinations of EN and RDY that it can meet.
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555c27c0, offset=20, val=4587520) at ./nvme.h:1873
-#> 1873	}
+#> nvme__reg_write_4 (dev=0x5555555c37c0, offset=20, val=4587520) at ./nvme.h:1876
+#> 1876	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -306,13 +306,13 @@ nvme regs CSTS
 # CC with EN set:
 
 continue
-#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555c27c0, offset=20, val=4587617) at ./nvme.h:1821
-#> 1821		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 5, nvme_mmio_write_4 (dev=0x5555555c37c0, offset=20, val=4587617) at ./nvme.h:1824
+#> 1824		if (nvme__likely(offset < dev->bar0_mapped))
 print/x val
 #> $2 = 0x460061
 
 kill
-#> [Inferior 1 (process 6314) killed]
+#> [Inferior 1 (process 18179) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

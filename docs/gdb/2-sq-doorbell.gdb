@@ -19,30 +19,30 @@ set args soft
 # ---- The first command of all ----------------------------------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 1 at 0xb141: file ./nvme.h, line 2125.
+#> Breakpoint 1 at 0xb141: file ./nvme.h, line 2128.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555da8c0) at ./nvme.h:2125
-#> 2125		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555db8c0) at ./nvme.h:2128
+#> 2128		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555da8c0) at ./nvme.h:2125
-#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555da8c0, tr=0x5555555daa50, buf=0x7fff77c04000, len=4096) at ./nvme.h:2644
-#> #2  0x0000555555560646 in nvme__submit_raw (qp=0x5555555da8c0, cmd=0x7fffffffde60, buf=0x7fff77c04000, len=4096, cb=0x555555560be1 <nvme__sync_done>, arg=0x7fffffffdd90) at ./nvme.h:2670
-#> #3  0x0000555555560f4b in nvme__submit_sync (qp=0x5555555da8c0, cmd=0x7fffffffde60, buf=0x7fff77c04000, len=4096, sync=0x7fffffffdd90, deadline=30020) at ./nvme.h:2956
-#> #4  0x000055555556103f in nvme__submit_and_wait (qp=0x5555555da8c0, cmd=0x7fffffffde60, buf=0x7fff77c04000, len=4096, lent=0x0, cpl=0x7fffffffde50) at ./nvme.h:2978
-#> #5  0x0000555555561129 in nvme__ctrlr_admin (ctrlr=0x5555555c27c0, cmd=0x7fffffffde60, buf=0x7fff77c04000, len=4096, cpl=0x7fffffffde50) at ./nvme.h:3000
-#> #6  0x000055555556251b in nvme_ctrlr_cmd_identify (ctrlr=0x5555555c27c0, cns=1, nsid=0, csi=0, data=0x5555555c29f0) at ./nvme.h:3407
-#> #7  0x00005555555625f6 in nvme_ctrlr_identify (ctrlr=0x5555555c27c0) at ./nvme.h:3437
-#> #8  0x0000555555563247 in nvme__ctrlr_bring_up (ctrlr=0x5555555c27c0) at ./nvme.h:3686
-#> #9  0x00005555555632c7 in nvme_ctrlr_process_init (ctrlr=0x5555555c27c0) at ./nvme.h:3703
-#> #10 0x00005555555640e8 in nvme_attach (addr=0x5555555c2344 "soft", opts=0x5555555c2748, out=0x5555555c2338) at ./nvme.h:4069
-#> #11 0x0000555555567566 in nvme__probe_work (job=0x5555555c2320) at ./nvme.h:7664
-#> #12 0x000055555556733d in nvme__job_run (job=0x5555555c2320) at ./nvme.h:7574
-#> #13 0x00005555555674b0 in nvme__job_poll (list=0x5555555c22b0) at ./nvme.h:7626
-#> #14 0x00005555555683ad in nvme_probe_poll_async (ctx=0x5555555c22b0) at ./nvme.h:7924
-#> #15 0x0000555555568463 in nvme_probe (trid=0x0, ctx=0x5555555c05a0 <disks>, probe_cb=0x55555559d627 <probe_cb>, attach_cb=0x55555559d661 <attach_cb>, opts=0x7fffffffe0c0) at ./nvme.h:7945
-#> #16 0x000055555559db0f in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:202
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555db8c0) at ./nvme.h:2128
+#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555db8c0, tr=0x5555555dba50, buf=0x7fff77c04000, len=4096) at ./nvme.h:2647
+#> #2  0x0000555555560646 in nvme__submit_raw (qp=0x5555555db8c0, cmd=0x7fffffffde70, buf=0x7fff77c04000, len=4096, cb=0x555555560be1 <nvme__sync_done>, arg=0x7fffffffdda0) at ./nvme.h:2673
+#> #3  0x0000555555560f4b in nvme__submit_sync (qp=0x5555555db8c0, cmd=0x7fffffffde70, buf=0x7fff77c04000, len=4096, sync=0x7fffffffdda0, deadline=30020) at ./nvme.h:2959
+#> #4  0x000055555556103f in nvme__submit_and_wait (qp=0x5555555db8c0, cmd=0x7fffffffde70, buf=0x7fff77c04000, len=4096, lent=0x0, cpl=0x7fffffffde60) at ./nvme.h:2981
+#> #5  0x0000555555561129 in nvme__ctrlr_admin (ctrlr=0x5555555c37c0, cmd=0x7fffffffde70, buf=0x7fff77c04000, len=4096, cpl=0x7fffffffde60) at ./nvme.h:3003
+#> #6  0x000055555556251b in nvme_ctrlr_cmd_identify (ctrlr=0x5555555c37c0, cns=1, nsid=0, csi=0, data=0x5555555c39f0) at ./nvme.h:3410
+#> #7  0x00005555555625f6 in nvme_ctrlr_identify (ctrlr=0x5555555c37c0) at ./nvme.h:3440
+#> #8  0x0000555555563247 in nvme__ctrlr_bring_up (ctrlr=0x5555555c37c0) at ./nvme.h:3689
+#> #9  0x00005555555632c7 in nvme_ctrlr_process_init (ctrlr=0x5555555c37c0) at ./nvme.h:3706
+#> #10 0x000055555556416e in nvme_attach (addr=0x5555555c3344 "soft", opts=0x5555555c3748, out=0x5555555c3338) at ./nvme.h:4076
+#> #11 0x00005555555675ec in nvme__probe_work (job=0x5555555c3320) at ./nvme.h:7673
+#> #12 0x00005555555673c3 in nvme__job_run (job=0x5555555c3320) at ./nvme.h:7583
+#> #13 0x0000555555567536 in nvme__job_poll (list=0x5555555c32b0) at ./nvme.h:7635
+#> #14 0x0000555555568433 in nvme_probe_poll_async (ctx=0x5555555c32b0) at ./nvme.h:7933
+#> #15 0x00005555555684e9 in nvme_probe (trid=0x0, ctx=0x5555555c15a0 <disks>, probe_cb=0x55555559db88 <probe_cb>, attach_cb=0x55555559dbc2 <attach_cb>, opts=0x7fffffffe0d0) at ./nvme.h:7954
+#> #16 0x000055555559e070 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:202
 
 # Bring-up wants to know who the controller is, so nvme_ctrlr_identify() sends an Identify command.
 # Frames 5 to 2 are the way of admin commands that the driver waits for. Look at 'data' in frame 6 and
@@ -69,10 +69,10 @@ nvme ring
 # Nothing has happened yet. The controller does not watch the memory; it has to be told:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 2 at 0x55555555e814: file ./nvme.h, line 1821.
+#> Temporary breakpoint 2 at 0x55555555e814: file ./nvme.h, line 1824.
 continue
-#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555c27c0, offset=4096, val=1) at ./nvme.h:1821
-#> 1821		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 2, nvme_mmio_write_4 (dev=0x5555555c37c0, offset=4096, val=1) at ./nvme.h:1824
+#> 1824		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1000h  SQ0TDBL  <- 1: the new tail of queue 0 is slot 1
 
@@ -87,8 +87,8 @@ nvme write
 # the value went through nvme__doorbell_unmapped(). Both begin here:
 
 frame function nvme_ring_sq_doorbell
-#> #3  0x000055555555f16d in nvme_ring_sq_doorbell (qp=0x5555555da8c0) at ./nvme.h:2125
-#> 2125		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> #3  0x000055555555f16d in nvme_ring_sq_doorbell (qp=0x5555555db8c0) at ./nvme.h:2128
+#> 2128		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 print qp->sq_doorbell
 #> $1 = (volatile uint32_t *) 0x0
 print/x qp->sq_tdbl
@@ -105,19 +105,19 @@ print qp->sq_tail
 # and is no instruction, so that the breakpoint is at the line below it.
 
 list nvme_ring_sq_doorbell
-#> 2118	/*
-#> 2119	 * Puts the tail on the wire: the index of the slot after the last command, not a count of commands
-#> 2120	 * [PCIe 1.1 §3.1.2.1: SQyTDBL]. The SQE must be in memory before the controller hears of it.
-#> 2121	 */
-#> 2122	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
-#> 2123	{
-#> 2124		NVME_WMB();
-#> 2125		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
-#> 2126	}
-#> 2127
+#> 2121	/*
+#> 2122	 * Puts the tail on the wire: the index of the slot after the last command, not a count of commands
+#> 2123	 * [PCIe 1.1 §3.1.2.1: SQyTDBL]. The SQE must be in memory before the controller hears of it.
+#> 2124	 */
+#> 2125	NVME__HOT void nvme_ring_sq_doorbell(struct nvme_qpair *qp)
+#> 2126	{
+#> 2127		NVME_WMB();
+#> 2128		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> 2129	}
+#> 2130
 frame function nvme_qpair_submit_request
-#> #4  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555da8c0, tr=0x5555555daa50, buf=0x7fff77c04000, len=4096) at ./nvme.h:2644
-#> 2644			nvme_ring_sq_doorbell(qp);
+#> #4  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555db8c0, tr=0x5555555dba50, buf=0x7fff77c04000, len=4096) at ./nvme.h:2647
+#> 2647			nvme_ring_sq_doorbell(qp);
 print *tr
 #> $4 = tracker of CID 0, outstanding = {cmd = SQE IDENTIFY = {opc = 06h, cid = 0, nsid = 0, PRP1 = 0x204000, PRP2 = 0x0, CNS = 01h CONTROLLER}, cb = 0x555555560be1 <nvme__sync_done>, prp_list = 0x7fff77c02000 (IOVA 0x202000)}
 
@@ -128,26 +128,26 @@ print *tr
 
 disable 1
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 3 at 0x55555556477b: file ./nvme.h, line 4220.
+#> Temporary breakpoint 3 at 0x555555564801: file ./nvme.h, line 4227.
 continue
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555dbee0, qp=0x5555555c2320, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d2f9 <io_complete>, arg=0x5555555c05a9 <disks+9>, io_flags=0) at ./nvme.h:4220
-#> 4220		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 3, nvme_ns_cmd_write (ns=0x5555555dcee0, qp=0x5555555c3320, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d85a <io_complete>, arg=0x5555555c15a9 <disks+9>, io_flags=0) at ./nvme.h:4227
+#> 4227		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 enable 1
 continue
-#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555c2320) at ./nvme.h:2125
-#> 2125		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 1, nvme_ring_sq_doorbell (qp=0x5555555c3320) at ./nvme.h:2128
+#> 2128		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 backtrace
-#> #0  nvme_ring_sq_doorbell (qp=0x5555555c2320) at ./nvme.h:2125
-#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555c2320, tr=0x5555555ddf50, buf=0x7fff77c8a000, len=512) at ./nvme.h:2644
-#> #2  0x00005555555646f6 in nvme__ns_cmd_rw (ns=0x5555555dbee0, qp=0x5555555c2320, opc=1 '\001', buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d2f9 <io_complete>, arg=0x5555555c05a9 <disks+9>, io_flags=0) at ./nvme.h:4205
-#> #3  0x00005555555647b3 in nvme_ns_cmd_write (ns=0x5555555dbee0, qp=0x5555555c2320, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d2f9 <io_complete>, arg=0x5555555c05a9 <disks+9>, io_flags=0) at ./nvme.h:4220
-#> #4  0x000055555559d447 in write_and_read (ns=0x5555555dbee0, qp=0x5555555c2320, buf=0x7fff77c8a000 "Hello world!\n", io=0x5555555c05a9 <disks+9>) at examples/hello_world.c:67
-#> #5  0x000055555559d893 in hello_world (disk=0x5555555c05a0 <disks>) at examples/hello_world.c:163
-#> #6  0x000055555559db87 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:208
+#> #0  nvme_ring_sq_doorbell (qp=0x5555555c3320) at ./nvme.h:2128
+#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555c3320, tr=0x5555555def50, buf=0x7fff77c8a000, len=512) at ./nvme.h:2647
+#> #2  0x000055555556477c in nvme__ns_cmd_rw (ns=0x5555555dcee0, qp=0x5555555c3320, opc=1 '\001', buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d85a <io_complete>, arg=0x5555555c15a9 <disks+9>, io_flags=0) at ./nvme.h:4212
+#> #3  0x0000555555564839 in nvme_ns_cmd_write (ns=0x5555555dcee0, qp=0x5555555c3320, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d85a <io_complete>, arg=0x5555555c15a9 <disks+9>, io_flags=0) at ./nvme.h:4227
+#> #4  0x000055555559d9a8 in write_and_read (ns=0x5555555dcee0, qp=0x5555555c3320, buf=0x7fff77c8a000 "Hello world!\n", io=0x5555555c15a9 <disks+9>) at examples/hello_world.c:67
+#> #5  0x000055555559ddf4 in hello_world (disk=0x5555555c15a0 <disks>) at examples/hello_world.c:163
+#> #6  0x000055555559e0e8 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:208
 
 # From nvme_qpair_submit_request() on it is the same way: there is no second way out of the host.
 # In published backtraces of drivers with several transports there are a few more functions in
@@ -175,9 +175,9 @@ print/x qp->sq_tdbl
 
 delete
 break nvme_ring_sq_doorbell if qp->id == 0
-#> Breakpoint 4 at 0x55555555f141: file ./nvme.h, line 2125.
+#> Breakpoint 4 at 0x55555555f141: file ./nvme.h, line 2128.
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 5 at 0x55555555f141: file ./nvme.h, line 2125.
+#> Breakpoint 5 at 0x55555555f141: file ./nvme.h, line 2128.
 ignore 4 1000
 ignore 5 1000
 run
@@ -188,14 +188,14 @@ run
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
 #> Hello world!
-#> [Inferior 1 (process 6408) exited normally]
+#> [Inferior 1 (process 18291) exited normally]
 info breakpoints
 #> Num     Type           Disp Enb Address            What
-#> 4       breakpoint     keep y   0x000055555555f141 in nvme_ring_sq_doorbell at ./nvme.h:2125
+#> 4       breakpoint     keep y   0x000055555555f141 in nvme_ring_sq_doorbell at ./nvme.h:2128
 #> 	stop only if qp->id == 0
 #> 	breakpoint already hit 9 times
 #> 	ignore next 991 hits
-#> 5       breakpoint     keep y   0x000055555555f141 in nvme_ring_sq_doorbell at ./nvme.h:2125
+#> 5       breakpoint     keep y   0x000055555555f141 in nvme_ring_sq_doorbell at ./nvme.h:2128
 #> 	stop only if qp->id == 1
 #> 	breakpoint already hit 2 times
 #> 	ignore next 998 hits

@@ -23,29 +23,29 @@ set print pretty on
 # The function is called for queue 0 in bring-up. We want the one for queue 1.
 
 break nvme_qpair_construct if id == 1
-#> Breakpoint 1 at 0xb8c4: file ./nvme.h, line 2337.
+#> Breakpoint 1 at 0xb8c4: file ./nvme.h, line 2340.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
 #> Attached to soft
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
-#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x5555555c27c0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffdfb0) at ./nvme.h:2337
-#> 2337		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
+#> Breakpoint 1, nvme_qpair_construct (ctrlr=0x5555555c37c0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffdfc0) at ./nvme.h:2340
+#> 2340		struct nvme_qpair *qp = (struct nvme_qpair *)NVME_CALLOC(1, sizeof(*qp));
 backtrace
-#> #0  nvme_qpair_construct (ctrlr=0x5555555c27c0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffdfb0) at ./nvme.h:2337
-#> #1  0x00005555555637df in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555c27c0, qid=1, opts=0x7fffffffdff0, out=0x7fffffffe078) at ./nvme.h:3849
-#> #2  0x0000555555563a3d in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555c27c0, user_opts=0x0, out=0x7fffffffe078) at ./nvme.h:3898
-#> #3  0x000055555559d7ef in hello_world (disk=0x5555555c05a0 <disks>) at examples/hello_world.c:154
-#> #4  0x000055555559db87 in main (argc=2, argv=0x7fffffffe618) at examples/hello_world.c:208
+#> #0  nvme_qpair_construct (ctrlr=0x5555555c37c0, id=1, entries=256, max_xfer_size=524288, out=0x7fffffffdfc0) at ./nvme.h:2340
+#> #1  0x0000555555563826 in nvme__ctrlr_create_io_qpair (ctrlr=0x5555555c37c0, qid=1, opts=0x7fffffffe000, out=0x7fffffffe088) at ./nvme.h:3855
+#> #2  0x0000555555563a84 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555c37c0, user_opts=0x0, out=0x7fffffffe088) at ./nvme.h:3904
+#> #3  0x000055555559dd50 in hello_world (disk=0x5555555c15a0 <disks>) at examples/hello_world.c:154
+#> #4  0x000055555559e0e8 in main (argc=2, argv=0x7fffffffe628) at examples/hello_world.c:208
 
 # Wait until it is done, and look at what it built:
 
 tbreak nvme__ctrlr_connect_io_qpair
 #> Temporary breakpoint 2 at 0x5555555636e7: file ./nvme.h, line 3830.
 continue
-#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555c27c0, qp=0x5555555c2320) at ./nvme.h:3830
-#> 3830		rc = nvme_ctrlr_cmd_create_io_cq(ctrlr, qp, &cpl);
+#> Temporary breakpoint 2, nvme__ctrlr_connect_io_qpair (ctrlr=0x5555555c37c0, qp=0x5555555c3320) at ./nvme.h:3830
+#> 3830		uint32_t resets = ctrlr->ladder.total; /* the ladder may reset in any of the polls here */
 print *qp
 #> $1 = queue pair 1, 256 entries, 0 outstanding = {
 #>   sq = 0x7fff77c05000 (IOVA 0x205000),
@@ -77,18 +77,18 @@ print/x NVME_CQ_HDBL(1, 0)
 # ---- The controller's half: the completion queue first ---------------------------------------
 
 break nvme_ring_sq_doorbell
-#> Breakpoint 3 at 0x55555555f141: file ./nvme.h, line 2125.
+#> Breakpoint 3 at 0x55555555f141: file ./nvme.h, line 2128.
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555da8c0) at ./nvme.h:2125
-#> 2125		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555db8c0) at ./nvme.h:2128
+#> 2128		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 nvme last 0
 #> last command on queue 0, slot 5:
 #>   CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x209000 PRP2:0x0
 #> last completion on queue 0, slot 4, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:5 cdw0:0 p:1
 up
-#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555da8c0, tr=0x5555555daa50, buf=0x0, len=0) at ./nvme.h:2644
-#> 2644			nvme_ring_sq_doorbell(qp);
+#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555db8c0, tr=0x5555555dba50, buf=0x0, len=0) at ./nvme.h:2647
+#> 2647			nvme_ring_sq_doorbell(qp);
 nvme prp tr->cmd
 #> CREATE IO CQ cid:0 QID:1 QSIZE:256 entries PC:1 IEN:0 IV:0 PRP1:0x209000 PRP2:0x0
 #> PRP1     0x209000 is the ring itself, one contiguous piece (PC 1), seen by the program at 0x7fff77c09000
@@ -108,16 +108,16 @@ print/x tr->cmd.cdw11
 # ---- Then the submission queue ---------------------------------------------------------------
 
 continue
-#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555da8c0) at ./nvme.h:2125
-#> 2125		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 3, nvme_ring_sq_doorbell (qp=0x5555555db8c0) at ./nvme.h:2128
+#> 2128		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 nvme last 0
 #> last command on queue 0, slot 6:
 #>   CREATE IO SQ cid:0 QID:1 QSIZE:256 entries PC:1 QPRIO:0 CQID:1 PRP1:0x205000 PRP2:0x0
 #> last completion on queue 0, slot 5, taken by the driver:
 #>   SUCCESS (00/00) cid:0 sqid:0 sqhd:6 cdw0:0 p:1
 up
-#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555da8c0, tr=0x5555555daa50, buf=0x0, len=0) at ./nvme.h:2644
-#> 2644			nvme_ring_sq_doorbell(qp);
+#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555db8c0, tr=0x5555555dba50, buf=0x0, len=0) at ./nvme.h:2647
+#> 2647			nvme_ring_sq_doorbell(qp);
 print/x tr->cmd.cdw11
 #> $6 = 0x10001
 
@@ -132,10 +132,10 @@ print/x tr->cmd.cdw11
 
 delete
 frame function nvme_ctrlr_alloc_io_qpair
-#> #9  0x0000555555563a3d in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555c27c0, user_opts=0x0, out=0x7fffffffe078) at ./nvme.h:3898
-#> 3898		rc = nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
+#> #9  0x0000555555563a84 in nvme_ctrlr_alloc_io_qpair (ctrlr=0x5555555c37c0, user_opts=0x0, out=0x7fffffffe088) at ./nvme.h:3904
+#> 3904		rc = nvme__ctrlr_create_io_qpair(ctrlr, qid, &opts, out);
 finish
-#> 0x000055555559d7ef in hello_world (disk=0x5555555c05a0 <disks>) at examples/hello_world.c:154
+#> 0x000055555559dd50 in hello_world (disk=0x5555555c15a0 <disks>) at examples/hello_world.c:154
 #> 154		rc = nvme_ctrlr_alloc_io_qpair(ctrlr, NULL, &qp);
 #> Value returned is $7 = 0
 nvme ring 1
@@ -151,7 +151,7 @@ nvme ring 1
 # An empty pair of rings. The first read or write on it starts at slot 0.
 
 kill
-#> [Inferior 1 (process 6499) killed]
+#> [Inferior 1 (process 18381) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

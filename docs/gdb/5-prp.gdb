@@ -22,15 +22,15 @@ set print pretty on
 # ---- 512 bytes: PRP1 alone -------------------------------------------------------------------
 
 tbreak describe
-#> Temporary breakpoint 1 at 0x48ac8: file docs/gdb/prp_steps.c, line 22.
+#> Temporary breakpoint 1 at 0x49029: file docs/gdb/prp_steps.c, line 22.
 run
-#> Temporary breakpoint 1, describe (qp=0x5555555daa30, list=0x7fff77c8a000, buf=0x7fff77c8d000 "", len=512) at docs/gdb/prp_steps.c:22
+#> Temporary breakpoint 1, describe (qp=0x5555555dba30, list=0x7fff77c8a000, buf=0x7fff77c8d000 "", len=512) at docs/gdb/prp_steps.c:22
 #> 22		struct nvme_ns *ns = nvme_ctrlr_get_ns(qp->ctrlr, 1);
 break nvme_prp_list_append
-#> Breakpoint 2 at 0x55555555ff8d: file ./nvme.h, line 2527.
+#> Breakpoint 2 at 0x55555555ff8d: file ./nvme.h, line 2530.
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=512) at ./nvme.h:2527
-#> 2527		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2674688, len=512) at ./nvme.h:2530
+#> 2530		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print len
 #> $1 = 512
 print/x iova
@@ -43,14 +43,14 @@ print/x iova
 while prp->prp_index == 0
 next
 end
-#> 2528		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
-#> 2531		rc = nvme__prp_check(prp, iova, len);
-#> 2532		if (nvme__unlikely(rc != 0))
-#> 2534		prp->last_end = (uint32_t)((iova + len) & mask);
-#> 2535		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
-#> 2536			prp->prp1 = iova;
-#> 2537			prp->prp_index = 1;
-#> 2538			iova = (iova & ~mask) + page_size;
+#> 2531		uint64_t pages = ((iova & mask) + len + mask) >> __builtin_ctzll(page_size);
+#> 2534		rc = nvme__prp_check(prp, iova, len);
+#> 2535		if (nvme__unlikely(rc != 0))
+#> 2537		prp->last_end = (uint32_t)((iova + len) & mask);
+#> 2538		if (prp->prp_index == 0) { /* PRP1: the only entry that may point inside its page */
+#> 2539			prp->prp1 = iova;
+#> 2540			prp->prp_index = 1;
+#> 2541			iova = (iova & ~mask) + page_size;
 print pages
 #> $3 = 1
 
@@ -60,8 +60,8 @@ print pages
 while pages != 0
 next
 end
-#> 2539			pages--;
-#> 2541		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
+#> 2542			pages--;
+#> 2544		if (pages != 0 && prp->prp_index == 1) { /* PRP2, if this is the last page */
 print *prp
 #> $4 = PRPs for 1 page, PRP1 only = {
 #>   prp1 = 0x28d000
@@ -71,9 +71,9 @@ print *prp
 # command says in the end:
 
 break look
-#> Breakpoint 3 at 0x55555559ca9f: file docs/gdb/prp_steps.c, line 17.
+#> Breakpoint 3 at 0x55555559d000: file docs/gdb/prp_steps.c, line 17.
 continue
-#> Breakpoint 3, look (qp=0x5555555daa30, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555dba30, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:1 block PRP1:0x28d000 PRP2:0x0
@@ -84,10 +84,10 @@ nvme prp cmd
 # ---- 8 KiB from the start of a page: PRP1 and PRP2 -------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=8192) at ./nvme.h:2527
-#> 2527		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2674688, len=8192) at ./nvme.h:2530
+#> 2530		uint64_t page_size = prp->page_size, mask = page_size - 1;
 continue
-#> Breakpoint 3, look (qp=0x5555555daa30, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555dba30, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28d000 PRP2:0x28e000
@@ -102,12 +102,12 @@ nvme prp cmd
 # ---- 8 KiB from the middle of a page: a list already -----------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2676736, len=8192) at ./nvme.h:2527
-#> 2527		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2676736, len=8192) at ./nvme.h:2530
+#> 2530		uint64_t page_size = prp->page_size, mask = page_size - 1;
 print/x iova
 #> $5 = 0x28d800
 continue
-#> Breakpoint 3, look (qp=0x5555555daa30, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555dba30, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:16 blocks PRP1:0x28d800 PRP2:0x28a000
@@ -127,17 +127,17 @@ nvme prp cmd
 # ---- 1 MiB: a list of 255 entries ------------------------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=1048576) at ./nvme.h:2527
-#> 2527		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2674688, len=1048576) at ./nvme.h:2530
+#> 2530		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_begin_list
-#> Temporary breakpoint 4 at 0x55555555fafb: file ./nvme.h, line 2424.
+#> Temporary breakpoint 4 at 0x55555555fafb: file ./nvme.h, line 2427.
 continue
-#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe420) at ./nvme.h:2424
-#> 2424		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 4, nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2427
+#> 2427		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 backtrace 3
-#> #0  nvme__prp_begin_list (prp=0x7fffffffe420) at ./nvme.h:2424
-#> #1  0x000055555555fdcc in nvme__prp_append_to_list (prp=0x7fffffffe420, addr=2682880, count=254) at ./nvme.h:2490
-#> #2  0x00005555555600ae in nvme_prp_list_append (prp=0x7fffffffe420, iova=2682880, len=1048576) at ./nvme.h:2547
+#> #0  nvme__prp_begin_list (prp=0x7fffffffe430) at ./nvme.h:2427
+#> #1  0x000055555555fdcc in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2682880, count=254) at ./nvme.h:2493
+#> #2  0x00005555555600ae in nvme_prp_list_append (prp=0x7fffffffe430, iova=2682880, len=1048576) at ./nvme.h:2550
 print *prp
 #> $6 = PRPs for 2 pages, PRP1 and PRP2 = {
 #>   prp1 = 0x28d000,
@@ -148,8 +148,8 @@ print *prp
 # into PRP2, and now a third is coming.
 
 finish
-#> 0x000055555555fdcc in nvme__prp_append_to_list (prp=0x7fffffffe420, addr=2682880, count=254) at ./nvme.h:2490
-#> 2490			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
+#> 0x000055555555fdcc in nvme__prp_append_to_list (prp=0x7fffffffe430, addr=2682880, count=254) at ./nvme.h:2493
+#> 2493			if (prp->prp_index == 2 && (rc = nvme__prp_begin_list(prp)) != 0)
 #> Value returned is $7 = 0
 print *prp
 #> $8 = PRPs for 2 pages, PRP1 and a list of 1 entry = {
@@ -159,7 +159,7 @@ print *prp
 #>   prp[0] = 0x28e000
 #> }
 continue
-#> Breakpoint 3, look (qp=0x5555555daa30, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555dba30, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:2048 blocks PRP1:0x28d000 PRP2:0x28a000
@@ -178,13 +178,13 @@ nvme prp cmd
 # ---- 4 MiB: a list that goes on in another page ----------------------------------------------
 
 continue
-#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe420, iova=2674688, len=4194304) at ./nvme.h:2527
-#> 2527		uint64_t page_size = prp->page_size, mask = page_size - 1;
+#> Breakpoint 2, nvme_prp_list_append (prp=0x7fffffffe430, iova=2674688, len=4194304) at ./nvme.h:2530
+#> 2530		uint64_t page_size = prp->page_size, mask = page_size - 1;
 tbreak nvme__prp_next_list_page
-#> Temporary breakpoint 5 at 0x55555555fba7: file ./nvme.h, line 2442.
+#> Temporary breakpoint 5 at 0x55555555fba7: file ./nvme.h, line 2445.
 continue
-#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe420) at ./nvme.h:2442
-#> 2442		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
+#> Temporary breakpoint 5, nvme__prp_next_list_page (prp=0x7fffffffe430) at ./nvme.h:2445
+#> 2445		uint64_t in_page = prp->list_iova & (prp->page_size - 1);
 print *prp
 #> $9 = PRPs for 513 pages, PRP1 and a list of 512 entries = {
 #>   prp1 = 0x28d000,
@@ -200,7 +200,7 @@ print *prp
 # a link to the next list page, and the entry that stood there moves.
 
 continue
-#> Breakpoint 3, look (qp=0x5555555daa30, cmd=0x7fffffffe470) at docs/gdb/prp_steps.c:17
+#> Breakpoint 3, look (qp=0x5555555dba30, cmd=0x7fffffffe480) at docs/gdb/prp_steps.c:17
 #> 17	}
 nvme prp cmd
 #> WRITE cid:0 nsid:1 SLBA:0 NLB:8192 blocks PRP1:0x28d000 PRP2:0x28a000
@@ -231,23 +231,23 @@ nvme prp cmd
 # command of this controller moves 512 KiB at most. That is a transfer with a list, on its way:
 
 kill
-#> [Inferior 1 (process 6546) killed]
+#> [Inferior 1 (process 18428) killed]
 delete
 file build/debug/hello_world
 set args soft:file=build/debug/disk.img,size=64M
 break nvme_ring_sq_doorbell if qp->id == 1
-#> Breakpoint 6 at 0xb141: file ./nvme.h, line 2125.
+#> Breakpoint 6 at 0xb141: file ./nvme.h, line 2128.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft:file=build/debug/disk.img,size=64M
 #> Attached to soft
 #>   Namespace ID: 1 size: 67MB
 #> Initialization complete.
-#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555c2320) at ./nvme.h:2125
-#> 2125		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
+#> Breakpoint 6, nvme_ring_sq_doorbell (qp=0x5555555c3320) at ./nvme.h:2128
+#> 2128		nvme__doorbell_write(&qp->ctrlr->dev, qp->sq_doorbell, qp->sq_tdbl, qp->sq_tail);
 up
-#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555c2320, tr=0x5555555ddf50, buf=0x7fffb3c8a000, len=524288) at ./nvme.h:2644
-#> 2644			nvme_ring_sq_doorbell(qp);
+#> #1  0x00005555555604ea in nvme_qpair_submit_request (qp=0x5555555c3320, tr=0x5555555def50, buf=0x7fffb3c8a000, len=524288) at ./nvme.h:2647
+#> 2647			nvme_ring_sq_doorbell(qp);
 nvme prp tr
 #> READ cid:0 nsid:1 SLBA:0 NLB:1024 blocks PRP1:0x28a000 PRP2:0x20a000
 #> 524288 bytes, pages of 4096 bytes: 128 pages
@@ -269,7 +269,7 @@ nvme prp tr
 # hello_world looks at the disk with memory from malloc(), which the controller cannot reach.
 
 kill
-#> [Inferior 1 (process 6549) killed]
+#> [Inferior 1 (process 18431) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -33,7 +33,7 @@ set args soft
 # hello_world writes "Hello world!" to block 0. Go there:
 
 tbreak nvme_ns_cmd_write
-#> Temporary breakpoint 1 at 0x1077b: file ./nvme.h, line 4220.
+#> Temporary breakpoint 1 at 0x10801: file ./nvme.h, line 4227.
 run
 #> Initializing NVMe Controllers
 #> Attaching to soft
@@ -41,18 +41,18 @@ run
 #>   Namespace ID: 1 size: 1GB
 #> Initialization complete.
 #> INFO: using host memory buffer for IO
-#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x5555555dbee0, qp=0x5555555c2320, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d2f9 <io_complete>, arg=0x5555555c05a9 <disks+9>, io_flags=0) at ./nvme.h:4220
-#> 4220		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
+#> Temporary breakpoint 1, nvme_ns_cmd_write (ns=0x5555555dcee0, qp=0x5555555c3320, buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d85a <io_complete>, arg=0x5555555c15a9 <disks+9>, io_flags=0) at ./nvme.h:4227
+#> 4227		return nvme__ns_cmd_rw(ns, qp, NVME_OPC_WRITE, buf, slba, nlb, cb, arg, io_flags);
 print (char *)buf
 #> $1 = 0x7fff77c8a000 "Hello world!\n"
 
 # ---- Step 1: the host puts the command into the queue ----------------------------------------
 
 tbreak nvme__fill_rw
-#> Temporary breakpoint 2 at 0x5555555644d1: file ./nvme.h, line 4164.
+#> Temporary breakpoint 2 at 0x555555564557: file ./nvme.h, line 4171.
 continue
-#> Temporary breakpoint 2, nvme__fill_rw (sqe=0x7fff77c05000, opc=1 '\001', cid=0, nsid=1, prps=0x7fffffffdf60, slba=0, cdw12=0) at ./nvme.h:4164
-#> 4164		memset(sqe, 0, sizeof(*sqe));
+#> Temporary breakpoint 2, nvme__fill_rw (sqe=0x7fff77c05000, opc=1 '\001', cid=0, nsid=1, prps=0x7fffffffdf70, slba=0, cdw12=0) at ./nvme.h:4171
+#> 4171		memset(sqe, 0, sizeof(*sqe));
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x205000, tail 0, head 0 (SQHD of the last completion taken)
@@ -70,12 +70,12 @@ nvme ring
 # less.)
 
 finish
-#> 0x00005555555646a5 in nvme__ns_cmd_rw (ns=0x5555555dbee0, qp=0x5555555c2320, opc=1 '\001', buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d2f9 <io_complete>, arg=0x5555555c05a9 <disks+9>, io_flags=0) at ./nvme.h:4203
-#> 4203		nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
+#> 0x000055555556472b in nvme__ns_cmd_rw (ns=0x5555555dcee0, qp=0x5555555c3320, opc=1 '\001', buf=0x7fff77c8a000, slba=0, nlb=1, cb=0x55555559d85a <io_complete>, arg=0x5555555c15a9 <disks+9>, io_flags=0) at ./nvme.h:4210
+#> 4210		nvme__fill_rw(&qp->sq[qp->sq_tail], opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
 next
-#> 4204		nvme__fill_rw(&tr->cmd, opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
+#> 4211		nvme__fill_rw(&tr->cmd, opc, cid, nsid, &prps, slba, (nlb - 1) | io_flags);
 next
-#> 4205		nvme_qpair_submit_request(qp, tr, buf, (uint32_t)len);
+#> 4212		nvme_qpair_submit_request(qp, tr, buf, (uint32_t)len);
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
 #> SQ 1: 256 entries at IOVA 0x205000, tail 0, head 0 (SQHD of the last completion taken)
@@ -91,10 +91,10 @@ nvme ring
 # ---- Step 2: the host rings the doorbell -----------------------------------------------------
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 3 at 0x55555555e814: file ./nvme.h, line 1821.
+#> Temporary breakpoint 3 at 0x55555555e814: file ./nvme.h, line 1824.
 continue
-#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x5555555c27c0, offset=4104, val=1) at ./nvme.h:1821
-#> 1821		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 3, nvme_mmio_write_4 (dev=0x5555555c37c0, offset=4104, val=1) at ./nvme.h:1824
+#> 1824		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 1008h  SQ1TDBL  <- 1: the new tail of queue 1 is slot 1
 
@@ -106,18 +106,18 @@ nvme write
 # From here on we are the controller.
 
 tbreak nvme_soft_fetch_command
-#> Temporary breakpoint 4 at 0x555555599c9c: file tools/nvme_soft.h, line 1677.
+#> Temporary breakpoint 4 at 0x55555559a1fd: file tools/nvme_soft.h, line 1677.
 continue
-#> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x5555555c6340, sq=0x5555555cb488) at tools/nvme_soft.h:1677
+#> Temporary breakpoint 4, nvme_soft_fetch_command (s=0x5555555c7340, sq=0x5555555cc488) at tools/nvme_soft.h:1677
 #> 1677		uint64_t n = s->stats.admin_cmds + s->stats.io_cmds;
 backtrace 7
-#> #0  nvme_soft_fetch_command (s=0x5555555c6340, sq=0x5555555cb488) at tools/nvme_soft.h:1677
-#> #1  0x000055555559a08c in nvme_soft_process_sq (s=0x5555555c6340, sq=0x5555555cb488) at tools/nvme_soft.h:1715
-#> #2  0x000055555559b4fe in nvme_soft_ring_sq (s=0x5555555c6340, sq=0x5555555cb488, index=2, value=1) at tools/nvme_soft.h:2073
-#> #3  0x000055555559b963 in nvme_soft_ring (s=0x5555555c6340, index=2, value=1) at tools/nvme_soft.h:2126
-#> #4  0x000055555559bb8f in nvme_soft_write_4 (dev=0x5555555c27c0, offset=4104, value=1) at tools/nvme_soft.h:2167
-#> #5  0x000055555555e85f in nvme_mmio_write_4 (dev=0x5555555c27c0, offset=4104, val=1) at ./nvme.h:1824
-#> #6  0x000055555555e946 in nvme__doorbell_unmapped (dev=0x5555555c27c0, offset=4104, val=1) at ./nvme.h:1851
+#> #0  nvme_soft_fetch_command (s=0x5555555c7340, sq=0x5555555cc488) at tools/nvme_soft.h:1677
+#> #1  0x000055555559a5ed in nvme_soft_process_sq (s=0x5555555c7340, sq=0x5555555cc488) at tools/nvme_soft.h:1715
+#> #2  0x000055555559ba5f in nvme_soft_ring_sq (s=0x5555555c7340, sq=0x5555555cc488, index=2, value=1) at tools/nvme_soft.h:2073
+#> #3  0x000055555559bec4 in nvme_soft_ring (s=0x5555555c7340, index=2, value=1) at tools/nvme_soft.h:2126
+#> #4  0x000055555559c0f0 in nvme_soft_write_4 (dev=0x5555555c37c0, offset=4104, value=1) at tools/nvme_soft.h:2167
+#> #5  0x000055555555e85f in nvme_mmio_write_4 (dev=0x5555555c37c0, offset=4104, val=1) at ./nvme.h:1827
+#> #6  0x000055555555e946 in nvme__doorbell_unmapped (dev=0x5555555c37c0, offset=4104, val=1) at ./nvme.h:1854
 
 # One stack, two worlds: frames 0 to 3 are the controller, from frame 4 on it is the host. What the
 # controller knows of this queue it was told when the queue was created, and by the doorbell:
@@ -131,12 +131,12 @@ print sq->ring[sq->head]
 # gave, plus 64 times the head. Afterwards the controller's head has moved:
 
 tbreak nvme_soft_dispatch
-#> Temporary breakpoint 5 at 0x555555599493: file tools/nvme_soft.h, line 1599.
+#> Temporary breakpoint 5 at 0x5555555999f4: file tools/nvme_soft.h, line 1599.
 continue
-#> Temporary breakpoint 5, nvme_soft_dispatch (s=0x5555555c6340, job=0x7fffffffdcc0) at tools/nvme_soft.h:1599
+#> Temporary breakpoint 5, nvme_soft_dispatch (s=0x5555555c7340, job=0x7fffffffdcd0) at tools/nvme_soft.h:1599
 #> 1599		const struct nvme_soft__fault *f = &job->fault;
 up
-#> #1  0x0000555555599f98 in nvme_soft_fetch_command (s=0x5555555c6340, sq=0x5555555cb488) at tools/nvme_soft.h:1698
+#> #1  0x000055555559a4f9 in nvme_soft_fetch_command (s=0x5555555c7340, sq=0x5555555cc488) at tools/nvme_soft.h:1698
 #> 1698		nvme_soft_dispatch(s, &job);
 print sq->head
 #> $4 = 1
@@ -148,9 +148,9 @@ print sq->tail
 # ---- Step 4: the controller carries it out ---------------------------------------------------
 
 tbreak nvme_soft_transfer
-#> Temporary breakpoint 6 at 0x55555558d0f6: file tools/nvme_soft.h, line 807.
+#> Temporary breakpoint 6 at 0x55555558d657: file tools/nvme_soft.h, line 807.
 continue
-#> Temporary breakpoint 6, nvme_soft_transfer (s=0x5555555c6340, job=0x7fffffffdcc0, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:807
+#> Temporary breakpoint 6, nvme_soft_transfer (s=0x5555555c7340, job=0x7fffffffdcd0, mem=0x7fffb7c00000, len=512, to_host=false) at tools/nvme_soft.h:807
 #> 807		uint16_t status = nvme_soft_walk_dptr(s, job, len, to_host);
 print len
 #> $6 = 512
@@ -163,11 +163,11 @@ x/s mem
 # in the host's buffer, and the command says where, in PRP1. The controller reads it from there:
 
 finish
-#> nvme_soft_write (s=0x5555555c6340, job=0x7fffffffdcc0) at tools/nvme_soft.h:1272
+#> nvme_soft_write (s=0x5555555c7340, job=0x7fffffffdcd0) at tools/nvme_soft.h:1272
 #> 1272		uint16_t status = job->ns->ms != 0 ? nvme_soft__md_write(s, job)
 #> Value returned is $8 = 0
 frame function nvme_soft_fetch_command
-#> #3  0x0000555555599f98 in nvme_soft_fetch_command (s=0x5555555c6340, sq=0x5555555cb488) at tools/nvme_soft.h:1698
+#> #3  0x000055555559a4f9 in nvme_soft_fetch_command (s=0x5555555c7340, sq=0x5555555cc488) at tools/nvme_soft.h:1698
 #> 1698		nvme_soft_dispatch(s, &job);
 x/s s->ns[1].mem
 #> 0x7fffb7c00000:	"Hello world!\n"
@@ -179,16 +179,16 @@ x/s s->ns[1].mem
 # ---- Step 5: the controller writes the completion --------------------------------------------
 
 tbreak nvme_soft_post_completion
-#> Temporary breakpoint 7 at 0x55555558d876: file tools/nvme_soft.h, line 964.
+#> Temporary breakpoint 7 at 0x55555558ddd7: file tools/nvme_soft.h, line 964.
 continue
-#> Temporary breakpoint 7, nvme_soft_post_completion (s=0x5555555c6340, job=0x7fffffffdcc0, status=0) at tools/nvme_soft.h:964
+#> Temporary breakpoint 7, nvme_soft_post_completion (s=0x5555555c7340, job=0x7fffffffdcd0, status=0) at tools/nvme_soft.h:964
 #> 964		const struct nvme_soft__fault *f = &job->fault;
 print s->cq[1].tail
 #> $9 = 0
 print s->cq[1].phase
 #> $10 = 1
 finish
-#> nvme_soft_complete (s=0x5555555c6340, job=0x7fffffffdcc0, status=0) at tools/nvme_soft.h:1539
+#> nvme_soft_complete (s=0x5555555c7340, job=0x7fffffffdcd0, status=0) at tools/nvme_soft.h:1539
 #> 1539		if (job->fault.set & NVME_SOFT__AER)
 nvme ring 1
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 255
@@ -211,14 +211,14 @@ nvme ring 1
 # has to look for it: it polls.
 
 tbreak nvme__qpair_read_cqe
-#> Temporary breakpoint 8 at 0x5555555608c5: file ./nvme.h, line 2763.
+#> Temporary breakpoint 8 at 0x5555555608c5: file ./nvme.h, line 2766.
 continue
-#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555c2320, cpl=0x7fffffffdf60) at ./nvme.h:2763
-#> 2763		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Temporary breakpoint 8, nvme__qpair_read_cqe (qp=0x5555555c3320, cpl=0x7fffffffdf70) at ./nvme.h:2766
+#> 2766		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 backtrace 3
-#> #0  nvme__qpair_read_cqe (qp=0x5555555c2320, cpl=0x7fffffffdf60) at ./nvme.h:2763
-#> #1  0x0000555555560a59 in nvme__qpair_reap (qp=0x5555555c2320, max=256) at ./nvme.h:2801
-#> #2  0x0000555555560bd6 in nvme_qpair_process_completions (qp=0x5555555c2320, max=0) at ./nvme.h:2843
+#> #0  nvme__qpair_read_cqe (qp=0x5555555c3320, cpl=0x7fffffffdf70) at ./nvme.h:2766
+#> #1  0x0000555555560a59 in nvme__qpair_reap (qp=0x5555555c3320, max=256) at ./nvme.h:2804
+#> #2  0x0000555555560bd6 in nvme_qpair_process_completions (qp=0x5555555c3320, max=0) at ./nvme.h:2846
 print qp->phase
 #> $11 = 1
 print qp->cq[qp->cq_head]
@@ -230,9 +230,9 @@ print qp->cq[qp->cq_head]
 # ---- Step 7: the host takes it and moves the head --------------------------------------------
 
 tbreak io_complete
-#> Temporary breakpoint 9 at 0x55555559d309: file examples/hello_world.c, line 37.
+#> Temporary breakpoint 9 at 0x55555559d86a: file examples/hello_world.c, line 37.
 continue
-#> Temporary breakpoint 9, io_complete (arg=0x5555555c05a9 <disks+9>, cpl=0x7fffffffdf60) at examples/hello_world.c:37
+#> Temporary breakpoint 9, io_complete (arg=0x5555555c15a9 <disks+9>, cpl=0x7fffffffdf70) at examples/hello_world.c:37
 #> 37		struct io *io = arg;
 print *cpl
 #> $13 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
@@ -240,26 +240,26 @@ print *cpl
 # The callback, first. Then the doorbell, which gives the slot back:
 
 tbreak nvme_mmio_write_4
-#> Temporary breakpoint 10 at 0x55555555e814: file ./nvme.h, line 1821.
+#> Temporary breakpoint 10 at 0x55555555e814: file ./nvme.h, line 1824.
 continue
-#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x5555555c27c0, offset=4108, val=1) at ./nvme.h:1821
-#> 1821		if (nvme__likely(offset < dev->bar0_mapped))
+#> Temporary breakpoint 10, nvme_mmio_write_4 (dev=0x5555555c37c0, offset=4108, val=1) at ./nvme.h:1824
+#> 1824		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 100Ch  CQ1HDBL  <- 1: the new head of queue 1 is slot 1
 
 # And a last time to the controller, which takes note:
 
 tbreak nvme_soft_ring_cq
-#> Temporary breakpoint 11 at 0x55555559b222: file tools/nvme_soft.h, line 2014.
+#> Temporary breakpoint 11 at 0x55555559b783: file tools/nvme_soft.h, line 2014.
 continue
-#> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x5555555c6340, cq=0x5555555cc8c8, index=3, value=1) at tools/nvme_soft.h:2014
+#> Temporary breakpoint 11, nvme_soft_ring_cq (s=0x5555555c7340, cq=0x5555555cd8c8, index=3, value=1) at tools/nvme_soft.h:2014
 #> 2014		uint32_t taken = (value + cq->entries - cq->head) % cq->entries;
 print cq->head
 #> $14 = 0
 print cq->tail
 #> $15 = 1
 finish
-#> 0x000055555559b8e9 in nvme_soft_ring (s=0x5555555c6340, index=3, value=1) at tools/nvme_soft.h:2123
+#> 0x000055555559be4a in nvme_soft_ring (s=0x5555555c7340, index=3, value=1) at tools/nvme_soft.h:2123
 #> 2123			nvme_soft_ring_cq(s, &s->cq[qid], index, value);
 print s->cq[1].head
 #> $16 = 1
@@ -273,7 +273,7 @@ print s->cq[1].head
 delete
 continue
 #> Hello world!
-#> [Inferior 1 (process 6593) exited normally]
+#> [Inferior 1 (process 18480) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -21,9 +21,9 @@ set args soft
 # ---- Before the first command ----------------------------------------------------------------
 
 break read_once
-#> Breakpoint 1 at 0x48ac1: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 1 at 0x49022: file docs/gdb/wrap.c, line 18.
 run
-#> Breakpoint 1, read_once (ns=0x5555555d89c0, qp=0x5555555daa60, buf=0x7fff77c05000, lba=0) at docs/gdb/wrap.c:18
+#> Breakpoint 1, read_once (ns=0x5555555d99c0, qp=0x5555555dba60, buf=0x7fff77c05000, lba=0) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
 nvme ring 1
 #> Queue pair 1 of 'soft': 0 commands outstanding, room for 3
@@ -47,10 +47,10 @@ nvme ring 1
 # Stop in the function that looks at the entry, when something is there to be seen:
 
 break nvme__qpair_read_cqe if qp->id == 1 && (qp->cq[qp->cq_head].status & 1) == qp->phase
-#> Breakpoint 2 at 0x555555560865: file ./nvme.h, line 2763.
+#> Breakpoint 2 at 0x555555560865: file ./nvme.h, line 2766.
 continue
-#> Breakpoint 2, nvme__qpair_read_cqe (qp=0x5555555daa60, cpl=0x7fffffffe3d0) at ./nvme.h:2763
-#> 2763		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Breakpoint 2, nvme__qpair_read_cqe (qp=0x5555555dba60, cpl=0x7fffffffe3e0) at ./nvme.h:2766
+#> 2766		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 3
 #> SQ 1: 4 entries at IOVA 0x206000, tail 1, head 0 (SQHD of the last completion taken)
@@ -73,9 +73,9 @@ nvme ring
 
 delete
 break read_once if lba == 4
-#> Breakpoint 3 at 0x55555559cac1: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 3 at 0x55555559d022: file docs/gdb/wrap.c, line 18.
 continue
-#> Breakpoint 3, read_once (ns=0x5555555d89c0, qp=0x5555555daa60, buf=0x7fff77c05000, lba=4) at docs/gdb/wrap.c:18
+#> Breakpoint 3, read_once (ns=0x5555555d99c0, qp=0x5555555dba60, buf=0x7fff77c05000, lba=4) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
 nvme ring 1
 #> Queue pair 1 of 'soft': 0 commands outstanding, room for 3
@@ -104,9 +104,9 @@ nvme ring 1
 set can-use-hw-watchpoints 0
 delete
 break read_once if lba == 3
-#> Breakpoint 4 at 0x55555559cac1: file docs/gdb/wrap.c, line 18.
+#> Breakpoint 4 at 0x55555559d022: file docs/gdb/wrap.c, line 18.
 run
-#> Breakpoint 4, read_once (ns=0x5555555d89c0, qp=0x5555555daa60, buf=0x7fff77c05000, lba=3) at docs/gdb/wrap.c:18
+#> Breakpoint 4, read_once (ns=0x5555555d99c0, qp=0x5555555dba60, buf=0x7fff77c05000, lba=3) at docs/gdb/wrap.c:18
 #> 18		bool done = false;
 watch -location qp->phase
 #> Watchpoint 5: -location qp->phase
@@ -114,20 +114,20 @@ continue
 #> Watchpoint 5: -location qp->phase
 #> Old value = 1
 #> New value = 0
-#> nvme__qpair_next_slot (qp=0x5555555daa60) at ./nvme.h:2785
-#> 2785	}
+#> nvme__qpair_next_slot (qp=0x5555555dba60) at ./nvme.h:2788
+#> 2788	}
 backtrace 2
-#> #0  nvme__qpair_next_slot (qp=0x5555555daa60) at ./nvme.h:2785
-#> #1  0x00005555555609c5 in nvme__qpair_reap (qp=0x5555555daa60, max=4) at ./nvme.h:2807
+#> #0  nvme__qpair_next_slot (qp=0x5555555dba60) at ./nvme.h:2788
+#> #1  0x00005555555609c5 in nvme__qpair_reap (qp=0x5555555dba60, max=4) at ./nvme.h:2810
 
 # ---- The second lap --------------------------------------------------------------------------
 
 delete
 break nvme__qpair_read_cqe if qp->id == 1 && qp->cq_head == 0 && qp->phase == 0 && !(qp->cq[0].status & 1)
-#> Breakpoint 6 at 0x555555560865: file ./nvme.h, line 2763.
+#> Breakpoint 6 at 0x555555560865: file ./nvme.h, line 2766.
 continue
-#> Breakpoint 6, nvme__qpair_read_cqe (qp=0x5555555daa60, cpl=0x7fffffffe3d0) at ./nvme.h:2763
-#> 2763		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
+#> Breakpoint 6, nvme__qpair_read_cqe (qp=0x5555555dba60, cpl=0x7fffffffe3e0) at ./nvme.h:2766
+#> 2766		const struct nvme_cpl *slot = &qp->cq[qp->cq_head];
 nvme ring
 #> Queue pair 1 of 'soft': 1 command outstanding, room for 3
 #> SQ 1: 4 entries at IOVA 0x206000, tail 1, head 0 (SQHD of the last completion taken)
@@ -152,7 +152,7 @@ nvme ring
 #  - The ring of four has room for three commands.
 
 kill
-#> [Inferior 1 (process 6642) killed]
+#> [Inferior 1 (process 18565) killed]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

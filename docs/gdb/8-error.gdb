@@ -24,10 +24,10 @@ set args soft
 # sends it as a raw command, which nobody looks at but the controller.
 
 break nvme_complete_request if (cpl->status >> 1) != 0
-#> Breakpoint 1 at 0xc6d2: file ./nvme.h, line 2720.
+#> Breakpoint 1 at 0xc6d2: file ./nvme.h, line 2723.
 run
-#> Breakpoint 1, nvme_complete_request (qp=0x5555555daa60, tr=0x5555555dabf0, cpl=0x7fffffffe240) at ./nvme.h:2720
-#> 2720		nvme_cmd_cb cb = tr->cb;
+#> Breakpoint 1, nvme_complete_request (qp=0x5555555dba60, tr=0x5555555dbbf0, cpl=0x7fffffffe250) at ./nvme.h:2723
+#> 2723		nvme_cmd_cb cb = tr->cb;
 print tr->cmd
 #> $1 = SQE READ = {opc = 02h, cid = 0, nsid = 1, PRP1 = 0x205000, PRP2 = 0x0, SLBA = 2097152, NLB = 1 block}
 print *cpl
@@ -52,10 +52,10 @@ nvme decode STATUS cpl->status
 # option. Go on to the next one:
 
 continue
-#> [2026-11-21 22:57:53.149026] nvme.h:19206:nvme_qpair_print_command: *NOTICE*: READ sqid:1 cid:0 nsid:1 lba:2097152 len:1 PRP1 0x205000 PRP2 0x0
-#> [2026-11-21 22:57:53.149077] nvme.h:19255:nvme_qpair_print_completion: *NOTICE*: LBA OUT OF RANGE (00/80) qid:1 cid:0 cdw0:0 sqhd:0001 p:1 m:1 dnr:1
-#> Breakpoint 1, nvme_complete_request (qp=0x5555555daa60, tr=0x5555555dabf0, cpl=0x7fffffffe260) at ./nvme.h:2720
-#> 2720		nvme_cmd_cb cb = tr->cb;
+#> [2026-11-22 01:27:43.762842] nvme.h:19314:nvme_qpair_print_command: *NOTICE*: READ sqid:1 cid:0 nsid:1 lba:2097152 len:1 PRP1 0x205000 PRP2 0x0
+#> [2026-11-22 01:27:43.762922] nvme.h:19363:nvme_qpair_print_completion: *NOTICE*: LBA OUT OF RANGE (00/80) qid:1 cid:0 cdw0:0 sqhd:0001 p:1 m:1 dnr:1
+#> Breakpoint 1, nvme_complete_request (qp=0x5555555dba60, tr=0x5555555dbbf0, cpl=0x7fffffffe270) at ./nvme.h:2723
+#> 2723		nvme_cmd_cb cb = tr->cb;
 
 # ---- An opcode that does not exist -----------------------------------------------------------
 
@@ -73,10 +73,10 @@ nvme decode STATUS cpl->status
 # ---- A queue that is not there ---------------------------------------------------------------
 
 continue
-#> [2026-11-21 22:57:53.150614] nvme.h:19206:nvme_qpair_print_command: *NOTICE*: IO COMMAND (7c) sqid:1 cid:0 nsid:1
-#> [2026-11-21 22:57:53.150633] nvme.h:19255:nvme_qpair_print_completion: *NOTICE*: INVALID OPCODE (00/01) qid:1 cid:0 cdw0:0 sqhd:0000 p:1 m:1 dnr:1
-#> Breakpoint 1, nvme_complete_request (qp=0x5555555d73a0, tr=0x5555555d7530, cpl=0x7fffffffe260) at ./nvme.h:2720
-#> 2720		nvme_cmd_cb cb = tr->cb;
+#> [2026-11-22 01:27:43.764454] nvme.h:19314:nvme_qpair_print_command: *NOTICE*: IO COMMAND (7c) sqid:1 cid:0 nsid:1
+#> [2026-11-22 01:27:43.764467] nvme.h:19363:nvme_qpair_print_completion: *NOTICE*: INVALID OPCODE (00/01) qid:1 cid:0 cdw0:0 sqhd:0000 p:1 m:1 dnr:1
+#> Breakpoint 1, nvme_complete_request (qp=0x5555555d83a0, tr=0x5555555d8530, cpl=0x7fffffffe270) at ./nvme.h:2723
+#> 2723		nvme_cmd_cb cb = tr->cb;
 nvme decode STATUS cpl->status
 #> status word = C203h: INVALID QUEUE IDENTIFIER (01/01)
 #>   15     DNR     1      it would fail again       Do Not Retry
@@ -93,22 +93,22 @@ nvme decode STATUS cpl->status
 # ---- What the caller gets --------------------------------------------------------------------
 
 finish
-#> [2026-11-21 22:57:53.152231] nvme.h:19206:nvme_qpair_print_command: *NOTICE*: DELETE IO SQ (00) qid:0 cid:0 nsid:0 cdw10:00000007 cdw11:00000000
-#> [2026-11-21 22:57:53.152245] nvme.h:19255:nvme_qpair_print_completion: *NOTICE*: INVALID QUEUE IDENTIFIER (01/01) qid:0 cid:0 cdw0:0 sqhd:0008 p:1 m:1 dnr:1
-#> nvme__qpair_take_cqe (qp=0x5555555d73a0, cpl=0x7fffffffe260) at ./nvme.h:2750
-#> 2750	}
+#> [2026-11-22 01:27:43.766757] nvme.h:19314:nvme_qpair_print_command: *NOTICE*: DELETE IO SQ (00) qid:0 cid:0 nsid:0 cdw10:00000007 cdw11:00000000
+#> [2026-11-22 01:27:43.766783] nvme.h:19363:nvme_qpair_print_completion: *NOTICE*: INVALID QUEUE IDENTIFIER (01/01) qid:0 cid:0 cdw0:0 sqhd:0008 p:1 m:1 dnr:1
+#> nvme__qpair_take_cqe (qp=0x5555555d83a0, cpl=0x7fffffffe270) at ./nvme.h:2753
+#> 2753	}
 tbreak nvme_detach
-#> Temporary breakpoint 2 at 0x555555564296: file ./nvme.h, line 4119.
+#> Temporary breakpoint 2 at 0x55555556431c: file ./nvme.h, line 4126.
 continue
-#> Temporary breakpoint 2, nvme_detach (ctrlr=0x5555555bf2a0) at ./nvme.h:4119
-#> 4119		int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
+#> Temporary breakpoint 2, nvme_detach (ctrlr=0x5555555c02a0) at ./nvme.h:4126
+#> 4126		int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
 
 # The blocking functions returned -EIO and handed out the completion. An error status is an answer,
 # not an accident: the queue goes on working, and so does the program.
 
 delete
 continue
-#> [Inferior 1 (process 6686) exited normally]
+#> [Inferior 1 (process 18640) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

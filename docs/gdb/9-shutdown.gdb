@@ -24,10 +24,10 @@ set args soft
 # ---- Two commands are on their way -----------------------------------------------------------
 
 break nvme_detach
-#> Breakpoint 1 at 0x102b6: file ./nvme.h, line 4119.
+#> Breakpoint 1 at 0x1033c: file ./nvme.h, line 4126.
 run
-#> Breakpoint 1, nvme_detach (ctrlr=0x5555555bf2a0) at ./nvme.h:4119
-#> 4119		int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
+#> Breakpoint 1, nvme_detach (ctrlr=0x5555555c02a0) at ./nvme.h:4126
+#> 4126		int rc = ctrlr != NULL ? nvme_ctrlr_destruct_async(ctrlr) : 0;
 nvme ring 0
 #> Queue pair 0 of 'soft': 1 command outstanding, room for 31
 #> SQ 0: 32 entries at IOVA 0x200000, tail 8, head 7 (SQHD of the last completion taken)
@@ -59,31 +59,31 @@ nvme ring 1
 # ---- First the I/O queue goes ----------------------------------------------------------------
 
 tbreak nvme_ctrlr_cmd_delete_io_sq
-#> Temporary breakpoint 2 at 0x555555563525: file ./nvme.h, line 3772.
+#> Temporary breakpoint 2 at 0x555555563525: file ./nvme.h, line 3775.
 continue
-#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555bf2a0, qp=0x5555555daa30) at ./nvme.h:3772
-#> 3772		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
+#> Temporary breakpoint 2, nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555c02a0, qp=0x5555555dba30) at ./nvme.h:3775
+#> 3775		return nvme__ctrlr_cmd_delete_queue(ctrlr, NVME_OPC_DELETE_IO_SQ, qp->id);
 backtrace
-#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555bf2a0, qp=0x5555555daa30) at ./nvme.h:3772
-#> #1  0x0000555555563b05 in nvme__qpair_disconnect (qp=0x5555555daa30) at ./nvme.h:3930
-#> #2  0x0000555555563bbc in nvme__qpair_delete (qp=0x5555555daa30) at ./nvme.h:3949
-#> #3  0x00005555555641e9 in nvme_ctrlr_destruct_async (ctrlr=0x5555555bf2a0) at ./nvme.h:4109
-#> #4  0x00005555555642c9 in nvme_detach (ctrlr=0x5555555bf2a0) at ./nvme.h:4119
-#> #5  0x000055555559ccc6 in main (argc=2, argv=0x7fffffffe628) at docs/gdb/leave.c:41
+#> #0  nvme_ctrlr_cmd_delete_io_sq (ctrlr=0x5555555c02a0, qp=0x5555555dba30) at ./nvme.h:3775
+#> #1  0x0000555555563b4c in nvme__qpair_disconnect (qp=0x5555555dba30) at ./nvme.h:3936
+#> #2  0x0000555555563c31 in nvme__qpair_delete (qp=0x5555555dba30) at ./nvme.h:3955
+#> #3  0x000055555556426f in nvme_ctrlr_destruct_async (ctrlr=0x5555555c02a0) at ./nvme.h:4116
+#> #4  0x000055555556434f in nvme_detach (ctrlr=0x5555555c02a0) at ./nvme.h:4126
+#> #5  0x000055555559d227 in main (argc=2, argv=0x7fffffffe638) at docs/gdb/leave.c:41
 break ended
-#> Breakpoint 3 at 0x55555559cac4: file docs/gdb/leave.c, line 14.
+#> Breakpoint 3 at 0x55555559d025: file docs/gdb/leave.c, line 14.
 continue
-#> Breakpoint 3, ended (arg=0x7fffffffe4a7, cpl=0x7fffffffe370) at docs/gdb/leave.c:14
+#> Breakpoint 3, ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe380) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 
 # Who called back, and why now?
 
 backtrace 5
-#> #0  ended (arg=0x7fffffffe4a7, cpl=0x7fffffffe370) at docs/gdb/leave.c:14
-#> #1  0x0000555555560774 in nvme_complete_request (qp=0x5555555daa30, tr=0x5555555dabc0, cpl=0x7fffffffe370) at ./nvme.h:2731
-#> #2  0x0000555555560877 in nvme__qpair_take_cqe (qp=0x5555555daa30, cpl=0x7fffffffe370) at ./nvme.h:2749
-#> #3  0x00005555555609fc in nvme__qpair_reap (qp=0x5555555daa30, max=256) at ./nvme.h:2809
-#> #4  0x0000555555563b34 in nvme__qpair_disconnect (qp=0x5555555daa30) at ./nvme.h:3934
+#> #0  ended (arg=0x7fffffffe4b7, cpl=0x7fffffffe380) at docs/gdb/leave.c:14
+#> #1  0x0000555555560774 in nvme_complete_request (qp=0x5555555dba30, tr=0x5555555dbbc0, cpl=0x7fffffffe380) at ./nvme.h:2734
+#> #2  0x0000555555560877 in nvme__qpair_take_cqe (qp=0x5555555dba30, cpl=0x7fffffffe380) at ./nvme.h:2752
+#> #3  0x00005555555609fc in nvme__qpair_reap (qp=0x5555555dba30, max=256) at ./nvme.h:2812
+#> #4  0x0000555555563b92 in nvme__qpair_disconnect (qp=0x5555555dba30) at ./nvme.h:3940
 print *cpl
 #> $1 = CQE SUCCESS = {cdw0 = 0, sqhd = 1, sqid = 1, cid = 0, P = 1, SC = 0, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -96,16 +96,16 @@ print *cpl
 
 continue
 #> the read ended with SUCCESS
-#> [2026-11-21 22:57:54.078349] nvme.h:8645:nvme__tracker_abort: *ERROR*: aborting outstanding command
-#> [2026-11-21 22:57:54.078429] nvme.h:19206:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
-#> [2026-11-21 22:57:54.078434] nvme.h:19255:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
-#> Breakpoint 3, ended (arg=0x7fffffffe490, cpl=0x7fffffffe3b0) at docs/gdb/leave.c:14
+#> [2026-11-22 01:27:44.594484] nvme.h:8654:nvme__tracker_abort: *ERROR*: aborting outstanding command
+#> [2026-11-22 01:27:44.594534] nvme.h:19314:nvme_qpair_print_command: *NOTICE*: ASYNC EVENT REQUEST (0c) qid:0 cid:0 nsid:0 cdw10:00000000 cdw11:00000000
+#> [2026-11-22 01:27:44.594541] nvme.h:19363:nvme_qpair_print_completion: *NOTICE*: ABORTED - SQ DELETION (00/08) qid:0 cid:0 cdw0:0 sqhd:0000 p:0 m:0 dnr:0
+#> Breakpoint 3, ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe3c0) at docs/gdb/leave.c:14
 #> 14		const char *what = arg;
 backtrace 4
-#> #0  ended (arg=0x7fffffffe490, cpl=0x7fffffffe3b0) at docs/gdb/leave.c:14
-#> #1  0x0000555555560774 in nvme_complete_request (qp=0x5555555d73a0, tr=0x5555555d7530, cpl=0x7fffffffe3b0) at ./nvme.h:2731
-#> #2  0x000055555556a363 in nvme__tracker_abort (qp=0x5555555d73a0, tr=0x5555555d7530) at ./nvme.h:8646
-#> #3  0x000055555556a3e7 in nvme__qpair_abort_outstanding (qp=0x5555555d73a0, with_data=false) at ./nvme.h:8660
+#> #0  ended (arg=0x7fffffffe4a0, cpl=0x7fffffffe3c0) at docs/gdb/leave.c:14
+#> #1  0x0000555555560774 in nvme_complete_request (qp=0x5555555d83a0, tr=0x5555555d8530, cpl=0x7fffffffe3c0) at ./nvme.h:2734
+#> #2  0x000055555556a3e9 in nvme__tracker_abort (qp=0x5555555d83a0, tr=0x5555555d8530) at ./nvme.h:8655
+#> #3  0x000055555556a46d in nvme__qpair_abort_outstanding (qp=0x5555555d83a0, with_data=false) at ./nvme.h:8669
 print *cpl
 #> $2 = CQE ABORTED - SQ DELETION = {cdw0 = 0, sqhd = 0, sqid = 0, cid = 0, P = 0, SC = 8, SCT = 0, CRD = 0, M = 0, DNR = 0}
 
@@ -122,11 +122,11 @@ print *cpl
 
 delete
 break nvme_mmio_write_4
-#> Breakpoint 4 at 0x55555555e7d4: file ./nvme.h, line 1821.
+#> Breakpoint 4 at 0x55555555e7d4: file ./nvme.h, line 1824.
 continue
 #> the event request ended with ABORTED - SQ DELETION
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555bf2a0, offset=20, val=4604001) at ./nvme.h:1821
-#> 1821		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555c02a0, offset=20, val=4604001) at ./nvme.h:1824
+#> 1824		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 0014h  CC       <- 464061h
 #>   24     CRIME   0      no                              Controller Ready Independent of Media Enable
@@ -142,8 +142,8 @@ nvme write
 # still 1. The controller answers in CSTS.SHST, and the driver waits until it says "complete":
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555bf2a0, offset=20, val=4604001) at ./nvme.h:1873
-#> 1873	}
+#> nvme__reg_write_4 (dev=0x5555555c02a0, offset=20, val=4604001) at ./nvme.h:1876
+#> 1876	}
 nvme regs CSTS
 #> CSTS = 00000005h (decimal 5)
 #>   6      ST      0      controller shutdown            Shutdown Type
@@ -153,10 +153,10 @@ nvme regs CSTS
 #>   1      CFS     0      no fatal error                 Controller Fatal Status
 #>   0      RDY     1      ready                          Ready
 tbreak nvme__ctrlr_turn_off
-#> Temporary breakpoint 5 at 0x555555561e38: file ./nvme.h, line 3273.
+#> Temporary breakpoint 5 at 0x555555561e38: file ./nvme.h, line 3276.
 continue
-#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555bf2a0) at ./nvme.h:3273
-#> 3273		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
+#> Temporary breakpoint 5, nvme__ctrlr_turn_off (ctrlr=0x5555555c02a0) at ./nvme.h:3276
+#> 3276		if (nvme__ctrlr_check_csts(ctrlr, &csts) == -ENODEV || nvme__ctrlr_read_cc(ctrlr, &cc) != 0)
 nvme regs CSTS
 #> CSTS = 00000009h (decimal 9)
 #>   6      ST      0      controller shutdown           Shutdown Type
@@ -169,8 +169,8 @@ nvme regs CSTS
 # Only after that EN is cleared:
 
 continue
-#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555bf2a0, offset=20, val=4604000) at ./nvme.h:1821
-#> 1821		if (nvme__likely(offset < dev->bar0_mapped))
+#> Breakpoint 4, nvme_mmio_write_4 (dev=0x5555555c02a0, offset=20, val=4604000) at ./nvme.h:1824
+#> 1824		if (nvme__likely(offset < dev->bar0_mapped))
 nvme write
 #> 0014h  CC       <- 464060h
 #>   24     CRIME   0      no                              Controller Ready Independent of Media Enable
@@ -187,8 +187,8 @@ nvme write
 # left EN at 1, and the next one had to clear it.
 
 finish
-#> nvme__reg_write_4 (dev=0x5555555bf2a0, offset=20, val=4604000) at ./nvme.h:1873
-#> 1873	}
+#> nvme__reg_write_4 (dev=0x5555555c02a0, offset=20, val=4604000) at ./nvme.h:1876
+#> 1876	}
 nvme regs CSTS
 #> CSTS = 00000000h (decimal 0)
 #>   6      ST      0      controller shutdown  Shutdown Type
@@ -199,7 +199,7 @@ nvme regs CSTS
 #>   0      RDY     0      not ready            Ready
 delete
 continue
-#> [Inferior 1 (process 6732) exited normally]
+#> [Inferior 1 (process 18881) exited normally]
 
 # ---- Questions -------------------------------------------------------------------------------
 #

@@ -86,9 +86,11 @@ $(B)/trace/%.o: trace/%.c $(RECIPE) | $(B)/trace/read $(B)/trace/out
 $(B)/libnvtrace.a: $(TRACE:%=$(B)/trace/%.o)
 	rm -f $@ && $(AR) rcs $@ $^
 
-# Of nvme.h it takes names and texts only: no libpci.
+# Of nvme.h it takes names and texts only: no libpci. It unpacks traces.
+UNPACK := -lz -llzma
+
 $(B)/nvtrace: $(B)/trace/main.o $(B)/libnvtrace.a
-	$(CC) $(CFLAGS) $^ -o $@ $(LDFLAGS) $(LDLIBS)
+	$(CC) $(CFLAGS) $^ -o $@ $(LDFLAGS) $(UNPACK) $(LDLIBS)
 
 # gcc, because the walkthroughs show where its code goes line by line.
 $(B)/debug/%: examples/%.c $(RECIPE) | $(B)/debug
@@ -125,7 +127,7 @@ $(B)/asan/%: examples/%.cc $(RECIPE) | $(B)/asan
 	$(CXX) $(BUILD_CXX) -O1 -g $(SAN) $< -o $@ $(LDFLAGS) $(LIBS)
 
 $(B)/asan/nvtrace: $(B)/asan/trace/main.o $(B)/asan/libnvtrace.a
-	$(CC) $(SAN) $^ -o $@ $(LDFLAGS) $(LDLIBS)
+	$(CC) $(SAN) $^ -o $@ $(LDFLAGS) $(UNPACK) $(LDLIBS)
 
 $(B)/tsan/%: tests/%.c $(RECIPE) | $(B)/tsan
 	$(CC) $(BUILD_C) -O1 -g -fsanitize=thread $< -o $@ $(LDFLAGS) -lcmocka $(LIBS)
@@ -133,6 +135,7 @@ $(B)/tsan/%: tests/%.c $(RECIPE) | $(B)/tsan
 # They use what nvtrace is made of.
 $(B)/tests/test_readers $(B)/tests/test_nvtrace: $(B)/libnvtrace.a
 $(B)/asan/test_readers $(B)/asan/test_nvtrace $(B)/asan/fuzz_trace: $(B)/asan/libnvtrace.a
+$(addprefix $(B)/,tests/test_readers tests/test_nvtrace asan/test_readers asan/test_nvtrace asan/fuzz_trace): LDLIBS += $(UNPACK)
 
 # nvme.h and libnvme define the same names: two sources.
 $(B)/tests/test_compare: $(B)/tests/compare_libnvme.o

@@ -1340,6 +1340,46 @@ static void test_usage(void **state)
 	done(&r);
 }
 
+static void expect_packed(const char *command, int status, const char *says)
+{
+	struct result r;
+
+	run(&r, "N=$(realpath %s) && cd %s && %s", nvtrace(), dir, command);
+	expect_status(&r, status);
+	expect_in(&r, r.err, says);
+	done(&r);
+}
+
+/* Packed by gzip or xz, from a file or a pipe, whatever its name is, and not the whole of it. */
+static void test_packed(void **state)
+{
+	struct result live;
+	size_t size;
+
+	(void)state;
+	free(record("out.nvt", 400, &size, &live));
+	done(&live);
+	expect_packed("$N out.nvt >a && gzip -c out.nvt >p && $N p | cmp - a && $N - <p | cmp - a && "
+	              "cat p | $N --input nvt --no-prefix | grep -q READ; "
+	              "$N --input nvt p | cmp - a",
+	              0, "");
+	expect_packed("xz -c out.nvt >p && $N p | cmp - a && cat p | $N | cmp - a", 0, "");
+	/* two are one; tapes have zeros behind the last */
+	expect_packed("$N --no-prefix out.nvt >b && (printf '[%s] nvme_qpair.c: 1:f: *NOTICE*: "
+	              "FLUSH sqid:1 cid:7 nsid:1\n' '2026-08-21 10:00:00.000001' | tee one | gzip; "
+	              "gzip -c one; head -c 100 /dev/zero) >p && "
+	              "test $($N --input spdk p | grep -c FLUSH) = 2",
+	              0, "");
+	expect_packed("gzip -c out.nvt | head -c 2000 >p && $N p >b; rc=$?; test $(wc -l <b) -gt 10 && "
+	              "exit $rc",
+	              3, "p: it cannot be read to its end: Bad message\n");
+	expect_packed("xz -c out.nvt | head -c 2000 >p && $N p >b; rc=$?; test $(wc -l <b) -gt 10 && "
+	              "exit $rc",
+	              3, "p: it cannot be read to its end: Bad message\n");
+	expect_packed("printf '\\037\\213\\010 and no more' >p && $N p", 3, "p: Bad message\n");
+	expect_packed("printf '\\3757zXZ\\0 and no more' >p && $N p", 3, "p: Bad message\n");
+}
+
 /* What a source holds beyond printable characters does not reach the terminal. */
 static void test_control_characters(void **state)
 {
@@ -1391,6 +1431,7 @@ int main(void)
 		cmocka_unit_test(test_event_fields),
 		cmocka_unit_test(test_names_beyond_spdk),
 		cmocka_unit_test(test_usage),
+		cmocka_unit_test(test_packed),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

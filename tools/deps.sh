@@ -7,8 +7,8 @@
 #	deps.sh --build		only what 'make' and 'make demo' need
 #	deps.sh			everything, with what the tests and the VM lab need
 
-# To build the examples and run them on the software controller.
-build="gcc g++ make libc6-dev libpci-dev"
+# To build nvtrace and the examples, and run them on the software controller.
+build="gcc g++ make libc6-dev libpci-dev zlib1g-dev liblzma-dev"
 # To compile with other compilers, to check and to find bugs.
 packages="$build clang libcmocka-dev clang-format cppcheck shellcheck gdb valgrind git jq tshark chromium pkgconf"
 # To see what compilers make of the driver for other processors, and to run it with 32-bit addresses.

@@ -4,7 +4,9 @@
  * those that are damaged.
  */
 #include "reader.h"
+#include "unpack.h"
 #include <stdarg.h>
+#include <sys/stat.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -86,11 +88,6 @@ static const struct reader_ops *choose_reader(struct reader *rd, enum input inpu
 	for (i = 0; i < COUNT(readers); i++)
 		if (readers[i]->input == input)
 			return readers[i];
-	rd->head_len = fread(rd->head, 1, sizeof(rd->head), rd->in);
-	if (ferror(rd->in)) {
-		reader_complain(rd, "%s", strerror(errno));
-		return NULL;
-	}
 	if (rd->head_len == 0) {
 		reader_complain(rd, "it is empty");
 		return NULL;
@@ -100,6 +97,33 @@ static const struct reader_ops *choose_reader(struct reader *rd, enum input inpu
 		reader_complain(rd, "this is no trace that nvtrace knows; say what it is with "
 		                    "--input");
 	return best;
+}
+
+/*
+ * The first bytes, unpacked. A pipe is not waited for if it is known what comes through it. -EIO and
+ * such: a sentence has said so.
+ */
+static int read_head(struct reader *rd, enum input input)
+{
+	struct stat st;
+	FILE *unpacked;
+
+	if (input != INPUT_AUTO && (fstat(fileno(rd->in), &st) != 0 || !S_ISREG(st.st_mode)))
+		return 0;
+	rd->head_len = fread(rd->head, 1, sizeof(rd->head), rd->in);
+	if (!ferror(rd->in) && is_packed(rd->head, rd->head_len)) {
+		unpacked = unpack(rd->in, rd->head, rd->head_len);
+		if (unpacked == NULL) {
+			reader_complain(rd, "it cannot be unpacked: there is no memory");
+			return -ENOMEM;
+		}
+		rd->in = unpacked;
+		rd->head_len = fread(rd->head, 1, sizeof(rd->head), rd->in);
+	}
+	if (!ferror(rd->in))
+		return 0;
+	reader_complain(rd, "%s", strerror(errno));
+	return -EIO;
 }
 
 int reader_start(struct reader *rd, const char *name, enum input input, bool again)
@@ -116,8 +140,11 @@ int reader_start(struct reader *rd, const char *name, enum input input, bool aga
 		                strerror(-rc));
 		return rc;
 	}
-	rd->ops = choose_reader(rd, input);
-	rc = rd->ops != NULL ? rd->ops->open(rd) : -EINVAL;
+	rc = read_head(rd, input);
+	if (rc == 0) {
+		rd->ops = choose_reader(rd, input);
+		rc = rd->ops != NULL ? rd->ops->open(rd) : -EINVAL;
+	}
 	if (rc != 0)
 		reader_end(rd);
 	return rc;

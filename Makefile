@@ -217,7 +217,10 @@ INSTALL_BIN := $(B)/nvtrace tools/nvme-bind
 VERSION      = $(shell sed -n 's/.*nvme\.h - v\([0-9.]*\).*/\1/p;4q' nvme.h)
 
 install: $(B)/nvtrace ## the headers, nvtrace, nvme-bind and nvme-h.pc, into DESTDIR and prefix (/usr/local)
-	install -d $(addprefix $(DESTDIR)$(prefix)/,include bin share/pkgconfig)
+	install -d $(addprefix $(DESTDIR)$(prefix)/,include bin share/pkgconfig share/man/man1 \
+		share/bash-completion/completions)
+	install -m 644 docs/nvtrace.1 $(DESTDIR)$(prefix)/share/man/man1
+	install -m 644 tools/nvtrace.bash $(DESTDIR)$(prefix)/share/bash-completion/completions/nvtrace
 	install -m 644 $(INSTALL_H) $(DESTDIR)$(prefix)/include
 	install $(INSTALL_BIN) $(DESTDIR)$(prefix)/bin
 	printf '%s\n' 'prefix=$(prefix)' 'Name: nvme.h' 'Description: An NVMe driver in one header' \
@@ -227,7 +230,8 @@ install: $(B)/nvtrace ## the headers, nvtrace, nvme-bind and nvme-h.pc, into DES
 uninstall: ## remove what 'make install' with the same DESTDIR and prefix put there
 	rm -f $(addprefix $(DESTDIR)$(prefix)/include/,$(notdir $(INSTALL_H))) \
 		$(addprefix $(DESTDIR)$(prefix)/bin/,$(notdir $(INSTALL_BIN))) \
-		$(DESTDIR)$(prefix)/share/pkgconfig/nvme-h.pc
+		$(addprefix $(DESTDIR)$(prefix)/share/,pkgconfig/nvme-h.pc man/man1/nvtrace.1 \
+		bash-completion/completions/nvtrace)
 
 # ---- testing ----
 

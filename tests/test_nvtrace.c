@@ -1201,6 +1201,8 @@ static void test_text_options(void **state)
 	expect_output("--explain", "[NVM 1.1 §3.3.4: Read command]");
 	expect_output("--explain", "[Base 2.1 §3.1.4.5, Fig. 41: Controller Configuration]");
 	expect_output("--latency", " us, 0 outstanding\n");
+	expect_output("--color --no-prefix", "\033[36mIDENTIFY (06) qid:0 ");
+	expect_output("--color=always --no-prefix", "\033[0m\033[32mSUCCESS (00/00) qid:0 ");
 }
 
 /* What an event request was completed for; one that failed tells nothing. */
@@ -1307,6 +1309,7 @@ static void test_usage(void **state)
 		{"-B 1 --errors -c", 2, "-A and -B are for the text of what -f"},
 		{"-B 1001 --errors", 2, "-B 1001: a number up to 1000 is meant"},
 		{"-A -1 --errors", 2, "-A -1: a number up to 1000 is meant"},
+		{"--color=pink", 2, "--color=pink: auto, always or never is meant"},
 		{"--top 5", 2, "--top is for -c"},
 		{"--top 5x -c", 2, "--top 5x: a number up to 100000 is meant"},
 		{"/nonexistent", 3, "/nonexistent: No such file"},
@@ -1338,6 +1341,40 @@ static void test_usage(void **state)
 	expect_status(&r, 0);
 	expect_in(&r, r.out, "usage: nvtrace");
 	done(&r);
+}
+
+/* The options that a command prints, one on each line. */
+static char *options_of(const char *command)
+{
+	struct result r;
+	char *all;
+
+	run(&r, "%s | grep -oE -- '(^|[ [\"])--?[a-zA-Z][a-z-]*' | tr -d ' [\"' | sort -u",
+	    command);
+	expect_status(&r, 0);
+	all = strdup(r.out);
+	assert_non_null(all);
+	done(&r);
+	return all;
+}
+
+/* Help, manual and completion know the same options. */
+static void test_options_are_everywhere(void **state)
+{
+	char command[512], *help, *other;
+
+	(void)state;
+	snprintf(command, sizeof(command), "%s --help", nvtrace());
+	help = options_of(command);
+	assert_non_null(strstr(help, "--since\n"));
+	other = options_of("sed 's/\\\\-/-/g; s/\\\\f[A-Z]/ /g' docs/nvtrace.1");
+	assert_string_equal(other, help);
+	free(other);
+	other = options_of("bash -c '. tools/nvtrace.bash; COMP_WORDS=(nvtrace -); COMP_CWORD=1; "
+	                   "_nvtrace; printf \"%s\\n\" \"${COMPREPLY[@]}\"'");
+	assert_string_equal(other, help);
+	free(other);
+	free(help);
 }
 
 static void expect_packed(const char *command, int status, const char *says)
@@ -1431,6 +1468,7 @@ int main(void)
 		cmocka_unit_test(test_event_fields),
 		cmocka_unit_test(test_names_beyond_spdk),
 		cmocka_unit_test(test_usage),
+		cmocka_unit_test(test_options_are_everywhere),
 		cmocka_unit_test(test_packed),
 	};
 

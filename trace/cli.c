@@ -11,6 +11,7 @@
 #include "merge.h"
 #include <getopt.h>
 #include <stdarg.h>
+#include <unistd.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -42,6 +43,7 @@ static const char usage_text[] =
 	"  -t, -d         times since the start, since the previous line\n"
 	"  --latency      latency of completions, commands outstanding\n"
 	"  --no-prefix    messages only\n"
+	"  --color[=WHEN] auto (the default: on a terminal, without NO_COLOR), always, never\n"
 	"  --style STYLE  wording of SPDK v23.05 (the default) or v26\n"
 	"otherwise:\n"
 	"  -T FORMAT      text, json, csv, perfetto, html, svg\n"
@@ -135,6 +137,7 @@ enum {
 	OPT_NO_PREFIX,
 	OPT_EXPLAIN,
 	OPT_LATENCY,
+	OPT_COLOR,
 	OPT_SINCE,
 	OPT_UNTIL,
 	OPT_ERRORS,
@@ -153,6 +156,7 @@ static const struct option long_options[] = {
 	{"no-prefix", no_argument, NULL, OPT_NO_PREFIX},
 	{"explain", no_argument, NULL, OPT_EXPLAIN},
 	{"latency", no_argument, NULL, OPT_LATENCY},
+	{"color", optional_argument, NULL, OPT_COLOR},
 	{"since", required_argument, NULL, OPT_SINCE},
 	{"until", required_argument, NULL, OPT_UNTIL},
 	{"errors", no_argument, NULL, OPT_ERRORS},
@@ -196,6 +200,29 @@ static int take_text_option(struct arguments *a, int c)
 	}
 }
 
+/* --color is --color=always. */
+static int set_color(struct arguments *a, const char *when)
+{
+	if (when != NULL && strcmp(when, "always") != 0 && strcmp(when, "never") != 0 &&
+	    strcmp(when, "auto") != 0)
+		return usage_error("--color=%s: auto, always or never is meant", when);
+	a->color = when == NULL || strcmp(when, "always") == 0 ? COLOR_ALWAYS
+	           : strcmp(when, "never") == 0                ? COLOR_NEVER
+	                                                       : COLOR_AUTO;
+	return 0;
+}
+
+/* On a terminal, unless its user does not want colours (no-color.org), or it has none. */
+static bool wants_color(const struct arguments *a)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	if (a->color != COLOR_AUTO)
+		return a->color == COLOR_ALWAYS;
+	return a->options.out_file == NULL && isatty(STDOUT_FILENO) &&
+	       (no == NULL || *no == '\0') && (term == NULL || strcmp(term, "dumb") != 0);
+}
+
 static int set_number(unsigned *to, const char *value, const char *option, unsigned most)
 {
 	char *end;
@@ -210,6 +237,8 @@ static int set_number(unsigned *to, const char *value, const char *option, unsig
 static int take_selection(struct arguments *a, int c, const char *value)
 {
 	switch (c) {
+	case OPT_COLOR:
+		return set_color(a, value);
 	case OPT_SINCE:
 		return set_file(&a->since, value, "--since");
 	case OPT_UNTIL:
@@ -355,6 +384,7 @@ int parse_arguments(struct arguments *a, int argc, char **argv)
 			return usage_error("'%s' is one file too many", argv[optind]);
 		a->file[a->files++] = argv[optind];
 	}
+	a->options.color = wants_color(a);
 	rc = check_arguments(a);
 	return rc != 0 ? rc : -1;
 }

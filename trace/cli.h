@@ -15,6 +15,7 @@ struct arguments {
 	const char *output_option; /* which option chose it */
 	const char *filter, *with, *since, *until;
 	bool errors;
+	enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER } color;
 	unsigned before, after;
 	const char *file[2];
 	int files;

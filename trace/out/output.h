@@ -17,6 +17,7 @@ struct options {
 	int times;         /* text: 0 as logged, 1 since the start, 2 since the previous line */
 	bool verbose;      /* text: also registers, doorbells, mappings, the controller's side */
 
+	bool color;   /* text: with the colours of a terminal */
 	bool numbers; /* -n, text: the number of each record */
 	unsigned top; /* --top, -c: so many of the slowest commands; 0: some */
 

@@ -334,6 +334,29 @@ static int text_begin(struct output *o)
 	return o->state != NULL ? 0 : -ENOMEM;
 }
 
+/* Errors and what the driver does about them stand out; what is not on the wire steps back. */
+static const char *color_of(const struct rec *rec)
+{
+	switch (rec->kind) {
+	case REC_COMMAND:
+		return "\033[36m"; /* cyan */
+	case REC_COMPLETION:
+		return rec_is_error(rec) ? "\033[1;31m" : "\033[32m"; /* red, green */
+	case REC_CMD_AGAIN:
+	case REC_DAMAGE:
+		return "\033[31m";
+	case REC_MARK:
+	case REC_ASYNC_EVENT:
+		return "\033[1;33m"; /* yellow */
+	case REC_LOG:
+		return rec->level == NVME_LOG_ERROR     ? "\033[31m"
+		       : rec->level == NVME_LOG_WARNING ? "\033[33m"
+		                                        : "\033[2m"; /* faint */
+	default:
+		return "\033[2m";
+	}
+}
+
 static void put_record(struct output *o, const struct rec *rec)
 {
 	switch (rec->kind) {
@@ -379,7 +402,11 @@ static int text_record(struct output *o, struct rec *rec)
 {
 	if (!text_shows(o->options, rec))
 		return 0;
+	if (o->options->color)
+		fputs(color_of(rec), o->out);
 	put_record(o, rec);
+	if (o->options->color)
+		fputs("\033[0m", o->out);
 	if (o->options->bits)
 		print_bits(o->out, rec);
 	if (o->options->explain)

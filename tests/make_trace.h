@@ -14,7 +14,9 @@ struct trace {
 	FILE *file;
 	uint64_t count, time;
 	uint64_t slots; /* 0: as many as there are events; fewer, and the oldest are overwritten */
-	uint8_t ctrlr;  /* of the events to come */
+	uint8_t ctrlr;  /* of the events to come, and their thread */
+	uint32_t tid;
+	uint32_t tail[2][10]; /* of the first queues, as last rung: completions say it as SQHD */
 };
 
 static inline const char *path(const char *name)
@@ -68,6 +70,7 @@ static inline void put(struct trace *t, uint16_t kind, uint16_t qid, const void 
 	slot.kind = kind;
 	slot.qid = qid;
 	slot.ctrlr = t->ctrlr;
+	slot.tid = t->tid;
 	slot.len = (uint8_t)len;
 	slot.check = ~slot.seq;
 	if (len != 0)
@@ -84,11 +87,25 @@ static inline void put_attach(struct trace *t)
 	put(t, NVME_TRACE_ATTACH, 0, &a, sizeof(a));
 }
 
+static inline uint32_t *tail_of(struct trace *t, uint16_t qid)
+{
+	return &t->tail[t->ctrlr % 2][qid % 10];
+}
+
 static inline void put_reg(struct trace *t, uint32_t offset, uint64_t value)
 {
 	struct nvme_trace_reg reg = {offset, 4, value};
 
 	put(t, NVME_TRACE_REG_WRITE, 0, &reg, sizeof(reg));
+	if (offset == NVME_REG_AQA || (offset == NVME_REG_CC && value % 2 == 0))
+		memset(t->tail[t->ctrlr % 2], 0, sizeof(t->tail[0]));
+}
+
+static inline void put_read(struct trace *t, uint32_t offset, uint64_t value)
+{
+	struct nvme_trace_reg reg = {offset, 4, value};
+
+	put(t, NVME_TRACE_REG_READ, 0, &reg, sizeof(reg));
 }
 
 static inline void put_cmd(struct trace *t, uint16_t qid, uint16_t cid, uint8_t opc, uint32_t cdw10,
@@ -107,10 +124,13 @@ static inline void put_cmd(struct trace *t, uint16_t qid, uint16_t cid, uint8_t 
 	put(t, NVME_TRACE_SQE, qid, &cmd, sizeof(cmd));
 }
 
+/* All that was announced was fetched. What the driver makes up itself has no SQHD. */
 static inline void put_cpl(struct trace *t, uint16_t qid, uint16_t cid, uint16_t status)
 {
 	struct nvme_cpl cpl = {.sqid = qid, .cid = cid, .status = status};
 
+	if (status != NVME_SC_ABORTED_SQ_DELETION << 1)
+		cpl.sqhd = (uint16_t)*tail_of(t, qid);
 	put(t, NVME_TRACE_CQE, qid, &cpl, sizeof(cpl));
 }
 
@@ -123,6 +143,8 @@ static inline void put_doorbell(struct trace *t, uint16_t qid, uint16_t cq, uint
 	                                .new_value = to};
 
 	put(t, NVME_TRACE_DOORBELL, qid, &d, sizeof(d));
+	if (cq == 0)
+		*tail_of(t, qid) = to;
 }
 
 static inline void put_mark(struct trace *t, uint32_t what, uint16_t qid, uint16_t cid,
@@ -141,6 +163,15 @@ static inline void put_admin(struct trace *t, uint32_t n, uint8_t opc, uint32_t 
 	put_doorbell(t, 0, 0, n, n + 1);
 	put_cpl(t, 0, 0, 1);
 	put_doorbell(t, 0, 1, n, n + 1);
+	if (opc == NVME_OPC_CREATE_IO_SQ)
+		*tail_of(t, (uint16_t)cdw10) = 0;
+}
+
+/* CC.EN is set, and the controller is ready. */
+static inline void put_on(struct trace *t, uint32_t cc)
+{
+	put_reg(t, NVME_REG_CC, cc);
+	put_read(t, NVME_REG_CSTS, 1);
 }
 
 static inline void put_enable(struct trace *t)
@@ -150,7 +181,7 @@ static inline void put_enable(struct trace *t)
 	put_reg(t, NVME_REG_AQA, 0x001f001f);
 	put_reg(t, NVME_REG_ASQ, 0x1000);
 	put_reg(t, NVME_REG_ACQ, 0x2000);
-	put_reg(t, NVME_REG_CC, 0x460001);
+	put_on(t, 0x460001);
 }
 
 /* An enabled controller with queue 1 of 4 entries. */

@@ -41,6 +41,9 @@ static void expect_lint(const char *of, const char *name, const char *what)
 	assert_int_equal(lines(r.out), what != NULL);
 	if (what != NULL) {
 		assert_int_equal(strncmp(r.out, "record ", 7), 0);
+		assert_true(strstr(r.out, " [Base 2.1") != NULL ||
+		            strstr(r.out, " [PCIe 1.1") != NULL);
+		expect_in(&r, r.err, "nvtrace: 1 mistake found in ");
 		expect_in(&r, r.out, what);
 	} else {
 		expect_in(&r, r.err, "no mistakes found in ");
@@ -99,7 +102,7 @@ static void put_delete(struct trace *t, uint32_t n)
 static void put_again(struct trace *t, uint32_t mps)
 {
 	put_reg(t, NVME_REG_AQA, 0x001f001f);
-	put_reg(t, NVME_REG_CC, 0x460001 | mps << 7);
+	put_on(t, 0x460001 | mps << 7);
 }
 
 static void put_queue_1(struct trace *t, uint32_t n)
@@ -117,6 +120,13 @@ static void put_with_mptr(struct trace *t, uint16_t cid, uint8_t opc, uint32_t p
 	cmd.dptr.prp.prp1 = 0x20000;
 	put(t, NVME_TRACE_SQE, 1, &cmd, sizeof(cmd));
 }
+
+struct made {
+	const char *name, *what; /* what NULL: no mistake */
+	void (*make)(struct trace *t);
+};
+
+#include "lint_cases.h"
 
 /* ---- mistakes ---- */
 
@@ -344,7 +354,7 @@ static void m_twice(struct trace *t)
 static void m_reset(struct trace *t)
 {
 	put_disable(t);
-	put_reg(t, NVME_REG_CC, 0x460001);
+	put_on(t, 0x460001);
 	put_admin(t, 0, NVME_OPC_CREATE_IO_SQ, 0x00030001, 0x00010001);
 }
 
@@ -384,7 +394,7 @@ static void m_shadow_reset(struct trace *t)
 {
 	put_admin(t, 2, NVME_OPC_DOORBELL_BUFFER_CONFIG, 0, 0);
 	put_disable(t);
-	put_reg(t, NVME_REG_CC, 0x460001);
+	put_on(t, 0x460001);
 	put_overrun_anew(t);
 }
 
@@ -407,7 +417,7 @@ static void m_events(struct trace *t)
 static void m_gone(struct trace *t)
 {
 	put_disable(t);
-	put_reg(t, NVME_REG_CC, 0x460001);
+	put_on(t, 0x460001);
 	put_io(t, 6, NVME_OPC_READ, 0, 1);
 }
 
@@ -462,15 +472,10 @@ static void m_reset_resubmit(struct trace *t)
 {
 	put_cmd(t, 1, 7, NVME_OPC_READ, 0, 0, 0, 0x20000);
 	put_disable(t);
-	put_reg(t, NVME_REG_CC, 0x460001);
+	put_on(t, 0x460001);
 	put_queue_1(t, 0);
 	put_cmd(t, 1, 7, NVME_OPC_READ, 0, 0, 0, 0x20000);
 }
-
-struct made {
-	const char *name, *what; /* what NULL: no mistake */
-	void (*make)(struct trace *t);
-};
 
 /* An enabled controller, queue 1 of four entries, six commands there: so each of them begins. */
 static void expect_made(const struct made *cases, size_t n)
@@ -569,6 +574,12 @@ static void test_mistakes(void **state)
 	expect_made(cases, sizeof(cases) / sizeof(cases[0]));
 }
 
+static void test_more_mistakes(void **state)
+{
+	(void)state;
+	expect_made(more_cases, sizeof(more_cases) / sizeof(more_cases[0]));
+}
+
 static void test_no_queue(void **state)
 {
 	struct trace t;
@@ -613,6 +624,7 @@ static void i_shadow(struct trace *t)
 	put_queue_1(t, 5);
 	for (i = 0; i < 9; i++) {
 		put_cmd(t, 1, (uint16_t)i, NVME_OPC_READ, 0, 0, 0, 0x20000);
+		*tail_of(t, 1) = (i + 1) % 4;
 		put_cpl(t, 1, (uint16_t)i, i / 4 % 2 == 0);
 	}
 	put_delete(t, 7);
@@ -765,13 +777,16 @@ static void test_damage(void **state)
 	(void)state;
 	trace_open(&t, "good.nvt");
 	put_start(&t);
-	n = t.count;
-	for (i = 0; i < 12; i++)
+	for (i = 0; i < 3; i++)
 		put_io(&t, (uint32_t)i, NVME_OPC_READ, 0, 1);
+	put_moved_list(&t);
+	for (i = 4; i < 12; i++)
+		put_io(&t, (uint32_t)i, NVME_OPC_READ, 0, 1);
+	n = t.count;
 	put_delete(&t, 2);
 	put_detach(&t);
 	trace_close(&t);
-	for (i = 1; i <= n + 12; i++) {
+	for (i = 1; i <= n; i++) {
 		run(&r, "cp %s %s", path("good.nvt"), path("bad.nvt"));
 		done(&r);
 		write_at(path("bad.nvt"), (long)(i * 128 + 120), (const char *)bad, sizeof(bad));
@@ -794,10 +809,11 @@ static void test_two_controllers(void **state)
 	trace_open(&t, "two.nvt");
 	for (t.ctrlr = 0; t.ctrlr < 2; t.ctrlr++)
 		put_start(&t);
-	for (i = 0; i < 6; i++)
+	for (i = 0; i < 3; i++)
 		for (t.ctrlr = 0; t.ctrlr < 2; t.ctrlr++)
 			put_cmd(&t, 1, (uint16_t)i, NVME_OPC_READ, 0, 0, 0, 0x20000);
 	t.ctrlr = 0;
+	put_doorbell(&t, 1, 0, 0, 3);
 	put_detach(&t);
 	t.ctrlr = 1;
 	put_doorbell(&t, 1, 0, 0, 2);
@@ -861,6 +877,164 @@ static void test_never_rung(void **state)
 		trace_close(&t);
 		expect_lint(cases[i].end, "made.nvt", cases[i].what);
 	}
+}
+
+/* ---- controllers that begin ---- */
+
+enum {
+	NO_ATTACH = 1,
+	NO_AQA = 2,
+	NO_ASQ = 4,
+	NO_ACQ = 8,
+	NO_READY = 16,
+	NOT_YET = 32,
+	IS_ON = 64,
+	THREADS = 128,
+	RESET = 256,
+	NO_OFF = 512
+};
+
+static void put_begin(struct trace *t, int how)
+{
+	if ((how & NO_ATTACH) == 0)
+		put_attach(t);
+	if ((how & IS_ON) != 0)
+		put_read(t, NVME_REG_CC, 0x460001);
+	else if ((how & NO_OFF) == 0)
+		put_reg(t, NVME_REG_CC, 0);
+	if ((how & NO_AQA) == 0)
+		put_reg(t, NVME_REG_AQA, 0x001f001f);
+	if ((how & NO_ASQ) == 0)
+		put_reg(t, NVME_REG_ASQ, 0x1000);
+	if ((how & NO_ACQ) == 0)
+		put_reg(t, NVME_REG_ACQ, 0x2000);
+	if ((how & THREADS) != 0) {
+		t->tid = 1;
+		put_read(t, NVME_REG_VS, 0x10400);
+		t->tid = 0;
+	}
+	put_reg(t, NVME_REG_CC, 0x460001);
+	if ((how & NOT_YET) != 0)
+		put_read(t, NVME_REG_CSTS, 0);
+	if ((how & NO_READY) == 0)
+		put_read(t, NVME_REG_CSTS, 1);
+	if ((how & RESET) != 0) {
+		put_disable(t);
+		put_reg(t, NVME_REG_CC, 0x460001);
+	}
+	put_admin(t, 0, NVME_OPC_CREATE_IO_CQ, 0x00030001, 1);
+}
+
+static void test_begin(void **state)
+{
+	static const struct {
+		const char *what;
+		int how;
+	} cases[] = {
+		{NULL, 0},
+		{NULL, NOT_YET},
+		{"queue 0: enabled without an admin queue: CC.EN is set, but AQA were not", NO_AQA},
+		{"CC.EN is set, but ASQ were not written", NO_ASQ},
+		{"CC.EN is set, but ACQ were not written", NO_ACQ},
+		{"CC.EN is set, but AQA ASQ ACQ were not written", NO_AQA | NO_ASQ | NO_ACQ},
+		{NULL, NO_AQA | NO_ASQ | NO_ACQ | NO_ATTACH},
+		{NULL, NO_AQA | NO_ASQ | NO_ACQ | IS_ON},
+		{NULL, NO_AQA | NO_OFF},
+		{"queue 0: not yet ready: SQ tail 1 announces commands", NO_READY},
+		{"not yet ready: SQ tail 1", NO_READY | NOT_YET},
+		{"not yet ready: SQ tail 1", RESET},
+		{NULL, NO_READY | THREADS},
+		{NULL, NO_READY | NO_ATTACH},
+		{NULL, NO_READY | NO_AQA | IS_ON},
+	};
+	struct trace t;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		trace_open(&t, "made.nvt");
+		put_begin(&t, cases[i].how);
+		trace_close(&t);
+		expect_lint(cases[i].what != NULL ? cases[i].what : "begin", "made.nvt",
+		            cases[i].what);
+	}
+}
+
+/* What may have been before the trace is no mistake: queues, mappings, the size of a page. */
+static void test_no_attach(void **state)
+{
+	struct trace t;
+
+	(void)state;
+	trace_open(&t, "made.nvt");
+	put_cmd(&t, 1, 1, NVME_OPC_READ, 0, 0, 15, 0x20000);
+	put_doorbell(&t, 1, 0, 0, 1);
+	put_doorbell(&t, 2, 0, 0, 1);
+	put_map(&t, 0x50000, 0x1000);
+	put_cmd(&t, 1, 2, NVME_OPC_READ, 0, 0, 0, 0x20000);
+	put_moved_list(&t);
+	put_cmd(&t, 0, 0, NVME_OPC_CREATE_IO_CQ, 0xffff0001, 1, 0, 0x10000);
+	put_cmd(&t, 0, 1, NVME_OPC_DELETE_IO_CQ, 1, 0, 0, 0);
+	trace_close(&t);
+	expect_lint("no attach", "made.nvt", NULL);
+}
+
+/* ---- a software controller that does wrong ---- */
+
+/* The live log, which the text of the record equals, has SPDK's line for it. */
+static void test_soft_plans(void **state)
+{
+	static const char *const cases[][2] = {
+		{"sqid 9", "queue 1: foreign SQID: cid:0 is said to be of SQ 9"},
+		{"sqhd 65535", "queue 1: SQ head beyond the tail: cid:0 has sqhd 65535, behind 1"},
+		{"sqhd 3", "queue 1: SQ head beyond the tail: cid:0 has sqhd 3, behind 1"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		run(&r,
+		    "NVME_LOG=debug NVME_TRACE=%s %s 'soft:plan=on read #1 %s' 2>%s; %s %s >%s; "
+		    "grep nvme.h: %s | cmp - %s",
+		    path("plan.nvt"), hello_world, cases[i][0], path("live"), nvtrace,
+		    path("plan.nvt"), path("text"), path("live"), path("text"));
+		expect_status(&r, 0);
+		done(&r);
+		expect_lint(cases[i][0], "plan.nvt", cases[i][1]);
+		run(&r, "grep -c \"sqid 9 doesn't match qid\" %s", path("text"));
+		assert_string_equal(r.out, i == 0 ? "1\n" : "0\n");
+		done(&r);
+	}
+}
+
+/* Whichever phase bit is wrong, and only that, it is one mistake. */
+static void test_flipped_phase(void **state)
+{
+	struct nvme_trace_slot slot;
+	struct result r;
+	size_t size, at;
+	char *data;
+	int n = 0;
+
+	(void)state;
+	run(&r, "NVME_LOG=error NVME_TRACE=%s NVME_TRACE_SLOTS=9000 %s depth soft:size=16M 3",
+	    path("whole.nvt"), run_io);
+	expect_status(&r, 0);
+	done(&r);
+	data = read_file(path("whole.nvt"), &size);
+	for (at = sizeof(slot); at < size && n < 60; at += sizeof(slot)) {
+		memcpy(&slot, data + at, sizeof(slot));
+		if (slot.kind != NVME_TRACE_CQE || slot.seq == 0)
+			continue;
+		data[at + 28 + 14] ^= 1;
+		write_at(new_image("flip.nvt", 0), 0, data, size);
+		expect_lint("flipped phase", "flip.nvt", "phase error: cid:");
+		data[at + 28 + 14] ^= 1;
+		n++;
+	}
+	assert_int_equal(n, 60);
+	free(data);
 }
 
 /* The driver itself, without its CQ doorbells: the admin queue and the I/O queue are told of. */
@@ -1137,6 +1311,47 @@ static void test_fixtures(void **state)
 	}
 }
 
+/* ---- what was judged, and what could not be ---- */
+
+static void test_report(void **state)
+{
+	struct result r;
+
+	(void)state;
+	run(&r, "NVME_LOG=error NVME_TRACE=%s %s soft", path("h.nvt"), hello_world);
+	done(&r);
+	run(&r, "%s --lint %s", nvtrace, path("h.nvt"));
+	expect_in(&r, r.err, " records by 30 of 30 rules: CID reuse, completion without command, ");
+	expect_in(&r, r.err, "data outside of the PRPs, ");
+	assert_null(strstr(r.err, "not looked for"));
+	assert_int_equal(lines(r.err), 1);
+	done(&r);
+	run(&r, "%s --lint tests/fixtures/linux-6.1.176.io.ftrace.txt", nvtrace);
+	expect_in(&r, r.err, "nvtrace: no mistakes found in ");
+	expect_in(&r, r.err,
+	          " by 7 of 30 rules: CID reuse, completion without command, fused pairs, SQ "
+	          "without CQ, CQ deleted before its SQ, abort in a queue that is gone, event "
+	          "requests\n");
+	expect_in(&r, r.err, "nvtrace: not looked for, as the source has no doorbells: ");
+	expect_in(&r, r.err, "SQHD, SQ tail, CQ head, ");
+	expect_in(&r, r.err, "; no PRPs: PRP alignment, PRP2 missing, PRP outside of the mappings");
+	expect_in(&r, r.err, "; no registers: ");
+	assert_int_equal(lines(r.err), 2);
+	done(&r);
+	run(&r, "%s --lint tests/fixtures/qemu-7.2.seabios.log", nvtrace);
+	expect_in(&r, r.err, "; no DMA mappings: ");
+	assert_null(strstr(r.err, "no doorbells:"));
+	done(&r);
+	run(&r, "%s --lint tests/fixtures/spdk-v23.05-hello_world-qemu.log", nvtrace);
+	expect_in(&r, r.err, "not looked for, as the source has no doorbells: ");
+	done(&r);
+	write_at(new_image("q.log", 0), 0, qemu_disable, strlen(qemu_disable));
+	run(&r, "%s --lint %s", nvtrace, path("q.log"));
+	expect_in(&r, r.err, " by 1 of 30 rules: queue bases\n");
+	expect_in(&r, r.err, "not looked for, as the source has no commands: CID reuse, ");
+	done(&r);
+}
+
 /* Events that the kernel lost: the command that used this CID may have completed there. */
 static void test_lost_events(void **state)
 {
@@ -1165,7 +1380,10 @@ static void test_lost_events(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mistakes),    cmocka_unit_test(test_no_queue),
+		cmocka_unit_test(test_mistakes),    cmocka_unit_test(test_more_mistakes),
+		cmocka_unit_test(test_begin),       cmocka_unit_test(test_no_attach),
+		cmocka_unit_test(test_soft_plans),  cmocka_unit_test(test_flipped_phase),
+		cmocka_unit_test(test_report),      cmocka_unit_test(test_no_queue),
 		cmocka_unit_test(test_innocent),    cmocka_unit_test(test_fused_begins_before),
 		cmocka_unit_test(test_damage),      cmocka_unit_test(test_two_controllers),
 		cmocka_unit_test(test_never_rung),  cmocka_unit_test(test_driver_never_rings),

@@ -3,11 +3,7 @@
  * nvtrace --lint: mistakes against the protocol that a trace shows. One line for each, with the
  * number of the record; nothing where the trace does not tell enough to be sure.
  */
-#include "output.h"
-
-#define CTRLRS     64
-#define QUEUES     1024
-#define PAGE_LEAST 4096
+#include "lint.h"
 
 struct cidset {
 	uint8_t bits[65536 / 8];
@@ -23,6 +19,8 @@ struct lintq {
 	uint32_t sq_size, cq_size; /* 0: not known */
 	uint32_t tail, head;       /* of the last doorbells */
 	uint64_t written;          /* commands that were not announced yet */
+	uint64_t in_ring;          /* commands of which no completion said that they were fetched */
+	uint32_t sq_head;          /* as completions say */
 	uint64_t unreleased;       /* completions that were taken and not handed back, at least */
 	uint64_t completions;      /* of the completion queue, since it was made */
 	uint64_t last_cpl;         /* record */
@@ -32,49 +30,20 @@ struct lintq {
 	uint64_t first_written;    /* ... and commands written up to it, itself included */
 	uint32_t index, phase;     /* of the next completion */
 	uint16_t cqid;             /* where completions of this SQ go */
+	struct nvme_cpl bad;       /* the last completion whose SQHD cannot be */
 	bool sq_whole, cq_whole;   /* everything since the making is in the trace */
-	bool tail_sure, head_sure, phase_sure; /* and so these are known */
+	bool tail_sure, head_sure, phase_sure, sqhd_sure; /* and so these are known */
+	bool sq_ever, cq_ever;                            /* was made since the attach */
+	bool sq_leaves;                                   /* its deletion was asked for */
 	bool cq_made, cq_asked, cq_rung;
 	bool odd_phase; /* of the last completion */
 	bool overrun;
 	bool gone; /* it was made, and a reset or its deletion was the end of it */
 	uint32_t open_count;
 	struct cidset *open, *seen;
-	struct cidset *final; /* those that ended last with DNR */
+	struct cidset *final;   /* those that ended last with DNR */
+	struct cidset *strange; /* those that a completion with another SQID was for, or was not */
 };
-
-struct lintc {
-	uint32_t ctrlr;
-	uint32_t page;
-	bool whole; /* the trace has it from its start */
-	bool shutdown, disabled, shadow;
-};
-
-struct lint {
-	struct lintc ctrlr[CTRLRS];
-	struct lintq *queue[QUEUES];
-	uint32_t ctrlrs, queues, left_out;
-	struct lintq *last;
-	uint64_t findings, records;
-	uint64_t unsure; /* record from which on controllers cannot be told apart; 0: they can */
-	bool doorbells;  /* the source has them */
-	bool phases;     /* it shows what the driver took, not what the controller posts */
-	struct rec *prp; /* the data pointer of the command that follows */
-};
-
-static void __attribute__((format(printf, 4, 5)))
-finding(struct output *o, uint64_t number, uint16_t qid, const char *fmt, ...)
-{
-	struct lint *l = o->state;
-	va_list ap;
-
-	l->findings++;
-	fprintf(o->out, "record %" PRIu64 ": queue %u: ", number, (unsigned)qid);
-	va_start(ap, fmt);
-	vfprintf(o->out, fmt, ap);
-	va_end(ap);
-	fputc('\n', o->out);
-}
 
 /* ---- sets of CIDs ---- */
 
@@ -112,10 +81,23 @@ static struct lintc *find_ctrlr(struct lint *l, const struct rec *r)
 	for (i = 0; i < l->ctrlrs; i++)
 		if (l->ctrlr[i].ctrlr == n)
 			return &l->ctrlr[i];
-	if (l->ctrlrs == CTRLRS)
+	if (l->ctrlrs == LINT_CTRLRS)
 		return NULL;
 	l->ctrlr[l->ctrlrs] = (struct lintc){.ctrlr = n, .page = PAGE_LEAST};
 	return &l->ctrlr[l->ctrlrs++];
+}
+
+/* From here on all of it is in the trace, or nothing is known. */
+static void ctrlr_begin(struct lintc *c, bool attached)
+{
+	struct lint_maps maps = c->maps;
+
+	lint_maps_begin(&maps, attached);
+	*c = (struct lintc){.ctrlr = c->ctrlr,
+	                    .page = PAGE_LEAST,
+	                    .whole = attached,
+	                    .attached = attached,
+	                    .maps = maps};
 }
 
 static struct lintq *find_queue(struct lint *l, uint64_t key)
@@ -128,7 +110,7 @@ static struct lintq *find_queue(struct lint *l, uint64_t key)
 	for (i = 0; i < l->queues; i++)
 		if (l->queue[i]->key == key)
 			return l->last = l->queue[i];
-	if (l->queues == QUEUES) {
+	if (l->queues == LINT_QUEUES) {
 		l->left_out++;
 		return NULL;
 	}
@@ -151,10 +133,13 @@ static void sq_begin(struct lintq *q, uint32_t size)
 	q->gone = size == 0 && (q->sq_size != 0 || q->gone);
 	q->sq_size = size;
 	q->tail = 0;
-	q->written = 0;
+	q->written = q->in_ring = 0;
+	q->sq_head = 0;
 	q->first_half = 0;
-	q->sq_whole = q->tail_sure = size != 0;
+	q->sq_whole = q->tail_sure = q->sqhd_sure = size != 0;
+	q->sq_leaves = false;
 	q->open_count = 0;
+	cids_none(q->strange);
 	cids_none(q->open);
 }
 
@@ -174,7 +159,8 @@ static void forget(struct lint *l)
 	uint32_t i;
 
 	for (i = 0; i < l->ctrlrs; i++)
-		l->ctrlr[i] = (struct lintc){.ctrlr = l->ctrlr[i].ctrlr, .page = PAGE_LEAST};
+		ctrlr_begin(&l->ctrlr[i], false);
+	lint_transfers_none(l);
 	for (i = 0; i < l->queues; i++) {
 		sq_begin(l->queue[i], 0);
 		cq_begin(l->queue[i], 0);
@@ -187,20 +173,43 @@ static void forget(struct lint *l)
 	}
 }
 
+static bool has_shadow(const struct lint *l, const struct lintq *q)
+{
+	uint32_t i;
+
+	for (i = 0; i < l->ctrlrs; i++)
+		if (l->ctrlr[i].ctrlr == key_ctrlr(q->key))
+			return l->ctrlr[i].shadow;
+	return false;
+}
+
+/* So, too: what was written before it was delayed, and must be announced before the queue ends. */
+static void check_never_announced(struct output *o, struct lintq *q, uint64_t number,
+                                  const char *when)
+{
+	const struct lint *l = o->state;
+
+	if ((l->sees & SEES_TAILS) == 0 || !q->sq_whole || !q->tail_sure || q->written == 0 ||
+	    has_shadow(l, q))
+		return;
+	lint_finding(o, RULE_SQ_NEVER_RUNG, number, key_qid(q->key),
+	             "SQ tail never rung: %" PRIu64 " commands were written and not announced %s",
+	             q->written, when);
+	q->tail_sure = false; /* once */
+}
+
 /* Only when the driver has gone on to something else: it may be just about to ring. */
 static void check_never_rung(struct output *o, struct lintq *q)
 {
 	const struct lint *l = o->state;
-	uint32_t i;
 
-	if (!l->doorbells || !q->cq_whole || q->cq_rung || q->completions == 0)
+	if ((l->sees & SEES_DOORBELLS) == 0 || !q->cq_whole || q->cq_rung || q->completions == 0)
 		return;
-	for (i = 0; i < l->ctrlrs; i++)
-		if (l->ctrlr[i].ctrlr == key_ctrlr(q->key) && l->ctrlr[i].shadow)
-			return;
-	finding(o, q->last_cpl, key_qid(q->key),
-	        "CQ head never rung: %" PRIu64 " completions were taken, none was handed back",
-	        q->completions);
+	if (has_shadow(l, q))
+		return;
+	lint_finding(o, RULE_CQ_NEVER_RUNG, q->last_cpl, key_qid(q->key),
+	             "CQ head never rung: %" PRIu64 " completions were taken, none was handed back",
+	             q->completions);
 	q->cq_rung = true; /* once */
 }
 
@@ -212,6 +221,17 @@ static void check_all_rung(struct output *o, const struct rec *r)
 	for (i = 0; i < l->queues; i++)
 		if (key_ctrlr(l->queue[i]->key) == key_ctrlr(queue_key(r)))
 			check_never_rung(o, l->queue[i]);
+}
+
+/* Who resets a controller drops what was delayed; who is done with it does not. */
+static void check_all_announced(struct output *o, const struct rec *r)
+{
+	struct lint *l = o->state;
+	uint32_t i;
+
+	for (i = 0; i < l->queues; i++)
+		if (key_ctrlr(l->queue[i]->key) == key_ctrlr(queue_key(r)))
+			check_never_announced(o, l->queue[i], r->number, "before the end");
 }
 
 /* A reset makes an end of all queues; the admin queue begins anew with the sizes of AQA. */
@@ -238,11 +258,53 @@ static void ctrlr_reset(struct lint *l, const struct rec *r)
 static void take_attach(struct lint *l, const struct rec *r)
 {
 	struct lintc *c = find_ctrlr(l, r);
+	uint32_t i;
 
 	if (c == NULL)
 		return;
-	*c = (struct lintc){.ctrlr = c->ctrlr, .page = PAGE_LEAST, .whole = true};
+	ctrlr_begin(c, true);
+	c->mqes = NVME_GET(r->attach.cap, NVME_CAP_MQES);
 	ctrlr_reset(l, r);
+	for (i = 0; i < l->queues; i++)
+		if (key_ctrlr(l->queue[i]->key) == c->ctrlr)
+			l->queue[i]->sq_ever = l->queue[i]->cq_ever = false;
+}
+
+static void keep_cc(struct lintc *c, uint32_t cc)
+{
+	c->cc = cc;
+	c->enabled = NVME_GET(cc, NVME_CC_EN) != 0 ? EN_ON : EN_OFF;
+}
+
+/*
+ * What a controller needs to begin. AQA, ASQ and ACQ outlive a reset by CC.EN, so they must have
+ * been written once. That it is ready the host must read; where several threads look at registers, a
+ * value that one of them has read before is in no record.
+ */
+static void check_enable(struct output *o, struct lintc *c, const struct rec *r)
+{
+	if (!c->attached || c->enabled != EN_OFF)
+		return;
+	if (c->admin != 7)
+		lint_finding(o, RULE_ADMIN, r->number, 0,
+		             "enabled without an admin queue: CC.EN is set, but%s%s%s were not written",
+		             (c->admin & 1) != 0 ? "" : " AQA", (c->admin & 2) != 0 ? "" : " ASQ",
+		             (c->admin & 4) != 0 ? "" : " ACQ");
+	c->admin = 7; /* once */
+	c->await_ready = true;
+}
+
+static void take_reg_read(struct lint *l, const struct rec *r)
+{
+	struct lintc *c = find_ctrlr(l, r);
+	uint32_t value = (uint32_t)r->reg.value;
+
+	if (c == NULL)
+		return;
+	if (r->reg.offset == NVME_REG_CC && value != UINT32_MAX)
+		keep_cc(c, value);
+	if (r->reg.offset == NVME_REG_CSTS && NVME_GET(value, NVME_CSTS_RDY) != 0)
+		c->await_ready = false;
 }
 
 /*
@@ -255,6 +317,8 @@ static void take_cc(struct output *o, struct lintc *c, const struct lintq *admin
 	uint32_t cc = (uint32_t)r->reg.value;
 	bool shutdown = NVME_GET(cc, NVME_CC_SHN) != NVME_CC_SHN_NONE;
 
+	if (shutdown)
+		check_all_announced(o, r);
 	if (shutdown || (NVME_GET(cc, NVME_CC_EN) == 0 && (r->has & HAS_CTRLR) != 0))
 		check_all_rung(o, r);
 	if (NVME_GET(cc, NVME_CC_EN) == 0) {
@@ -265,8 +329,12 @@ static void take_cc(struct output *o, struct lintc *c, const struct lintq *admin
 		c->whole |= !shutdown && (c->disabled || admin->sq_whole);
 		c->disabled = false;
 		c->page = UINT32_C(4096) << NVME_GET(cc, NVME_CC_MPS);
+		c->page_known = true;
+		check_enable(o, c, r);
 	}
 	c->shutdown = shutdown;
+	keep_cc(c, cc);
+	c->cc_known = true;
 }
 
 static void check_base(struct output *o, const struct rec *r)
@@ -274,9 +342,9 @@ static void check_base(struct output *o, const struct rec *r)
 	if (r->reg.offset != NVME_REG_ASQ && r->reg.offset != NVME_REG_ACQ)
 		return;
 	if (r->reg.value % PAGE_LEAST != 0)
-		finding(o, r->number, 0,
-		        "misaligned queue: %s 0x%" PRIx64 " is not at a multiple of %d",
-		        nvme_reg_name(r->reg.offset), r->reg.value, PAGE_LEAST);
+		lint_finding(o, RULE_BASE, r->number, 0,
+		             "misaligned queue: %s 0x%" PRIx64 " is not at a multiple of %d",
+		             nvme_reg_name(r->reg.offset), r->reg.value, PAGE_LEAST);
 }
 
 static void take_reg_write(struct output *o, const struct rec *r)
@@ -290,80 +358,19 @@ static void take_reg_write(struct output *o, const struct rec *r)
 		return;
 	if (r->reg.offset == NVME_REG_CC) {
 		take_cc(o, c, admin, r);
+	} else if (r->reg.offset == NVME_REG_ASQ) {
+		c->admin |= 2;
+	} else if (r->reg.offset == NVME_REG_ACQ) {
+		c->admin |= 4;
 	} else if (r->reg.offset == NVME_REG_AQA) {
 		/* it is off, if only by a reset of the function that is in no record */
 		ctrlr_reset(l, r);
-		c->shadow = false;
+		c->shadow = c->cc_known = c->await_ready = false;
+		c->enabled = EN_OFF;
+		c->admin |= 1;
 		sq_begin(admin, NVME_GET((uint32_t)r->reg.value, NVME_AQA_ASQS) + 1u);
 		cq_begin(admin, NVME_GET((uint32_t)r->reg.value, NVME_AQA_ACQS) + 1u);
 	}
-}
-
-/* ---- data pointers ---- */
-
-static bool prps_recorded(const struct lint *l, const struct rec *r)
-{
-	return l->prp != NULL && l->prp->kind == REC_PRP && queue_key(l->prp) == queue_key(r) &&
-	       l->prp->prp.cid == r->cmd.cid && l->prp->prp.prp1 == r->cmd.dptr.prp.prp1;
-}
-
-static void check_list(struct output *o, const struct rec *r, uint32_t page)
-{
-	const struct lint *l = o->state;
-	uint32_t i;
-
-	for (i = 0; i < l->prp->entries; i++)
-		if (l->prp->entry[i] % page != 0) {
-			finding(o, l->prp->number, r->qid,
-			        "misaligned PRP: entry %" PRIu32
-			        " of the list of cid:%u, 0x%" PRIx64
-			        ", is not at the start of a page",
-			        i, (unsigned)r->cmd.cid, l->prp->entry[i]);
-			return;
-		}
-}
-
-static void check_prps(struct output *o, const struct rec *r, uint32_t page)
-{
-	const struct lint *l = o->state;
-	uint64_t prp1 = r->cmd.dptr.prp.prp1, prp2 = r->cmd.dptr.prp.prp2;
-	uint32_t unit = 8; /* PRP2 may be a list, which is only aligned to its entries */
-	bool queue = r->qid == 0 &&
-	             (r->cmd.opc == NVME_OPC_CREATE_IO_SQ || r->cmd.opc == NVME_OPC_CREATE_IO_CQ);
-
-	if ((r->cmd_have & HAVE_OPC) == 0 ||
-	    NVME_GET(r->cmd.opc, NVME_OPC_DATA) == NVME_OPC_DATA_NONE ||
-	    ((r->cmd_have & HAVE_FLAGS) != 0 &&
-	     NVME_GET(r->cmd.flags, NVME_CMD_PSDT) != NVME_PSDT_PRP))
-		return;
-	if ((r->cmd_have & HAVE_DPTR1) == HAVE_DPTR1 && prp1 % (queue ? page : 4) != 0)
-		finding(o, r->number, r->qid,
-		        "misaligned PRP: PRP1 0x%" PRIx64 " of cid:%u is not %s", prp1,
-		        (unsigned)r->cmd.cid, queue ? "at the start of a page" : "a multiple of 4");
-	if (prps_recorded(l, r)) {
-		unit = l->prp->prp.nprp == 2 ? page : 8;
-		if (l->prp->prp.nprp > 2)
-			check_list(o, r, page);
-	}
-	if (!queue && (r->cmd_have & HAVE_DPTR2) == HAVE_DPTR2 && prp2 % unit != 0)
-		finding(o, r->number, r->qid,
-		        "misaligned PRP: PRP2 0x%" PRIx64 " of cid:%u is not %s", prp2,
-		        (unsigned)r->cmd.cid,
-		        unit == 8 ? "a multiple of 8" : "at the start of a page");
-}
-
-/* Where MPTR is an address: SGLs may have metadata at any byte, if the controller says so (SGLS). */
-static void check_mptr(struct output *o, const struct rec *r)
-{
-	const uint32_t need = HAVE_OPC | HAVE_FLAGS | HAVE_MPTR;
-
-	if (r->qid == 0 || (r->cmd_have & need) != need ||
-	    NVME_GET(r->cmd.opc, NVME_OPC_DATA) == NVME_OPC_DATA_NONE ||
-	    NVME_GET(r->cmd.flags, NVME_CMD_PSDT) != NVME_PSDT_PRP || r->cmd.mptr % 4 == 0)
-		return;
-	finding(o, r->number, r->qid,
-	        "misaligned metadata: MPTR 0x%" PRIx64 " of cid:%u is not a multiple of 4",
-	        r->cmd.mptr, (unsigned)r->cmd.cid);
 }
 
 /* ---- commands ---- */
@@ -377,8 +384,9 @@ static void check_create_sq(struct output *o, const struct lintc *c, const struc
 	if (cq == NULL || cqid == 0 || cq->cq_made)
 		return;
 	if (c->whole || cq->cq_asked)
-		finding(o, r->number, 0, "SQ %u created before its CQ: CQ %u %s", (unsigned)sqid,
-		        (unsigned)cqid, cq->cq_asked ? "is not yet there" : "does not exist");
+		lint_finding(o, RULE_CQ_FIRST, r->number, 0,
+		             "SQ %u created before its CQ: CQ %u %s", (unsigned)sqid,
+		             (unsigned)cqid, cq->cq_asked ? "is not yet there" : "does not exist");
 	else
 		cq->sq_without_cq = r->number;
 }
@@ -391,27 +399,80 @@ static void check_create_cq(struct output *o, const struct rec *r)
 	if (cq == NULL)
 		return;
 	if (cq->sq_without_cq != 0)
-		finding(o, cq->sq_without_cq, 0,
-		        "SQ created before its CQ: CQ %u is created only in record %" PRIu64,
-		        (unsigned)cqid, r->number);
+		lint_finding(o, RULE_CQ_FIRST, cq->sq_without_cq, 0,
+		             "SQ created before its CQ: CQ %u is created only in record %" PRIu64,
+		             (unsigned)cqid, r->number);
 	cq->sq_without_cq = 0;
 	cq->cq_asked = true;
+}
+
+/* QSIZE and MQES are both 0-based. */
+static void check_create(struct output *o, const struct lintc *c, const struct rec *r)
+{
+	uint32_t qsize = NVME_GET(r->cmd.cdw10, NVME_CREATE_IO_Q_QSIZE);
+	uint16_t qid = (uint16_t)NVME_GET(r->cmd.cdw10, NVME_CREATE_IO_Q_QID);
+	bool sq = r->cmd.opc == NVME_OPC_CREATE_IO_SQ;
+	uint32_t size = sq ? NVME_GET(c->cc, NVME_CC_IOSQES) : NVME_GET(c->cc, NVME_CC_IOCQES);
+
+	if (c->mqes != 0 && qsize > c->mqes)
+		lint_finding(o, RULE_QSIZE, r->number, 0,
+		             "queue too large: %s %u with %" PRIu32
+		             " entries, the controller has %" PRIu32 " at most (CAP.MQES + 1)",
+		             sq ? "SQ" : "CQ", (unsigned)qid, qsize + 1, c->mqes + 1);
+	if (c->cc_known && size < (sq ? 6u : 4u))
+		lint_finding(o, RULE_ENTRY_SIZE, r->number, 0,
+		             "no size of entries: %s %u is created while CC.%s is %" PRIu32
+		             ", not %d",
+		             sq ? "SQ" : "CQ", (unsigned)qid, sq ? "IOSQES" : "IOCQES", size,
+		             sq ? 6 : 4);
+}
+
+/* Nothing is said of queues whose making, or deletion, may still be under way. */
+static void check_delete_cq(struct output *o, const struct rec *r)
+{
+	uint16_t cqid = (uint16_t)NVME_GET(r->cmd.cdw10, NVME_DELETE_IO_Q_QID);
+	const struct lint *l = o->state;
+	uint32_t i;
+
+	for (i = 0; i < l->queues; i++) {
+		const struct lintq *q = l->queue[i];
+
+		if (key_ctrlr(q->key) == key_ctrlr(queue_key(r)) && key_qid(q->key) != 0 &&
+		    q->cqid == cqid && q->sq_whole && !q->sq_leaves) {
+			lint_finding(o, RULE_CQ_LAST, r->number, 0,
+			             "CQ %u deleted before its SQ: SQ %u completes there",
+			             (unsigned)cqid, (unsigned)key_qid(q->key));
+			return;
+		}
+	}
+}
+
+static void check_delete_sq(struct output *o, const struct rec *r)
+{
+	struct lintq *q =
+		other_queue(o->state, r, (uint16_t)NVME_GET(r->cmd.cdw10, NVME_DELETE_IO_Q_QID));
+
+	if (q == NULL)
+		return;
+	check_never_announced(o, q, r->number, "before the deletion of the queue");
+	q->sq_leaves = true;
 }
 
 static void check_state(struct output *o, const struct lintc *c, const struct lintq *q,
                         const struct rec *r)
 {
 	if (c->shutdown)
-		finding(o, r->number, r->qid, "command after shutdown: cid:%u",
-		        (unsigned)r->cmd.cid);
+		lint_finding(o, RULE_OFF, r->number, r->qid, "command after shutdown: cid:%u",
+		             (unsigned)r->cmd.cid);
 	else if (c->disabled)
-		finding(o, r->number, r->qid, "command while the controller is disabled: cid:%u",
-		        (unsigned)r->cmd.cid);
+		lint_finding(o, RULE_OFF, r->number, r->qid,
+		             "command while the controller is disabled: cid:%u",
+		             (unsigned)r->cmd.cid);
 	else if (q->gone)
-		finding(o, r->number, r->qid,
-		        "command on a queue that is gone: cid:%u, after a reset or the deletion "
-		        "of the queue, which was not created since",
-		        (unsigned)r->cmd.cid);
+		lint_finding(o, RULE_GONE, r->number, r->qid,
+		             "command on a queue that is gone: cid:%u, after a reset or the deletion "
+		             "of the queue, which was not created since",
+		             (unsigned)r->cmd.cid);
 }
 
 /*
@@ -427,14 +488,14 @@ static void check_fused(struct output *o, struct lintq *q, const struct rec *r)
 		return;
 	}
 	if (q->first_half != 0 && fuse != NVME_FUSE_SECOND)
-		finding(o, q->first_half, r->qid,
-		        "fused pair cut: cid:%u is a first half, but behind it comes cid:%u, "
-		        "which is no second half",
-		        (unsigned)q->first_cid, (unsigned)r->cmd.cid);
+		lint_finding(o, RULE_FUSED, q->first_half, r->qid,
+		             "fused pair cut: cid:%u is a first half, but behind it comes cid:%u, "
+		             "which is no second half",
+		             (unsigned)q->first_cid, (unsigned)r->cmd.cid);
 	else if (q->first_half == 0 && fuse == NVME_FUSE_SECOND && q->sq_whole)
-		finding(o, r->number, r->qid,
-		        "fused pair cut: cid:%u is a second half without a first half before it",
-		        (unsigned)r->cmd.cid);
+		lint_finding(o, RULE_FUSED, r->number, r->qid,
+		             "fused pair cut: cid:%u is a second half without a first half before it",
+		             (unsigned)r->cmd.cid);
 	q->first_half = fuse == NVME_FUSE_FIRST ? r->number : 0;
 	q->first_cid = r->cmd.cid;
 	q->first_written = q->written;
@@ -447,14 +508,61 @@ static void check_abort(struct output *o, const struct rec *r)
 	const struct lintq *q = other_queue(o->state, r, sqid);
 
 	if (q != NULL && q->gone)
-		finding(o, r->number, r->qid,
-		        "abort of cid:%u of queue %u, which is gone after a reset or its deletion",
-		        (unsigned)NVME_GET(r->cmd.cdw10, NVME_ABORT_CID), (unsigned)sqid);
+		lint_finding(o, RULE_ABORT, r->number, r->qid,
+		             "abort of cid:%u of queue %u, which is gone after a reset or its deletion",
+		             (unsigned)NVME_GET(r->cmd.cdw10, NVME_ABORT_CID), (unsigned)sqid);
+}
+
+/* The slots of commands that are not known to be fetched are not the driver's. */
+static void check_sq_overrun(struct output *o, struct lintq *q, const struct rec *r)
+{
+	const struct lint *l = o->state;
+
+	q->in_ring++;
+	if ((l->sees & SEES_TAILS) == 0 || !q->sqhd_sure || q->in_ring < q->sq_size)
+		return;
+	lint_finding(o, RULE_SQ_OVERRUN, r->number, r->qid,
+	             "SQ overrun: cid:%u is written while %" PRIu64
+	             " commands before it may not have been fetched, into a queue of %" PRIu32,
+	             (unsigned)r->cmd.cid, q->in_ring - 1, q->sq_size);
+	q->sqhd_sure = false; /* once: the head is ambiguous now */
+}
+
+static void check_admin_command(struct output *o, const struct lintc *c, const struct rec *r)
+{
+	const uint32_t dws = HAVE_OPC | HAVE_DW(10) | HAVE_DW(11);
+	uint8_t opc = r->cmd.opc;
+
+	if (r->qid != 0 || (r->cmd_have & dws) != dws)
+		return;
+	if (opc == NVME_OPC_CREATE_IO_SQ || opc == NVME_OPC_CREATE_IO_CQ)
+		check_create(o, c, r);
+	if (opc == NVME_OPC_CREATE_IO_SQ)
+		check_create_sq(o, c, r);
+	else if (opc == NVME_OPC_CREATE_IO_CQ)
+		check_create_cq(o, r);
+	else if (opc == NVME_OPC_DELETE_IO_SQ)
+		check_delete_sq(o, r);
+	else if (opc == NVME_OPC_DELETE_IO_CQ)
+		check_delete_cq(o, r);
+	else if (opc == NVME_OPC_ABORT)
+		check_abort(o, r);
+}
+
+static void check_cid(struct output *o, struct lintq *q, const struct rec *r)
+{
+	if (!cid_in(q->open, r->cmd.cid))
+		q->open_count++;
+	else if (!cid_in(q->strange, r->cmd.cid))
+		lint_finding(o, RULE_CID, r->number, r->qid, "CID reused while outstanding: cid:%u",
+		             (unsigned)r->cmd.cid);
+	cid_put(&q->open, r->cmd.cid, true);
+	cid_put(&q->seen, r->cmd.cid, true);
+	cid_put(&q->strange, r->cmd.cid, false);
 }
 
 static void take_command(struct output *o, const struct rec *r)
 {
-	const uint32_t dws = HAVE_OPC | HAVE_DW(10) | HAVE_DW(11);
 	struct lint *l = o->state;
 	struct lintc *c = find_ctrlr(l, r);
 	struct lintq *q = find_queue(l, queue_key(r));
@@ -462,36 +570,27 @@ static void take_command(struct output *o, const struct rec *r)
 	if (c == NULL || q == NULL)
 		return;
 	check_state(o, c, q, r);
-	if (cid_in(q->open, r->cmd.cid))
-		finding(o, r->number, r->qid, "CID reused while outstanding: cid:%u",
-		        (unsigned)r->cmd.cid);
-	else
-		q->open_count++;
-	cid_put(&q->open, r->cmd.cid, true);
-	cid_put(&q->seen, r->cmd.cid, true);
+	check_cid(o, q, r);
 	q->written++;
+	check_sq_overrun(o, q, r);
 	check_fused(o, q, r);
-	check_prps(o, r, c->page);
-	check_mptr(o, r);
-	if (r->qid == 0 && (r->cmd_have & dws) == dws) {
-		if (r->cmd.opc == NVME_OPC_CREATE_IO_SQ)
-			check_create_sq(o, c, r);
-		else if (r->cmd.opc == NVME_OPC_CREATE_IO_CQ)
-			check_create_cq(o, r);
-		else if (r->cmd.opc == NVME_OPC_ABORT)
-			check_abort(o, r);
-	}
+	lint_check_data(o, c, r);
+	check_admin_command(o, c, r);
 }
 
-/* DNR says: the same command will fail again. */
+/* DNR says: the same command will fail again. Who waits until a command is late has gone on. */
 static void take_mark(struct output *o, const struct rec *r)
 {
-	const struct lintq *q = find_queue(o->state, queue_key(r));
+	struct lintq *q = find_queue(o->state, queue_key(r));
 
-	if (r->mark.what == NVME_TRACE_RETRY && q != NULL && cid_in(q->final, r->mark.cid))
-		finding(o, r->number, r->qid,
-		        "retry although it must not be: cid:%u ended with DNR (do not retry)",
-		        (unsigned)r->mark.cid);
+	if (q == NULL)
+		return;
+	if (r->mark.what == NVME_TRACE_RETRY && cid_in(q->final, r->mark.cid))
+		lint_finding(o, RULE_RETRY, r->number, r->qid,
+		             "retry although it must not be: cid:%u ended with DNR (do not retry)",
+		             (unsigned)r->mark.cid);
+	if (r->mark.what == NVME_TRACE_LATE && q->written >= q->open_count)
+		check_never_announced(o, q, r->number, "when the first of them is late");
 }
 
 /* ---- completions ---- */
@@ -505,9 +604,10 @@ static void take_created(struct lint *l, const struct rec *r)
 		return;
 	if (r->of.opc == NVME_OPC_CREATE_IO_SQ) {
 		q->cqid = (uint16_t)NVME_GET(r->of.cdw11, NVME_CREATE_IO_SQ_CQID);
+		q->sq_ever = true;
 		sq_begin(q, size);
 	} else {
-		q->cq_made = true;
+		q->cq_made = q->cq_ever = true;
 		cq_begin(q, size);
 	}
 }
@@ -538,9 +638,9 @@ static void check_event_request(struct output *o, const struct rec *r)
 		return;
 	if (cpl_sct(&r->cpl) == NVME_SCT_COMMAND_SPECIFIC &&
 	    cpl_sc(&r->cpl) == NVME_SC_ASYNC_EVENT_REQUEST_LIMIT_EXCEEDED)
-		finding(o, r->number, r->qid,
-		        "one event request too many: cid:%u, the controller has AERL + 1 of them",
-		        (unsigned)r->cpl.cid);
+		lint_finding(o, RULE_EVENTS, r->number, r->qid,
+		             "one event request too many: cid:%u, the controller has AERL + 1 of them",
+		             (unsigned)r->cpl.cid);
 }
 
 static void take_admin_result(struct output *o, const struct rec *r)
@@ -576,10 +676,10 @@ static void check_phase(struct output *o, struct lintq *cq, const struct rec *r)
 		return;
 	}
 	if (p != cq->phase)
-		finding(o, r->number, r->qid,
-		        "phase error: cid:%u in slot %" PRIu32 " has p:%" PRIu32
-		        " in a lap of p:%" PRIu32 ", it is an old entry",
-		        (unsigned)r->cpl.cid, cq->index, p, cq->phase);
+		lint_finding(o, RULE_PHASE, r->number, r->qid,
+		             "phase error: cid:%u in slot %" PRIu32 " has p:%" PRIu32
+		             " in a lap of p:%" PRIu32 ", it is an old entry",
+		             (unsigned)r->cpl.cid, cq->index, p, cq->phase);
 	cq->odd_phase = p != cq->phase;
 	if (++cq->index == cq->cq_size) {
 		cq->index = 0;
@@ -595,13 +695,14 @@ static void check_overrun(struct output *o, struct lintq *cq, const struct rec *
 	const struct lintc *c = find_ctrlr(o->state, r);
 
 	cq->unreleased++;
-	if (c == NULL || c->shadow || !l->doorbells || (r->has & HAS_PHASE) == 0 ||
-	    cq->cq_size == 0 || cq->overrun || cq->unreleased < cq->cq_size)
+	if (c == NULL || c->shadow || (l->sees & SEES_DOORBELLS) == 0 ||
+	    (r->has & HAS_PHASE) == 0 || cq->cq_size == 0 || cq->overrun ||
+	    cq->unreleased < cq->cq_size)
 		return;
-	finding(o, r->number, r->qid,
-	        "CQ overrun: %" PRIu64
-	        " completions since the head was rung, in a queue of %" PRIu32,
-	        cq->unreleased, cq->cq_size);
+	lint_finding(o, RULE_CQ_OVERRUN, r->number, r->qid,
+	             "CQ overrun: %" PRIu64
+	             " completions since the head was rung, in a queue of %" PRIu32,
+	             cq->unreleased, cq->cq_size);
 	cq->overrun = true; /* once until the next doorbell */
 }
 
@@ -609,7 +710,7 @@ static void check_overrun(struct output *o, struct lintq *cq, const struct rec *
 static bool is_orphan(const struct lintc *c, const struct lintq *q, const struct rec *r,
                       uint16_t cid)
 {
-	return r->cmd_number == 0 && !cid_in(q->open, cid) &&
+	return r->cmd_number == 0 && !cid_in(q->open, cid) && !cid_in(q->strange, cid) &&
 	       (c->whole || q->sq_whole || cid_in(q->seen, cid));
 }
 
@@ -623,17 +724,72 @@ static bool is_made_up(const struct rec *r)
 
 static void take_cqe(struct output *o, struct lintq *cq, const struct rec *r)
 {
-	struct lint *l = o->state;
-
 	if (is_made_up(r)) { /* or it is not: then the slots from here on are not known */
 		cq->head_sure = cq->phase_sure = false;
 		return;
 	}
-	l->phases |= (r->has & HAS_PHASE) != 0;
 	cq->completions++;
 	cq->last_cpl = r->number;
 	check_phase(o, cq, r);
 	check_overrun(o, cq, r);
+}
+
+/* So many entries behind; both are slots of the ring. */
+static uint32_t moved(uint32_t from, uint32_t to, uint32_t size)
+{
+	return to >= from ? to - from : to + size - from;
+}
+
+/*
+ * Each queue pair of our driver has a completion queue of its own. Whether the command with this CID
+ * is at an end when a completion says another queue, some drivers say, and others not.
+ */
+static void check_sqid(struct output *o, struct lintq *q, const struct rec *r)
+{
+	if ((r->has & HAS_SQID) == 0 || r->cpl.sqid == r->qid)
+		return;
+	lint_finding(o, RULE_SQID, r->number, r->qid,
+	             "foreign SQID: cid:%u is said to be of SQ %u, which does not complete here",
+	             (unsigned)r->cpl.cid, (unsigned)r->cpl.sqid);
+	cid_put(&q->strange, r->cpl.cid, true);
+}
+
+/* SQHD: so far the controller has fetched, from where it was before. */
+static void check_sqhd(struct output *o, const struct lintc *c, struct lintq *q,
+                       const struct rec *r)
+{
+	const struct lint *l = o->state;
+	bool announced = q->tail_sure && !c->shadow;
+	uint64_t there = announced ? q->in_ring - q->written : q->in_ring;
+	uint32_t entries;
+
+	if ((r->has & HAS_SQHD) == 0 || (l->sees & SEES_TAILS) == 0 || !q->sqhd_sure ||
+	    cid_in(q->strange, r->cpl.cid))
+		return;
+	entries = moved(q->sq_head, r->cpl.sqhd, q->sq_size);
+	if (r->cpl.sqhd < q->sq_size && entries <= there) {
+		q->in_ring -= entries;
+		q->sq_head = r->cpl.sqhd;
+		return;
+	}
+	lint_finding(o, RULE_SQHD, r->number, r->qid,
+	             "SQ head beyond the tail: cid:%u has sqhd %u, behind %" PRIu32
+	             " there were %" PRIu64 " commands %s in a queue of %" PRIu32,
+	             (unsigned)r->cpl.cid, (unsigned)r->cpl.sqhd, q->sq_head, there,
+	             announced ? "announced" : "written", q->sq_size);
+	q->sqhd_sure = false; /* once */
+}
+
+/* Our driver records such a completion twice: as a bad one, and as the end of its command. */
+static bool is_told_again(struct lintq *q, const struct rec *r)
+{
+	bool again = r->cmd_number == 0 && (r->has & HAS_SQHD) != 0 &&
+	             memcmp(&q->bad, &r->cpl, sizeof(q->bad)) == 0;
+
+	memset(&q->bad, 0, sizeof(q->bad));
+	if ((r->has & HAS_SQHD) != 0 && q->sq_size != 0 && r->cpl.sqhd >= q->sq_size)
+		q->bad = r->cpl;
+	return again && r->cpl.sqhd != 0;
 }
 
 static void take_completion(struct output *o, const struct rec *r)
@@ -643,19 +799,26 @@ static void take_completion(struct output *o, const struct rec *r)
 	struct lintq *q = find_queue(l, queue_key(r)), *cq;
 	uint16_t cid = r->cmd_number != 0 ? r->of.cid : r->cpl.cid;
 
-	if (c == NULL || q == NULL)
+	if (c == NULL || q == NULL || is_told_again(q, r))
 		return;
 	if (is_orphan(c, q, r, cid))
-		finding(o, r->number, r->qid, "completion without command: cid:%u",
-		        (unsigned)r->cpl.cid);
+		lint_finding(o, RULE_ORPHAN, r->number, r->qid,
+		             "completion without command: cid:%u", (unsigned)r->cpl.cid);
 	if (cid_in(q->open, cid))
 		q->open_count--;
 	cid_put(&q->open, cid, false);
 	if ((r->has & HAS_FLAGS) != 0)
 		cid_put(&q->final, cid, NVME_GET(r->cpl.status, NVME_CPL_DNR) != 0);
+	lint_transfer_ends(l, r, cid);
 	cq = other_queue(l, r, q->cqid);
 	if (cq == NULL || c->disabled)
 		return;
+	if (is_made_up(r)) {
+		q->sqhd_sure = false;
+	} else {
+		check_sqid(o, q, r);
+		check_sqhd(o, c, q, r);
+	}
 	take_cqe(o, cq, r);
 	if (r->qid == 0 && r->cmd_number != 0)
 		take_admin_result(o, r);
@@ -667,16 +830,10 @@ static bool check_value(struct output *o, const struct rec *r, uint32_t size)
 {
 	if (size == 0 || r->doorbell.new_value < size)
 		return true;
-	finding(o, r->number, r->qid,
-	        "doorbell beyond the queue: %s %" PRIu32 " in a queue of %" PRIu32,
-	        r->doorbell.cq != 0 ? "head" : "tail", r->doorbell.new_value, size);
+	lint_finding(o, r->doorbell.cq != 0 ? RULE_HEAD : RULE_TAIL, r->number, r->qid,
+	             "doorbell beyond the queue: %s %" PRIu32 " in a queue of %" PRIu32,
+	             r->doorbell.cq != 0 ? "head" : "tail", r->doorbell.new_value, size);
 	return false;
-}
-
-/* How many entries a doorbell moved on; both are slots of the ring. */
-static uint32_t moved(uint32_t from, uint32_t to, uint32_t size)
-{
-	return to >= from ? to - from : to + size - from;
 }
 
 /* Only where the source has commands before their doorbells, as our recorder. */
@@ -692,15 +849,15 @@ static void take_sq_doorbell(struct output *o, struct lintq *q, const struct rec
 		return;
 	entries = moved(q->tail, r->doorbell.new_value, q->sq_size);
 	if (entries > q->written)
-		finding(o, r->number, r->qid,
-		        "doorbell beyond the tail: SQ tail %" PRIu32 " to %" PRIu32
-		        " announces %" PRIu32 " commands, %" PRIu64 " written",
-		        q->tail, r->doorbell.new_value, entries, q->written);
+		lint_finding(o, RULE_TAIL, r->number, r->qid,
+		             "doorbell beyond the tail: SQ tail %" PRIu32 " to %" PRIu32
+		             " announces %" PRIu32 " commands, %" PRIu64 " written",
+		             q->tail, r->doorbell.new_value, entries, q->written);
 	if (q->first_half != 0 && entries >= q->first_written)
-		finding(o, r->number, r->qid,
-		        "fused pair cut: SQ tail %" PRIu32 " to %" PRIu32
-		        " announces cid:%u, a first half, without its second half",
-		        q->tail, r->doorbell.new_value, (unsigned)q->first_cid);
+		lint_finding(o, RULE_FUSED, r->number, r->qid,
+		             "fused pair cut: SQ tail %" PRIu32 " to %" PRIu32
+		             " announces cid:%u, a first half, without its second half",
+		             q->tail, r->doorbell.new_value, (unsigned)q->first_cid);
 	q->written -= entries < q->written ? entries : q->written;
 	q->first_written -= entries < q->first_written ? entries : q->first_written;
 	q->tail = r->doorbell.new_value;
@@ -720,22 +877,50 @@ static void take_cq_doorbell(struct output *o, struct lintq *q, const struct rec
 	}
 	entries = moved(q->head, r->doorbell.new_value, q->cq_size);
 	if (entries > q->unreleased)
-		finding(o, r->number, r->qid,
-		        "doorbell beyond the tail: CQ head %" PRIu32 " to %" PRIu32
-		        " hands back %" PRIu32 " entries, %" PRIu64 " completed",
-		        q->head, r->doorbell.new_value, entries, q->unreleased);
+		lint_finding(o, RULE_HEAD, r->number, r->qid,
+		             "doorbell beyond the tail: CQ head %" PRIu32 " to %" PRIu32
+		             " hands back %" PRIu32 " entries, %" PRIu64 " completed",
+		             q->head, r->doorbell.new_value, entries, q->unreleased);
 	q->unreleased -= entries < q->unreleased ? entries : q->unreleased;
 	q->head = r->doorbell.new_value;
+}
+
+/* Of the admin queue there is always one, be it not yet told of. */
+static void check_queue_is(struct output *o, const struct lintc *c, const struct lintq *q,
+                           const struct rec *r)
+{
+	bool cq = r->doorbell.cq != 0;
+
+	if (!c->attached || r->qid == 0 || (cq ? q->cq_ever : q->sq_ever))
+		return;
+	lint_finding(o, RULE_NO_QUEUE, r->number, r->qid,
+	             "doorbell of no queue: %s %" PRIu32 ", but there never was %s %u",
+	             cq ? "head" : "tail", r->doorbell.new_value, cq ? "a CQ" : "an SQ",
+	             (unsigned)r->qid);
+}
+
+static void check_ready(struct output *o, struct lintc *c, const struct rec *r)
+{
+	const struct lint *l = o->state;
+
+	if (c->await_ready && !l->reg_threads && r->doorbell.cq == 0)
+		lint_finding(o, RULE_READY, r->number, r->qid,
+		             "not yet ready: SQ tail %" PRIu32
+		             " announces commands, but CSTS.RDY was not read as 1 since CC.EN was set",
+		             r->doorbell.new_value);
+	c->await_ready = false; /* once */
 }
 
 static void take_doorbell(struct output *o, const struct rec *r)
 {
 	struct lint *l = o->state;
+	struct lintc *c = find_ctrlr(l, r);
 	struct lintq *q = find_queue(l, queue_key(r));
 
-	l->doorbells = true;
-	if (q == NULL)
+	if (c == NULL || q == NULL)
 		return;
+	check_queue_is(o, c, q, r);
+	check_ready(o, c, r);
 	if (r->doorbell.cq != 0)
 		take_cq_doorbell(o, q, r);
 	else
@@ -750,25 +935,6 @@ static int lint_begin(struct output *o)
 	return o->state != NULL ? 0 : -ENOMEM;
 }
 
-static void keep_prp(struct lint *l, struct rec *r)
-{
-	if (l->prp == NULL)
-		l->prp = calloc(1, sizeof(*l->prp));
-	if (l->prp == NULL)
-		return;
-	rec_free(l->prp);
-	*l->prp = *r;
-	l->prp->entry = NULL;
-	l->prp->entries = 0;
-	if (r->entries == 0)
-		return;
-	l->prp->entry = malloc(r->entries * sizeof(*r->entry));
-	if (l->prp->entry == NULL)
-		return;
-	memcpy(l->prp->entry, r->entry, r->entries * sizeof(*r->entry));
-	l->prp->entries = r->entries;
-}
-
 /* Without a controller a record stands for itself: only what is wrong with any can be said. */
 static void take_alone(struct output *o, const struct rec *r)
 {
@@ -779,7 +945,7 @@ static void take_alone(struct output *o, const struct rec *r)
 		forget(l);
 	}
 	if (r->kind == REC_COMMAND)
-		check_prps(o, r, PAGE_LEAST);
+		lint_check_data(o, NULL, r);
 	else if (r->kind == REC_REG_WRITE)
 		check_base(o, r);
 }
@@ -796,6 +962,9 @@ static void take_record(struct output *o, const struct rec *r)
 	case REC_COMPLETION:
 		take_completion(o, r);
 		break;
+	case REC_REG_READ:
+		take_reg_read(o->state, r);
+		break;
 	default:
 		take_doorbell(o, r);
 		break;
@@ -807,11 +976,30 @@ static bool names_no_ctrlr(const struct lint *l, const struct rec *r)
 	return (r->has & HAS_CTRLR) == 0 && (l->unsure != 0 || (r->has & HAS_ONE_CTRLR) == 0);
 }
 
+/* Whose registers are read by one thread alone leaves a record of all that changes. */
+static void note_reader(struct lint *l, const struct rec *r)
+{
+	if (l->reg_tid != 0 && l->reg_tid != r->tid + 1)
+		l->reg_threads = true;
+	l->reg_tid = r->tid + 1;
+}
+
+static void take_mapping(struct lint *l, const struct rec *r)
+{
+	struct lintc *c = find_ctrlr(l, r);
+
+	if (c != NULL)
+		lint_map(&c->maps, r);
+}
+
 static int lint_record(struct output *o, struct rec *r)
 {
 	struct lint *l = o->state;
 
 	l->records++;
+	lint_see(l, r);
+	if (r->kind == REC_REG_READ || r->kind == REC_REG_WRITE)
+		note_reader(l, r);
 	if (r->kind == REC_DAMAGE || (r->has & HAS_GAP) != 0)
 		forget(l);
 	switch (r->kind) {
@@ -819,10 +1007,18 @@ static int lint_record(struct output *o, struct rec *r)
 		take_attach(l, r);
 		break;
 	case REC_DETACH:
+		check_all_announced(o, r);
 		check_all_rung(o, r);
 		break;
 	case REC_PRP:
-		keep_prp(l, r);
+		lint_keep_prp(l, r);
+		break;
+	case REC_DMA_MAP:
+	case REC_DMA_UNMAP:
+		take_mapping(l, r);
+		break;
+	case REC_DEV_DATA:
+		lint_check_moved(o, r);
 		break;
 	case REC_MARK:
 		take_mark(o, r);
@@ -830,8 +1026,9 @@ static int lint_record(struct output *o, struct rec *r)
 	case REC_COMMAND:
 	case REC_COMPLETION:
 	case REC_DOORBELL:
+	case REC_REG_READ:
 	case REC_REG_WRITE:
-		if (r->kind != REC_REG_WRITE && (r->has & HAS_QID) == 0)
+		if (r->kind != REC_REG_READ && r->kind != REC_REG_WRITE && (r->has & HAS_QID) == 0)
 			break;
 		if (names_no_ctrlr(l, r))
 			take_alone(o, r);
@@ -865,11 +1062,10 @@ static void lint_free(struct lint *l)
 		free(l->queue[i]->open);
 		free(l->queue[i]->seen);
 		free(l->queue[i]->final);
+		free(l->queue[i]->strange);
 		free(l->queue[i]);
 	}
-	if (l->prp != NULL)
-		rec_free(l->prp);
-	free(l->prp);
+	lint_data_free(l);
 	free(l);
 }
 
@@ -885,15 +1081,14 @@ static int lint_end(struct output *o, struct pairing *p)
 	found = l->findings != 0;
 	if (l->left_out != 0)
 		fprintf(stderr, "nvtrace: more than %d queues: the others were not checked\n",
-		        QUEUES);
+		        LINT_QUEUES);
 	if (l->unsure != 0)
 		fprintf(stderr,
 		        "nvtrace: from record %" PRIu64
 		        " on there may be several controllers that this trace does not tell "
 		        "apart: only what each record shows by itself was checked\n",
 		        l->unsure);
-	if (!found)
-		fprintf(stderr, "nvtrace: no mistakes found in %" PRIu64 " records\n", l->records);
+	lint_report(l);
 	lint_free(l);
 	o->state = NULL;
 	return found ? 1 : 0;

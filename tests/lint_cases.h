@@ -201,6 +201,13 @@ static void i_map(struct trace *t)
 	put_cmd(t, 0, 9, NVME_OPC_SET_FEATURES, 7, 0, 0, 0);
 }
 
+/* Nothing is known to be mapped, so nothing is judged; there is nothing to take away, either. */
+static void i_map_none(struct trace *t)
+{
+	put_unmap(t, 0x20000, 0x1000);
+	put_read_at(t, 0x20000, 1);
+}
+
 static void m_map_between(struct trace *t)
 {
 	put_map(t, 0x40000, 0x1000);
@@ -618,6 +625,7 @@ static const struct made more_cases[] = {
 	{"before the map", "PRP1 0x1f000 of cid:6 is not mapped", m_map_before},
 	{"between maps", "PRP1 0x30000 of cid:6 is not mapped", m_map_between},
 	{"in the maps", NULL, i_map},
+	{"no maps", NULL, i_map_none},
 	{"over the end of the map", "PRP1 0x20800 of cid:6 is not mapped", m_map_len},
 	{"up to the end of the map", NULL, i_map_len},
 	{"half of PRP2", "PRP2 0x21000 of cid:6 is not mapped", m_map_prp2},

@@ -68,14 +68,14 @@ static bool maps_grow(struct lint_maps *m)
 /* `count` pieces from index i on are replaced by none or one. */
 static void replace(struct lint_maps *m, uint32_t i, uint32_t count, const struct lint_piece *by)
 {
-	uint32_t more = by != NULL;
+	uint32_t more = by != NULL, behind = m->count - i - count;
 
 	if (more > count && !maps_grow(m)) {
 		m->whole = false;
 		return;
 	}
-	memmove(m->piece + i + more, m->piece + i + count,
-	        (m->count - i - count) * sizeof(*m->piece));
+	if (behind != 0)
+		memmove(m->piece + i + more, m->piece + i + count, behind * sizeof(*m->piece));
 	if (by != NULL)
 		m->piece[i] = *by;
 	m->count = m->count - count + more;

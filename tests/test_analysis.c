@@ -4,6 +4,7 @@
  * NVTRACE and HELLO_WORLD in the environment name other builds of the two programs.
  */
 #include "make_trace.h"
+#include <inttypes.h>
 
 static const char *nvtrace = "$BUILD/nvtrace", *hello_world = "$BUILD/hello_world";
 
@@ -33,6 +34,23 @@ static int count(const char *text, const char *what)
 	for (; (text = strstr(text, what)) != NULL; text += strlen(what))
 		n++;
 	return n;
+}
+
+/* "51 commands in FILE are ...", or no such line where there are none. */
+static void expect_count(const struct result *r, const char *what, int commands)
+{
+	const char *at = strstr(r->out, what);
+
+	if (at == NULL) {
+		if (commands != 0)
+			expect_in(r, r->out, what);
+		return;
+	}
+	while (at > r->out && at[-1] != '\n')
+		at--;
+	if (atoi(at) != commands)
+		show(r);
+	assert_int_equal(atoi(at), commands);
 }
 
 /* ---- summary ---- */
@@ -151,21 +169,38 @@ static void test_diff(void **state)
 
 /* ---- merge ---- */
 
+/* What QEMU says of a command; the zeroes are as put_io() and put_cmd() have it. */
+struct qemu_io {
+	unsigned opc;
+	uint32_t lba, blocks;
+	unsigned bytes;
+	uint64_t prp1, prp2;
+	const char *line; /* of the data: read or write; NULL: as the opcode is */
+};
+
+static void put_qemu(FILE *f, uint32_t cid, struct qemu_io io, const char *time)
+{
+	const char *name = io.opc == NVME_OPC_READ ? "READ" : "WRITE";
+	const char *line = io.line != NULL ? io.line : io.opc == NVME_OPC_READ ? "read" : "write";
+
+	fprintf(f, "%spci_nvme_io_cmd cid %u nsid 0x1 sqid 1 opc 0x%x opname 'NVME_NVM_CMD_%s'\n",
+	        time, cid, io.opc, name);
+	fprintf(f, "%spci_nvme_%s cid %u %snsid 1 nlb %u count %u lba 0x%x\n", time, line, cid,
+	        strcmp(line, "write") == 0 ? "opname 'NVME_NVM_CMD_WRITE' " : "", io.blocks,
+	        io.bytes, io.lba);
+	fprintf(f,
+	        "%spci_nvme_map_prp trans_len %u len %u prp1 0x%" PRIx64 " prp2 0x%" PRIx64
+	        " num_prps 1\n",
+	        time, io.bytes, io.bytes, io.prp1, io.prp2);
+	fprintf(f, "%spci_nvme_enqueue_req_completion cid %u cqid 1 dw0 0x0 dw1 0x0 status 0x0\n",
+	        time, cid);
+}
+
 static void put_qemu_io(FILE *f, uint32_t n, unsigned opc, uint32_t lba, uint32_t blocks)
 {
-	const char *name = opc == NVME_OPC_READ ? "READ" : "WRITE";
+	struct qemu_io io = {opc, lba, blocks, blocks * 512, 0x20000, 0, NULL};
 
-	fprintf(f, "pci_nvme_io_cmd cid %u nsid 0x1 sqid 1 opc 0x%x opname 'NVME_NVM_CMD_%s'\n", n,
-	        opc, name);
-	if (opc == NVME_OPC_READ)
-		fprintf(f, "pci_nvme_read cid %u nsid 1 nlb %u count %u lba 0x%x\n", n, blocks,
-		        blocks * 512, lba);
-	else
-		fprintf(f,
-		        "pci_nvme_write cid %u opname 'NVME_NVM_CMD_WRITE' nsid 1 nlb %u count %u "
-		        "lba 0x%x\n",
-		        n, blocks, blocks * 512, lba);
-	fprintf(f, "pci_nvme_enqueue_req_completion cid %u cqid 1 dw0 0x0 dw1 0x0 status 0x0\n", n);
+	put_qemu(f, n, io, "");
 }
 
 static FILE *open_qemu_log(void)
@@ -203,7 +238,7 @@ static void test_merge(void **state)
 		{3, 99, 1, 4, 1, false, "! LBA: 3 in nvt record"},
 		{3, 99, 1, 3, 2, false, "! length: 1 in nvt record"},
 		{99, 2, 1, 0, 1, false, "! missing in qemu: queue 1 cid:2 of nvt record"},
-		{99, 99, 1, 0, 1, true, "! missing in nvt: queue 1 cid:6 of qemu record"},
+		{99, 99, 1, 0, 1, true, "! missing in nvt: queue 1 cid:77 of qemu record"},
 	};
 	struct result r;
 	struct trace t;
@@ -219,11 +254,14 @@ static void test_merge(void **state)
 	trace_close(&t);
 	for (n = 0; n < sizeof(cases) / sizeof(cases[0]); n++) {
 		f = open_qemu_log();
-		for (i = 0; i < 6u + cases[n].more; i++)
+		for (i = 0; i < 6; i++) {
 			if (i == cases[n].change)
 				put_qemu_io(f, i, cases[n].opc, cases[n].lba, cases[n].blocks);
 			else if (i != cases[n].skip)
 				put_qemu_io(f, i, NVME_OPC_WRITE, i, 1);
+			if (i == 3 && cases[n].more)
+				put_qemu_io(f, 77, NVME_OPC_WRITE, 77, 1);
+		}
 		fclose(f);
 		run(&r, "%s %s --with %s", nvtrace, path("a.nvt"), path("q.log"));
 		expect_status(&r, n != 0);
@@ -234,6 +272,279 @@ static void test_merge(void **state)
 		expect_in(&r, r.out, "1 commands in ");
 		done(&r);
 	}
+}
+
+/* Where the data is, how much and which way: all of a command that QEMU's log tells. */
+static void test_merge_data(void **state)
+{
+	static const struct {
+		struct qemu_io io;
+		const char *say;
+	} cases[] = {
+		{{NVME_OPC_WRITE, 3, 8, 4096, 0x20000, 0x30000, NULL},
+	         "8 commands agree, 0 disagree, 0 missing"},
+		{{NVME_OPC_WRITE, 3, 8, 4096, 0x21000, 0x30000, NULL},
+	         "! PRP1: 0x20000 in nvt record"},
+		{{NVME_OPC_WRITE, 3, 8, 4096, 0x20000, 0x31000, NULL},
+	         "! PRP2: 0x30000 in nvt record"},
+		{{NVME_OPC_WRITE, 3, 8, 512, 0x20000, 0x30000, NULL},
+	         "! bytes: 4096 in nvt record"},
+		{{NVME_OPC_WRITE, 3, 8, 4096, 0x20000, 0x30000, "read"},
+	         "! direction: to the controller in nvt record"},
+	};
+	struct nvme_trace_prp prp = {.prp1 = 0x20000, .prp2 = 0x30000, .len = 4096, .nprp = 2};
+	struct nvme_cmd cmd = {.opc = NVME_OPC_WRITE, .cid = 3, .nsid = 1, .cdw10 = 3, .cdw12 = 7};
+	struct result r;
+	struct trace t;
+	uint32_t i;
+	size_t n;
+	FILE *f;
+
+	(void)state;
+	cmd.dptr.prp.prp1 = 0x20000;
+	cmd.dptr.prp.prp2 = 0x30000;
+	prp.cid = 3;
+	trace_open(&t, "a.nvt");
+	put_start(&t);
+	for (i = 0; i < 6; i++) {
+		if (i != 3) {
+			put_io(&t, i, NVME_OPC_WRITE, i, 1);
+			continue;
+		}
+		put(&t, NVME_TRACE_PRP, 1, &prp, sizeof(prp));
+		put(&t, NVME_TRACE_SQE, 1, &cmd, sizeof(cmd));
+		put_cpl(&t, 1, 3, 1);
+	}
+	trace_close(&t);
+	for (n = 0; n < sizeof(cases) / sizeof(cases[0]); n++) {
+		f = open_qemu_log();
+		for (i = 0; i < 6; i++)
+			if (i == 3)
+				put_qemu(f, i, cases[n].io, "");
+			else
+				put_qemu_io(f, i, NVME_OPC_WRITE, i, 1);
+		fclose(f);
+		run(&r, "%s %s --with %s", nvtrace, path("a.nvt"), path("q.log"));
+		expect_status(&r, n != 0);
+		expect_in(&r, r.out, cases[n].say);
+		assert_int_equal(count(r.out, "! "), n != 0);
+		done(&r);
+	}
+}
+
+#define LONG 600 /* commands */
+
+/* So many of the driver's commands, all with their times. */
+static void put_ios(uint32_t from, uint32_t end, bool start)
+{
+	struct trace t;
+	uint32_t i;
+
+	trace_open(&t, "a.nvt");
+	t.time += UINT64_C(4000) * from;
+	if (start)
+		put_start(&t);
+	for (i = from; i < end; i++)
+		put_io(&t, i, NVME_OPC_READ, i * 8, 8);
+	trace_close(&t);
+}
+
+/* What QEMU saw of them, but for one; with times its clock is an hour ahead. */
+static void log_ios(uint32_t from, uint32_t end, uint32_t skip, bool start, bool timed)
+{
+	FILE *f = start ? open_qemu_log() : fopen(path("q.log"), "w");
+	struct qemu_io io = {NVME_OPC_READ, 0, 8, 4096, 0x20000, 0, NULL};
+	uint64_t ns;
+	char time[64] = "";
+	uint32_t i;
+
+	assert_non_null(f);
+	for (i = from; i < end; i++) {
+		ns = T0 + UINT64_C(3600000000000) + (start ? 14000 : 0) + UINT64_C(4000) * i + 2500;
+		if (timed)
+			snprintf(time, sizeof(time), "7@%" PRIu64 ".%06" PRIu64 ":",
+			         ns / 1000000000, ns % 1000000000 / 1000);
+		io.lba = i * 8;
+		if (i != skip)
+			put_qemu(f, i, io, time);
+	}
+	fclose(f);
+}
+
+/* One that starts late or ends early misses nothing: only what both cover is compared. */
+static void test_merge_window(void **state)
+{
+	static const struct {
+		uint32_t a_from, a_end, b_from, b_end, skip;
+		int agree, missing, before_b, after_b, before_a, after_a;
+	} cases[] = {
+		{0, LONG, 0, LONG, LONG, LONG, 0, 0, 0, 0, 0},
+		{0, LONG, 51, LONG, LONG, LONG - 51, 0, 51, 0, 0, 0},
+		{0, LONG, 0, LONG - 325, LONG, LONG - 325, 0, 0, 325, 0, 0},
+		{0, LONG, 325, LONG - 51, LONG, LONG - 376, 0, 325, 51, 0, 0},
+		{325, LONG, 0, LONG, LONG, LONG - 325, 0, 0, 0, 325, 0},
+		{0, LONG - 325, 0, LONG, LONG, LONG - 325, 0, 0, 0, 0, 325},
+		{0, LONG - 51, 325, LONG, LONG, LONG - 376, 0, 325, 0, 0, 51},
+		{0, LONG, 325, LONG - 51, 400, LONG - 377, 1, 325, 51, 0, 0},
+	};
+	struct result r;
+	char say[128];
+	size_t n, timed;
+
+	(void)state;
+	for (n = 0; n < 2 * (sizeof(cases) / sizeof(cases[0])); n++) {
+		timed = n % 2;
+		put_ios(cases[n / 2].a_from, cases[n / 2].a_end, false);
+		log_ios(cases[n / 2].b_from, cases[n / 2].b_end, cases[n / 2].skip, false, timed);
+		run(&r, "%s %s --with %s", nvtrace, path("a.nvt"), path("q.log"));
+		snprintf(say, sizeof(say),
+		         "\n%d commands agree, 0 disagree, %d missing in %s, 0 missing in ",
+		         cases[n / 2].agree, cases[n / 2].missing, path("q.log"));
+		expect_in(&r, r.out, say);
+		expect_status(&r, cases[n / 2].missing != 0);
+		assert_int_equal(count(r.out, "! missing"), cases[n / 2].missing);
+		expect_count(&r, "a.nvt are from before ", cases[n / 2].before_b);
+		expect_count(&r, "a.nvt are from after ", cases[n / 2].after_b);
+		expect_count(&r, "q.log are from before ", cases[n / 2].before_a);
+		expect_count(&r, "q.log are from after ", cases[n / 2].after_a);
+		done(&r);
+	}
+}
+
+/* Times tell what the order cannot: QEMU recorded on when the last command did not come. */
+static void test_merge_lost_at_end(void **state)
+{
+	struct result r;
+	FILE *f;
+
+	(void)state;
+	put_ios(0, 20, false);
+	log_ios(0, 19, 99, false, true);
+	f = fopen(path("q.log"), "a");
+	assert_non_null(f);
+	fprintf(f, "7@%" PRIu64 ".500000:pci_nvme_mmio_read addr 0x1c size 4\n",
+	        T0 / 1000000000 + 3600);
+	fclose(f);
+	run(&r, "%s %s --with %s", nvtrace, path("a.nvt"), path("q.log"));
+	expect_status(&r, 1);
+	expect_in(&r, r.out, "! missing in qemu: queue 1 cid:19 of nvt record");
+	done(&r);
+}
+
+/* Another run of the driver, which only one of the two has. */
+static void test_merge_runs(void **state)
+{
+	struct result r;
+	struct trace t;
+	uint32_t i;
+
+	(void)state;
+	trace_open(&t, "a.nvt");
+	put_start(&t);
+	for (i = 0; i < 5; i++)
+		put_io(&t, i, NVME_OPC_WRITE, 100 + i, 8);
+	put_start(&t);
+	for (i = 0; i < 9; i++)
+		put_io(&t, i, NVME_OPC_READ, i * 8, 8);
+	trace_close(&t);
+	log_ios(2, 9, 99, false, false);
+	run(&r, "%s %s --with %s", nvtrace, path("a.nvt"), path("q.log"));
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "\n7 commands agree, 0 disagree, 0 missing");
+	expect_count(&r, "a.nvt are from before or after this run", 7);
+	done(&r);
+}
+
+static void put_attached(struct trace *t, uint8_t ctrlr, const char *name)
+{
+	struct nvme_trace_attach a = {.cap = 0x40ff0107ff, .vs = 0x10400};
+
+	t->ctrlr = ctrlr;
+	snprintf(a.name, sizeof(a.name), "%s", name);
+	put(t, NVME_TRACE_ATTACH, 0, &a, sizeof(a));
+}
+
+/* Two controllers, which take turns, by number; "": of no name. */
+static void put_two(const char *file, uint8_t first, const char *one, const char *two)
+{
+	uint8_t ctrlr[2] = {first, (uint8_t)(1 - first)};
+	const char *name[2] = {one, two};
+	struct trace t;
+	uint32_t i, k;
+
+	trace_open(&t, file);
+	for (k = 0; k < 2; k++)
+		if (name[k][0] != '\0')
+			put_attached(&t, ctrlr[k], name[k]);
+	for (i = 0; i < 12; i++)
+		for (k = 0; k < 2; k++) {
+			t.ctrlr = ctrlr[k];
+			/* by name or by place the one writes and the other reads */
+			if (strcmp(name[k], "0000:00:03.0") == 0 || (name[k][0] == '\0' && k == 0))
+				put_io(&t, i, NVME_OPC_WRITE, i, 1);
+			else
+				put_io(&t, i, NVME_OPC_READ, 1000 + i, 1);
+		}
+	trace_close(&t);
+}
+
+static void test_merge_ctrlrs(void **state)
+{
+	static const struct {
+		const char *one, *two;
+		uint8_t first;
+	} others[] = {
+		{"0000:00:03.0", "0000:00:04.0", 0},
+		{"0000:00:04.0", "0000:00:03.0", 0}, /* found by name, wherever they stand */
+		{"0000:00:04.0", "0000:00:03.0", 1},
+		{"", "", 0}, /* by order */
+		{"", "", 1},
+	};
+	struct result r;
+	struct trace t;
+	uint32_t i;
+	size_t n;
+
+	(void)state;
+	put_two("a.nvt", 0, "0000:00:03.0", "0000:00:04.0");
+	for (n = 0; n < sizeof(others) / sizeof(others[0]); n++) {
+		put_two("b.nvt", others[n].first, others[n].one, others[n].two);
+		run(&r, "%s %s --with %s", nvtrace, path("a.nvt"), path("b.nvt"));
+		expect_status(&r, 0);
+		expect_in(&r, r.out, "\n24 commands agree, 0 disagree, 0 missing");
+		done(&r);
+	}
+	/* one that has only the second */
+	trace_open(&t, "b.nvt");
+	put_attached(&t, 0, "0000:00:04.0");
+	for (i = 0; i < 12; i++)
+		put_io(&t, i, NVME_OPC_READ, 1000 + i, 1);
+	trace_close(&t);
+	run(&r, "%s %s --with %s", nvtrace, path("a.nvt"), path("b.nvt"));
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "\n12 commands agree, 0 disagree, 0 missing");
+	expect_count(&r, "a.nvt are of controllers that the other one does not have", 12);
+	done(&r);
+	/* which of them it is cannot be known */
+	trace_open(&t, "b.nvt");
+	for (i = 0; i < 12; i++)
+		put_io(&t, i, NVME_OPC_READ, 1000 + i, 1);
+	trace_close(&t);
+	run(&r, "%s %s --with %s", nvtrace, path("a.nvt"), path("b.nvt"));
+	expect_status(&r, 3);
+	expect_in(&r, r.err, "which of the 2 controllers in");
+	assert_string_equal(r.out, "");
+	done(&r);
+	log_ios(0, 5, 99, true, false);
+	run(&r, "%s %s --with %s", nvtrace, path("a.nvt"), path("q.log"));
+	expect_status(&r, 3);
+	expect_in(&r, r.err, "has commands of 2 controllers, and");
+	assert_string_equal(r.out, "");
+	done(&r);
+	run(&r, "%s %s --with %s", nvtrace, path("q.log"), path("a.nvt"));
+	expect_status(&r, 3);
+	expect_in(&r, r.err, "does not say of which its commands are");
+	done(&r);
 }
 
 /* ---- pictures ---- */
@@ -461,10 +772,19 @@ static void test_svg(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_summary),   cmocka_unit_test(test_percentiles),
-		cmocka_unit_test(test_incidents), cmocka_unit_test(test_selection),
-		cmocka_unit_test(test_diff),      cmocka_unit_test(test_merge),
-		cmocka_unit_test(test_html),      cmocka_unit_test(test_svg),
+		cmocka_unit_test(test_summary),
+		cmocka_unit_test(test_percentiles),
+		cmocka_unit_test(test_incidents),
+		cmocka_unit_test(test_selection),
+		cmocka_unit_test(test_diff),
+		cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_html),
+		cmocka_unit_test(test_svg),
+		cmocka_unit_test(test_merge_data),
+		cmocka_unit_test(test_merge_window),
+		cmocka_unit_test(test_merge_lost_at_end),
+		cmocka_unit_test(test_merge_runs),
+		cmocka_unit_test(test_merge_ctrlrs),
 	};
 
 	if (argc > 1)

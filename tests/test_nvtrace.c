@@ -806,6 +806,7 @@ static void test_exit_status(void **state)
 		put_cmd(&m, 1, 6, NVME_OPC_READ, 1);
 		if (i > 0)
 			put_cmd(&m, 1, 6, NVME_OPC_READ, 2); /* a CID that is in use */
+		put_cpl(&m, 1, 6, 1, 1000);
 		if (i == 2)
 			m.trace->slot[1].check = 0;
 		nvme_trace_close(m.trace);

@@ -73,7 +73,9 @@ enum rec_has {
 	HAS_OPC = 1 << 13,       /* of the command; set by the pairing for completions */
 	HAS_DEPTH = 1 << 14,     /* set by the pairing: outstanding */
 	HAS_ONE_CTRLR = 1 << 16, /* no ctrlr, but all records so far are of one controller */
-	HAS_GAP = 1 << 17        /* records are missing before this one */
+	HAS_GAP = 1 << 17,       /* records are missing before this one */
+	HAS_BYTES = 1 << 18,     /* a command: bytes */
+	HAS_DIRECTION = 1 << 19  /* a command: to_host */
 };
 
 /* Bits of cmd_have: which dwords of the SQE the source carries. DW0 is opcode, flags and CID. */
@@ -111,6 +113,8 @@ struct rec {
 	struct nvme_trace_data data;
 	struct nvme_trace_mark mark;
 	struct nvme_trace_attach attach;
+	uint64_t bytes; /* of data that a command moves, and which way, as the source says it beside */
+	bool to_host; /* the command itself */
 	uint16_t sq_head, sq_tail, vector;
 	enum nvme_log_level level;
 	uint32_t line;

@@ -366,6 +366,15 @@ static void qemu_del_cq(struct qemu_state *st, const struct qemu_line *l)
 		qemu_set(&st->command, 10, l->v[0]);
 }
 
+/* So many bytes, unless the command moves none: Write Zeroes has a length of blocks only. */
+static void qemu_bytes(struct rec *rec, uint64_t bytes)
+{
+	if (rec == NULL || NVME_GET(rec->cmd.opc, NVME_OPC_DATA) == NVME_OPC_DATA_NONE)
+		return;
+	rec->bytes = bytes;
+	rec->has |= HAS_BYTES;
+}
+
 /* nlb is 1-based here, and the rest of CDW12 is not printed. */
 static void qemu_blocks(struct rec *rec, uint64_t nsid, uint64_t nlb, uint64_t lba)
 {
@@ -380,9 +389,26 @@ static void qemu_blocks(struct rec *rec, uint64_t nsid, uint64_t nlb, uint64_t l
 	rec->cmd_have |= HAVE_NLB;
 }
 
-static void qemu_rw(struct qemu_state *st, const struct qemu_line *l)
+static void qemu_rw(struct qemu_state *st, const struct qemu_line *l, bool to_host)
 {
-	qemu_blocks(qemu_held(st, l->v[0]), l->v[1], l->v[2], l->v[4]);
+	struct rec *rec = qemu_held(st, l->v[0]);
+
+	qemu_blocks(rec, l->v[1], l->v[2], l->v[4]);
+	qemu_bytes(rec, l->v[3]);
+	if (rec == NULL || (rec->has & HAS_BYTES) == 0)
+		return;
+	rec->to_host = to_host;
+	rec->has |= HAS_DIRECTION;
+}
+
+static void qemu_read(struct qemu_state *st, const struct qemu_line *l)
+{
+	qemu_rw(st, l, true);
+}
+
+static void qemu_write(struct qemu_state *st, const struct qemu_line *l)
+{
+	qemu_rw(st, l, false);
 }
 
 static void qemu_compare(struct qemu_state *st, const struct qemu_line *l)
@@ -664,9 +690,11 @@ static const struct qemu_event qemu_events[] = {
          {{"addr", U64}, {"cqid", U16}, {"vector", U16}, {"qsize", U16}, {"qflags", U16}}},
 	{"del_sq", qemu_del_sq, {{"sqid", U16}}},
 	{"del_cq", qemu_del_cq, {{"cqid", U16}}},
-	{"read", qemu_rw, {{"cid", U16}, {"nsid", U32}, {"nlb", U32}, {"count", U64}, {"lba", U64}}},
+	{"read",
+         qemu_read,
+         {{"cid", U16}, {"nsid", U32}, {"nlb", U32}, {"count", U64}, {"lba", U64}}},
 	{"write",
-         qemu_rw,
+         qemu_write,
          {{"cid", U16}, {"nsid", U32}, {"nlb", U32}, {"count", U64}, {"lba", U64}}},
 	{"compare", qemu_compare, {{"cid", U16}, {"nsid", U32}, {"slba", U64}, {"nlb", U32}}},
 	{"verify", qemu_compare, {{"cid", U16}, {"nsid", U32}, {"slba", U64}, {"nlb", U32}}},

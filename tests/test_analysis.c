@@ -53,6 +53,63 @@ static void expect_count(const struct result *r, const char *what, int commands)
 	assert_int_equal(atoi(at), commands);
 }
 
+/* ---- a log of QEMU ---- */
+
+/* What QEMU says of a command; the zeroes are as put_io() and put_cmd() have it. */
+struct qemu_io {
+	unsigned opc;
+	uint32_t lba, blocks;
+	unsigned bytes;
+	uint64_t prp1, prp2;
+	const char *line; /* of the data: read or write; NULL: as the opcode is */
+};
+
+static void put_qemu(FILE *f, uint32_t cid, struct qemu_io io, const char *time)
+{
+	const char *name = io.opc == NVME_OPC_READ ? "READ" : "WRITE";
+	const char *line = io.line != NULL ? io.line : io.opc == NVME_OPC_READ ? "read" : "write";
+
+	fprintf(f, "%spci_nvme_io_cmd cid %u nsid 0x1 sqid 1 opc 0x%x opname 'NVME_NVM_CMD_%s'\n",
+	        time, cid, io.opc, name);
+	fprintf(f, "%spci_nvme_%s cid %u %snsid 1 nlb %u count %u lba 0x%x\n", time, line, cid,
+	        strcmp(line, "write") == 0 ? "opname 'NVME_NVM_CMD_WRITE' " : "", io.blocks,
+	        io.bytes, io.lba);
+	fprintf(f,
+	        "%spci_nvme_map_prp trans_len %u len %u prp1 0x%" PRIx64 " prp2 0x%" PRIx64
+	        " num_prps 1\n",
+	        time, io.bytes, io.bytes, io.prp1, io.prp2);
+	fprintf(f, "%spci_nvme_enqueue_req_completion cid %u cqid 1 dw0 0x0 dw1 0x0 status 0x0\n",
+	        time, cid);
+}
+
+static void put_qemu_io(FILE *f, uint32_t n, unsigned opc, uint32_t lba, uint32_t blocks)
+{
+	struct qemu_io io = {opc, lba, blocks, blocks * 512, 0x20000, 0, NULL};
+
+	put_qemu(f, n, io, "");
+}
+
+static FILE *open_qemu_log(void)
+{
+	FILE *f = fopen(path("q.log"), "w");
+
+	assert_non_null(f);
+	/* firmware was here before */
+	fprintf(f, "pci_nvme_mmio_cfg wrote MMIO, config controller config=0x460001\n"
+	           "pci_nvme_admin_cmd cid 9 sqid 0 opc 0x6 opname 'NVME_ADM_CMD_IDENTIFY'\n"
+	           "pci_nvme_enqueue_req_completion cid 9 cqid 0 dw0 0x0 dw1 0x0 status 0x0\n"
+	           "pci_nvme_mmio_cfg wrote MMIO, config controller config=0x460001\n"
+	           "pci_nvme_admin_cmd cid 0 sqid 0 opc 0x5 opname 'NVME_ADM_CMD_CREATE_CQ'\n"
+	           "pci_nvme_create_cq create completion queue, addr=0x10000, cqid=1, vector=0, "
+	           "qsize=3, qflags=1, ien=0\n"
+	           "pci_nvme_enqueue_req_completion cid 0 cqid 0 dw0 0x0 dw1 0x0 status 0x0\n"
+	           "pci_nvme_admin_cmd cid 0 sqid 0 opc 0x1 opname 'NVME_ADM_CMD_CREATE_SQ'\n"
+	           "pci_nvme_create_sq create submission queue, addr=0x10000, sqid=1, cqid=1, "
+	           "qsize=3, qflags=1\n"
+	           "pci_nvme_enqueue_req_completion cid 0 cqid 0 dw0 0x0 dw1 0x0 status 0x0\n");
+	return f;
+}
+
 /* ---- summary ---- */
 
 static void test_summary(void **state)
@@ -89,6 +146,26 @@ static void test_summary(void **state)
 	expect_status(&r, 0);
 	expect_in(&r, r.out, " errors\n");
 	expect_in(&r, r.out, "SQ doorbells");
+	done(&r);
+}
+
+/* QEMU's log says itself how many bytes a command moves. */
+static void test_summary_qemu(void **state)
+{
+	struct result r;
+	uint32_t i;
+	FILE *f = open_qemu_log();
+
+	(void)state;
+	for (i = 0; i < 5; i++)
+		put_qemu_io(f, i, i < 3 ? NVME_OPC_READ : NVME_OPC_WRITE, i, 8);
+	fclose(f);
+	run(&r, "%s -c %s", nvtrace, path("q.log"));
+	expect_status(&r, 0);
+	expect_in(&r, r.out,
+	          "\n1      WRITE                                2       0         16          8192 ");
+	expect_in(&r, r.out,
+	          "\n1      READ                                 3       0         24         12288 ");
 	done(&r);
 }
 
@@ -168,61 +245,6 @@ static void test_diff(void **state)
 }
 
 /* ---- merge ---- */
-
-/* What QEMU says of a command; the zeroes are as put_io() and put_cmd() have it. */
-struct qemu_io {
-	unsigned opc;
-	uint32_t lba, blocks;
-	unsigned bytes;
-	uint64_t prp1, prp2;
-	const char *line; /* of the data: read or write; NULL: as the opcode is */
-};
-
-static void put_qemu(FILE *f, uint32_t cid, struct qemu_io io, const char *time)
-{
-	const char *name = io.opc == NVME_OPC_READ ? "READ" : "WRITE";
-	const char *line = io.line != NULL ? io.line : io.opc == NVME_OPC_READ ? "read" : "write";
-
-	fprintf(f, "%spci_nvme_io_cmd cid %u nsid 0x1 sqid 1 opc 0x%x opname 'NVME_NVM_CMD_%s'\n",
-	        time, cid, io.opc, name);
-	fprintf(f, "%spci_nvme_%s cid %u %snsid 1 nlb %u count %u lba 0x%x\n", time, line, cid,
-	        strcmp(line, "write") == 0 ? "opname 'NVME_NVM_CMD_WRITE' " : "", io.blocks,
-	        io.bytes, io.lba);
-	fprintf(f,
-	        "%spci_nvme_map_prp trans_len %u len %u prp1 0x%" PRIx64 " prp2 0x%" PRIx64
-	        " num_prps 1\n",
-	        time, io.bytes, io.bytes, io.prp1, io.prp2);
-	fprintf(f, "%spci_nvme_enqueue_req_completion cid %u cqid 1 dw0 0x0 dw1 0x0 status 0x0\n",
-	        time, cid);
-}
-
-static void put_qemu_io(FILE *f, uint32_t n, unsigned opc, uint32_t lba, uint32_t blocks)
-{
-	struct qemu_io io = {opc, lba, blocks, blocks * 512, 0x20000, 0, NULL};
-
-	put_qemu(f, n, io, "");
-}
-
-static FILE *open_qemu_log(void)
-{
-	FILE *f = fopen(path("q.log"), "w");
-
-	assert_non_null(f);
-	/* firmware was here before */
-	fprintf(f, "pci_nvme_mmio_cfg wrote MMIO, config controller config=0x460001\n"
-	           "pci_nvme_admin_cmd cid 9 sqid 0 opc 0x6 opname 'NVME_ADM_CMD_IDENTIFY'\n"
-	           "pci_nvme_enqueue_req_completion cid 9 cqid 0 dw0 0x0 dw1 0x0 status 0x0\n"
-	           "pci_nvme_mmio_cfg wrote MMIO, config controller config=0x460001\n"
-	           "pci_nvme_admin_cmd cid 0 sqid 0 opc 0x5 opname 'NVME_ADM_CMD_CREATE_CQ'\n"
-	           "pci_nvme_create_cq create completion queue, addr=0x10000, cqid=1, vector=0, "
-	           "qsize=3, qflags=1, ien=0\n"
-	           "pci_nvme_enqueue_req_completion cid 0 cqid 0 dw0 0x0 dw1 0x0 status 0x0\n"
-	           "pci_nvme_admin_cmd cid 0 sqid 0 opc 0x1 opname 'NVME_ADM_CMD_CREATE_SQ'\n"
-	           "pci_nvme_create_sq create submission queue, addr=0x10000, sqid=1, cqid=1, "
-	           "qsize=3, qflags=1\n"
-	           "pci_nvme_enqueue_req_completion cid 0 cqid 0 dw0 0x0 dw1 0x0 status 0x0\n");
-	return f;
-}
 
 static void test_merge(void **state)
 {
@@ -780,6 +802,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_html),
 		cmocka_unit_test(test_svg),
+		cmocka_unit_test(test_summary_qemu),
 		cmocka_unit_test(test_merge_data),
 		cmocka_unit_test(test_merge_window),
 		cmocka_unit_test(test_merge_lost_at_end),

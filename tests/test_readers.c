@@ -466,6 +466,99 @@ static void qemu_queues(void **state)
 	expect(3, "4 q-1 c-1 cpl 780 cid 8 dw0 0 dw1 0 sqhd 0 status 0000");
 }
 
+#define ENABLED   "pci_nvme_mmio_start_success setting controller enable bit succeeded\n"
+#define CC(value) "pci_nvme_mmio_write addr 0x14 data " value " size 4\n"
+#define STOPPED   "pci_nvme_mmio_stopped cleared controller enable bit\n"
+#define RESET     "pci_nvme_pci_reset PCI Function Level Reset\n"
+
+/* No line says of which controller it is: where there are two for certain, reading ends. */
+static void qemu_two(void **state)
+{
+	static const struct {
+		const char *log;
+		bool two;
+	} cases[] = {
+		{CC("0x1") ENABLED READ_CMD("1", "1") CC("0x0") READ_CMD("1", "1"), true},
+		{CC("0x1") ENABLED READ_CMD("1", "1") ENABLED READ_CMD("1", "1"), true},
+		{CC("0x1") ENABLED CC("0x0") STOPPED CC("0x1") ENABLED READ_CMD("1", "1"), false},
+		{CC("0x1") ENABLED RESET CC("0x0") CC("0x1") ENABLED READ_CMD("1", "1"), false},
+		{READ_CMD("1", "1") CC("0x0") CC("0x1") ENABLED READ_CMD("1", "1"), false},
+		{"7@1.000001:" ENABLED
+	         "7@1.000002:" READ_CMD("1", "1") "8@1.000003:" READ_CMD("2", "1"),
+	         true},
+		{"7@1.000001:" ENABLED "8@1.000002:something else\n"
+	         "7@1.000003:" READ_CMD("2", "1"),
+	         false},
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		read_text(&qemu_reader, cases[i].log);
+		assert_int_equal(all.damaged, cases[i].two);
+		assert_int_equal(all.rec[all.count - 1].kind,
+		                 cases[i].two ? REC_DAMAGE : REC_COMMAND);
+		assert_int_equal(all.of[REC_COMMAND], i == 4 ? 2 : 1);
+	}
+	read_text(&qemu_reader, cases[0].log);
+	assert_non_null(strstr(shown(all.count - 1), "line 5: here a second controller begins"));
+	read_text(&qemu_reader, cases[5].log);
+	assert_non_null(strstr(shown(all.count - 1), "line 3: here the lines of a second QEMU"));
+}
+
+#define IDENTIFY(cid, cns)                                                               \
+	"pci_nvme_admin_cmd cid " cid " sqid 0 opc 0x6 opname 'NVME_ADM_CMD_IDENTIFY'\n" \
+	"pci_nvme_identify cid " cid " cns " cns " ctrlid 0 csi 0x0\n"
+#define MAP(len, prp1, prp2)                                                                  \
+	"pci_nvme_map_prp trans_len 512 len " len " prp1 " prp1 " prp2 " prp2 " num_prps 1\n" \
+	"pci_nvme_map_addr addr " prp1 " len 512\n"
+
+/* What follows a command: whom Identify is about, and how many bytes go which way. */
+static void qemu_more(void **state)
+{
+	static const uint32_t nsids[] = {7, 8, 0xffffffff, 9, 10, 0};
+	size_t i;
+
+	(void)state;
+	read_text(&qemu_reader,
+	          IDENTIFY("0", "0x0") "pci_nvme_identify_ns nsid 7\n" MAP("4096", "0x1000", "0x0")
+	                  IDENTIFY("1", "0x5") "pci_nvme_identify_ns_csi nsid=8, csi=0x2\n" IDENTIFY("2", "0x2") "pci_nvme_identify_nslist nsid 4294967295\n" IDENTIFY(
+				  "3",
+				  "0x7") "pci_nvme_identify_nslist_csi "
+	                                 "nsid=9, csi=0x2\n" IDENTIFY("4", "0x3") "pci_nvme_identify_ns_descr_list nsid 10\n" IDENTIFY(
+						 "5", "0x1") "pci_nvme_identify_ctrl "
+	                                                     "identify controller\n");
+	assert_int_equal(all.of[REC_COMMAND], 6);
+	assert_int_equal(all.damaged, 0);
+	for (i = 0; i < 6; i++) {
+		assert_int_equal((all.rec[i].cmd_have & HAVE_NSID) != 0, i < 5);
+		assert_int_equal(all.rec[i].cmd.nsid, nsids[i]);
+	}
+	assert_int_equal(all.rec[0].has & (HAS_BYTES | HAS_DIRECTION), HAS_BYTES);
+	assert_int_equal(all.rec[0].bytes, 4096);
+	assert_int_equal(all.rec[1].has & HAS_BYTES, 0);
+
+	read_text(&qemu_reader,
+	          READ_CMD("1", "1") "pci_nvme_read cid 1 nsid 1 nlb 1 count 520 lba 0x0\n" MAP(
+			  "512", "0x1000",
+			  "0x2000") "pci_nvme_io_cmd cid 2 nsid 0x1 sqid 1 opc 0x8\n"
+	                            "pci_nvme_write cid 2 nsid 1 nlb 8 count 4096 "
+	                            "lba 0x0\n"
+	                            "pci_nvme_rw_cb cid 1 blk 'd0'\n" MAP("512", "0x1000",
+	                                                                  "0x2000") "pci_nvme_io_cmd cid 3 nsid 0x1 sqid 1 opc 0x1\n"
+	                                                                            "pci_nvme_write cid 3 nsid 1 nlb 1 count 512 lba 0x0\n");
+	assert_int_equal(all.count, 3);
+	assert_int_equal(all.rec[0].bytes, 520);
+	assert_int_equal(all.rec[0].has & (HAS_BYTES | HAS_DIRECTION), HAS_BYTES | HAS_DIRECTION);
+	assert_true(all.rec[0].to_host);
+	assert_int_equal(all.rec[0].cmd.dptr.prp.prp2, 0x2000);
+	/* it writes zeroes, and the data is of the read before */
+	assert_int_equal(all.rec[1].has & (HAS_BYTES | HAS_DIRECTION), 0);
+	assert_int_equal(all.rec[1].cmd_have & HAVE_DPTR1, 0);
+	assert_int_equal(all.rec[2].bytes, 512);
+	assert_false(all.rec[2].to_host);
+}
+
 /* ---- SPDK ---- */
 
 static void spdk_capture(void **state)
@@ -843,6 +936,8 @@ int main(void)
 		cmocka_unit_test(qemu_capture),
 		cmocka_unit_test(qemu_dialects),
 		cmocka_unit_test(qemu_queues),
+		cmocka_unit_test(qemu_two),
+		cmocka_unit_test(qemu_more),
 		cmocka_unit_test(spdk_capture),
 		cmocka_unit_test(spdk_dialects),
 		cmocka_unit_test(spdk_again),

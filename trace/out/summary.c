@@ -256,6 +256,7 @@ static void take_command(struct summary *s, struct queue *q, const struct rec *r
 {
 	struct group *g = find_group(s, r, &r->cmd, r->cmd_have);
 	uint32_t len, nprp, blocks;
+	uint64_t bytes;
 
 	s->commands++;
 	if (q != NULL)
@@ -267,12 +268,16 @@ static void take_command(struct summary *s, struct queue *q, const struct rec *r
 		g->blocks += blocks;
 		g->has_blocks = true;
 	}
-	if (prp_pending_take(&s->prps, r, &len, &nprp)) {
-		g->bytes += len;
-		g->has_bytes = true;
-		if (q != NULL)
-			q->bytes += len;
-	}
+	if (prp_pending_take(&s->prps, r, &len, &nprp))
+		bytes = len;
+	else if ((r->has & HAS_BYTES) != 0)
+		bytes = r->bytes;
+	else
+		return;
+	g->bytes += bytes;
+	g->has_bytes = true;
+	if (q != NULL)
+		q->bytes += bytes;
 }
 
 static void take_status(struct summary *s, const struct rec *r)

@@ -9,7 +9,9 @@
  * waits with that CID. Where neither tells, the queue stays unknown.
  *
  * No line names a controller. Records are marked HAS_ONE_CTRLR as long as the log cannot be of
- * two: it has the enabling of the one, and nothing that this one would not do.
+ * two: it has the enabling of the one, and nothing that this one would not do. Where it is certain
+ * that there are two (one is enabled while another is on, or lines begin with two process IDs),
+ * reading ends with a sentence: what follows would be mixed up.
  */
 #include "scan.h"
 #include <time.h>
@@ -55,6 +57,9 @@ struct qemu_state {
 	uint32_t era;
 	struct qemu_slot *slots;
 	bool on, shut, several; /* a controller is enabled; is shut down; there may be others */
+	bool sure;              /* it is on still: nothing that could be its reset came since */
+	const char *declined;   /* why nothing more is read */
+	uint64_t pid;           /* of the QEMU that writes, 0: not known */
 	uint32_t set_up; /* which registers of the admin queue were written since it was off */
 	bool creating;   /* a Create I/O SQ that has not completed yet */
 	uint16_t create_cid, create_sqid, create_cqid;
@@ -84,6 +89,13 @@ static void qemu_flush_command(struct qemu_state *st)
 	st->held = false;
 }
 
+static void qemu_two_ctrlrs(struct qemu_state *st)
+{
+	if (st->sure)
+		st->declined = "here a second controller begins, and the lines do not tell which "
+			       "of them they are of: log a QEMU with one NVMe controller";
+}
+
 /*
  * The admin queue is set up once, while the controller is off. One that is on and is disabled says
  * so in the next line, before this is called.
@@ -92,8 +104,11 @@ static void qemu_watch_write(struct qemu_state *st)
 {
 	uint32_t offset = st->reg.reg.offset, bit;
 
-	if (offset == NVME_REG_CC)
-		st->several |= st->on && NVME_GET((uint32_t)st->reg.reg.value, NVME_CC_EN) == 0;
+	if (offset == NVME_REG_CC && st->on &&
+	    NVME_GET((uint32_t)st->reg.reg.value, NVME_CC_EN) == 0) {
+		st->several = true;
+		qemu_two_ctrlrs(st);
+	}
 	if (offset < NVME_REG_AQA || offset >= NVME_REG_ACQ + 8)
 		return;
 	bit = 1u << (offset - NVME_REG_AQA);
@@ -294,6 +309,14 @@ static void qemu_identify(struct qemu_state *st, const struct qemu_line *l)
 	qemu_set(rec, 11, l->v[3] << 24);
 }
 
+/* The line behind it, of what is identified. */
+static void qemu_identify_nsid(struct qemu_state *st, const struct qemu_line *l)
+{
+	if (st->held && (l->seen & 1) != 0 && st->command.qid == 0 &&
+	    st->command.cmd.opc == NVME_OPC_IDENTIFY)
+		qemu_set_nsid(&st->command, l->v[0]);
+}
+
 /* len is in bytes; what the command holds is the number of dwords less one, in two halves. */
 static void qemu_get_log(struct qemu_state *st, const struct qemu_line *l)
 {
@@ -447,7 +470,16 @@ static void qemu_map_prp(struct qemu_state *st, const struct qemu_line *l)
 {
 	if (!st->held || (st->command.cmd_have & HAVE_DPTR1) != 0)
 		return;
+	if ((st->command.has & HAS_BYTES) == 0)
+		qemu_bytes(&st->command, l->v[1]);
 	qemu_dbbuf(st, &(struct qemu_line){.v = {l->v[2], l->v[3]}});
+}
+
+/* An earlier command goes on: what it maps is not of the one that is held. */
+static void qemu_callback(struct qemu_state *st, const struct qemu_line *l)
+{
+	(void)l;
+	qemu_flush_command(st);
 }
 
 /* ---- completions and interrupts ---- */
@@ -612,7 +644,8 @@ static void qemu_doorbell_cq(struct qemu_state *st, const struct qemu_line *l)
 static void qemu_started(struct qemu_state *st, const struct qemu_line *l)
 {
 	st->several |= st->on;
-	st->on = true;
+	qemu_two_ctrlrs(st);
+	st->on = st->sure = true;
 	st->shut = false;
 	st->set_up = 0;
 	qemu_note(st, l->text);
@@ -620,7 +653,7 @@ static void qemu_started(struct qemu_state *st, const struct qemu_line *l)
 
 static void qemu_stopped(struct qemu_state *st, const struct qemu_line *l)
 {
-	st->on = false;
+	st->on = st->sure = false;
 	qemu_note(st, l->text);
 	qemu_reset(st);
 }
@@ -636,6 +669,7 @@ static void qemu_shutdown(struct qemu_state *st, const struct qemu_line *l)
 static void qemu_pci_reset(struct qemu_state *st, const struct qemu_line *l)
 {
 	st->on = st->on && !st->shut;
+	st->sure = false;
 	if (!st->on)
 		st->set_up = 0;
 	qemu_note(st, l->text);
@@ -727,31 +761,31 @@ static const struct qemu_event qemu_events[] = {
 	{"process_aers", NULL, {{"queued", U32}}},
 	{"identify_ctrl", NULL, {{0}}},
 	{"identify_ctrl_csi", NULL, {{0}}},
-	{"identify_ns", NULL, {{0}}},
-	{"identify_ns_ind", NULL, {{0}}},
+	{"identify_ns", qemu_identify_nsid, {{"?nsid", U32}}},
+	{"identify_ns_ind", qemu_identify_nsid, {{"?nsid", U32}}},
 	{"identify_ctrl_list", NULL, {{0}}},
 	{"identify_pri_ctrl_cap", NULL, {{0}}},
 	{"identify_sec_ctrl_list", NULL, {{0}}},
-	{"identify_ns_csi", NULL, {{0}}},
-	{"identify_nslist", NULL, {{0}}},
-	{"identify_nslist_csi", NULL, {{0}}},
+	{"identify_ns_csi", qemu_identify_nsid, {{"?nsid", U32}}},
+	{"identify_nslist", qemu_identify_nsid, {{"?nsid", U32}}},
+	{"identify_nslist_csi", qemu_identify_nsid, {{"?nsid", U32}}},
 	{"identify_cmd_set", NULL, {{0}}},
-	{"identify_ns_descr_list", NULL, {{0}}},
+	{"identify_ns_descr_list", qemu_identify_nsid, {{"?nsid", U32}}},
 	{"flush_ns", NULL, {{0}}},
-	{"rw_cb", NULL, {{"cid", U16}}},
-	{"rw_complete_cb", NULL, {{"cid", U16}}},
-	{"misc_cb", NULL, {{"cid", U16}}},
-	{"verify_cb", NULL, {{"cid", U16}}},
-	{"verify_mdata_in_cb", NULL, {{"cid", U16}}},
-	{"compare_data_cb", NULL, {{"cid", U16}}},
-	{"compare_mdata_cb", NULL, {{"cid", U16}}},
-	{"aio_discard_cb", NULL, {{"cid", U16}}},
-	{"aio_copy_in_cb", NULL, {{"cid", U16}}},
-	{"aio_flush_cb", NULL, {{"cid", U16}}},
-	{"dif_rw_cb", NULL, {{"cid", U16}}},
-	{"dif_rw_mdata_in_cb", NULL, {{"cid", U16}}},
-	{"dif_rw_mdata_out_cb", NULL, {{"cid", U16}}},
-	{"dif_rw_check_cb", NULL, {{"cid", U16}}},
+	{"rw_cb", qemu_callback, {{"cid", U16}}},
+	{"rw_complete_cb", qemu_callback, {{"cid", U16}}},
+	{"misc_cb", qemu_callback, {{"cid", U16}}},
+	{"verify_cb", qemu_callback, {{"cid", U16}}},
+	{"verify_mdata_in_cb", qemu_callback, {{"cid", U16}}},
+	{"compare_data_cb", qemu_callback, {{"cid", U16}}},
+	{"compare_mdata_cb", qemu_callback, {{"cid", U16}}},
+	{"aio_discard_cb", qemu_callback, {{"cid", U16}}},
+	{"aio_copy_in_cb", qemu_callback, {{"cid", U16}}},
+	{"aio_flush_cb", qemu_callback, {{"cid", U16}}},
+	{"dif_rw_cb", qemu_callback, {{"cid", U16}}},
+	{"dif_rw_mdata_in_cb", qemu_callback, {{"cid", U16}}},
+	{"dif_rw_mdata_out_cb", qemu_callback, {{"cid", U16}}},
+	{"dif_rw_check_cb", qemu_callback, {{"cid", U16}}},
 	{"block_status", NULL, {{0}}},
 	{"update_sq_eventidx", NULL, {{"sqid", U16}}},
 	{"update_cq_eventidx", NULL, {{"cqid", U16}}},
@@ -855,19 +889,6 @@ static bool qemu_iso_time(struct qemu_state *st, const char **at)
 	return true;
 }
 
-/* "1234@1700000000.123456:" */
-static bool qemu_pid_time(struct qemu_state *st, const char **at)
-{
-	const char *p = *at;
-	uint64_t pid;
-
-	if (!scan_number(&p, 10, UINT32_MAX, &pid) || *p++ != '@' ||
-	    !scan_seconds(&p, &st->time_ns) || *p++ != ':')
-		return false;
-	*at = p;
-	return true;
-}
-
 /* The name of the event without its "pci_nvme_", if the line is one; len: 0 others. */
 static const char *qemu_name(const char *line, size_t *len)
 {
@@ -887,6 +908,30 @@ static const char *qemu_name(const char *line, size_t *len)
 	return line;
 }
 
+static bool qemu_is_ours(const char *p)
+{
+	size_t len;
+
+	return qemu_name(p, &len) != NULL;
+}
+
+/* "1234@1700000000.123456:" */
+static bool qemu_pid_time(struct qemu_state *st, const char **at)
+{
+	const char *p = *at;
+	uint64_t pid;
+
+	if (!scan_number(&p, 10, UINT32_MAX, &pid) || *p++ != '@' ||
+	    !scan_seconds(&p, &st->time_ns) || *p++ != ':')
+		return false;
+	if (st->pid != 0 && pid != st->pid && qemu_is_ours(p))
+		st->declined = "here the lines of a second QEMU begin: decode those of one at a "
+			       "time, as grep '^PID@' finds them";
+	st->pid = qemu_is_ours(p) ? pid : st->pid;
+	*at = p;
+	return true;
+}
+
 /* 1 a line of ours, 0 not, -1 one that does not parse. */
 static int qemu_parse(struct qemu_state *st, const char *p)
 {
@@ -896,6 +941,8 @@ static int qemu_parse(struct qemu_state *st, const char *p)
 	size_t len;
 
 	st->has_time = qemu_pid_time(st, &p) || qemu_iso_time(st, &p);
+	if (st->declined != NULL)
+		return 0;
 	l.text = p;
 	name = qemu_name(p, &len);
 	if (name == NULL)
@@ -946,6 +993,15 @@ static int qemu_open(struct reader *rd)
 	return -ENOMEM;
 }
 
+/* The last record, in place of all that would follow. */
+static void qemu_decline(struct reader *rd, struct qemu_state *st)
+{
+	st->held = st->held && st->command.number != st->line.number;
+	snprintf(qemu_put(st, REC_DAMAGE)->text, REC_TEXT, "line %" PRIu64 ": %s", st->line.number,
+	         st->declined);
+	rd->damaged++;
+}
+
 static int qemu_next(struct reader *rd, struct rec *rec)
 {
 	struct qemu_state *st = rd->state;
@@ -953,6 +1009,8 @@ static int qemu_next(struct reader *rd, struct rec *rec)
 
 	while (st->out_at == st->out_count) {
 		st->out_at = st->out_count = 0;
+		if (st->declined != NULL)
+			return 0;
 		status = scan_line(rd, &st->line);
 		if (status < 0)
 			return status;
@@ -965,6 +1023,8 @@ static int qemu_next(struct reader *rd, struct rec *rec)
 			scan_damage(rd, qemu_put(st, REC_DAMAGE), &st->line,
 			            "a line that does not parse");
 		}
+		if (st->declined != NULL)
+			qemu_decline(rd, st);
 	}
 	*rec = st->out[st->out_at++];
 	rec->has |= st->several ? 0 : HAS_ONE_CTRLR;

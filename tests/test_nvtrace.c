@@ -821,6 +821,32 @@ static void test_exit_status(void **state)
 	free(full);
 }
 
+/* Fields that are not known are said once, at the end, and a latency-format of no known kind. */
+static void test_strange_ftrace(void **state)
+{
+	static const char line[] = "nvme_setup_cmd: nvme0: qid=1, cmdid=%s, nsid=1, flags=0x0, "
+				   "meta=0x0, cmd=(nvme_cmd_read slba=8, len=7, new=1)";
+	struct result r;
+	const char *at;
+
+	(void)state;
+	run(&r, "printf '%s\\n' 1 2 3 | %s --input ftrace", line, nvtrace());
+	expect_status(&r, 0);
+	expect_in(&r, r.out, "READ sqid:1 cid:3 nsid:1 lba:8 len:8");
+	at = expect_in(&r, r.err,
+	               "3 commands have fields that this nvtrace does not know (the first is new "
+	               "in line 1)");
+	assert_null(strstr(at, "fields"));
+	done(&r);
+	run(&r,
+	    "printf '# tracer: nop\\n dd-1 0d..2. 5?? : nvme_sq: nvme0: qid=2, head=8, tail=9\\n' "
+	    "| %s",
+	    nvtrace());
+	expect_status(&r, 3);
+	expect_in(&r, r.err, "options/latency-format");
+	done(&r);
+}
+
 static void test_problems(void **state)
 {
 	struct maker m;
@@ -1456,6 +1482,7 @@ int main(void)
 		cmocka_unit_test(test_damage_of_two),
 		cmocka_unit_test(test_input_of_two),
 		cmocka_unit_test(test_exit_status),
+		cmocka_unit_test(test_strange_ftrace),
 		cmocka_unit_test(test_problems),
 		cmocka_unit_test(test_pair_generation),
 		cmocka_unit_test(test_pair_shared_cq),

@@ -324,6 +324,81 @@ static void ftrace_losses(void **state)
 	          "answered");
 }
 
+/* With options/latency-format times stand in another form, with or without options/verbose. */
+static void ftrace_latency(void **state)
+{
+	static const char *const lines[] = {
+		"      dd-1234    0d..2.    5us : nvme_sq: nvme0: qid=2, head=8, tail=9\n",
+		"  <idle>-0       1d.h1.  105us+: nvme_sq: nvme0: qid=2, head=8, tail=9\n",
+		"  <idle>-0       1d.h1. 1105us!: nvme_sq: nvme0: qid=2, head=8, tail=9\n",
+		"  dd   123 1 0 00000000 [0000000012345678]     1.105ms (+0.001ms): nvme_sq: nvme0: "
+		"qid=2, head=8, tail=9\n",
+	};
+	static const uint64_t times[] = {5000, 105000, 1105000, 1105000};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		one(&ftrace_reader, lines[i], "1 q2 c0 sq 8 9");
+		assert_int_equal(all.rec[0].has & HAS_TIME, HAS_TIME);
+		assert_int_equal(all.rec[0].time_ns, times[i]);
+	}
+	/* what is in no form that is known does not pass for an empty trace */
+	read_text(&ftrace_reader, "# nop latency trace v1.1.5 on 6.1.0\n"
+	                          " dd-1 0d..2. 5xx : nvme_sq: nvme0: qid=2, head=8, tail=9\n"
+	                          " dd-1 0d..2. us : nvme_sq: nvme0: qid=2, head=8, tail=9\n");
+	assert_int_equal(all.count, 1);
+	assert_int_equal(all.damaged, 1);
+	assert_non_null(strstr(shown(0), "the events in 2 lines do not stand behind a time"));
+}
+
+/* What a later kernel says of a command in addition does not cost what is known of it. */
+static void ftrace_unknown_fields(void **state)
+{
+	static const struct {
+		const char *cmd, *want;
+		uint64_t fields;
+	} cases[] = {
+		{"nvme_cmd_read slba=8, len=7, ctrl=0x0, dsmgmt=0, reftag=0",
+	         "17c03 opc 02 flags 00 cid 7 nsid 1 8 0 7 0 0 0", 0},
+		{"nvme_cmd_read slba=8, len=7, ctrl=0x0, dsmgmt=0, reftag=0, cets=5",
+	         "17c03 opc 02 flags 00 cid 7 nsid 1 8 0 7 0 0 0", 1},
+		{"nvme_cmd_read hint=9 slba=8, len=7, odd=0x1, ctrl=0x0, dsmgmt=0, reftag=0",
+	         "17c03 opc 02 flags 00 cid 7 nsid 1 8 0 7 0 0 0", 1},
+		{"nvme_cmd_read slba=8, blocks=7, ctrl=0x0",
+	         "11c03 opc 02 flags 00 cid 7 nsid 1 8 0 0 0 0 0", 1},
+		{"nvme_cmd_verify slba=8, len=7", "10003 opc 0c flags 00 cid 7 nsid 1 0 0 0 0 0 0",
+	         1},
+		{"0x91 slba=8", "10003 opc 91 flags 00 cid 7 nsid 1 0 0 0 0 0 0", 1},
+		{"nvme_cmd_read slba=8, len=7, ctrl=0x0", NULL, 0},
+		{"nvme_cmd_read slba=8, len=x, ctrl=0x0, dsmgmt=0, reftag=0", NULL, 0},
+		{"nvme_cmd_read slba=8 len", NULL, 0},
+		{"nvme_cmd_verify ", NULL, 0},
+	};
+	struct reader rd;
+	struct rec rec;
+	char line[400], want[200];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(line, sizeof(line),
+		         "nvme_setup_cmd: nvme0: qid=1, cmdid=7, nsid=1, flags=0x0, meta=0x0, "
+		         "cmd=(%s)\n",
+		         cases[i].cmd);
+		start(&rd, &ftrace_reader, line, strlen(line));
+		assert_int_equal(rd.ops->next(&rd, &rec), 1);
+		assert_int_equal(rd.fields, cases[i].fields);
+		stop(&rd);
+		if (cases[i].want == NULL) {
+			assert_int_equal(rec.kind, REC_DAMAGE);
+			continue;
+		}
+		snprintf(want, sizeof(want), "1 q1 c0 cmd %s", cases[i].want);
+		one(&ftrace_reader, line, want);
+	}
+}
+
 static void tracecmd_lines(void **state)
 {
 	const struct reader_ops *t = &tracecmd_reader;
@@ -932,6 +1007,8 @@ int main(void)
 		cmocka_unit_test(ftrace_captures),
 		cmocka_unit_test(ftrace_dialects),
 		cmocka_unit_test(ftrace_losses),
+		cmocka_unit_test(ftrace_latency),
+		cmocka_unit_test(ftrace_unknown_fields),
 		cmocka_unit_test(tracecmd_lines),
 		cmocka_unit_test(qemu_capture),
 		cmocka_unit_test(qemu_dialects),

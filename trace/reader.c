@@ -169,6 +169,11 @@ static void report_left_out(const struct reader *rd)
 		                " events are of kinds that this nvtrace does not know and "
 		                "were skipped (%s): a newer nvtrace may know them",
 		                rd->unknown, rd->unknown_what);
+	if (rd->fields > 0)
+		reader_complain(rd,
+		                "%" PRIu64 " commands have fields that this nvtrace does not know "
+		                "(%s): the rest of them was read; a newer nvtrace may know them",
+		                rd->fields, rd->fields_what);
 	if (rd->moved > 0)
 		reader_complain(rd,
 		                "%" PRIu64 " events were overwritten or not yet finished when this "

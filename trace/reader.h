@@ -48,6 +48,8 @@ struct reader {
 	size_t head_len, head_at;
 
 	char unknown_what[64]; /* the first of the unknown ones */
+	uint64_t fields;       /* commands with fields that the reader does not know: left out */
+	char fields_what[64];  /* the first of them */
 	bool again;            /* it is read for the second time: damage and notes were told */
 	bool failed, ended;    /* next() could not go on; it has said that there is no more */
 };

@@ -138,6 +138,8 @@ static const struct ft_name ft_names[] = {
          {{"spsp0=", 10, 8, 8}, {"spsp1=", 10, 16, 8}, {"secp=", 10, 24, 8}, {"al=", 11, 0, 32}}},
 };
 
+#define FT_UNKNOWN 32 /* of the name of an argument */
+
 /* Up to 24 bytes of two hexadecimal digits with blanks or commas between: how many, -1 others. */
 static int ft_bytes(const char *p, const char *end, uint8_t bytes[24])
 {
@@ -184,33 +186,64 @@ static void ft_put_arg(struct rec *rec, const struct ft_arg *arg, uint64_t value
 	}
 }
 
+/* Which of the arguments from arg on stands at p; NULL: none. */
+static const struct ft_arg *ft_arg_at(const struct ft_arg *arg, const char *p)
+{
+	for (; arg->key != NULL; arg++)
+		if (strncmp(p, arg->key, strlen(arg->key)) == 0)
+			return arg;
+	return NULL;
+}
+
+/* Passes over "NAME=VALUE" that is new to us; the first name is remembered. */
+static bool ft_unknown(const char **at, char unknown[FT_UNKNOWN])
+{
+	const char *p = *at;
+	size_t len;
+
+	for (len = 0; scan_is_word(p[len]); len++)
+		;
+	if (len == 0 || p[len] != '=')
+		return false;
+	if (unknown[0] == '\0')
+		scan_copy(unknown, FT_UNKNOWN, p, len);
+	*at = p + strcspn(p, ", ");
+	return true;
+}
+
 /*
  * The arguments by their names, in order. Newer kernels put a text behind some numbers, as in
- * "zsa=1:close zone"; it ends where the next argument begins.
+ * "zsa=1:close zone"; it ends where the next argument begins. They may also have arguments that are
+ * not known here: those are passed over, and the others may then be fewer.
  */
-static bool ft_args(struct rec *rec, const struct ft_arg *arg, const char *p)
+static bool ft_args(struct rec *rec, const struct ft_arg *arg, const char *p,
+                    char unknown[FT_UNKNOWN])
 {
+	const struct ft_arg *here;
+	bool missing = false;
 	uint64_t value, max;
 	unsigned base;
 
-	for (; arg->key != NULL; arg++) {
-		while (*p == ' ' || *p == ',')
-			p++;
-		max = arg->width == 64 ? UINT64_MAX : (1ull << arg->width) - 1;
-		base = strncmp(arg->key, "sp", 2) == 0 || strcmp(arg->key, "secp=") == 0 ? 16 : 0;
-		if (!scan_literal(&p, arg->key) || !scan_number(&p, base, max, &value))
+	while (p += strspn(p, " ,"), *p != '\0') {
+		here = ft_arg_at(arg, p);
+		if (here == NULL && !ft_unknown(&p, unknown))
 			return false;
-		ft_put_arg(rec, arg, value);
-		if (*p != ':')
+		if (here == NULL)
 			continue;
-		if (arg[1].key == NULL)
-			return true;
-		p = scan_key(p, arg[1].key);
-		if (p == NULL)
+		missing |= here != arg;
+		arg = here + 1;
+		max = here->width == 64 ? UINT64_MAX : (1ull << here->width) - 1;
+		base = strncmp(here->key, "sp", 2) == 0 || strcmp(here->key, "secp=") == 0 ? 16 : 0;
+		p += strlen(here->key);
+		if (!scan_number(&p, base, max, &value))
 			return false;
-		p -= strlen(arg[1].key);
+		ft_put_arg(rec, here, value);
+		if (*p == ':' && (arg->key == NULL || scan_key(p, arg->key) == NULL))
+			p += strlen(p);
+		else if (*p == ':')
+			p = scan_key(p, arg->key) - strlen(arg->key);
 	}
-	return *p == '\0';
+	return (!missing && arg->key == NULL) || unknown[0] != '\0';
 }
 
 static const struct ft_name *ft_name(const char *name, size_t len)
@@ -224,8 +257,9 @@ static const struct ft_name *ft_name(const char *name, size_t len)
 }
 
 /* "(NAME ARGS)": text stands behind the parenthesis that opens; the one that closes ends the line. */
-static bool ft_command(struct rec *rec, char *text)
+static bool ft_command(struct rec *rec, char *text, char unknown[FT_UNKNOWN])
 {
+	static const struct ft_arg none = {NULL, 0, 0, 0};
 	const struct ft_name *name;
 	const char *p = text, *raw;
 	size_t len = strlen(text);
@@ -254,7 +288,7 @@ static bool ft_command(struct rec *rec, char *text)
 		ft_put_bytes(rec, bytes, 24);
 		return true;
 	}
-	return name != NULL && name->args[0].key != NULL && ft_args(rec, name->args, p);
+	return ft_args(rec, name != NULL ? name->args : &none, p, unknown) && raw[0] != '\0';
 }
 
 /*
@@ -302,6 +336,7 @@ struct ft_fields {
 	uint64_t v[FT_FIELDS];
 	char *cmd;         /* behind "cmd=(", or NULL */
 	const char *array; /* behind "cdw10=", or NULL */
+	char unknown[FT_UNKNOWN];
 };
 
 /* The kernel's own names first, then those of the fields in the event, which trace-cmd prints. */
@@ -421,7 +456,9 @@ static const char *const ft_events[] = {
 struct ft_state {
 	struct scan_line line;
 	bool has_note;
-	struct rec note; /* comes after the record of the same line */
+	struct rec note;          /* comes after the record of the same line */
+	char unknown[FT_UNKNOWN]; /* an argument of a command that is not known */
+	uint64_t events, strange; /* that were read; lines with one in a form that is not known */
 };
 
 static bool ft_setup(struct rec *rec, enum ft_event event, struct ft_fields *f)
@@ -441,7 +478,7 @@ static bool ft_setup(struct rec *rec, enum ft_event event, struct ft_fields *f)
 	rec->cmd.nsid = (uint32_t)f->v[FT_NSID];
 	rec->cmd_have = HAVE_OPC | HAVE_FLAGS | (ft_saw(f, FT(NSID)) ? HAVE_NSID : 0);
 	rec->has |= HAS_OPC;
-	return f->cmd != NULL ? ft_command(rec, f->cmd)
+	return f->cmd != NULL ? ft_command(rec, f->cmd, f->unknown)
 	                      : f->array != NULL && ft_array(rec, f->array);
 }
 
@@ -540,7 +577,10 @@ static bool ft_event(struct ft_state *st, struct rec *rec, enum ft_event event, 
 	case FT_SQ:
 		return ft_queue(rec, &f);
 	default:
-		return ft_setup(rec, event, &f);
+		if (!ft_setup(rec, event, &f))
+			return false;
+		memcpy(st->unknown, f.unknown, sizeof(st->unknown));
+		return true;
 	}
 }
 
@@ -558,6 +598,39 @@ static enum ft_event ft_match(const char *p)
 			return left < len ? FT_CUT : (enum ft_event)i;
 	}
 	return FT_NONE;
+}
+
+/*
+ * The times of latency-format, in front of the colon at end: "12us+", whose mark may also be a blank,
+ * or "0.012ms (+0.002ms)". They count from the first event.
+ */
+static bool ft_latency(const char *line, const char *end, struct rec *rec)
+{
+	const char *p = end, *start;
+	uint64_t value;
+
+	if (p > line && p[-1] == ')') {
+		while (p > line && *p != '(')
+			p--;
+		while (p > line && p[-1] == ' ')
+			p--;
+	} else if (p > line && strchr(" +!#*@$", p[-1]) != NULL) {
+		p--;
+	}
+	if (p - line < 4 || p[-1] != 's' || (p[-2] != 'u' && p[-2] != 'm'))
+		return false;
+	for (start = p - 2; start > line && (scan_is_digit(start[-1]) || start[-1] == '.');)
+		start--;
+	end = start;
+	for (value = 0; p[-2] == 'u' && scan_is_digit(*start) && value < UINT64_MAX / 100000;)
+		value = value * 10 + (uint64_t)(*start++ - '0');
+	rec->time_ns = value * 1000;
+	if (p[-2] == 'm' && scan_seconds(&start, &value))
+		rec->time_ns = value / 1000;
+	if (start == end || start != p - 2)
+		return false;
+	rec->has |= HAS_TIME;
+	return true;
 }
 
 /*
@@ -580,7 +653,7 @@ static bool ft_begins(const char *line, const char *p, struct rec *rec)
 	for (start = end - 1; start > line && (scan_is_digit(start[-1]) || start[-1] == '.');)
 		start--;
 	if (start == end - 1)
-		return false;
+		return ft_latency(line, end - 1, rec);
 	if (scan_seconds(&start, &rec->time_ns) && start == end - 1)
 		rec->has |= HAS_TIME; /* else a clock that counts something else */
 	return true;
@@ -657,6 +730,31 @@ static void ft_close(struct reader *rd)
 	rd->state = NULL;
 }
 
+static bool ft_names_event(const char *line)
+{
+	const char *p = line;
+
+	for (; (p = strstr(p, "nvme_")) != NULL; p++)
+		if ((p == line || !scan_is_word(p[-1])) && ft_match(p) < FT_CUT)
+			return true;
+	return false;
+}
+
+/* There were events, and not one of them could be read. */
+static int ft_decline(struct reader *rd, struct rec *rec)
+{
+	struct ft_state *st = rd->state;
+
+	scan_begin(rec, REC_DAMAGE, st->line.number);
+	snprintf(rec->text, sizeof(rec->text),
+	         "the events in %" PRIu64 " lines do not stand behind a time and a colon: switch "
+	         "off what changes that, as options/latency-format does, and record again",
+	         st->strange);
+	st->strange = 0;
+	rd->damaged++;
+	return 1;
+}
+
 static int ft_next(struct reader *rd, struct rec *rec)
 {
 	struct ft_state *st = rd->state;
@@ -670,23 +768,29 @@ static int ft_next(struct reader *rd, struct rec *rec)
 		return 1;
 	}
 	while ((status = scan_line(rd, &st->line)) == 1) {
+		st->unknown[0] = '\0';
 		if (ft_lost(rd, rec, st->line.text, st->line.number))
 			return 1;
 		if (st->line.text[0] == '#' || strstr(st->line.text, "nvme_") == NULL)
 			continue;
 		scan_begin(rec, REC_NOTE, st->line.number);
 		event = ft_find(st->line.text, rec, &payload);
+		st->strange += event == FT_NONE && ft_names_event(st->line.text);
 		if (event == FT_NONE)
 			continue;
+		st->events++;
 		if (event == FT_CUT)
 			return scan_damage(rd, rec, &st->line, "an event that is cut off");
 		if (!ft_event(st, rec, event, payload)) {
 			st->has_note = false;
 			return scan_damage(rd, rec, &st->line, "an event that does not parse");
 		}
+		if (st->unknown[0] != '\0' && rd->fields++ == 0)
+			snprintf(rd->fields_what, sizeof(rd->fields_what),
+			         "the first is %s in line %" PRIu64, st->unknown, st->line.number);
 		return 1;
 	}
-	return status;
+	return status == 0 && st->events == 0 && st->strange != 0 ? ft_decline(rd, rec) : status;
 }
 
 /* ---- probing ---- */

@@ -482,6 +482,52 @@ static void expect_live(uint64_t slots, uint32_t commands, unsigned pause, int r
 	assert_true(none < runs);
 }
 
+/*
+ * A copy of a file that was being written: its header is older than its slots, some of which are
+ * not finished, and of what spans several slots the beginning is gone.
+ */
+static void test_copied_meanwhile(void **state)
+{
+	const struct nvme__log_place place = {"nvme.h", 7, "f"};
+	static const int wraps[] = {1, 0};
+	struct nvme_trace_header *h;
+	struct maker m;
+	struct result r;
+	char text[400];
+	uint32_t i, k;
+
+	(void)state;
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	for (k = 0; k < 2; k++) {
+		make(&m, "copied.nvt", 64);
+		for (i = 0; i < (wraps[k] ? 25 : 5); i++) {
+			put_cmd(&m, 1, (uint16_t)i, NVME_OPC_READ, i);
+			put_cpl(&m, 1, (uint16_t)i, 1, 1000);
+			nvme__trace_log(&m.log, m.now, &place, NVME_LOG_DEBUG, text);
+		}
+		h = m.trace->header;
+		assert_true(wraps[k] ? h->next > 128 : h->next < 60);
+		m.trace->slot[(h->next - 20) % 64].seq = 0;
+		m.trace->slot[(h->next - 4) % 64].seq = 0; /* within the last log line */
+		h->next -= 10;
+		nvme_trace_close(m.trace);
+		run(&r, "%s %s", nvtrace(), image("copied.nvt"));
+		expect_status(&r, 0);
+		expect_in(&r, r.err, "it was being written: ");
+		assert_null(strstr(r.err, "lost"));
+		assert_null(strstr(r.err, "damaged"));
+		expect_in(&r, r.out, "READ sqid:1");
+		done(&r);
+		/* damage stays what it is */
+		write_at(image("copied.nvt"), 128 + 10 * 128 + 7, "\x55", 1);
+		run(&r, "%s %s", nvtrace(), image("copied.nvt"));
+		expect_status(&r, 3);
+		expect_in(&r, r.err, "lost: ");
+		done(&r);
+	}
+}
+
 static void test_written_meanwhile(void **state)
 {
 	(void)state;
@@ -1461,7 +1507,7 @@ static void test_control_characters(void **state)
 	done(&r);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_control_characters),
@@ -1476,6 +1522,7 @@ int main(void)
 		cmocka_unit_test(test_unfinished),
 		cmocka_unit_test(test_gave_way),
 		cmocka_unit_test(test_written_meanwhile),
+		cmocka_unit_test(test_copied_meanwhile),
 		cmocka_unit_test(test_unknown_kinds),
 		cmocka_unit_test(test_input_is_kept),
 		cmocka_unit_test(test_output_is_replaced),
@@ -1500,5 +1547,7 @@ int main(void)
 		cmocka_unit_test(test_packed),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -176,8 +176,9 @@ static void report_left_out(const struct reader *rd)
 		                rd->fields, rd->fields_what);
 	if (rd->moved > 0)
 		reader_complain(rd,
-		                "%" PRIu64 " events were overwritten or not yet finished when this "
-		                "was read: a larger NVME_TRACE_SLOTS keeps more",
+		                "it was being written: %" PRIu64 " events were overwritten or not "
+		                "yet finished when this was read: a larger NVME_TRACE_SLOTS keeps "
+		                "more",
 		                rd->moved);
 }
 

@@ -9,7 +9,8 @@
  *
  * A program may go on writing while its file is read. Then the header's count moves, and slots
  * change between one look and the next: they hold a later event than expected, or one that is not
- * finished. That is counted, and no damage. A wrapped file that moves, or is small, is copied first,
+ * finished. That is counted, and no damage; so it is in a copy that was made meanwhile, which has
+ * events that its header does not know of. A wrapped file that moves, or is small, is copied first,
  * so that it does not run away from a reader who stops to think.
  */
 #include "../reader.h"
@@ -254,7 +255,7 @@ static int find_newest(struct reader *rd, struct nvt *t)
 		copy_file(t);
 		newest = newest_event(t);
 	}
-	if (t->input < 0 && newest >= t->header.next)
+	if (newest >= t->header.next)
 		t->moving = true; /* it was, for there are events that the header does not know */
 	t->last = newest;
 	t->first = newest > t->header.slots ? newest - t->header.slots + 1 : 1;
@@ -398,6 +399,17 @@ static int cut_off(struct reader *rd, struct nvt *t, struct rec *rec)
 	              upto);
 }
 
+/* Does a copy of a file that has not wrapped hold an event that its header does not know of? */
+static void look_behind(struct nvt *t)
+{
+	uint64_t index = t->header.next - 1;
+	const struct nvme_trace_slot *slot = NULL;
+
+	if (t->input >= 0 && t->last == 0 && t->header.next > 0 && index < t->header.slots)
+		slot = slot_at(t, index);
+	t->moving |= slot != NULL && slot_whole(t, slot, index);
+}
+
 /*
  * Slots that were not finished may be so by now: true, look again. Where nothing moves their threads
  * are given a little time, for a busy machine may have put them to sleep.
@@ -446,6 +458,7 @@ static int end_of_run(struct reader *rd, struct nvt *t, struct rec *rec)
 
 	if (look_again(t))
 		return 0;
+	look_behind(t);
 	if (t->bad_from == 0 && t->moving) {
 		rd->moved += last - from + 1;
 		t->torn_from = 0;

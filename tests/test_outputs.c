@@ -9,6 +9,7 @@
 #include "nvme.h"
 #include "../trace/out/json.h"
 #include "../trace/map.h"
+#include "../trace/out/opens.h"
 
 #define SPDK_LOG "tests/fixtures/spdk-v23.05-hello_world-qemu.log"
 #define TSHARK   "tshark -n -o tcp.check_checksum:TRUE -o ip.check_checksum:TRUE"
@@ -688,6 +689,72 @@ static void test_pcapng_partial(void **state)
 	              dir);
 }
 
+/* ---- commands that never complete ---- */
+
+/* Whatever goes and in whichever order: the oldest are forgotten first, and memory is bounded. */
+static void test_opens(void **state)
+{
+	struct rec r = {.kind = REC_COMMAND, .has = HAS_QID | HAS_CTRLR};
+	struct open_cmd c;
+	struct opens o;
+	uint64_t i, gone = 0;
+
+	(void)state;
+	opens_init(&o);
+	for (i = 1; i <= 3 * (uint64_t)PAIRING_MAX_OPEN; i++) {
+		r.number = i;
+		r.qid = (uint16_t)(i >> 16);
+		r.cmd.cid = (uint16_t)i;
+		if (opens_forget(&o, &c)) {
+			gone += gone == 6 ? 3 : 1;
+			assert_int_equal(c.number, gone);
+		}
+		opens_add(&o, &r, &c);
+		assert_true(o.cmds.count <= PAIRING_MAX_OPEN);
+		if (i == 9) { /* completions: of the middle and of two in a row */
+			assert_true(opens_remove(&o, 7, &c));
+			assert_true(opens_remove(&o, 8, &c));
+		}
+	}
+	assert_int_equal(o.cmds.count, PAIRING_MAX_OPEN);
+	assert_int_equal(o.latest.count, PAIRING_MAX_OPEN);
+	assert_int_equal(o.forgotten, 2 * (uint64_t)PAIRING_MAX_OPEN - 2);
+	for (i = 2 * (uint64_t)PAIRING_MAX_OPEN + 1; i <= 3 * (uint64_t)PAIRING_MAX_OPEN; i++)
+		assert_true(opens_remove(&o, i, &c));
+	assert_int_equal(o.cmds.count + o.latest.count + o.oldest + o.newest, 0);
+	opens_free(&o);
+}
+
+static void test_many_open(void **state)
+{
+	static const char *const ways[] = {"-T csv", "-T perfetto", "-w /dev/null"};
+	const int extra = 100, all = (int)PAIRING_MAX_OPEN + extra;
+	struct result r;
+	size_t i;
+
+	(void)state;
+	run(&r,
+	    "awk 'BEGIN { for (i = 0; i < %d; i++) printf \"nvme_setup_cmd: nvme0: qid=%%d, cmdid=%%d, "
+	    "nsid=1, flags=0x0, meta=0x0, cmd=(nvme_cmd_flush cdw10=00 00 00 00 00 00 00 00 00 00 00 "
+	    "00 00 00 00 00 00 00 00 00 00 00 00 00)\\n\", 1 + i / 65536, i %% 65536 }' >%s",
+	    all, image("open.ftrace"));
+	expect_status(&r, 0);
+	done(&r);
+	for (i = 0; i < 3; i++) {
+		run(&r, "%s %s %s >%s", nvtrace, ways[i], image("open.ftrace"), image("open.out"));
+		expect_status(&r, 0);
+		expect_in(&r, r.err,
+		          "more than 131072 commands were without a completion at once: "
+		          "the oldest 100 ");
+		done(&r);
+		if (i == 0) /* each has its row, in order */
+			EXPECT_SILENT("awk -F , 'NR > 1 { print $28 }' %s >%s; seq %d | cmp - %s",
+			              image("open.out"), image("rows"), all, image("rows"));
+		if (i == 1)
+			EXPECT_NUMBER(all, "grep -c '\"completed\": *false' %s", image("open.out"));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -698,6 +765,7 @@ int main(void)
 		cmocka_unit_test(test_csv),           cmocka_unit_test(test_csv_absent),
 		cmocka_unit_test(test_perfetto),      cmocka_unit_test(test_pcapng),
 		cmocka_unit_test(test_pcapng_hello),  cmocka_unit_test(test_pcapng_partial),
+		cmocka_unit_test(test_opens),         cmocka_unit_test(test_many_open),
 	};
 
 	nvtrace = getenv("NVTRACE");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Comma-separated values as in RFC 4180: a row for each command when it completes, those that never
- * did at the end. A cell is empty where the source does not tell. NLB is 0-based, as in the command.
+ * did at the end, or where there are too many of those. A cell is empty where the source does not tell. NLB is 0-based, as in the command.
  */
 #include "output.h"
 #include "opens.h"
@@ -175,6 +175,8 @@ static int record(struct output *o, struct rec *rec)
 	struct state *s = o->state;
 	struct open_cmd c;
 
+	if (rec_is_command(rec) && opens_forget(&s->opens, &c))
+		put_row(s, &c, NULL);
 	if (rec_is_command(rec) && opens_add(&s->opens, rec, &c))
 		put_row(s, &c, NULL);
 	if (rec->kind == REC_COMPLETION) {
@@ -198,6 +200,7 @@ static int end(struct output *o, struct pairing *p)
 	for (i = 0; i < count; i++)
 		put_row(s, &all[i], NULL);
 	free(all);
+	opens_report(&s->opens, "have their rows where the others began");
 	opens_free(&s->opens);
 	free(s);
 	o->state = NULL;

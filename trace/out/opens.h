@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * The commands that an output has seen and that have not completed yet. The pairing knows them as
- * well, but not which of them passed the filter, and it forgets one whose CID is used again.
+ * well, but not which of them passed the filter, and it forgets one whose CID is used again. There are
+ * at most PAIRING_MAX_OPEN, as there: the oldest have to go when there are more.
  */
 #ifndef NVTRACE_OPENS_H
 #define NVTRACE_OPENS_H
@@ -11,6 +12,8 @@
 
 struct open_cmd {
 	uint64_t number; /* of its record */
+	uint64_t older,
+		newer; /* the numbers of its neighbours in the order of the source; 0: none */
 	uint64_t time_ns;
 	uint32_t has, cmd_have, ctrlr;
 	uint16_t qid;
@@ -21,6 +24,8 @@ struct open_cmd {
 struct opens {
 	struct map cmds;   /* struct open_cmd, by the number of its record */
 	struct map latest; /* uint64_t, that number, by controller, queue and CID */
+	uint64_t oldest, newest;
+	uint64_t forgotten; /* that opens_forget() has given out */
 };
 
 /* A log that shows commands only when they failed shows them once: that is the command then. */
@@ -31,6 +36,7 @@ static inline bool rec_is_command(const struct rec *r)
 
 static inline void opens_init(struct opens *o)
 {
+	memset(o, 0, sizeof(*o));
 	map_init(&o->cmds, sizeof(struct open_cmd));
 	map_init(&o->latest, sizeof(uint64_t));
 }
@@ -46,6 +52,15 @@ static inline uint64_t opens_key(uint32_t has, uint32_t ctrlr, uint16_t qid, uin
 	return map_key(has & HAS_CTRLR ? ctrlr : 0, has & HAS_QID ? qid : 0, cid);
 }
 
+static inline void opens_unlink(struct opens *o, const struct open_cmd *cmd)
+{
+	struct open_cmd *older = (struct open_cmd *)map_get(&o->cmds, cmd->older);
+	struct open_cmd *newer = (struct open_cmd *)map_get(&o->cmds, cmd->newer);
+
+	*(older != NULL ? &older->newer : &o->oldest) = cmd->newer;
+	*(newer != NULL ? &newer->older : &o->newest) = cmd->older;
+}
+
 /* Forgets the command of that number. True: it was there, and is now in *cmd. */
 static inline bool opens_remove(struct opens *o, uint64_t number, struct open_cmd *cmd)
 {
@@ -57,6 +72,7 @@ static inline bool opens_remove(struct opens *o, uint64_t number, struct open_cm
 		return false;
 	*cmd = *found;
 	map_remove(&o->cmds, number);
+	opens_unlink(o, cmd);
 	key = opens_key(cmd->has, cmd->ctrlr, cmd->qid, cmd->cmd.cid);
 	latest = (const uint64_t *)map_get(&o->latest, key);
 	if (latest != NULL && *latest == number)
@@ -66,11 +82,17 @@ static inline bool opens_remove(struct opens *o, uint64_t number, struct open_cm
 
 static inline void opens_put(struct opens *o, const struct rec *r)
 {
-	struct open_cmd *cmd = (struct open_cmd *)map_put(&o->cmds, r->number);
 	uint64_t key = opens_key(r->has, r->ctrlr, r->qid, r->cmd.cid), *latest;
+	struct open_cmd *cmd, *newest, old;
 
+	opens_remove(o, r->number, &old); /* a number that comes twice counts once */
+	cmd = (struct open_cmd *)map_put(&o->cmds, r->number);
 	if (cmd == NULL)
 		return;
+	newest = (struct open_cmd *)map_get(&o->cmds, o->newest);
+	cmd->older = o->newest;
+	*(newest != NULL ? &newest->newer : &o->oldest) = r->number;
+	o->newest = r->number;
 	cmd->number = r->number;
 	cmd->time_ns = r->time_ns;
 	cmd->has = r->kind == REC_COMMAND ? r->has : r->has & ~(uint32_t)HAS_TIME;
@@ -93,6 +115,25 @@ static inline bool opens_add(struct opens *o, const struct rec *r, struct open_c
 
 	opens_put(o, r);
 	return found;
+}
+
+/* Before another is remembered: the oldest if there are too many, in *cmd. False: there are not. */
+static inline bool opens_forget(struct opens *o, struct open_cmd *cmd)
+{
+	if (o->cmds.count < PAIRING_MAX_OPEN || !opens_remove(o, o->oldest, cmd))
+		return false;
+	o->forgotten++;
+	return true;
+}
+
+/* At the end: says that there were too many. */
+static inline void opens_report(const struct opens *o, const char *what)
+{
+	if (o->forgotten != 0)
+		fprintf(stderr,
+		        "nvtrace: more than %u commands were without a completion at once: the "
+		        "oldest %" PRIu64 " %s\n",
+		        PAIRING_MAX_OPEN, o->forgotten, what);
 }
 
 /* Forgets the command of a completion. True: it was there, and is now in *cmd. */

@@ -490,6 +490,7 @@ static void command(struct state *s, const struct rec *r, struct packet *packet)
 {
 	struct open_cmd old;
 
+	opens_forget(&s->opens, &old);
 	opens_add(&s->opens, r, &old);
 	if (connection(s, r->has & HAS_CTRLR ? r->ctrlr : 0, r->qid, packet) != NULL)
 		put_command(s, r, packet);
@@ -547,6 +548,7 @@ static int end(struct output *o, struct pairing *p)
 	(void)p;
 	if (s == NULL)
 		return -ENOMEM; /* there was no begin */
+	opens_report(&s->opens, "are no longer known to later completions");
 	opens_free(&s->opens);
 	map_free(&s->conns);
 	map_free(&s->ctrlrs);

@@ -10,6 +10,7 @@
 #include "opens.h"
 
 #define NO_QUEUE 65536u /* thread of what belongs to no queue that is known */
+#define NAMED    65536u /* so many controllers and queues get names */
 
 struct state {
 	struct json json;
@@ -81,7 +82,7 @@ static bool was_named(struct state *s, uint64_t key)
 {
 	bool *named = map_get(&s->named, key);
 
-	if (named != NULL)
+	if (named != NULL || s->named.count >= NAMED)
 		return true;
 	named = map_put(&s->named, key);
 	if (named != NULL)
@@ -179,6 +180,8 @@ static void put_command(struct state *s, const struct rec *r, int64_t ns)
 {
 	struct open_cmd old;
 
+	if (opens_forget(&s->opens, &old))
+		put_unfinished(s, &old);
 	if (opens_add(&s->opens, r, &old))
 		put_unfinished(s, &old);
 	put_begin(s, r, ns);
@@ -337,6 +340,7 @@ static int end(struct output *o, struct pairing *p)
 	json_close(&s->json);
 	json_close(&s->json);
 	json_newline(&s->json);
+	opens_report(&s->opens, "end in the timeline where the others began");
 	opens_free(&s->opens);
 	map_free(&s->named);
 	free(s);

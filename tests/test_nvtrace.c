@@ -7,6 +7,7 @@
 #include "nvme.h"
 #include "trace/pair.h"
 #include "run.h"
+#include <inttypes.h>
 #include <pthread.h>
 
 static const char *nvtrace(void)
@@ -1032,7 +1033,33 @@ static void test_pair_bounded(void **state)
 	while (pairing_next_open(p, &rec))
 		assert_int_equal(rec.number, 1001 + left++);
 	assert_int_equal(left, PAIRING_MAX_OPEN);
+	assert_int_equal(pairing_forgotten(p), 1000);
 	pairing_free(p);
+}
+
+/* They are counted all the same. */
+static void test_forgotten(void **state)
+{
+	const uint32_t all = PAIRING_MAX_OPEN + 1000;
+	struct maker m;
+	struct result r;
+	char say[80];
+	uint32_t i;
+
+	(void)state;
+	make(&m, "forgotten.nvt", all);
+	for (i = 0; i < all; i++)
+		put_cmd(&m, (uint16_t)(i >> 16), (uint16_t)i, NVME_OPC_READ, i);
+	nvme_trace_close(m.trace);
+	run(&r, "%s %s | wc -l", nvtrace(), image("forgotten.nvt"));
+	snprintf(say, sizeof(say), " commands without a completion: %" PRIu32 ",", all);
+	expect_in(&r, r.err, say);
+	done(&r);
+	run(&r, "%s -c %s", nvtrace(), image("forgotten.nvt"));
+	snprintf(say, sizeof(say), "\n%" PRIu32 " commands without a completion\n", all);
+	expect_in(&r, r.out, say);
+	done(&r);
+	remove(image("forgotten.nvt"));
 }
 
 /* ---- --hex ---- */
@@ -1534,6 +1561,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_pair_generation),
 		cmocka_unit_test(test_pair_shared_cq),
 		cmocka_unit_test(test_pair_bounded),
+		cmocka_unit_test(test_forgotten),
 		cmocka_unit_test(test_hex),
 		cmocka_unit_test(test_hex_bad_lines),
 		cmocka_unit_test(test_style),

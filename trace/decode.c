@@ -143,12 +143,12 @@ static int stream(struct reader *rd, struct output *out, struct pairing *pairs,
 	return rc;
 }
 
-/* Commands that never completed: counted, and with -v shown behind everything else. */
+/* Commands that never completed: all counted; with -v shown behind everything else if remembered. */
 static uint64_t report_open(struct output *out, struct pairing *pairs,
                             const struct selection *selection)
 {
 	struct rec rec;
-	uint64_t n = 0;
+	uint64_t n = pairing_forgotten(pairs);
 
 	while (pairing_next_open(pairs, &rec)) {
 		n++;

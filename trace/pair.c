@@ -40,6 +40,7 @@ struct pairing {
 	struct open_cmd *bucket[BUCKETS];
 	struct open_cmd *oldest, *newest;
 	uint32_t count;
+	uint64_t forgotten;
 	struct shared_cq shared[MAX_SHARED];
 	uint32_t num_shared;
 	struct queue_depth depth[MAX_QUEUES];
@@ -137,8 +138,10 @@ static void insert(struct pairing *p, const struct rec *rec)
 
 	if (c == NULL)
 		return;
-	if (p->count >= PAIRING_MAX_OPEN)
+	if (p->count >= PAIRING_MAX_OPEN) {
 		drop(p, p->oldest);
+		p->forgotten++;
+	}
 	c->ctrlr = rec->ctrlr;
 	c->qid = rec->qid;
 	c->cid = rec->cmd.cid;
@@ -320,6 +323,11 @@ bool pairing_next_open(struct pairing *p, struct rec *rec)
 	rec->problem = "it never completed";
 	drop(p, c);
 	return true;
+}
+
+uint64_t pairing_forgotten(const struct pairing *p)
+{
+	return p->forgotten;
 }
 
 void pairing_free(struct pairing *p)

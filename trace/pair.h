@@ -15,6 +15,8 @@ struct pairing *pairing_new(void);
 void pairing_record(struct pairing *p, struct rec *rec);
 /* Commands that never completed, one at a time: false when there are no more. */
 bool pairing_next_open(struct pairing *p, struct rec *rec);
+/* So many more there were, of which nothing else is known. */
+uint64_t pairing_forgotten(const struct pairing *p);
 void pairing_free(struct pairing *p);
 
 #endif /* NVTRACE_PAIR_H */

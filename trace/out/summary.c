@@ -731,6 +731,7 @@ static int summary_end(struct output *o, struct pairing *p)
 	struct rec *open = calloc(1, sizeof(*open));
 	unsigned i;
 
+	s->open = p != NULL ? pairing_forgotten(p) : 0;
 	while (open != NULL && p != NULL && pairing_next_open(p, open)) {
 		s->open++;
 		rec_free(open);

@@ -7,6 +7,7 @@
 #include "trace/cmd.h"
 #include "trace/read/scan.h"
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -199,6 +200,79 @@ static unsigned pairs(void)
 		n += j > 0;
 	}
 	return n;
+}
+
+/* ---- the recorder ---- */
+
+#define LISTS 64 /* that threads are in the middle of */
+
+static void put_slot(struct nvme_trace_slot *slot, uint64_t seq, uint16_t kind, const void *payload,
+                     size_t len)
+{
+	memset(slot, 0, sizeof(*slot));
+	slot->seq = seq;
+	slot->check = ~seq;
+	slot->tid = (uint32_t)(seq + 1) / 2;
+	slot->kind = kind;
+	slot->qid = 1;
+	slot->len = (uint8_t)len;
+	memcpy(slot->payload, payload, len);
+}
+
+/* A PRP list takes the memory of the entries that are there, not of those that it claims. */
+static void nvt_claimed_entries(void **state)
+{
+	static struct nvme_trace_slot slot[2 * LISTS + 2];
+	struct nvme_trace_header h = {.version = NVME_TRACE_VERSION,
+	                              .byte_order = NVME_TRACE_BYTE_ORDER,
+	                              .slot_size = sizeof(slot[0]),
+	                              .slots = 2 * LISTS + 1,
+	                              .next = 2 * LISTS + 2};
+	struct nvme_trace_prp prp = {.nprp = 65536, .cid = 1};
+	struct nvme_trace_prp_list part = {.cid = 1, .count = 10};
+	struct nvme_cmd cmd = {.opc = NVME_OPC_READ};
+	static struct reader rd;
+	struct mallinfo2 before, after;
+	struct rec rec;
+	uint64_t i;
+
+	(void)state;
+	memcpy(h.magic, NVME_TRACE_MAGIC, sizeof(h.magic));
+	memcpy(&slot[0], &h, sizeof(h));
+	for (i = 1; i <= 2 * LISTS; i += 2) {
+		put_slot(&slot[i], i, NVME_TRACE_PRP, &prp, sizeof(prp));
+		put_slot(&slot[i + 1], i + 1, NVME_TRACE_PRP_LIST, &part, sizeof(part));
+	}
+	put_slot(&slot[i], i, NVME_TRACE_SQE, &cmd, sizeof(cmd));
+	start(&rd, &nvt_reader, (const char *)slot, sizeof(slot));
+	before = mallinfo2();
+	assert_int_equal(rd.ops->next(&rd, &rec), 1);
+	after = mallinfo2();
+	assert_int_equal(rec.kind, REC_COMMAND);
+	assert_true(after.uordblks + after.hblkhd < before.uordblks + before.hblkhd + (1 << 20));
+	stop(&rd);
+	/* and all of them come, whatever their number */
+	for (prp.nprp = 3; prp.nprp < 2 * LISTS * 10; prp.nprp += 7) {
+		put_slot(&slot[1], 1, NVME_TRACE_PRP, &prp, sizeof(prp));
+		for (i = 0; i < prp.nprp - 1; i += part.count) {
+			part.first = (uint32_t)i;
+			part.count = (uint16_t)(prp.nprp - 1 - i < 10 ? prp.nprp - 1 - i : 10);
+			part.entry[0] = 4096 * i;
+			part.entry[part.count - 1] = 4096 * (i + part.count - 1);
+			put_slot(&slot[2 + i / 10], 2 + i / 10, NVME_TRACE_PRP_LIST, &part,
+			         sizeof(part));
+			slot[2 + i / 10].tid = slot[1].tid;
+		}
+		start(&rd, &nvt_reader, (const char *)slot, sizeof(slot));
+		assert_int_equal(rd.ops->next(&rd, &rec), 1);
+		assert_int_equal(rec.kind, REC_PRP);
+		assert_int_equal(rec.entries, prp.nprp - 1);
+		for (i = 0; i < rec.entries; i += 10)
+			assert_int_equal(rec.entry[i], 4096 * i);
+		assert_int_equal(rec.entry[rec.entries - 1], 4096 * (rec.entries - 1));
+		rec_free(&rec);
+		stop(&rd);
+	}
 }
 
 /* ---- Linux ---- */
@@ -1004,6 +1078,7 @@ static void blocks_of_commands(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nvt_claimed_entries),
 		cmocka_unit_test(ftrace_captures),
 		cmocka_unit_test(ftrace_dialects),
 		cmocka_unit_test(ftrace_losses),

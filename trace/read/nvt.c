@@ -35,6 +35,7 @@ struct pending {
 	size_t len;
 	char log[LOG_BYTES];
 	struct rec rec;
+	uint32_t room; /* for entries of a PRP list */
 };
 
 struct nvt {
@@ -672,6 +673,22 @@ static int add_log_part(struct reader *rd, struct pending *p, const struct nvme_
 	return s->len < NVME_TRACE_PAYLOAD ? finish_pending(rd, p, rec) : 0;
 }
 
+/* Room for more entries: for as many as have arrived, as a start may claim any number. */
+static bool grow_list(struct pending *p, uint32_t count)
+{
+	uint32_t size = p->room < 64 ? 64 : 2 * p->room;
+	uint64_t *entry;
+
+	if (p->rec.entries + count <= p->room)
+		return true;
+	entry = realloc(p->rec.entry, size * sizeof(*entry));
+	if (entry == NULL)
+		return false;
+	p->rec.entry = entry;
+	p->room = size;
+	return true;
+}
+
 static int add_list_part(struct reader *rd, struct pending *p, const struct nvme_trace_slot *s,
                          struct rec *rec)
 {
@@ -680,7 +697,8 @@ static int add_list_part(struct reader *rd, struct pending *p, const struct nvme
 	memset(&part, 0, sizeof(part));
 	memcpy(&part, s->payload, s->len < sizeof(part) ? s->len : sizeof(part));
 	if (part.count == 0 || part.count > 10 || s->len < 8 + part.count * 8u ||
-	    part.first != p->rec.entries || part.count > p->rec.prp.nprp - 1 - part.first)
+	    part.first != p->rec.entries || part.count > p->rec.prp.nprp - 1 - part.first ||
+	    !grow_list(p, part.count))
 		return give_up(rd, p, rec);
 	memcpy(p->rec.entry + part.first, part.entry, part.count * sizeof(part.entry[0]));
 	p->rec.entries += part.count;
@@ -738,9 +756,8 @@ static int begin_prp(struct reader *rd, struct nvt *t, struct rec *rec)
 	memcpy(&p->rec.prp, s->payload, sizeof(p->rec.prp));
 	if (p->rec.prp.nprp <= 2)
 		return finish_pending(rd, p, rec);
-	if (p->rec.prp.nprp - 1 <= MAX_ENTRIES)
-		p->rec.entry = calloc(p->rec.prp.nprp - 1, sizeof(p->rec.entry[0]));
-	return p->rec.entry == NULL ? give_up(rd, p, rec) : 0;
+	p->room = 0;
+	return p->rec.prp.nprp - 1 > MAX_ENTRIES ? give_up(rd, p, rec) : 0;
 }
 
 /* A later part. At the start of a wrapped file the first part may be overwritten: no damage. */

@@ -1534,10 +1534,80 @@ static void test_control_characters(void **state)
 	done(&r);
 }
 
+/* C1 is obeyed as a byte and in UTF-8; letters have the same bytes in their middle and stay. */
+static void test_c1(void **state)
+{
+	static const char hostile[] =
+		"a\x9b"
+		"31m b\xc2\x9b"
+		"2J c\xc2\x85 d\xe0\x82\x9b e\xc0\x9b "
+		"f\xf0\x80\x82\x9b g\x1b[ \xc3\x9b\xe2\x82\x9b\xf0\x9f\x98\x80 "
+		"h\xed\xa0\x9b i\x7f j\xe2\x9b";
+	static const char *const ways[] = {"$n -v %s",           "$n -v --style v26 -H %s",
+	                                   "$n -v --explain %s", "$n -c %s",
+	                                   "$n --diff %s b.nvt", "$n %s --with b.nvt",
+	                                   "$n --lint %s",       "$n -T csv %s",
+	                                   "$n -T svg %s",       "$n -T html %s",
+	                                   "$n -T json %s",      "$n -T perfetto %s"};
+	static const char *const letters[] = {"\xc3\x9b", "\xe2\x82\x9b", "\xf0\x9f\x98\x80"};
+	static const char *const files[] = {"a.nvt", "a.qemu", "a.spdk", "a.ftrace"};
+	const struct nvme__log_place place = {"nvme.h", 7, "f"};
+	char *full = realpath(program("NVTRACE", "nvtrace"), NULL);
+	char line[200], *p, *end;
+	struct maker m;
+	struct result r;
+	size_t i, k, n, text;
+	FILE *f;
+
+	(void)state;
+	for (k = 0; k < 2; k++) {
+		make(&m, k == 0 ? "a.nvt" : "b.nvt", 64);
+		put_cmd(&m, 1, (uint16_t)k, NVME_OPC_READ, 1);
+		nvme__trace_log(&m.log, m.now, &place, NVME_LOG_NOTICE, k == 0 ? hostile : "x");
+		nvme_trace_close(m.trace);
+	}
+	for (k = 1; k < 4; k++) {
+		f = fopen(image(files[k]), "w");
+		assert_non_null(f);
+		fprintf(f,
+		        k == 1 ? "pci_nvme_err_x %s\npci_nvme_irq_pin pulsing\npci_nvme_aer cid %s\n"
+		        : k == 2
+		                ? "nvme.c: 1:f: *NOTICE*: %s\nnvme.c: 1:nvme_x_print_command: *NOTICE*: %s\n"
+		                : "nvme_async_event: nvme1: NVME_AEN=0x000302 [%s]\nnvme_sq: %s\n",
+		        hostile, hostile);
+		fclose(f);
+	}
+	for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+		for (k = 0; k < 4; k++) {
+			snprintf(line, sizeof(line), ways[i], files[k]);
+			run(&r, "cd %s; n=%s; %s", dir, full, line);
+			for (text = 0; text < 2; text++) {
+				p = text == 0 ? r.out : r.err;
+				for (n = 0; n < 3; n++)
+					while ((end = strstr(p, letters[n])) != NULL)
+						memset(end, '_', strlen(letters[n]));
+				for (; *p != '\0'; p++)
+					if ((unsigned char)*p >= 0x7f && (unsigned char)*p < 0xa0) {
+						fprintf(stderr, "%s: %02x\n", line,
+						        (unsigned char)*p);
+						fail();
+					}
+			}
+			if (i == 0 && k == 0)
+				expect_in(&r, r.out,
+				          "a\\x9b31m b\xc2\\x9b2J c\xc2\\x85 d\xe0\\x82\\x9b");
+			if (i == 0 && k == 0)
+				expect_in(&r, r.out, "g\\x1b[ _________ h");
+			done(&r);
+		}
+	free(full);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_control_characters),
+		cmocka_unit_test(test_c1),
 		cmocka_unit_test(test_live_log),
 		cmocka_unit_test(test_live_log_of_errors),
 		cmocka_unit_test(test_wrap),

@@ -5,6 +5,7 @@
  * list for the registers and one for each queue, and these are compared like two texts.
  */
 #include "merge.h"
+#include "clean.h"
 #include "map.h"
 
 #define ITEMS   (UINT32_C(1) << 19) /* in each source */
@@ -347,9 +348,11 @@ static void print_item(struct walk *w, char sign, const struct item *item)
 	print_head(w);
 	w->differences++;
 	if (item->number != 0)
-		printf("%c#%-7" PRIu64 " %s\n", sign, item->number, item->text);
+		printf("%c#%-7" PRIu64 " ", sign, item->number);
 	else
-		printf("%c%-8s %s\n", sign, "", item->text);
+		printf("%c%-8s ", sign, "");
+	clean_put(stdout, item->text);
+	putchar('\n');
 }
 
 static bool equal(const struct walk *w, uint32_t i, uint32_t j)

@@ -11,6 +11,7 @@
  * then everything, to print it.
  */
 #include "merge.h"
+#include "clean.h"
 #include "map.h"
 #include "out/prps.h"
 #include <sys/stat.h>
@@ -786,14 +787,6 @@ static void describe(char *buf, size_t size, const struct merge *m, const struct
 	}
 }
 
-/* What a source wrote must not play with the terminal. */
-static void put_plain(const char *text)
-{
-	for (; *text != '\0'; text++)
-		putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
-	putchar('\n');
-}
-
 static void print_rec(struct merge *m, const struct side *s, const struct rec *r)
 {
 	bool timed = s == &m->a && (r->has & HAS_TIME) != 0;
@@ -809,7 +802,8 @@ static void print_rec(struct merge *m, const struct side *s, const struct rec *r
 	if (timed)
 		format_ns(ns, sizeof(ns), r->time_ns > m->start_ns ? r->time_ns - m->start_ns : 0);
 	printf("%11s  %-5s %7" PRIu64 "  ", ns, s->label, r->number);
-	put_plain(text);
+	clean_put(stdout, text);
+	putchar('\n');
 }
 
 static void __attribute__((format(printf, 1, 2))) print_finding(const char *fmt, ...)

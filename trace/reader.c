@@ -4,6 +4,7 @@
  * those that are damaged.
  */
 #include "reader.h"
+#include "clean.h"
 #include "unpack.h"
 #include <stdarg.h>
 #include <sys/stat.h>
@@ -16,13 +17,15 @@ static const struct reader_ops *const readers[] = {
 
 void reader_complain(const struct reader *rd, const char *fmt, ...)
 {
+	char text[REC_TEXT + 64];
 	va_list ap;
 
 	fflush(stdout); /* so that messages stand where they belong */
 	fprintf(stderr, "nvtrace: %s: ", rd->name);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	clean_put(stderr, text); /* it may quote the source */
 	fputc('\n', stderr);
 }
 

@@ -5,6 +5,7 @@
  * line for (registers, doorbells, mappings, the controller's side) appears with -v only.
  */
 #include "output.h"
+#include "../clean.h"
 
 #define LINE_MAX_TEXT 2048
 
@@ -23,23 +24,6 @@ struct text {
 	struct place place[8];
 	unsigned dstrd[256]; /* of each controller, for the names of doorbells */
 };
-
-/* Traces are not trusted: what a terminal would obey is shown as \xNN. */
-static void put_clean(FILE *out, const char *s)
-{
-	const char *from = s;
-
-	for (; *s != '\0'; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if ((c >= 0x20 && c != 0x7f) || c == '\t')
-			continue;
-		fwrite(from, 1, (size_t)(s - from), out);
-		fprintf(out, "\\x%02x", c);
-		from = s + 1;
-	}
-	fwrite(from, 1, (size_t)(s - from), out);
-}
 
 /* ---- the time and place in front of a message ---- */
 
@@ -79,7 +63,7 @@ static void put_place(struct output *o, const struct rec *rec)
 		memcpy(p->func, rec->func, sizeof(p->func));
 		snprintf(p->text, sizeof(p->text), "%.199s", at != NULL ? at + 2 : line);
 	}
-	put_clean(o->out, p->text);
+	clean_put(o->out, p->text);
 }
 
 static void put_date(struct output *o, const struct rec *rec)
@@ -123,7 +107,7 @@ static void put_prefix(struct output *o, const struct rec *rec)
 static void put_line(struct output *o, const struct rec *rec, const char *text)
 {
 	put_prefix(o, rec);
-	put_clean(o->out, text);
+	clean_put(o->out, text);
 	fputc('\n', o->out);
 }
 
@@ -155,7 +139,7 @@ static void put_message(struct output *o, const struct rec *rec)
 
 	style_format_rec(text, sizeof(text), o->options->style, rec);
 	put_prefix(o, rec);
-	put_clean(o->out, text);
+	clean_put(o->out, text);
 	put_extra(o, rec);
 	fputc('\n', o->out);
 }

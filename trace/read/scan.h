@@ -8,6 +8,7 @@
 
 #include <stdarg.h>
 #include "../reader.h"
+#include "../clean.h"
 
 #define SCAN_LINE 65536
 
@@ -149,12 +150,17 @@ static inline bool scan_seconds(const char **at, uint64_t *ns)
 /* A text copied as far as it fits, and nothing in it that a terminal might take for a command. */
 static inline void scan_copy(char *to, size_t size, const char *from, size_t len)
 {
-	size_t i;
+	size_t i, n;
 
-	for (i = 0; i < len && i + 1 < size; i++)
-		to[i] = ((unsigned char)from[i] < ' ' && from[i] != '\t') || from[i] == 0x7f
-		                ? '?'
-		                : from[i];
+	for (i = 0; i < len && i + 1 < size; i += n) {
+		n = clean_bytes(from + i, len - i);
+		if (n == 0 || i + n >= size) { /* a letter that no longer fits */
+			n = 1;
+			to[i] = '?';
+		} else {
+			memcpy(to + i, from + i, n);
+		}
+	}
 	to[i] = '\0';
 }
 

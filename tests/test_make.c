@@ -184,6 +184,8 @@ static void check_install(const char *arg, const char *prefix)
 	                           "./include/nvme_soft_cmb.h\n"
 	                           "./include/nvme_soft_md.h\n./include/nvme_soft_plan.h\n"
 	                           "./include/nvme_soft_zns.h\n"
+	                           "./share/bash-completion/completions/nvtrace\n"
+	                           "./share/man/man1/nvtrace.1\n"
 	                           "./share/pkgconfig/nvme-h.pc\n");
 	done(&r);
 	write_text("user.c", program_text);

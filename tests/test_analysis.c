@@ -163,9 +163,9 @@ static void test_summary_qemu(void **state)
 	run(&r, "%s -c %s", nvtrace, path("q.log"));
 	expect_status(&r, 0);
 	expect_in(&r, r.out,
-	          "\n1      WRITE                                2       0         16          8192 ");
+	          "\n1      WRITE                            2       0         16          8192 ");
 	expect_in(&r, r.out,
-	          "\n1      READ                                 3       0         24         12288 ");
+	          "\n1      READ                             3       0         24         12288 ");
 	done(&r);
 }
 
@@ -794,20 +794,13 @@ static void test_svg(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_summary),
-		cmocka_unit_test(test_percentiles),
-		cmocka_unit_test(test_incidents),
-		cmocka_unit_test(test_selection),
-		cmocka_unit_test(test_diff),
-		cmocka_unit_test(test_merge),
-		cmocka_unit_test(test_html),
-		cmocka_unit_test(test_svg),
-		cmocka_unit_test(test_summary_qemu),
-		cmocka_unit_test(test_merge_data),
-		cmocka_unit_test(test_merge_window),
-		cmocka_unit_test(test_merge_lost_at_end),
-		cmocka_unit_test(test_merge_runs),
-		cmocka_unit_test(test_merge_ctrlrs),
+		cmocka_unit_test(test_summary),      cmocka_unit_test(test_percentiles),
+		cmocka_unit_test(test_incidents),    cmocka_unit_test(test_selection),
+		cmocka_unit_test(test_diff),         cmocka_unit_test(test_merge),
+		cmocka_unit_test(test_html),         cmocka_unit_test(test_svg),
+		cmocka_unit_test(test_summary_qemu), cmocka_unit_test(test_merge_data),
+		cmocka_unit_test(test_merge_window), cmocka_unit_test(test_merge_lost_at_end),
+		cmocka_unit_test(test_merge_runs),   cmocka_unit_test(test_merge_ctrlrs),
 	};
 
 	if (argc > 1)

@@ -11,9 +11,10 @@
  * What a source does not carry stays absent: the `has` bits of a record say what is there, and
  * nothing else in it may be looked at.
  *
- * What stands on what: rec.h is the ground, clean.h says what may reach a terminal; words, cmd and fields say what is in a record; pair and
- * reader make records, the folder read/ has the sources; filter chooses; the folder out/ prints; diff,
- * merge and hex are outputs of their own; cli reads the command line, and main.c is nothing else.
+ * What stands on what: rec.h is the ground, and clean.h says what may reach a terminal; words, cmd and
+ * fields say what is in a record; pair and reader make records, the folder read/ has the sources; filter
+ * chooses; the folder out/ prints; diff, merge and hex are outputs of their own; cli reads the command
+ * line, and main.c is nothing else.
  */
 #ifndef NVTRACE_REC_H
 #define NVTRACE_REC_H

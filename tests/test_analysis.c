@@ -536,6 +536,24 @@ static void test_merge_ctrlrs(void **state)
 		expect_in(&r, r.out, "\n24 commands agree, 0 disagree, 0 missing");
 		done(&r);
 	}
+	/* each has its own completions, though queue and CID are the same */
+	for (n = 0; n < 2; n++) {
+		trace_open(&t, n == 0 ? "c.nvt" : "d.nvt");
+		put_attached(&t, 0, "0000:00:03.0");
+		put_attached(&t, 1, "0000:00:04.0");
+		for (t.ctrlr = 0; t.ctrlr < 2; t.ctrlr++)
+			put_cmd(&t, 1, 5, NVME_OPC_READ, 0, 0, 0, 0x20000);
+		t.ctrlr = 0;
+		put_cpl(&t, 1, 5, 1);
+		t.ctrlr = 1;
+		put_cpl(&t, 1, 5, n == 0 ? 1 : 0x80 << 1);
+		trace_close(&t);
+	}
+	run(&r, "%s %s --with %s", nvtrace, path("c.nvt"), path("d.nvt"));
+	expect_status(&r, 1);
+	expect_in(&r, r.out, "! status: 000h in nvt, 080h in nvt");
+	expect_in(&r, r.out, "\n1 commands agree, 1 disagree, 0 missing");
+	done(&r);
 	/* one that has only the second */
 	trace_open(&t, "b.nvt");
 	put_attached(&t, 0, "0000:00:04.0");

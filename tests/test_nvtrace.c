@@ -1552,6 +1552,7 @@ static void test_c1(void **state)
 	static const char *const letters[] = {"\xc3\x9b", "\xe2\x82\x9b", "\xf0\x9f\x98\x80"};
 	static const char *const files[] = {"a.nvt", "a.qemu", "a.spdk", "a.ftrace"};
 	const struct nvme__log_place place = {"nvme.h", 7, "f"};
+	const struct nvme_trace_attach attach = {.name = "n\xc2\x9b", .access = "\x9b"};
 	char *full = realpath(program("NVTRACE", "nvtrace"), NULL);
 	char line[200], *p, *end;
 	struct maker m;
@@ -1562,6 +1563,7 @@ static void test_c1(void **state)
 	(void)state;
 	for (k = 0; k < 2; k++) {
 		make(&m, k == 0 ? "a.nvt" : "b.nvt", 64);
+		nvme__trace_put(&m.log, m.now, NVME_TRACE_ATTACH, 1, 0, &attach, sizeof(attach));
 		put_cmd(&m, 1, (uint16_t)k, NVME_OPC_READ, 1);
 		nvme__trace_log(&m.log, m.now, &place, NVME_LOG_NOTICE, k == 0 ? hostile : "x");
 		nvme_trace_close(m.trace);

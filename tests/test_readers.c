@@ -405,8 +405,7 @@ static void ftrace_latency(void **state)
 		"      dd-1234    0d..2.    5us : nvme_sq: nvme0: qid=2, head=8, tail=9\n",
 		"  <idle>-0       1d.h1.  105us+: nvme_sq: nvme0: qid=2, head=8, tail=9\n",
 		"  <idle>-0       1d.h1. 1105us!: nvme_sq: nvme0: qid=2, head=8, tail=9\n",
-		"  dd   123 1 0 00000000 [0000000012345678]     1.105ms (+0.001ms): nvme_sq: nvme0: "
-		"qid=2, head=8, tail=9\n",
+		"  dd 123 1 0 00000000 1.105ms (+0.001ms): nvme_sq: nvme0: qid=2, head=8, tail=9\n",
 	};
 	static const uint64_t times[] = {5000, 105000, 1105000, 1105000};
 	size_t i;

@@ -228,6 +228,14 @@ static void i_map_len(struct trace *t)
 	put_one_page(t, 0x20800, 0x100);
 }
 
+/* A page in two pieces, of which the second is there first. */
+static void i_map_pieces(struct trace *t)
+{
+	put_map(t, 0x20900, 0x700);
+	put_map(t, 0x20000, 0x900);
+	put_one_page(t, 0x20800, 0x800);
+}
+
 static void m_map_prp2(struct trace *t)
 {
 	const struct nvme_trace_prp prp = {.prp1 = 0x20000, .prp2 = 0x21000, .len = 8192, .nprp = 2};
@@ -366,6 +374,10 @@ static void i_data_later(struct trace *t)
 static void m_sqhd(struct trace *t)
 {
 	put_odd_cpl(t, 1, 0);
+	put_reads(t, 7, 8);
+	put_doorbell(t, 1, 0, 3, 0);
+	*tail_of(t, 1) = 1;
+	put_cpl(t, 1, 7, 0); /* from where is not sure now */
 }
 
 static void i_sqhd(struct trace *t)
@@ -375,7 +387,10 @@ static void i_sqhd(struct trace *t)
 
 static void m_sqhd_size(struct trace *t)
 {
-	put_odd_cpl(t, 1, 4);
+	put_reads(t, 6, 9);
+	put_doorbell(t, 1, 0, 2, 1);
+	*tail_of(t, 1) = 4;
+	put_cpl(t, 1, 6, 0);
 }
 
 /* It lags behind, and catches up; two are written then, and one of them announced. */
@@ -513,6 +528,7 @@ static void m_unannounced_late(struct trace *t)
 {
 	put_reads(t, 6, 8);
 	put_mark(t, NVME_TRACE_LATE, 1, 6, 500);
+	put_delete(t, 2);
 }
 
 static void i_unannounced_late(struct trace *t)
@@ -527,6 +543,18 @@ static void m_sq_overrun(struct trace *t)
 {
 	put_reads(t, 6, 9);
 	put_doorbell(t, 1, 0, 2, 1);
+	put_reads(t, 9, 11);
+}
+
+/* What the driver ended itself was fetched, or not. */
+static void i_sq_made_up(struct trace *t)
+{
+	uint16_t i;
+
+	put_reads(t, 6, 9);
+	put_doorbell(t, 1, 0, 2, 1);
+	for (i = 6; i < 9; i++)
+		put_cpl(t, 1, i, NVME_SC_ABORTED_SQ_DELETION << 1);
 	put_reads(t, 9, 10);
 }
 
@@ -628,6 +656,7 @@ static const struct made more_cases[] = {
 	{"no maps", NULL, i_map_none},
 	{"over the end of the map", "PRP1 0x20800 of cid:6 is not mapped", m_map_len},
 	{"up to the end of the map", NULL, i_map_len},
+	{"page in two pieces", NULL, i_map_pieces},
 	{"half of PRP2", "PRP2 0x21000 of cid:6 is not mapped", m_map_prp2},
 	{"the list itself", "PRP2 (PRP list) 0x30048 of cid:6 is not mapped", m_map_list_page},
 	{"entry of the list", "an entry of the list, 0x25000 of cid:6 is not", m_map_entry},
@@ -678,6 +707,7 @@ static const struct made more_cases[] = {
 	{"announced, late", NULL, i_unannounced_late},
 	{"SQ overrun", "queue 1: SQ overrun: cid:9 is written while 3 commands", m_sq_overrun},
 	{"SQ full", NULL, i_sq_overrun},
+	{"SQ, made up", NULL, i_sq_made_up},
 
 	{"CQ first", "queue 0: CQ 1 deleted before its SQ: SQ 1 completes there", m_cq_first},
 	{"CQ of two", "CQ 1 deleted before its SQ: SQ 2 completes there", m_cq_shared},

@@ -306,7 +306,7 @@ static void check_mapped(struct output *o, const struct lintc *c, const struct r
 {
 	uint64_t prp1 = r->cmd.dptr.prp.prp1;
 
-	if (!c->maps.whole || c->maps.count == 0 || (r->cmd_have & HAVE_DPTR1) != HAVE_DPTR1)
+	if (c->maps.count == 0 || (r->cmd_have & HAVE_DPTR1) != HAVE_DPTR1)
 		return;
 	if (prps_recorded(o->state, r))
 		check_pages(o, c, r);

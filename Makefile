@@ -133,8 +133,8 @@ $(B)/tsan/%: tests/%.c $(RECIPE) | $(B)/tsan
 	$(CC) $(BUILD_C) -O1 -g -fsanitize=thread $< -o $@ $(LDFLAGS) -lcmocka $(LIBS)
 
 # They use what nvtrace is made of.
-$(B)/tests/test_readers $(B)/tests/test_nvtrace: $(B)/libnvtrace.a
-$(B)/asan/test_readers $(B)/asan/test_nvtrace $(B)/asan/fuzz_trace: $(B)/asan/libnvtrace.a
+$(B)/tests/test_readers $(B)/tests/test_nvtrace $(B)/tests/test_compare: $(B)/libnvtrace.a
+$(B)/asan/test_readers $(B)/asan/test_nvtrace $(B)/asan/test_compare $(B)/asan/fuzz_trace: $(B)/asan/libnvtrace.a
 $(addprefix $(B)/,tests/test_readers tests/test_nvtrace asan/test_readers asan/test_nvtrace asan/fuzz_trace): LDLIBS += $(UNPACK)
 
 # nvme.h and libnvme define the same names: two sources.

@@ -146,6 +146,109 @@ static void test_zones(void **state)
 	}
 }
 
+/* ---- what is done ---- */
+
+/* The fields of features, actions by name, zeros that mean something, and data only where it is. */
+static void test_meanings(void **state)
+{
+	static const char data[] = "data are in host memory";
+	static const struct {
+		uint16_t qid;
+		uint8_t opc;
+		uint32_t cdw10, cdw11;
+		const char *says, *not ; /* says in -H and --explain, or in one of them */
+	} cases[] = {
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_ARBITRATION, 0x01000003,
+	         "High Priority Weight (HPW) is 1: 2 commands.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_ARBITRATION, 7, "[2:0] AB : 0x7 no limit\n",
+	         data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_ARBITRATION, 0,
+	         "(AB) is 0: 1 command at a time.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_POWER_MANAGEMENT, 0x45, "[7:5] WH : 0x2\n",
+	         data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_TEMPERATURE_THRESHOLD, 0x1f0157,
+	         "(THSEL) is 1: below it.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_TEMPERATURE_THRESHOLD, 0x1f0157,
+	         "(TMPSEL) is 15: all sensors.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_TEMPERATURE_THRESHOLD, 0x20157,
+	         "(TMPSEL) is 2: sensor 2.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_TEMPERATURE_THRESHOLD, 0x100,
+	         "(TMPTH) is 256: -17 degrees Celsius.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_ERROR_RECOVERY, 0x10003,
+	         "(TLER) is 3: 300 ms.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_VOLATILE_WRITE_CACHE, 0,
+	         "Volatile Write Cache Enable (WCE) is 0: no.", "CDW11) is"},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_NUMBER_OF_QUEUES, 0x70000,
+	         "(NCQR) is 7: asks for 8 completion queues.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_NUMBER_OF_QUEUES, 0x70000,
+	         "[15:0] NSQR : 0 asks for 1 submission queue\n", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_INTERRUPT_COALESCING, 0x0203,
+	         "(TIME) is 2: 200 us.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_INTERRUPT_COALESCING, 0x0203,
+	         "(THR) is 3: 4 completions.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_ASYNC_EVENT_CONFIG, 0x100,
+	         "Namespace Attribute Notices (NAN) is 1: yes.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_KEEP_ALIVE_TIMER, 0, "(KATO) is 0: off.",
+	         data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_NS_WRITE_PROTECTION, 1,
+	         "(WPS) is 1: write protected.", data},
+		{0, NVME_OPC_SET_FEATURES, NVME_FEAT_AUTO_POWER_STATE_TRANSITION, 1, data,
+	         "CDW11) is"},
+		{0, NVME_OPC_GET_FEATURES, NVME_FEAT_TIMESTAMP, 0, data, "CDW11) is"},
+		{0, NVME_OPC_GET_FEATURES, NVME_FEAT_POWER_MANAGEMENT, 0, "(SEL) is 0: current.",
+	         data},
+		{0, NVME_OPC_SET_FEATURES, 0xc0, 5, "Feature Specific (CDW11) is 5.", NULL},
+		{0, NVME_OPC_CREATE_IO_CQ, 0x10001, 1,
+	         "The queue is in host memory, from 0x1000 on", data},
+		{0, NVME_OPC_NS_MANAGEMENT, 0, 0, "Select (SEL) is 0: create.", NULL},
+		{0, NVME_OPC_NS_MANAGEMENT, 1, 0, "Select (SEL) is 1: delete.", NULL},
+		{0, NVME_OPC_NS_ATTACHMENT, 0, 0, "Select (SEL) is 0: attach.", NULL},
+		{0, NVME_OPC_FIRMWARE_COMMIT, 3 << 3, 0, "the slot and activate it now.", NULL},
+		{0, NVME_OPC_DEVICE_SELF_TEST, 2, 0, "(STC) is 2: extended self-test.", NULL},
+		{0, NVME_OPC_DEVICE_SELF_TEST, 15, 0, "(STC) is 15: abort the self-test.", NULL},
+		{1, NVME_OPC_RESERVATION_REGISTER, 0, 0, "(RREGA) is 0: register.", NULL},
+		{1, NVME_OPC_RESERVATION_ACQUIRE, 0x301, 0,
+	         "(RTYPE) is 3: write exclusive, registrants only.", NULL},
+		{1, NVME_OPC_RESERVATION_ACQUIRE, 0x301, 0, "(RACQA) is 1: preempt.", NULL},
+		{1, NVME_OPC_RESERVATION_RELEASE, 1, 0, "(RRELA) is 1: clear.", "(RTYPE)"},
+	};
+	struct result r;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct nvme_cmd cmd = {.opc = cases[i].opc, .nsid = 1};
+
+		cmd.dptr.prp.prp1 = 0x1000;
+		cmd.cdw10 = cases[i].cdw10;
+		cmd.cdw11 = cases[i].cdw11;
+		decode(&r, "-H --explain", cases[i].qid, &cmd);
+		expect_in(&r, r.out, cases[i].says);
+		if (cases[i].not != NULL && strstr(r.out, cases[i].not ) != NULL)
+			fail_msg("case %zu says %s:\n%s", i, cases[i].not, r.out);
+		done(&r);
+	}
+}
+
+/* What Get Features tells is in DW0 of its completion. */
+static void test_feature_that_is_told(void **state)
+{
+	struct nvme_cpl cpl = {.cdw0 = 0x157, .status = 1};
+	struct result r;
+	struct trace t;
+
+	(void)state;
+	trace_open(&t, "feature.nvt");
+	put_cmd(&t, 0, 0, NVME_OPC_GET_FEATURES, NVME_FEAT_TEMPERATURE_THRESHOLD, 0, 0, 0);
+	put(&t, NVME_TRACE_CQE, 0, &cpl, sizeof(cpl));
+	put_cmd(&t, 0, 0, NVME_OPC_GET_FEATURES, NVME_FEAT_TEMPERATURE_THRESHOLD | 3 << 8, 0, 0, 0);
+	put(&t, NVME_TRACE_CQE, 0, &cpl, sizeof(cpl));
+	trace_close(&t);
+	run(&r, "%s -H %s | grep -c 'TMPTH : 0x157 70 degrees'", nvtrace, path("feature.nvt"));
+	assert_string_equal(r.out, "1\n"); /* not what is supported */
+	done(&r);
+}
+
 /* ---- the specification ---- */
 
 static void test_citations(void **state)
@@ -310,6 +413,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bits),         cmocka_unit_test(test_zones),
+		cmocka_unit_test(test_meanings),     cmocka_unit_test(test_feature_that_is_told),
 		cmocka_unit_test(test_citations),    cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_verify_range), cmocka_unit_test(test_older_than_its_command),
 	};

@@ -8,6 +8,7 @@
  * by title alone, as numbers move between revisions.
  */
 #include "fields.h"
+#include "feat.h"
 #include "words.h"
 
 /* What a command is for, in the words after "It", and where the specification describes it. */
@@ -225,6 +226,69 @@ static int zone_value(char *buf, size_t size, const struct nvme_cmd_field *f, ui
 	return -1;
 }
 
+/* What is done: the field that says which of its deeds a command is to do. */
+static int action_value(char *buf, size_t size, const struct nvme_cmd_field *f, uint8_t opc,
+                        uint64_t v)
+{
+	static const char *const commit[] = {
+		"put the image into the slot, do not activate it",
+		"put the image into the slot, activate it at the next reset",
+		"activate the slot at the next reset",
+		"put the image into the slot and activate it now",
+		"reserved",
+		"reserved",
+		"replace a boot partition",
+		"activate a boot partition",
+	};
+	static const char *const create[] = {"create", "delete"};
+	static const char *const attach[] = {"attach", "detach"};
+	static const char *const test[] = {"reserved", "short self-test", "extended self-test"};
+
+	if (strcmp(f->name, "CA") == 0)
+		return snprintf(buf, size, "%s", CODE(commit, v));
+	if (strcmp(f->name, "STC") == 0)
+		return snprintf(buf, size, "%s",
+		                v == 15   ? "abort the self-test"
+		                : v == 14 ? "vendor specific"
+		                          : CODE(test, v));
+	if (strcmp(f->name, "SEL") != 0)
+		return -1;
+	return snprintf(buf, size, "%s",
+	                opc == NVME_OPC_NS_MANAGEMENT ? CODE(create, v) : CODE(attach, v));
+}
+
+static int reservation_value(char *buf, size_t size, const struct nvme_cmd_field *f, uint64_t v)
+{
+	static const char *const types[] = {
+		"reserved",
+		"write exclusive",
+		"exclusive access",
+		"write exclusive, registrants only",
+		"exclusive access, registrants only",
+		"write exclusive, all registrants",
+		"exclusive access, all registrants",
+	};
+	static const char *const reg[] = {"register", "unregister", "replace"};
+	static const char *const acquire[] = {"acquire", "preempt", "preempt and abort"};
+	static const char *const release[] = {"release", "clear"};
+	static const char *const persist[] = {"no change", "reserved", "gone with the power",
+	                                      "kept without power"};
+
+	if (strcmp(f->name, "RTYPE") == 0)
+		return snprintf(buf, size, "%s", CODE(types, v));
+	if (strcmp(f->name, "RREGA") == 0)
+		return snprintf(buf, size, "%s", CODE(reg, v));
+	if (strcmp(f->name, "RACQA") == 0)
+		return snprintf(buf, size, "%s", CODE(acquire, v));
+	if (strcmp(f->name, "RRELA") == 0)
+		return snprintf(buf, size, "%s", CODE(release, v));
+	if (strcmp(f->name, "CPTPL") == 0)
+		return snprintf(buf, size, "%s", CODE(persist, v));
+	if (strcmp(f->name, "IEKEY") == 0 || strcmp(f->name, "EDS") == 0)
+		return snprintf(buf, size, "%s", v != 0 ? "yes" : "no");
+	return -1;
+}
+
 /* Values that need the rest of the command, or mean something in one command only. */
 static int special_value(char *buf, size_t size, const struct nvme_cmd_field *f, uint16_t qid,
                          const struct nvme_cmd *cmd, uint64_t v)
@@ -235,8 +299,12 @@ static int special_value(char *buf, size_t size, const struct nvme_cmd_field *f,
 	                                     "block erase",  "overwrite",
 	                                     "crypto erase", "exit media verification"};
 
-	if (qid != 0)
-		return zone_value(buf, size, f, v);
+	int n;
+
+	if (qid != 0) {
+		n = reservation_value(buf, size, f, v);
+		return n >= 0 ? n : zone_value(buf, size, f, v);
+	}
 	if (strcmp(f->name, "NUMDL") == 0)
 		return snprintf(buf, size, "with NUMDU %" PRIu64 " bytes in all",
 		                ((uint64_t)(cmd->cdw11 & 0xffff) << 16 | v) * 4 + 4);
@@ -244,12 +312,7 @@ static int special_value(char *buf, size_t size, const struct nvme_cmd_field *f,
 		return snprintf(buf, size, "%s", CODE(erase, v));
 	if (strcmp(f->name, "SANACT") == 0)
 		return snprintf(buf, size, "%s", CODE(sanact, v));
-	if (strcmp(f->name, "CDW11") == 0 && cmd->opc == NVME_OPC_SET_FEATURES &&
-	    NVME_GET(cmd->cdw10, NVME_FEATURES_FID) == NVME_FEAT_NUMBER_OF_QUEUES)
-		return snprintf(buf, size,
-		                "asks for %" PRIu64 " submission and %" PRIu64 " completion queues",
-		                (v & 0xffff) + 1, (v >> 16) + 1);
-	return -1;
+	return action_value(buf, size, f, cmd->opc, v);
 }
 
 int cmd_field_value(char *buf, size_t size, const struct nvme_cmd_field *f, uint16_t qid,
@@ -344,6 +407,25 @@ static bool field_known(const struct rec *rec, const struct nvme_cmd_field *f)
 	return known(rec, HAVE_DW(f->dword)) && (f->hi < 32 || known(rec, HAVE_DW(f->dword + 1)));
 }
 
+/* Of Set Features; what Get Features has there is in the completion, and here for a few only. */
+static void put_feature_bits(FILE *out, const struct nvme_cmd *cmd, uint32_t value)
+{
+	const struct nvme_cmd_field *f = feature_fields(cmd);
+	char text[160];
+
+	for (; f->name != NULL; f++) {
+		uint32_t v = (uint32_t)nvme_bits(value, f->hi, f->lo);
+
+		feature_value(text, sizeof(text), f, v);
+		put_bit_line(out, f->hi, f->lo, f->name, v, text);
+	}
+}
+
+static bool sets_feature(const struct rec *rec)
+{
+	return rec->qid == 0 && rec->cmd.opc == NVME_OPC_SET_FEATURES && known(rec, HAVE_DW(10));
+}
+
 static void put_fields(FILE *out, const struct rec *rec)
 {
 	const struct nvme_cmd_field *f = nvme_cmd_fields(rec->qid, rec->cmd.opc);
@@ -363,7 +445,12 @@ static void put_fields(FILE *out, const struct rec *rec)
 		}
 		named |= HAVE_DW(f->dword) | (f->hi > 31 ? HAVE_DW(f->dword + 1) : 0);
 		cmd_field_value(text, sizeof(text), f, rec->qid, &rec->cmd);
-		put_bit_line(out, f->hi, f->lo, f->name, nvme_cmd_field_get(f, &rec->cmd), text);
+		if (strcmp(f->name, "CDW11") == 0 && sets_feature(rec) &&
+		    feature_fields(&rec->cmd)->name != NULL)
+			put_feature_bits(out, &rec->cmd, rec->cmd.cdw11);
+		else
+			put_bit_line(out, f->hi, f->lo, f->name, nvme_cmd_field_get(f, &rec->cmd),
+			             text);
 	}
 	for (dw = 10; dw < 16; dw++) { /* what has no name but a value */
 		snprintf(name, sizeof(name), "CDW%u", dw);
@@ -423,6 +510,9 @@ static void put_result(FILE *out, const struct rec *rec)
 		put_bit_line(out, 31, 16, "NCQA", dw0 >> 16, text);
 		snprintf(text, sizeof(text), "%" PRIu32 " submission queues", (dw0 & 0xffff) + 1);
 		put_bit_line(out, 15, 0, "NSQA", dw0 & 0xffff, text);
+	} else if (rec->of.opc == NVME_OPC_GET_FEATURES && !nvme_cpl_is_error(&rec->cpl) &&
+	           NVME_GET(rec->of.cdw10, NVME_GET_FEATURES_SEL) != 3) {
+		put_feature_bits(out, &rec->of, dw0);
 	}
 }
 
@@ -537,13 +627,35 @@ void print_bits(FILE *out, const struct rec *rec)
 
 /* ---- --explain ---- */
 
+static bool makes_queue(const struct rec *rec)
+{
+	return rec->qid == 0 &&
+	       (rec->cmd.opc == NVME_OPC_CREATE_IO_SQ || rec->cmd.opc == NVME_OPC_CREATE_IO_CQ);
+}
+
+/* By the opcode; but of the features only some have data. */
+static bool moves_data(const struct rec *rec)
+{
+	const struct nvme_cmd *c = &rec->cmd;
+
+	if (rec->qid == 0 && (c->opc == NVME_OPC_SET_FEATURES || c->opc == NVME_OPC_GET_FEATURES))
+		return !known(rec, HAVE_DW(10)) || feature_has_data(c);
+	return NVME_GET(c->opc, NVME_OPC_DATA) != NVME_OPC_DATA_NONE;
+}
+
 static void explain_pointer(FILE *out, const struct rec *rec)
 {
 	const struct nvme_cmd *c = &rec->cmd;
 
-	if (NVME_GET(c->opc, NVME_OPC_DATA) == NVME_OPC_DATA_NONE ||
-	    !known(rec, HAVE_DPTR1 | HAVE_DPTR2))
+	if (!moves_data(rec) || !known(rec, HAVE_DPTR1 | HAVE_DPTR2))
 		return;
+	if (makes_queue(rec)) {
+		fprintf(out,
+		        "    The queue is in host memory, from 0x%" PRIx64
+		        " on, or (PC = 0) a list of its pages is there. %s\n",
+		        c->dptr.prp.prp1, opc_citation(0, c->opc));
+		return;
+	}
 	if (NVME_GET(c->flags, NVME_CMD_PSDT) != NVME_PSDT_PRP) {
 		fprintf(out, "    PSDT is not 0: an SGL descriptor says where the data are. "
 		             "[Base 2.1 §4.3.2: Scatter Gather List]\n");
@@ -580,6 +692,32 @@ static void explain_purpose(FILE *out, const struct rec *rec)
 	fprintf(out, " %s\n", opc_citation(rec->qid, c->opc));
 }
 
+/* The fields of the feature that is set; false: none are known. */
+static bool explain_feature(FILE *out, const struct rec *rec)
+{
+	const struct nvme_cmd_field *f = feature_fields(&rec->cmd);
+	char text[160];
+
+	if (!sets_feature(rec) || f->name == NULL)
+		return false;
+	for (; f->name != NULL; f++) {
+		uint32_t v = (uint32_t)nvme_bits(rec->cmd.cdw11, f->hi, f->lo);
+
+		feature_value(text, sizeof(text), f, v);
+		fprintf(out, "    %s (%s) is %" PRIu32 "%s%s.\n", f->what, f->name, v,
+		        text[0] != '\0' ? ": " : "", text);
+	}
+	return true;
+}
+
+/* Is a 0 worth a word? Where it has a name of its own, and is not just what is not asked for. */
+static bool zero_says(const struct rec *rec, const struct nvme_cmd_field *f, const char *text)
+{
+	return (strcmp(f->name, "CDW11") == 0 && sets_feature(rec)) ||
+	       (text[0] != '\0' && strcmp(text, "no") != 0 && strcmp(f->name, "QPRIO") != 0 &&
+	        strcmp(f->name, "CSI") != 0 && strcmp(f->name, "RTYPE") != 0);
+}
+
 static void explain_command(FILE *out, const struct rec *rec)
 {
 	const struct nvme_cmd *c = &rec->cmd;
@@ -599,8 +737,9 @@ static void explain_command(FILE *out, const struct rec *rec)
 	for (; f->name != NULL; f++) {
 		cmd_field_value(text, sizeof(text), f, rec->qid, c);
 		if (!field_known(rec, f) ||
-		    (nvme_cmd_field_get(f, c) == 0 && strcmp(f->name, "NLB") != 0 &&
-		     strcmp(f->name, "SLBA") != 0 && strcmp(f->name, "CNS") != 0))
+		    (nvme_cmd_field_get(f, c) == 0 && !zero_says(rec, f, text)))
+			continue;
+		if (strcmp(f->name, "CDW11") == 0 && explain_feature(out, rec))
 			continue;
 		fprintf(out, "    %s (%s) is %" PRIu64 "%s%s.\n", f->what, f->name,
 		        nvme_cmd_field_get(f, c), text[0] != '\0' ? ": " : "", text);

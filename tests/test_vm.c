@@ -1146,9 +1146,9 @@ static void test_lint(void **state)
 	         new_image("a.img", 16 << 20), new_image("b.img", 16 << 20));
 	run_cases(args, two, sizeof(two) / sizeof(two[0]));
 	run(&r, "$BUILD/nvtrace --lint %s/qemu.log", dir);
-	expect_status(&r, 0);
+	expect_status(&r, 3); /* of two it is read up to where the second begins */
 	assert_string_equal(r.out, "");
-	expect_in(&r, r.err, "there may be several controllers");
+	expect_in(&r, r.err, "here a second controller begins");
 	done(&r);
 }
 
@@ -1709,11 +1709,26 @@ static void test_reset(void **state)
 	         0,
 	         {"queue 1: works, 4 reads complete, 0 aborted\nqueue 2: works, 4 reads"}},
 		{"subsystem", "build/reset --subsystem " ADDR, 1, {"CAP.NSSRS = 0"}},
-		{"checked", "run_io reset " ADDR " 11", 0, {"322 checks passed"}},
 	};
+	bool crashed = true;
+	struct result r;
+	int tries;
 
 	(void)state;
 	run_cases("--size 16M --bind", cases, sizeof(cases) / sizeof(cases[0]));
+	/* at times QEMU 7.2 ends in a segmentation fault when CC.EN becomes 0 with writes on their way */
+	for (tries = 0; tries < 6 && crashed; tries++) {
+		run(&r, "tools/vm --size 16M --bind -- run_io reset " ADDR " 11");
+		crashed = strstr(r.err, "Segmentation fault") != NULL &&
+		          strstr(r.err, "exit status 139") != NULL;
+		if (!crashed) {
+			expect_status(&r, 0);
+			expect_in(&r, r.out, "322 checks passed");
+		}
+		done(&r);
+	}
+	print_message("QEMU crashed %d times\n", tries - 1);
+	assert_false(crashed);
 }
 
 /* A disk so slow that reads are late. QEMU says of each Abort that it did nothing. */

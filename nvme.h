@@ -16561,7 +16561,7 @@ enum nvme_trace_what {
 	NVME_TRACE_ABORT = 2,     /* the controller is asked to abort it; value: as before */
 	NVME_TRACE_RETRY = 3,     /* it has failed and is sent again; value: in so many ms */
 	NVME_TRACE_RESET = 4,     /* the controller is reset */
-	NVME_TRACE_RESET_END = 5, /* the reset was good for something */
+	NVME_TRACE_RESET_END = 5, /* and works again */
 	NVME_TRACE_GIVEN_UP = 6,  /* the controller is given up; value: the errno */
 	NVME_TRACE_REMOVAL = 7,   /* value: enum nvme_removal */
 };
@@ -19526,14 +19526,16 @@ NVME__COLD int nvme__explain_timeout(const struct nvme_qpair *qp, uint32_t timeo
 static int nvme__explain_create(struct nvme_ctrlr *ctrlr, const char *what, int rc,
                                 const struct nvme_cpl *cpl, int line, const char *func)
 {
-	const char *why = strerror(-rc);
+	const char *why = strerror(-rc), *remedy = "ask for fewer or smaller queues";
 
 	if (rc == -EIO)
 		why = nvme_status_name((uint8_t)NVME_GET(cpl->status, NVME_CPL_SCT),
 		                       (uint8_t)NVME_GET(cpl->status, NVME_CPL_SC));
-	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR,
-	          "the controller did not create the %s (%s): ask for fewer or smaller queues",
-	          what, why);
+	if (rc == -EIO && NVME_GET(cpl->status, NVME_CPL_SCT) == NVME_SCT_GENERIC &&
+	    NVME_GET(cpl->status, NVME_CPL_SC) == NVME_SC_ABORTED_SQ_DELETION)
+		remedy = "it was reset meanwhile, create it again";
+	NVME__SAY(&ctrlr->dev, NVME_LOG_ERROR, "the controller did not create the %s (%s): %s",
+	          what, why, remedy);
 	return rc;
 }
 

@@ -1509,12 +1509,16 @@ static void test_packed(void **state)
 	              0, "");
 	expect_packed("gzip -c out.nvt | head -c 2000 >p && $N p >b; rc=$?; test $(wc -l <b) -gt 10 && "
 	              "exit $rc",
-	              3, "p: it cannot be read to its end: Bad message\n");
+	              3,
+	              "p: it cannot be read to its end: its packed data is damaged or cut: get the file once more\n");
 	expect_packed("xz -c out.nvt | head -c 2000 >p && $N p >b; rc=$?; test $(wc -l <b) -gt 10 && "
 	              "exit $rc",
-	              3, "p: it cannot be read to its end: Bad message\n");
-	expect_packed("printf '\\037\\213\\010 and no more' >p && $N p", 3, "p: Bad message\n");
-	expect_packed("printf '\\3757zXZ\\0 and no more' >p && $N p", 3, "p: Bad message\n");
+	              3,
+	              "p: it cannot be read to its end: its packed data is damaged or cut: get the file once more\n");
+	expect_packed("printf '\\037\\213\\010 and no more' >p && $N p", 3,
+	              "p: its packed data is damaged or cut: get the file once more\n");
+	expect_packed("printf '\\3757zXZ\\0 and no more' >p && $N p", 3,
+	              "p: its packed data is damaged or cut: get the file once more\n");
 }
 
 /* What a source holds beyond printable characters does not reach the terminal. */

@@ -102,6 +102,13 @@ static const struct reader_ops *choose_reader(struct reader *rd, enum input inpu
 	return best;
 }
 
+/* What an error of reading is told as. */
+static const char *read_error(const struct reader *rd)
+{
+	return rd->packed ? "its packed data is damaged or cut: get the file once more"
+	                  : strerror(errno);
+}
+
 /*
  * The first bytes, unpacked. A pipe is not waited for if it is known what comes through it. -EIO and
  * such: a sentence has said so.
@@ -121,11 +128,12 @@ static int read_head(struct reader *rd, enum input input)
 			return -ENOMEM;
 		}
 		rd->in = unpacked;
+		rd->packed = true;
 		rd->head_len = fread(rd->head, 1, sizeof(rd->head), rd->in);
 	}
 	if (!ferror(rd->in))
 		return 0;
-	reader_complain(rd, "%s", strerror(errno));
+	reader_complain(rd, "%s", read_error(rd));
 	return -EIO;
 }
 
@@ -198,7 +206,7 @@ int reader_next(struct reader *rd, struct pairing *pairing, struct rec *rec)
 		rd->failed = true;
 		reader_complain(rd, "decoding stopped: %s", strerror(-rc));
 	} else if (rc == 0 && ferror(rd->in)) {
-		reader_complain(rd, "it cannot be read to its end: %s", strerror(errno));
+		reader_complain(rd, "it cannot be read to its end: %s", read_error(rd));
 	}
 	if (rc <= 0 && !rd->again)
 		report_left_out(rd);

@@ -51,6 +51,7 @@ struct reader {
 	uint64_t fields;       /* commands with fields that the reader does not know: left out */
 	char fields_what[64];  /* the first of them */
 	bool again;            /* it is read for the second time: damage and notes were told */
+	bool packed;           /* by gzip or xz */
 	bool failed, ended;    /* next() could not go on; it has said that there is no more */
 };
 

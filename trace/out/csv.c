@@ -87,7 +87,7 @@ static void put_command(struct state *s, const struct open_cmd *c, const struct 
 	there = cmd_lba(qid, &c->cmd, c->cmd_have, &lba);
 	put_uint(s, there, lba);
 	there = cmd_blocks(qid, &c->cmd, c->cmd_have, &blocks);
-	put_uint(s, there, (uint64_t)blocks - there); /* 0-based */
+	put_uint(s, there, there ? blocks - 1 : 0); /* 0-based, as in the command */
 }
 
 /* cpl NULL: it never came. */

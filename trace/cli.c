@@ -35,7 +35,7 @@ static const char usage_text[] =
 	"  --since TIME, --until TIME  from the start of the trace, such as 1.5s\n"
 	"  -o FILE        write to FILE; never to the input, or over another trace\n"
 	"as text (the default):\n"
-	"  -v             also registers, doorbells, mappings, the controller's side, problems\n"
+	"  -v             also registers, doorbells, mappings, the controller's side, marks, problems\n"
 	"  -H             each field of commands, completions and registers\n"
 	"  --explain      the same in sentences, with the place in the specification\n"
 	"  -n             the number of each record\n"
@@ -408,13 +408,14 @@ static bool compile_filter(struct filter **filter, const char *text)
 static bool compile_time(struct filter **filter, const char *option, const char *how,
                          const char *text)
 {
-	char all[128], why[256];
+	char all[128], why[256] = "this is no time";
 	int column;
 
 	if (text == NULL)
 		return true;
 	snprintf(all, sizeof(all), "time%s%.100s", how, text);
-	*filter = filter_new(all, why, sizeof(why), &column);
+	if (strspn(text, "0123456789.nmus") == strlen(text) && strlen(text) <= 100)
+		*filter = filter_new(all, why, sizeof(why), &column);
 	if (*filter == NULL)
 		(void)usage_error("%s %s: %s; 1.5s is meant, from the start of the trace", option,
 		                  text, why);
